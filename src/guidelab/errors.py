@@ -1,0 +1,16 @@
+"""The one exception whose message is written for the person who typed the command."""
+
+
+class UserError(Exception):
+    """A mistake the user can mend: where, what was given, what was wanted, what to do.
+
+    The command line prints the message alone and exits with 1; every other exception is a defect of ours.
+    """
+
+
+def closest(given: str, known: list[str] | tuple[str, ...]) -> str:
+    """`; did you mean 'x'?` with the nearest known name, or an empty string when none is near."""
+    import difflib
+
+    near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
