@@ -69,7 +69,9 @@ def load_arrays(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """
     source = Path(path)
     if not source.is_file():
-        raise UserError(f"{source}: no such file; wanted a guidelab array file (.safetensors). Build it with snakemake {source}")
+        raise UserError(
+            f"{source}: no such file; wanted a guidelab array file (.safetensors). Build it with snakemake {source}"
+        )
     try:
         with safe_open(source, framework="pt") as file:
             header = file.metadata() or {}
@@ -114,7 +116,9 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         UserError: missing, empty or malformed.
     """
     try:
-        return pd.read_csv(path, keep_default_na=False, na_values={c: [""] for c in ("value", "std_error", "ess")})
+        return pd.read_csv(
+            path, keep_default_na=False, na_values={c: [""] for c in ("value", "std_error", "ess")}
+        )
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file. Build it with snakemake {path}") from error
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:

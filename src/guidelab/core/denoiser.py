@@ -1,0 +1,90 @@
+"""What everything here has in common: a denoiser, and the few wrappers that turn one thing into another."""
+
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+Wrapped = TypeVar("Wrapped")
+
+
+class Denoiser(Protocol):
+    """Posterior mean `D(x, sigma, cond) = E[x0 | x]` for `x = x0 + sigma * n`, `n` standard normal."""
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        """Map `x [B, *event]`, `sigma [B]` and `cond [B]` int64 (or None) to the denoised `[B, *event]`."""
+        ...
+
+
+def at_step(predict: Wrapped, sigma: float) -> Wrapped:
+    """What `predict` is during the sampler step that starts at `sigma`.
+
+    Anything that changes from step to step (a guidance interval, and whatever contains one) has a method
+    `at_step(sigma)`; everything else is the same at every step and comes back as it is.
+
+    Args:
+        predict: a denoiser, or anything else a sampler calls.
+        sigma: noise level the step starts from (the step's, not the evaluation's).
+    """
+    method: Callable[[float], Wrapped] | None = getattr(predict, "at_step", None)
+    return predict if method is None else method(sigma)
+
+
+def per_sample(value: Tensor, like: Tensor) -> Tensor:
+    """Reshape one value per sample, `[B]`, to `[B, 1, ...]` so that it broadcasts against `like [B, *event]`."""
+    return value.reshape(-1, *([1] * (like.ndim - 1)))
+
+
+def denoiser_from_score(score: Callable[[Tensor, Tensor], Tensor]) -> Denoiser:
+    """Denoiser of a score function, `D = x + sigma^2 * score(x, sigma)`; the condition is not used.
+
+    Source: Tweedie's formula, Karras et al. 2022, arXiv:2206.00364, eq. 3.
+    """
+
+    def predict(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        return x + per_sample(sigma, x) ** 2 * score(x, sigma)
+
+    return predict
+
+
+def score_from_denoiser(predict: Denoiser) -> Callable[[Tensor, Tensor, Tensor | None], Tensor]:
+    """Score of a denoiser, `(D - x) / sigma^2`, as a function of `(x, sigma, cond)`.
+
+    Source: Karras et al. 2022, arXiv:2206.00364, eq. 3.
+    """
+
+    def score(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        return (predict(x, sigma, cond) - x) / per_sample(sigma, x) ** 2
+
+    return score
+
+
+class Cast:
+    """Evaluates `wrapped` in one dtype and answers in the dtype of `x`; see `cast`."""
+
+    def __init__(self, wrapped: Callable[..., Tensor], dtype: torch.dtype) -> None:
+        self.wrapped = wrapped
+        self.dtype = dtype
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor | None, *more: Tensor) -> Tensor:
+        """Call `wrapped` with `x`, `sigma` and `more` cast; `cond` goes through as it is."""
+        lower = [tensor.to(self.dtype) for tensor in more]
+        return self.wrapped(x.to(self.dtype), sigma.to(self.dtype), cond, *lower).to(x.dtype)
+
+    def at_step(self, sigma: float) -> "Cast":
+        """The same around what `wrapped` is at this step."""
+        return Cast(at_step(self.wrapped, sigma), self.dtype)
+
+
+def cast(wrapped: Callable[..., Tensor], dtype: torch.dtype) -> Cast:
+    """Evaluate a denoiser (or a sampler's `correct`) in `dtype` while the sampler integrates in another.
+
+    EDM keeps the state in float64 and evaluates the network in float32: `heun(cast(net, torch.float32), x64, ...)`.
+
+    Args:
+        wrapped: takes `(x, sigma, cond, ...)`.
+        dtype: floating dtype its tensors are cast to.
+    Source: Karras et al. 2022, arXiv:2206.00364, appendix D (sampler in double precision).
+    """
+    return Cast(wrapped, dtype)

@@ -1,0 +1,154 @@
+"""What an experiment runs and where every file lies: the sweep's runs, and every path, formed here only."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+
+from guidelab.errors import UserError, closest
+from guidelab.spec import Experiment, Variant, format_weight, split_point
+from guidelab.speccheck import seeds_of
+
+
+@dataclass(frozen=True)
+class Run:
+    """One point of a sweep in one job: a variant, a weight (None when there is nothing to weigh), training seeds."""
+
+    variant: str
+    w: float | None
+    seeds: tuple[int, ...]
+
+    @property
+    def point(self) -> str:
+        """`cfg/w4.00`; an unguided variant is written at its neutral weight, `none/w1.00`."""
+        return f"{self.variant}/{format_weight(1.0 if self.w is None else self.w)}"
+
+    @property
+    def part(self) -> str:
+        """The training seeds as a file name."""
+        return part_name(self.seeds)
+
+
+def part_name(seeds: Iterable[int]) -> str:
+    """`seeds0-4` for a run of seeds, `seeds0_2_5` otherwise."""
+    s = list(seeds)
+    if len(s) == 1:
+        return f"seed{s[0]}"
+    return f"seeds{s[0]}-{s[-1]}" if s == list(range(s[0], s[-1] + 1)) else "seeds" + "_".join(map(str, s))
+
+
+def chunks(seeds: Iterable[int], size: int) -> list[tuple[int, ...]]:
+    """Training seeds in groups of at most `size`, in order."""
+    s = sorted(seeds)
+    return [tuple(s[i : i + size]) for i in range(0, len(s), size)]
+
+
+class Layout:
+    """The runs and paths of one experiment."""
+
+    def __init__(self, name: str, spec: Experiment):
+        self.name, self.spec = name, spec
+        self.root = f"results/{name}"
+
+    # ---- what there is -------------------------------------------------------------------------------------
+
+    @cached_property
+    def runs(self) -> list[Run]:
+        """Every point of every sweep, in the order of params.yaml."""
+        found = []
+        for name, variant in self.spec.variants.items():
+            seeds = variant.train_seeds or seeds_of(self.spec, variant)
+            for w in variant.weights or [None]:
+                found += [Run(name, w, chunk) for chunk in chunks(seeds, self.spec.evaluate.seeds_per_job)]
+        return found
+
+    def runs_at(self, point: str) -> list[Run]:
+        """The runs of one point such as `cfg/w4.00` or `none`.
+
+        Raises:
+            UserError: no such point; names the closest.
+        """
+        variant, w = split_point(point)
+        wanted = point if w else f"{variant}/w1.00"
+        found = [run for run in self.runs if run.point == wanted]
+        if not found:
+            known = list(dict.fromkeys(run.point for run in self.runs))
+            raise UserError(
+                f"{self.name}: no point {point!r}; wanted one of {', '.join(known)}{closest(point, known)}"
+            )
+        return found
+
+    def parts(self, denoiser: str) -> list[tuple[int, ...]]:
+        """The training jobs of a denoiser: which seeds are trained together."""
+        train = self.spec.denoisers[denoiser].train
+        return chunks(train.seeds, train.seeds_per_job)
+
+    def graded(self, run: Run) -> list[str]:
+        """The graders that grade a run's sampler."""
+        graders = {n: d for n, d in self.spec.discriminators.items() if d.role == "grade"}
+        return [n for n, d in graders.items() if any(run in self.runs_at(p) for p in d.points)]
+
+    def has_density(self, variant: str) -> bool:
+        """Whether the log-density is defined: the sampler is an ODE of a denoiser that is not random."""
+        used = self.spec.variants[variant]
+        models = [self.spec.models[m] for m in (used.main, *(t.ref for t in used.guide if t.ref))]
+        return self.spec.evaluate.density is not None and all(m.degrade == type(m.degrade)() for m in models)
+
+    # ---- paths ---------------------------------------------------------------------------------------------
+
+    def fold(self, fold: str) -> str:
+        """The file of a fold of real data."""
+        return f"{self.root}/data/{fold}.safetensors"
+
+    def checkpoints(self, denoiser: str) -> tuple[str, ...]:
+        """The snapshot files of a denoiser."""
+        return tuple(
+            f"{self.root}/checkpoints/{denoiser}/{part_name(p)}.safetensors" for p in self.parts(denoiser)
+        )
+
+    def model(self, model: str) -> str:
+        """The nets of a model, all training seeds."""
+        return f"{self.root}/models/{model}.safetensors"
+
+    def guide(self, disc: str) -> str:
+        """The guiding discriminators, one for each training seed."""
+        return f"{self.root}/discriminators/{disc}.safetensors"
+
+    def at(self, folder: str, run: Run, suffix: str = "safetensors") -> str:
+        """A per-run file: `samples`, `density`, `measurements`, ..."""
+        return f"{self.root}/{folder}/{run.point}/{run.part}.{suffix}"
+
+    def fields(self, figure: str) -> str:
+        """The arrays a figure draws."""
+        return f"{self.root}/fields/{figure}.safetensors"
+
+    def figure(self, figure: str) -> tuple[str, str, str]:
+        """A figure as PDF, PNG and the rows it plots."""
+        stem = f"results/figures/{self.name}/{figure}"
+        return f"{stem}.pdf", f"{stem}.png", f"{stem}.csv"
+
+    @property
+    def table(self) -> tuple[str, str, str]:
+        """The experiment's table as CSV, Markdown and LaTeX."""
+        return (
+            f"results/tables/{self.name}.csv",
+            f"results/tables/{self.name}.md",
+            f"results/tables/{self.name}.tex",
+        )
+
+    @property
+    def collected(self) -> tuple[str, str, str]:
+        """All rows, the chosen weights, and the flat metrics DVC shows."""
+        return f"{self.root}/measurements.csv", f"{self.root}/selected.csv", f"{self.root}/metrics.json"
+
+    @property
+    def figures(self) -> list[str]:
+        """The names of the figures asked for."""
+        return [
+            name
+            for name in type(self.spec.paper.figures).model_fields
+            if getattr(self.spec.paper.figures, name)
+        ]
+
+    def models_of(self, variant: Variant) -> list[str]:
+        """The models a variant needs, main first, each once."""
+        return list(dict.fromkeys([variant.main, *(t.ref for t in variant.guide if t.ref)]))

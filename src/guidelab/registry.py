@@ -1,0 +1,83 @@
+"""Names in params.yaml and the modules that carry them: one line per method, net, dataset, metric, figure.
+
+Nothing is imported here: looking a name up costs nothing, and the code digest of a job follows exactly the
+modules its part of the spec names.
+"""
+
+import importlib
+from dataclasses import dataclass
+from typing import Any
+
+from guidelab.errors import UserError, closest
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where a name is carried: `module:attribute`, and what the spec must give along with it."""
+
+    target: str
+    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing
+    neutral: float = 1.0  # methods: the weight at which nothing is added
+
+    @property
+    def module(self) -> str:
+        """The module that holds it, for the code digest."""
+        return self.target.split(":")[0]
+
+
+METHODS = {
+    "reference": Entry("guidelab.core.guidance.reference:Reference", needs="ref", neutral=1.0),
+    "truncation": Entry("guidelab.core.guidance.reference:truncation", needs="", neutral=1.0),
+    "discriminator": Entry("guidelab.core.guidance.potential:Potential", needs="disc", neutral=0.0),
+}
+NETS = {
+    "toy": Entry("guidelab.nets.toy:ToyDenoiser"),
+    "toy_discriminator": Entry("guidelab.nets.toy_discriminator:ToyDiscriminator"),
+}
+TRAINERS = {"toy": Entry("guidelab.train.toy:train_toy")}  # by net
+DATASETS = {"toy2d": Entry("guidelab.data.toy2d:fractal")}
+SAMPLERS = {"heun": Entry("guidelab.core.samplers.heun:heun")}
+METRICS = {
+    name: Entry("guidelab.metrics.measure_toy:measure_points")
+    for name in (
+        "frechet", "precision", "recall", "mean_log_p", "mean_log_p_clipped", "median_log_p",
+        "outliers_contour", "outliers_99", "runaways", "mass_covered", "branches_empty", "branch_tv",
+        "leaf_mass", "class_wrong",
+    )
+}  # fmt: skip
+DIVERGENCES = {
+    name: Entry("guidelab.metrics.divergence:divergences")
+    for name in ("kl", "kl_reverse", "js", "chi2", "hellinger2")
+}
+FIGURES = {name: Entry(f"guidelab.paper.{name}:make") for name in ("fig1", "fig2", "fig9", "sweep")}
+
+KINDS: dict[str, dict[str, Entry]] = {
+    "method": METHODS,
+    "net": NETS,
+    "trainer": TRAINERS,
+    "dataset": DATASETS,
+    "sampler": SAMPLERS,
+    "metric": METRICS,
+    "divergence": DIVERGENCES,
+    "figure": FIGURES,
+}
+
+
+def entry(kind: str, name: str, where: str = "params.yaml") -> Entry:
+    """The entry of a registered name.
+
+    Raises:
+        UserError: no such name; says what is known and which is closest.
+    """
+    known = KINDS[kind]
+    if name not in known:
+        raise UserError(
+            f"{where}: {kind} {name!r} is not known; wanted one of {', '.join(sorted(known))}{closest(name, list(known))}"
+        )
+    return known[name]
+
+
+def load(kind: str, name: str) -> Any:
+    """Import what a registered name stands for."""
+    module, attribute = entry(kind, name).target.split(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,230 @@
+"""Checks across the keys of params.yaml: names that must exist, folds and seeds that must not meet, no cycles."""
+
+from collections.abc import Iterable, Iterator
+from itertools import combinations
+
+from guidelab import registry
+from guidelab.errors import UserError, closest
+from guidelab.spec import Discriminator, Experiment, Spec, Variant, format_weight, split_point
+
+
+def check(spec: Spec) -> list[str]:
+    """Every cross-key mistake of a spec as `place: given, wanted, closest`; empty when there is none."""
+    problems = [_unknown("default", name, "an experiment", spec.experiments) for name in spec.default]
+    found = [p for p in problems if p]
+    for name, experiment in spec.experiments.items():
+        found += [f"experiments.{name}.{problem}" for problem in _experiment(experiment)]
+    return found
+
+
+def _unknown(where: str, given: str, wanted: str, known: Iterable[str]) -> str:
+    """A message when `given` is not among `known`, else an empty string."""
+    names = list(known)
+    if given in names:
+        return ""
+    return f"{where}: given {given!r}, wanted {wanted} ({', '.join(names) or 'none is defined'}){closest(given, names)}"
+
+
+def _registered(where: str, kind: str, name: str) -> str:
+    try:
+        registry.entry(kind, name, where)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _experiment(e: Experiment) -> Iterator[str]:
+    checks = (_nets(e), _models(e), _variants(e), _discriminators(e), _cycles(e), _evaluate(e), _paper(e))
+    yield from (problem for part in checks for problem in part if problem)
+
+
+def _nets(e: Experiment) -> Iterator[str]:
+    yield _registered("dataset.name", "dataset", e.dataset.name)
+    yield _registered("sampler.name", "sampler", e.sampler.name)
+    if e.sampler.sigma_min >= e.sampler.sigma_max:
+        yield f"sampler.sigma_min: given {e.sampler.sigma_min}, wanted less than sigma_max {e.sampler.sigma_max}"
+    for name, denoiser in e.denoisers.items():
+        yield _registered(f"denoisers.{name}.net.name", "net", denoiser.net.name)
+        yield _registered(f"denoisers.{name}.net.name", "trainer", denoiser.net.name)
+        if len(set(denoiser.train.seeds)) != len(denoiser.train.seeds):
+            yield f"denoisers.{name}.train.seeds: given {denoiser.train.seeds}, wanted each seed once"
+
+
+def _models(e: Experiment) -> Iterator[str]:
+    for name, model in e.models.items():
+        where = f"models.{name}"
+        problem = _unknown(f"{where}.denoiser", model.denoiser, "a denoiser", e.denoisers)
+        if problem:
+            yield problem
+            continue
+        train = e.denoisers[model.denoiser].train
+        if model.nimg > train.nimg or model.nimg % train.snapshot_nimg:
+            yield (
+                f"{where}.nimg: given {model.nimg}, wanted a snapshot of {model.denoiser}: a multiple of "
+                f"{train.snapshot_nimg} up to {train.nimg}"
+            )
+        if model.ema_std not in train.ema_stds and len(train.ema_stds) < 2:
+            yield (
+                f"{where}.ema_std: given {model.ema_std}, wanted {train.ema_stds[0]}, the one EMA length kept of "
+                f"{model.denoiser} (keep two or more in ema_stds to reconstruct others)"
+            )
+
+
+def _variants(e: Experiment) -> Iterator[str]:
+    for name, variant in e.variants.items():
+        where = f"variants.{name}"
+        yield _unknown(f"{where}.main", variant.main, "a model", e.models)
+        swept = [term for term in variant.guide if term.weight is None]
+        if variant.guide and len(swept) != 1:
+            yield f"{where}.guide: {len(swept)} terms without `weight`, wanted exactly one (the one `weights` sweeps)"
+        if bool(variant.guide) != bool(variant.weights):
+            yield f"{where}: given {'`guide` without `weights`' if variant.guide else '`weights` without `guide`'}, wanted both or neither"
+        for w in variant.weights or []:
+            if round(w, 2) != w:
+                yield f"{where}.weights: given {w}, wanted at most two decimals (weights name files: {format_weight(w)})"
+        if variant.weights and len(set(variant.weights)) != len(variant.weights):
+            yield f"{where}.weights: given {variant.weights}, wanted each weight once"
+        yield from _terms(e, variant, where)
+        if not list(_unknown_models(e, variant)):
+            yield from _train_seeds(e, variant, where)
+
+
+def _terms(e: Experiment, variant: Variant, where: str) -> Iterator[str]:
+    for i, term in enumerate(variant.guide):
+        place = f"{where}.guide.{i}"
+        problem = _registered(f"{place}.method", "method", term.method)
+        if problem:
+            yield problem
+            continue
+        needs = registry.METHODS[term.method].needs
+        for key, known, wanted in (
+            ("ref", e.models, "a model"),
+            ("disc", e.discriminators, "a discriminator"),
+        ):
+            given = getattr(term, key)
+            if (given is not None) != (needs == key):
+                yield f"{place}.{key}: given {given!r}; method {term.method!r} needs {needs or 'neither ref nor disc'}"
+            elif given is not None:
+                yield _unknown(f"{place}.{key}", given, wanted, known)
+        if term.disc in e.discriminators and e.discriminators[term.disc].role != "guide":
+            yield f"{place}.disc: given {term.disc!r}, whose role is to grade; a discriminator that grades never guides"
+        if term.sigma_hi is not None and term.sigma_lo >= term.sigma_hi:
+            yield f"{place}.sigma_lo: given {term.sigma_lo}, wanted less than sigma_hi {term.sigma_hi}"
+
+
+def _unknown_models(e: Experiment, variant: Variant) -> Iterator[str]:
+    for name in (variant.main, *(t.ref for t in variant.guide if t.ref)):
+        if name not in e.models or e.models[name].denoiser not in e.denoisers:
+            yield name
+
+
+def seeds_of(e: Experiment, variant: Variant) -> list[int]:
+    """The training seeds a variant can run with: those every net of it was trained with."""
+    names = [variant.main, *(t.ref for t in variant.guide if t.ref)]
+    seeds = [e.denoisers[e.models[name].denoiser].train.seeds for name in names]
+    for term in variant.guide:
+        if term.disc in e.discriminators:
+            disc = e.discriminators[term.disc]
+            if disc.train_seeds:
+                seeds.append(disc.train_seeds)
+    return sorted(set.intersection(*(set(s) for s in seeds)))
+
+
+def _train_seeds(e: Experiment, variant: Variant, where: str) -> Iterator[str]:
+    common = seeds_of(e, variant)
+    if not common:
+        yield f"{where}: its nets share no training seed; wanted at least one seed in all their `train.seeds`"
+    for seed in variant.train_seeds or []:
+        if seed not in common:
+            yield f"{where}.train_seeds: given {seed}, wanted one of {common}, the seeds all its nets are trained with"
+
+
+def _discriminators(e: Experiment) -> Iterator[str]:
+    for name, disc in e.discriminators.items():
+        where = f"discriminators.{name}"
+        yield _registered(f"{where}.net.name", "net", disc.net.name)
+        yield _unknown(f"{where}.real", disc.real, "a fold", e.folds)
+        if disc.role == "guide":
+            if disc.generated.variant is None:
+                yield f"{where}.generated.variant: is missing; a guide is trained on one sampler's samples"
+            else:
+                yield from _point(e, f"{where}.generated.variant", disc.generated.variant)
+        elif disc.generated.variant is not None or not disc.points:
+            yield f"{where}: a grader takes its samplers from `points` (a list), not from generated.variant"
+        for point in disc.points:
+            yield from _point(e, f"{where}.points", point)
+        if disc.train.sigma_min >= disc.train.sigma_max:
+            yield f"{where}.train.sigma_min: given {disc.train.sigma_min}, wanted less than sigma_max"
+    for (a, x), (b, y) in combinations(e.discriminators.items(), 2):
+        if x.role != y.role and x.real == y.real:
+            yield f"discriminators.{b}.real: given {y.real!r}, the fold of {a!r}; a grader shares no real data with a guide"
+        if x.role != y.role and x.train.seed == y.train.seed:
+            yield f"discriminators.{b}.train.seed: given {y.train.seed}, the seed of {a!r}; a grader is seeded apart from a guide"
+
+
+def _point(e: Experiment, where: str, point: str) -> Iterator[str]:
+    name, w = split_point(point)
+    problem = _unknown(where, name, "a variant", e.variants)
+    if problem:
+        yield problem
+        return
+    known = [format_weight(x) for x in e.variants[name].weights or []]
+    if w is None and known:
+        yield f"{where}: given {point!r}, wanted a weight too: {', '.join(f'{name}/{k}' for k in known)}"
+    elif w is not None and w not in known:
+        yield f"{where}: given {point!r}, wanted a weight of its sweep ({', '.join(known) or 'it has none'})"
+
+
+def _uses(e: Experiment, name: str, disc: Discriminator) -> list[str]:
+    variant = split_point(disc.generated.variant)[0] if disc.generated.variant else None
+    terms = e.variants[variant].guide if variant in e.variants else []
+    return [t.disc for t in terms if t.disc]
+
+
+def _cycles(e: Experiment) -> Iterator[str]:
+    """A guide trained on samples that need that guide (through others, too) can never be built."""
+    for start in e.discriminators:
+        trail = [start]
+        while True:
+            following = [d for d in _uses(e, trail[-1], e.discriminators[trail[-1]]) if d in e.discriminators]
+            if not following:
+                break
+            trail.append(following[0])
+            if following[0] == start:
+                yield f"discriminators.{start}: needs itself: {' -> '.join(trail)} (its samples are guided by it)"
+            if following[0] in trail[:-1]:
+                break
+
+
+def _evaluate(e: Experiment) -> Iterator[str]:
+    ranges = {f"evaluate.blocks.{name}": seeds for name, seeds in e.evaluate.blocks.items()}
+    ranges |= {
+        f"discriminators.{name}.generated.seeds": d.generated.seeds for name, d in e.discriminators.items()
+    }
+    for where, (first, last) in ranges.items():
+        if first > last:
+            yield f"{where}: given {first}-{last}, wanted the smaller seed first"
+    for (a, (a0, a1)), (b, (b0, b1)) in combinations(ranges.items(), 2):
+        if a0 <= b1 and b0 <= a1:
+            yield f"{b}: given {b0}-{b1}, which meets {a} ({a0}-{a1}); wanted seeds of its own"
+    sizes = {last - first + 1 for name, (first, last) in e.evaluate.blocks.items()}
+    if len(sizes) > 1:
+        yield f"evaluate.blocks: of {sorted(sizes)} samples; wanted blocks of equal size (several metrics depend on n)"
+    yield _unknown("evaluate.select_block", e.evaluate.select_block, "a block", e.evaluate.blocks)
+    for metric in e.evaluate.metrics:
+        yield _registered("evaluate.metrics", "metric", metric)
+    measured = [*e.evaluate.metrics, *(registry.DIVERGENCES if e.evaluate.density else ())]
+    yield _unknown("evaluate.select_metric", e.evaluate.select_metric, "a measured metric", measured)
+    yield _unknown("folds", "reference", "a fold named reference", e.folds)
+
+
+def _paper(e: Experiment) -> Iterator[str]:
+    for point in e.paper.headline:
+        yield from _point(e, "paper.headline", point)
+    figures = e.paper.figures
+    for name, figure in (("fig1", figures.fig1), ("fig2", figures.fig2)):
+        for point in figure.panels if figure else []:
+            yield from _point(e, f"paper.figures.{name}.panels", point)
+    if figures.fig9:
+        for key in ("main", "cfg", "autog"):
+            yield _unknown(f"paper.figures.fig9.{key}", getattr(figures.fig9, key), "a model", e.models)
