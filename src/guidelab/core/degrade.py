@@ -40,7 +40,7 @@ def hashed_uniform(seeds: Tensor, sigma: Tensor, shape: tuple[int, ...], salt: i
         `[B, *shape]` float32 on the device of `seeds`, multiples of 2^-24 (odd ones: never 0, never 1).
     """
     level = sigma.to(torch.float32).contiguous().view(torch.int32).to(seeds.device, torch.int64)
-    salted = _splitmix64(_splitmix64(seeds + torch.zeros_like(level)) ^ level)  # [B]
+    salted = _splitmix64(_splitmix64(seeds) ^ level)  # [B]
     key = _splitmix64(salted + salt * 0x2545F4914F6CDD1D % (1 << 63))
     count = int(torch.Size(shape).numel())
     index = torch.arange(count, dtype=torch.int64, device=seeds.device)
@@ -50,7 +50,8 @@ def hashed_uniform(seeds: Tensor, sigma: Tensor, shape: tuple[int, ...], salt: i
 
 def hashed_normal(seeds: Tensor, sigma: Tensor, shape: tuple[int, ...], salt: int) -> Tensor:
     """Standard-normal numbers `[B, *shape]` float32 from `hashed_uniform` by the inverse CDF (|n| < 5.3)."""
-    return torch.special.ndtri(hashed_uniform(seeds, sigma, shape, salt))
+    normal: Tensor = torch.special.ndtri(hashed_uniform(seeds, sigma, shape, salt))
+    return normal
 
 
 def dropout_mask(seeds: Tensor, sigma: Tensor, shape: tuple[int, ...], p: float, salt: int) -> Tensor:

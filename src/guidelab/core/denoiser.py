@@ -85,6 +85,6 @@ def cast(wrapped: Callable[..., Tensor], dtype: torch.dtype) -> Cast:
     Args:
         wrapped: takes `(x, sigma, cond, ...)`.
         dtype: floating dtype its tensors are cast to.
-    Source: Karras et al. 2022, arXiv:2206.00364, appendix D (sampler in double precision).
+    Source: Karras et al. 2022, arXiv:2206.00364 (released sampler).
     """
     return Cast(wrapped, dtype)

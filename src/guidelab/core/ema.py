@@ -18,7 +18,7 @@ def std_to_gamma(std: ArrayLike) -> Floats:
 
     Raises:
         ValueError: a std outside (0, 0.2886): no profile with gamma >= 0 is that wide.
-    Source: arXiv:2312.02696, eq. 126 and algorithm 2.
+    Source: arXiv:2312.02696, appendix C.
     """
     wanted = np.asarray(std, dtype=np.float64)
     if np.any(wanted <= 0) or np.any(wanted > 12**-0.5):
@@ -37,7 +37,7 @@ def _largest_root(t: float) -> float:
 def gamma_to_std(gamma: ArrayLike) -> Floats:
     """Relative std of the profile `t^gamma`; float64, shaped like `gamma`.
 
-    Source: arXiv:2312.02696, eq. 123.
+    Source: arXiv:2312.02696, appendix C.
     """
     g = np.asarray(gamma, dtype=np.float64)
     return np.asarray(np.sqrt((g + 1) / ((g + 2) ** 2 * (g + 3))), dtype=np.float64)
@@ -52,7 +52,7 @@ def beta(nimg_next: float, delta: float, gamma: ArrayLike) -> Floats:
         gamma: profile exponents.
     Raises:
         ValueError: not `0 < delta <= nimg_next`.
-    Source: arXiv:2312.02696, eq. 127.
+    Source: arXiv:2312.02696, section 3.
     """
     if not 0 < delta <= nimg_next:
         raise ValueError(f"beta: given nimg_next={nimg_next}, delta={delta}; wanted 0 < delta <= nimg_next")
@@ -60,7 +60,7 @@ def beta(nimg_next: float, delta: float, gamma: ArrayLike) -> Floats:
 
 
 def _inner(ofs_a: Floats, gamma_a: Floats, ofs_b: Floats, gamma_b: Floats) -> Floats:
-    """Inner products of normalised profiles that end at `ofs`; broadcasts. Source: arXiv:2312.02696, eq. 151."""
+    """Inner products of normalised profiles that end at `ofs`; broadcasts. Source: arXiv:2312.02696, appendix C."""
     first_ends = ofs_a <= ofs_b
     ratio = np.where(first_ends, ofs_a / ofs_b, ofs_b / ofs_a)  # <= 1
     power = np.where(first_ends, gamma_b, gamma_a)
@@ -80,7 +80,7 @@ def reconstruct_coefficients(
         `[I, O]` float64; every column sums to 1 (the published code's choice; the paper does not normalise).
     Raises:
         ValueError: the sides of a pair differ in length.
-    Source: arXiv:2312.02696, algorithm 3.
+    Source: arXiv:2312.02696, section 3 and appendix C.
     """
     ofs_i, std_i, ofs_o, std_o = (
         np.atleast_1d(np.asarray(a, dtype=np.float64)) for a in (in_ofs, in_std, out_ofs, out_std)

@@ -6,6 +6,7 @@ it integrates to 1 at any number of steps. (Integrating the divergence instead d
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -35,11 +36,11 @@ def flow_log_density(
         cond: class index `[B]` or None.
     Raises:
         ValueError: `sigmas` is not ascending, or `predict` is not differentiable in `x`.
-    Source: Chen et al. 2018, arXiv:1806.07366 (densities of flows); Song et al. 2021, arXiv:2011.13456, eq. 39.
+    Source: Chen et al. 2018, arXiv:1806.07366 (densities of flows); Song et al. 2021, arXiv:2011.13456, appendix D.2.
     """
     levels = _levels(sigmas, ascending=True)
     total = x.new_zeros(x.shape[0])
-    for low, high in zip(levels, levels[1:], strict=False):
+    for low, high in pairwise(levels):
         x, log_det = _step(at_step(predict, high), x, low, high, cond)
         total = total + log_det
     return prior_log_density(x) + total
@@ -68,7 +69,7 @@ def sample_with_log_density(
     """
     levels = _levels(sigmas, ascending=False)
     x, log_q = x_init, prior_log_density(x_init)
-    for high, low in zip(levels, levels[1:], strict=False):
+    for high, low in pairwise(levels):
         x, log_det = _step(at_step(predict, high), x, high, low, cond)
         log_q = log_q - log_det
     return x, log_q
@@ -114,7 +115,7 @@ def _levels(sigmas: Tensor | Sequence[float], ascending: bool) -> list[float]:
     """The noise levels as floats, checked."""
     levels = [float(s) for s in (sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas)]
     sign = 1.0 if ascending else -1.0
-    ordered = all(sign * (b - a) > 0 for a, b in zip(levels, levels[1:], strict=False))
+    ordered = all(sign * (b - a) > 0 for a, b in pairwise(levels))
     if len(levels) < 2 or not ordered or min(levels) <= 0:
         order = "ascending" if ascending else "descending"
         raise ValueError(

@@ -53,7 +53,7 @@ def edm2_loss(
     Args:
         log_variance: `u(sigma)`, `[B]`, with gradients; one value for all elements of a sample.
         predict, x0, noise, sigma, cond, sigma_data: as in `edm_loss`.
-    Source: Karras et al. 2024, arXiv:2312.02696, eq. 15.
+    Source: Karras et al. 2024, arXiv:2312.02696.
     """
     error = edm_loss(predict, x0, noise, sigma, cond, sigma_data)
     return error / log_variance.exp() + log_variance * x0[0].numel()

@@ -72,7 +72,7 @@ class Correction:
 
     Heun averages the slopes of both evaluations, so a weight here acts as half of it.
 
-    Source: Kim et al. 2023, arXiv:2211.17091, appendix (first-order weight 2, second-order weight 0).
+    Source: Kim et al. 2023, arXiv:2211.17091 (first-order weight 2, second-order weight 0).
     """
 
     def __init__(self, terms: Sequence[Term]) -> None:

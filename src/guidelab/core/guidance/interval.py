@@ -18,7 +18,7 @@ class Interval:
         lo, hi: noise levels, `0 <= lo < hi`.
     Raises:
         ValueError: an empty interval.
-    Source: Kynkaanniemi et al. 2024, arXiv:2404.07724, eq. 6 (and its sampler, which tests the step index).
+    Source: Kynkaanniemi et al. 2024, arXiv:2404.07724 (its sampler tests the step index).
     """
 
     term: Term

@@ -21,7 +21,7 @@ class Potential:
         log_potential: `(x [B, *event], sigma [B], cond) -> [B]`, differentiable in `x`; it takes `x` in sigma's
             units and preconditions inside, so autograd supplies the chain rule.
         weight: `v`.
-    Source: Dhariwal & Nichol 2021, arXiv:2105.05233; Kim et al. 2023, arXiv:2211.17091, eq. 8.
+    Source: Dhariwal & Nichol 2021, arXiv:2105.05233; Kim et al. 2023, arXiv:2211.17091.
     """
 
     log_potential: Callable[[Tensor, Tensor, Tensor | None], Tensor]

@@ -18,7 +18,7 @@ class Reference:
     Args:
         ref: the reference denoiser `D0`; it is given the same condition as the main one.
         weight: `w`; above 1 extrapolates away from the reference.
-    Source: Ho & Salimans 2022, arXiv:2207.12598; Karras et al. 2024, arXiv:2406.02507, eq. 5.
+    Source: Ho & Salimans 2022, arXiv:2207.12598; Karras et al. 2024, arXiv:2406.02507.
     """
 
     ref: Denoiser
@@ -44,6 +44,6 @@ def truncation(weight: float) -> Reference:
 
     Args:
         weight: factor on the score; neutral at 1.
-    Source: Karras et al. 2024, arXiv:2406.02507, section 3 (the toy example's score x 1.40).
+    Source: Karras et al. 2024, arXiv:2406.02507, figure 1 (the toy example's score x 1.40).
     """
     return Reference(_identity, weight)

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -106,7 +107,7 @@ def _full(x: Tensor, sigma: float) -> Tensor:
 def _levels(sigmas: Tensor | Sequence[float]) -> list[float]:
     """The schedule as Python floats, read once so that the loop never waits for the device."""
     levels = [float(s) for s in (sigmas.tolist() if isinstance(sigmas, Tensor) else sigmas)]
-    descending = all(a > b for a, b in zip(levels, levels[1:], strict=False))
+    descending = all(a > b for a, b in pairwise(levels))
     if len(levels) < 2 or not descending or levels[-1] != 0.0:
         raise ValueError(
             f"heun: given sigmas {levels[:4]} ... {levels[-2:]}; wanted strictly descending, ending in 0"
