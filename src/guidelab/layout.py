@@ -57,7 +57,8 @@ class Layout:
         found = []
         for name, variant in self.spec.variants.items():
             seeds = variant.train_seeds or seeds_of(self.spec, variant)
-            for w in variant.weights or [None]:
+            weights: list[float | None] = [*variant.weights] if variant.weights else [None]
+            for w in weights:
                 found += [Run(name, w, chunk) for chunk in chunks(seeds, self.spec.evaluate.seeds_per_job)]
         return found
 

@@ -19,7 +19,7 @@ class _Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: Any, index: Any) -> Any:
         if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+            event = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.constructor.ConstructorError(
                 None,
                 None,
@@ -101,7 +101,7 @@ def _resolve(name: str, raw: dict[str, Any], where: str, trail: tuple[str, ...] 
         )
     own = raw[name]
     if not isinstance(own, dict) or "extends" not in own:
-        return own  # type: ignore[no-any-return] - pydantic says what is wrong with a non-mapping
+        return own  # type: ignore[no-any-return]
     base = _resolve(str(own["extends"]), raw, where, (*trail, name))
     return merge(base, {key: value for key, value in own.items() if key != "extends"})  # type: ignore[no-any-return]
 
