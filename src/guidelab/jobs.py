@@ -32,10 +32,10 @@ class Job:
         """All input files, each once, in order."""
         return list(dict.fromkeys(path for paths in self.inputs.values() for path in paths))
 
-    @property
-    def json(self) -> str:
-        """What the command is given: the spec and the named inputs, canonical."""
-        return json.dumps({**self.spec, "inputs": self.inputs}, sort_keys=True, separators=(",", ":"))
+    def payload(self, code: str) -> str:
+        """What the command is given, canonical: the spec, the named inputs and the digest of the code it runs."""
+        content = {**self.spec, "inputs": self.inputs, "code": code}
+        return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
 class RunJobs(Layout):

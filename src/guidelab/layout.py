@@ -137,6 +137,11 @@ class Layout:
         )
 
     @property
+    def story(self) -> str:
+        """The experiment's findings in words."""
+        return f"results/tables/{self.name}_story.md"
+
+    @property
     def collected(self) -> tuple[str, str, str]:
         """All rows, the chosen weights, and the flat metrics DVC shows."""
         return f"{self.root}/measurements.csv", f"{self.root}/selected.csv", f"{self.root}/metrics.json"

@@ -3,9 +3,12 @@
 from typing import Any
 
 from guidelab import registry
+from guidelab.digest import code_digest
 from guidelab.errors import UserError, closest
-from guidelab.jobs import Job, RunJobs
+from guidelab.jobs import Files, Job, RunJobs
 from guidelab.spec import Spec
+
+METRICS_INFO = "workflow/resources/metrics.csv"  # direction, unit, digits and definition of every metric
 
 
 class ExperimentPlan(RunJobs):
@@ -55,12 +58,11 @@ class ExperimentPlan(RunJobs):
             "select_metric": ev.select_metric,
             "headline": self._headline,
         }
-        return Job(
-            "collect",
-            {"rows": tuple(self.at("measurements", r, "csv") for r in self.runs)},
-            self.collected,
-            spec,
-        )
+        inputs = {
+            "rows": tuple(self.at("measurements", r, "csv") for r in self.runs),
+            "metrics": (METRICS_INFO,),
+        }
+        return Job("collect", inputs, self.collected, spec)
 
     @property
     def _headline(self) -> list[str]:
@@ -98,12 +100,7 @@ class ExperimentPlan(RunJobs):
             "headline": self._headline,
             "select_metric": self.spec.evaluate.select_metric,
         }
-        inputs = {
-            "measurements": (self.collected[0],),
-            "selected": (self.collected[1],),
-            "metrics": ("workflow/resources/metrics.csv",),
-        }
-        return Job("table", inputs, self.table, spec, ("guidelab.paper.tables",))
+        return Job("table", self._printed, self.table, spec, ("guidelab.paper.tables",))
 
     def figure_job(self, figure: str) -> Job:
         """One figure: PDF, PNG and the rows it plots."""
@@ -119,24 +116,20 @@ class ExperimentPlan(RunJobs):
             "settings": f.model_dump(),
         }
         if figure == "sweep":
-            inputs = {
-                "measurements": (self.collected[0],),
-                "selected": (self.collected[1],),
-                "metrics": ("workflow/resources/metrics.csv",),
-            }
-        else:
-            inputs = {"fields": (self.fields(figure),)}
+            return Job("figure", self._printed, self.figure(figure), spec, (registry.FIGURES[figure].module,))
+        inputs = {"fields": (self.fields(figure),)}
         return Job("figure", inputs, self.figure(figure), spec, (registry.FIGURES[figure].module,))
+
+    @property
+    def _printed(self) -> Files:
+        """What tables, curves and words are made of."""
+        measurements, selected, _ = self.collected
+        return {"measurements": (measurements,), "selected": (selected,), "metrics": (METRICS_INFO,)}
 
     def story_job(self) -> Job:
         """What the numbers say, in words, beside what the paper's pictures suggest."""
-        inputs = {"measurements": (self.collected[0],), "selected": (self.collected[1],)}
-        return Job(
-            "story",
-            inputs,
-            (f"results/tables/{self.name}_story.md",),
-            {"experiment": self.name, "scale": self.spec.scale},
-        )
+        spec = {"experiment": self.name, "scale": self.spec.scale}
+        return Job("story", self._printed, (self.story,), spec, ("guidelab.paper.story",))
 
 
 class Plan:
@@ -161,6 +154,12 @@ class Plan:
         if name not in self._plans:
             self._plans[name] = ExperimentPlan(name, self.spec.experiments[name])
         return self._plans[name]
+
+    def payload(self, rule: str, experiment: str, *arguments: str) -> str:
+        """What the command of a job is given: its spec, its inputs and the digest of the code it can reach."""
+        job = self.job(rule, experiment, *arguments)
+        entry = {"generate": "sample", "grade": "discriminate"}.get(rule, rule)
+        return job.payload(code_digest(entry, job.modules))
 
     def job(self, rule: str, experiment: str, *arguments: str) -> Job:
         """The job of a rule, cached: `job("sample", "toy2d", "cfg", "w4.00", "seeds0-4")`."""

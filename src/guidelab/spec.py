@@ -193,7 +193,7 @@ class Evaluate(Strict):
 
     blocks: Annotated[dict[Name, Seeds], Field(min_length=2)]
     select_block: Name
-    select_metric: Name
+    select_metric: Annotated[list[Name], Field(min_length=1)]
     metrics: Annotated[list[Name], Field(min_length=1)]
     neighbours: Size
     density: Density | None = None

@@ -214,7 +214,8 @@ def _evaluate(e: Experiment) -> Iterator[str]:
     for metric in e.evaluate.metrics:
         yield _registered("evaluate.metrics", "metric", metric)
     measured = [*e.evaluate.metrics, *(registry.DIVERGENCES if e.evaluate.density else ())]
-    yield _unknown("evaluate.select_metric", e.evaluate.select_metric, "a measured metric", measured)
+    for metric in e.evaluate.select_metric:
+        yield _unknown("evaluate.select_metric", metric, "a measured metric", measured)
     yield _unknown("folds", "reference", "a fold named reference", e.folds)
 
 

@@ -1,0 +1,32 @@
+# guidelab: params.yaml in, tables and figures out. Every rule is file names, parameters and one command.
+#
+#   snakemake -c2                                    what `default` in params.yaml names
+#   snakemake -c2 results/tables/toy2d.csv           one table, and all it needs
+#   snakemake -c2 results/figures/toy2d/sweep.pdf    one figure
+#   snakemake --profile slurm results/tables/toy2d.csv
+#   snakemake -c2 --config params=mine.yaml          another parameters file
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/discriminators.smk"
+include: "workflow/rules/samples.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/paper.smk"
+include: "workflow/rules/stages.smk"
+
+
+localrules:
+    all,
+    collect,
+    table,
+    figure,
+    story,
+    manifest,
+
+
+rule all:
+    default_target: True
+    input:
+        [stage.manifest for name in PLAN.spec.default for stage in PLAN.experiment(name).stages()],

@@ -1,0 +1,157 @@
+"""A sampler's part of the spec -> nets loaded, guidance nested -> one denoiser. No formulas, no loops over steps."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guidelab import registry
+from guidelab.core.degrade import dropout_mask, input_noise
+from guidelab.core.denoiser import Denoiser, cast
+from guidelab.core.guidance import Correction, Guided, Interval, Term
+from guidelab.errors import UserError
+from guidelab.io import load_arrays, sha256
+
+_SALTS = {"main": 1, "ref": 2}  # main and reference nets draw their degradations apart
+
+
+@dataclass(frozen=True)
+class Nets:
+    """The nets of one training seed: denoisers by model name, discriminators by theirs."""
+
+    models: Mapping[str, nn.Module]
+    discriminators: Mapping[str, nn.Module]
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """What a sampler is given: the guided denoiser, and the guidance of first evaluations only."""
+
+    predict: Denoiser
+    correct: Correction | None
+
+
+def load_nets(inputs: Mapping[str, Sequence[str]], train_seed: int, device: str = "cpu") -> Nets:
+    """Load every `model:<name>` and `disc:<name>` file of a job, at one training seed, frozen and in eval mode.
+
+    Raises:
+        UserError: a file is absent, broken, of another architecture, or lacks this training seed.
+    """
+    found: dict[str, dict[str, nn.Module]] = {"model": {}, "disc": {}}
+    for label, paths in inputs.items():
+        kind, _, name = label.partition(":")
+        if kind in found:
+            found[kind][name] = load_net(paths[0], train_seed, device)
+    return Nets(found["model"], found["disc"])
+
+
+def load_net(path: str | Path, train_seed: int, device: str = "cpu") -> nn.Module:
+    """One network of a checkpoint file, built from the configuration the file carries.
+
+    Raises:
+        UserError: see `load_nets`.
+    """
+    tensors, meta = load_arrays(path)
+    prefix = f"seed{train_seed}/"
+    state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    if "net" not in meta or not state:
+        raise UserError(
+            f"{path}: holds no net of training seed {train_seed} (it has seeds {meta.get('seeds')}). "
+            "Delete the file and run again."
+        )
+    config = dict(meta["net"])
+    net: nn.Module = registry.load("net", config.pop("name"))(**config)
+    try:
+        net.load_state_dict({key: value.to(torch.float32) for key, value in state.items()})
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: does not fit the net it names ({meta['net']}): {str(error).splitlines()[-1].strip()}"
+        ) from error
+    return net.to(device).eval().requires_grad_(False)
+
+
+def nets_sha256(inputs: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """sha256 of each net file of a job, by its label."""
+    return {
+        label: sha256(paths[0]) for label, paths in inputs.items() if label.split(":")[0] in ("model", "disc")
+    }
+
+
+def dataset(spec: Mapping[str, Any]) -> Any:
+    """The registered dataset of a spec's `dataset` entry."""
+    return registry.load("dataset", spec["name"])(spec["classes"])
+
+
+def assemble(spec: Mapping[str, Any], nets: Nets, seeds: Tensor | None, *, flow: bool = False) -> Assembled:
+    """Nest the guidance of one sampler.
+
+    Args:
+        spec: `main`, `terms` and `degrade` of a job (see `RunJobs._sampler_spec`).
+        nets: the nets it names.
+        seeds: seeds `[B]` of the samples it will be called with; needed by degraded nets only.
+        flow: for the probability-flow ODE: guidance of the first evaluations only acts at both with half its
+            weight, which is what it amounts to as steps get small.
+    """
+    main = _degraded(spec, spec["main"], "main", nets, seeds)
+    both: list[Term] = []
+    first: list[Term] = []
+    for term in spec["terms"]:
+        is_first = term["stages"] == "first"
+        built = _term(spec, term, nets, seeds, 0.5 if is_first and flow else 1.0)
+        (first if is_first and not flow else both).append(built)
+    precise = _lower(Guided(main, both), spec)
+    return Assembled(precise, _lower(Correction(first), spec) if first else None)
+
+
+def _lower(wrapped: Any, spec: Mapping[str, Any]) -> Any:
+    """Nets are evaluated in float32 whatever the sampler integrates in."""
+    return cast(wrapped, torch.float32) if spec["sampler"]["dtype"] == "float64" else wrapped
+
+
+def _term(
+    spec: Mapping[str, Any], term: Mapping[str, Any], nets: Nets, seeds: Tensor | None, factor: float
+) -> Term:
+    entry = registry.METHODS[term["method"]]
+    weight = entry.neutral + factor * (term["weight"] - entry.neutral)
+    make: Callable[..., Term] = registry.load("method", term["method"])
+    if entry.needs == "ref":
+        built = make(_degraded(spec, term["ref"], "ref", nets, seeds), weight)
+    elif entry.needs == "disc":
+        built = make(nets.discriminators[term["disc"]], weight)
+    else:
+        built = make(weight)
+    if term["sigma_lo"] > 0 or term["sigma_hi"] is not None:
+        return Interval(built, term["sigma_lo"], term["sigma_hi"] or float("inf"))
+    return built
+
+
+def _degraded(spec: Mapping[str, Any], model: str, role: str, nets: Nets, seeds: Tensor | None) -> Denoiser:
+    """A model as a denoiser, with the degradation params.yaml gives it."""
+    net: Any = nets.models[model]
+    degrade = spec["degrade"][model]
+    salt = _SALTS[role]
+    if (degrade["dropout"] or degrade["input_noise"]) and seeds is None:
+        raise ValueError(f"assemble: {model} is degraded, so it needs the seeds of its samples")
+    predict: Denoiser = net
+    if degrade["dropout"]:
+
+        def drop(layer: int, sigma: Tensor, shape: tuple[int, ...]) -> Tensor:
+            assert seeds is not None  # checked above
+            return dropout_mask(seeds, sigma, shape, degrade["dropout"], salt=1000 * salt + layer)
+
+        predict = _with_dropout(net, drop)
+    if degrade["input_noise"]:
+        assert seeds is not None  # checked above
+        predict = input_noise(predict, seeds, degrade["input_noise"], salt=salt)
+    return predict
+
+
+def _with_dropout(net: Any, drop: Callable[[int, Tensor, tuple[int, ...]], Tensor]) -> Denoiser:
+    def predict(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        denoised: Tensor = net(x, sigma, cond, dropout=drop)
+        return denoised
+
+    return predict

@@ -1,0 +1,32 @@
+"""`guidelab collect`: all rows of an experiment in one table, and each variant's weight chosen on its own block."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from guidelab.errors import UserError
+from guidelab.io import atomic_write, read_csv, write_csv
+from guidelab.paper.select import flatten, select
+
+KEY = ["experiment", "variant", "w", "train_seed", "seed_block", "metric"]
+
+
+def run(job: dict[str, Any], outputs: list[Path]) -> None:
+    """Concatenate, sort by key, refuse repeated keys; choose weights; write the flat metrics."""
+    rows = pd.concat([read_csv(path) for path in job["inputs"]["rows"]], ignore_index=True)
+    repeated = rows[rows.duplicated(KEY, keep=False)]
+    if len(repeated):
+        first = dict(repeated.iloc[0][KEY])
+        raise UserError(
+            f"{outputs[0]}: {len(repeated)} rows share their key, the first {first}; wanted one row a number"
+        )
+    rows = rows.sort_values(KEY, kind="stable").reset_index(drop=True)
+    info = read_csv(job["inputs"]["metrics"][0])
+    chosen = select(rows, info, block=job["select_block"], metrics=job["select_metric"])
+    write_csv(outputs[0], rows)
+    write_csv(outputs[1], chosen)
+    with atomic_write(outputs[2]) as temporary:
+        flat = flatten(rows, chosen, job["headline"], select_block=job["select_block"])
+        temporary.write_text(json.dumps(flat, indent=1, sort_keys=True) + "\n")

@@ -1,0 +1,18 @@
+"""`guidelab prepare`: one fold of real data."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from guidelab.assemble import dataset
+from guidelab.io import save_arrays
+
+
+def run(job: dict[str, Any], outputs: list[Path]) -> None:
+    """Draw the fold and save it as `x [n, *event]`."""
+    generator = torch.Generator().manual_seed(job["seed"])
+    x = dataset(job["dataset"]).draw(job["n"], generator)
+    save_arrays(
+        outputs[0], {"x": x}, {"kind": "data", "fold": job["fold"], "seed": job["seed"], "code": job["code"]}
+    )

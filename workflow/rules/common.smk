@@ -1,0 +1,57 @@
+# The plan of params.yaml, and the look-ups every rule makes in it. Restores the record of results that came from
+# a clone, so that changed parameters are noticed.
+import sys
+from pathlib import Path
+
+from snakemake.utils import min_version
+from snakemake_interface_common.exceptions import WorkflowError
+
+min_version("9.27")
+sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+
+from guidelab import provenance
+from guidelab.errors import UserError
+from guidelab.plan import Plan
+from guidelab.specload import load_spec
+
+try:
+    PLAN = Plan(load_spec(config.get("params", "params.yaml")))
+except UserError as error:
+    raise WorkflowError(str(error)) from None
+
+
+def files(rule, *names):
+    """Input function: the files a job reads."""
+    return lambda wildcards: PLAN.job(rule, *(wildcards[name] for name in names)).files
+
+
+def payload(rule, *names):
+    """Parameter function: the job's own part of params.yaml, its inputs and the digest of its code, as JSON."""
+    return lambda wildcards: PLAN.payload(rule, *(wildcards[name] for name in names))
+
+
+wildcard_constraints:
+    experiment=r"[A-Za-z]\w*",
+    fold=r"[A-Za-z]\w*",
+    denoiser=r"[A-Za-z]\w*",
+    model=r"[A-Za-z]\w*",
+    disc=r"[A-Za-z]\w*",
+    variant=r"[A-Za-z]\w*",
+    w=r"w\d+\.\d\d",
+    part=r"seeds?[0-9_-]+",
+    figure=r"[A-Za-z]\w*",
+
+
+STAGES = [stage for name in PLAN.spec.experiments for stage in PLAN.experiment(name).stages()]
+
+if workflow.is_main_process:
+    provenance.restore(".", STAGES, lambda message: print(message, file=sys.stderr))
+
+
+onsuccess:
+    provenance.export(".", STAGES)
+    print(PLAN.summary(), file=sys.stderr)
+
+
+onerror:
+    provenance.export(".", STAGES)

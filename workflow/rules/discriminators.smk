@@ -1,0 +1,60 @@
+# Discriminators. In: real folds, generated samples. Out: discriminators/DISC.safetensors (they guide), graders/ (they never do)
+
+rule generate:
+    """Draw the generated side of a guiding discriminator."""
+    input:
+        files("generate", "experiment", "disc"),
+    output:
+        "results/{experiment}/generated/{disc}.safetensors",
+    log:
+        "logs/{experiment}/generate/{disc}.log",
+    params:
+        job=payload("generate", "experiment", "disc"),
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    conda:
+        "../envs/guidelab.yaml"
+    shell:
+        "guidelab generate --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+
+
+rule discriminate:
+    """Train a discriminator that guides, one for each training seed."""
+    input:
+        files("discriminate", "experiment", "disc"),
+    output:
+        "results/{experiment}/discriminators/{disc}.safetensors",
+    log:
+        "logs/{experiment}/discriminate/{disc}.log",
+    params:
+        job=payload("discriminate", "experiment", "disc"),
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    conda:
+        "../envs/guidelab.yaml"
+    shell:
+        "guidelab discriminate --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+
+
+rule grade:
+    """Train a discriminator that grades one sampler, on samples and real data of its own."""
+    input:
+        files("grade", "experiment", "disc", "variant", "w", "part"),
+    output:
+        "results/{experiment}/graders/{disc}/{variant}/{w}/{part}.safetensors",
+    log:
+        "logs/{experiment}/grade/{disc}/{variant}/{w}/{part}.log",
+    params:
+        job=payload("grade", "experiment", "disc", "variant", "w", "part"),
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    conda:
+        "../envs/guidelab.yaml"
+    shell:
+        "guidelab grade --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"

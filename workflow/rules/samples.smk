@@ -1,0 +1,60 @@
+# Samplers. In: models, discriminators. Out: samples/, density/ (log-densities), fields/ (what figures draw)
+
+rule sample:
+    """Draw every seed block of one point of a sweep."""
+    input:
+        files("sample", "experiment", "variant", "w", "part"),
+    output:
+        "results/{experiment}/samples/{variant}/{w}/{part}.safetensors",
+    log:
+        "logs/{experiment}/sample/{variant}/{w}/{part}.log",
+    params:
+        job=payload("sample", "experiment", "variant", "w", "part"),
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    conda:
+        "../envs/guidelab.yaml"
+    shell:
+        "guidelab sample --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+
+
+rule density:
+    """Exact log-densities of data and samples under the sampler's ODE."""
+    input:
+        files("density", "experiment", "variant", "w", "part"),
+    output:
+        "results/{experiment}/density/{variant}/{w}/{part}.safetensors",
+    log:
+        "logs/{experiment}/density/{variant}/{w}/{part}.log",
+    params:
+        job=payload("density", "experiment", "variant", "w", "part"),
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=120,
+    conda:
+        "../envs/guidelab.yaml"
+    shell:
+        "guidelab density --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+
+
+rule field:
+    """Evaluate nets and samplers on what a figure draws."""
+    input:
+        files("field", "experiment", "figure"),
+    output:
+        "results/{experiment}/fields/{figure}.safetensors",
+    log:
+        "logs/{experiment}/field/{figure}.log",
+    params:
+        job=payload("field", "experiment", "figure"),
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=60,
+    conda:
+        "../envs/guidelab.yaml"
+    shell:
+        "guidelab field --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
