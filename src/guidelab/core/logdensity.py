@@ -2,7 +2,8 @@
 
 Every Heun step is a differentiable map, and for small events its Jacobian is known exactly. Summing the steps'
 log-determinants therefore gives the density of the *discretised* flow, not an approximation of the continuous one:
-it integrates to 1 at any number of steps. (Integrating the divergence instead does not.)
+it integrates to 1 at any number of steps that leaves the map one-to-one (a few coarse steps fold the plane and count
+points twice). Integrating the divergence instead never does exactly.
 """
 
 from collections.abc import Callable, Sequence
