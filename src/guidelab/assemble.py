@@ -1,5 +1,6 @@
 """A sampler's part of the spec -> nets loaded, guidance nested -> one denoiser. No formulas, no loops over steps."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -140,7 +141,7 @@ def _degraded(spec: Mapping[str, Any], model: str, role: str, nets: Nets, seeds:
 
         def drop(layer: int, sigma: Tensor, shape: tuple[int, ...]) -> Tensor:
             assert seeds is not None  # checked above
-            return dropout_mask(seeds, sigma, shape, degrade["dropout"], salt=1000 * salt + layer)
+            return dropout_mask(seeds, sigma, shape[1:], degrade["dropout"], salt=1000 * salt + layer)
 
         predict = _with_dropout(net, drop)
     if degrade["input_noise"]:
@@ -150,8 +151,8 @@ def _degraded(spec: Mapping[str, Any], model: str, role: str, nets: Nets, seeds:
 
 
 def _with_dropout(net: Any, drop: Callable[[int, Tensor, tuple[int, ...]], Tensor]) -> Denoiser:
-    def predict(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        denoised: Tensor = net(x, sigma, cond, dropout=drop)
-        return denoised
-
-    return predict
+    """The net with masks of its own; it shares its parameters with the net it was made from."""
+    masked = copy.copy(net)
+    masked.dropout = drop
+    denoiser: Denoiser = masked
+    return denoiser

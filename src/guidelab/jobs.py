@@ -83,9 +83,9 @@ class RunJobs(Layout):
     def prepare(self, fold: str) -> Job:
         """Draw one fold of real data."""
         spec = {"dataset": self.spec.dataset.model_dump(), "fold": fold, **self.spec.folds[fold].model_dump()}
-        return Job(
-            "prepare", {}, (self.fold(fold),), spec, (registry.DATASETS[self.spec.dataset.name].module,)
-        )
+        name = self.spec.dataset.name
+        modules = [found[name].module for found in (registry.DATASETS, registry.FACTS) if name in found]
+        return Job("prepare", {}, (self.fold(fold),), spec, tuple(modules))
 
     def train(self, denoiser: str, part: str) -> Job:
         """Train one denoiser with some of its seeds, keeping snapshots."""

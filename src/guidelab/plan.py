@@ -46,6 +46,8 @@ class ExperimentPlan(RunJobs):
         modules = {registry.METRICS[m].module for m in e.evaluate.metrics} | {
             registry.DATASETS[e.dataset.name].module
         }
+        modules |= {registry.TRUTHS[e.dataset.name].module}
+        modules |= {registry.NETS[e.discriminators[g].net.name].module for g in self.graded(run)}
         modules |= {registry.DIVERGENCES[m].module for m in registry.DIVERGENCES}
         return Job("measure", inputs, (self.at("measurements", run, "csv"),), spec, tuple(sorted(modules)))
 

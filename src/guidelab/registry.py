@@ -36,6 +36,10 @@ NETS = {
 }
 TRAINERS = {"toy": Entry("guidelab.train.toy:train_toy")}  # by net
 DATASETS = {"toy2d": Entry("guidelab.data.toy2d:fractal")}
+TRUTHS = {"toy2d": Entry("guidelab.data.toy2d_truth:truth_at")}  # datasets whose density is known
+FACTS = {
+    "toy2d": Entry("guidelab.data.toy2d_truth:facts")
+}  # constants of the exact density, kept with the data
 SAMPLERS = {"heun": Entry("guidelab.core.samplers.heun:heun")}
 METRICS = {
     name: Entry("guidelab.metrics.measure_toy:measure_points")
@@ -56,6 +60,8 @@ KINDS: dict[str, dict[str, Entry]] = {
     "net": NETS,
     "trainer": TRAINERS,
     "dataset": DATASETS,
+    "truth": TRUTHS,
+    "facts": FACTS,
     "sampler": SAMPLERS,
     "metric": METRICS,
     "divergence": DIVERGENCES,

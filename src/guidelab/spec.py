@@ -165,20 +165,18 @@ class Term(Strict):
     stages: Literal["both", "first"] = "both"
 
 
+def _listed(value: Any) -> Any:
+    """One term may be written without the list."""
+    return [value] if isinstance(value, dict) else value
+
+
 class Variant(Strict):
     """A main model, its guidance and the weights to sweep."""
 
     main: Name
-    guide: list[Term] = []
+    guide: Annotated[list[Term], BeforeValidator(_listed, json_schema_input_type=Term | list[Term])] = []
     weights: Annotated[list[float], Field(min_length=1)] | None = None
     train_seeds: TrainSeeds | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _one_term_is_a_list(cls, data: Any) -> Any:
-        if isinstance(data, dict) and isinstance(data.get("guide"), dict):
-            return {**data, "guide": [data["guide"]]}
-        return data
 
 
 class Density(Strict):

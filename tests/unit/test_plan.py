@@ -1,0 +1,117 @@
+"""The plan: every run once, every path from one place, inputs that some job makes."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from guidelab.errors import UserError
+from guidelab.layout import chunks, part_name
+from guidelab.plan import Plan
+from guidelab.spec import Spec
+from guidelab.specload import load_spec
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    return Plan(load_spec(ROOT / "params.yaml"))
+
+
+def all_jobs(plan: Plan, name: str):
+    e = plan.experiment(name)
+    for fold in e.spec.folds:
+        yield plan.job("prepare", name, fold)
+    for denoiser in e.spec.denoisers:
+        for part in e.parts(denoiser):
+            yield plan.job("train", name, denoiser, part_name(part))
+    for model in e.spec.models:
+        yield plan.job("reconstruct", name, model)
+    for disc, d in e.spec.discriminators.items():
+        if d.role == "guide":
+            yield plan.job("generate", name, disc)
+            yield plan.job("discriminate", name, disc)
+    for run in e.runs:
+        at = (name, *run.point.split("/"), run.part)
+        yield plan.job("sample", *at)
+        yield plan.job("measure", *at)
+        if e.has_density(run.variant):
+            yield plan.job("density", *at)
+        for grader in e.graded(run):
+            yield plan.job("grade", name, grader, *run.point.split("/"), run.part)
+    for figure in e.figures:
+        yield plan.job("figure", name, figure)
+        if figure != "sweep":
+            yield plan.job("field", name, figure)
+    for rule in ("collect", "table", "story"):
+        yield plan.job(rule, name)
+
+
+@pytest.mark.parametrize("name", ["toy2d", "toy2d_full", "toy2d_ci"])
+def test_every_input_is_some_jobs_output_and_no_output_is_made_twice(plan, name):
+    jobs = list(all_jobs(plan, name))
+    outputs = [path for job in jobs for path in job.outputs]
+    assert len(outputs) == len(set(outputs))
+    wanted = {path for job in jobs for path in job.files if path.startswith("results/")}
+    assert wanted <= set(outputs)
+
+
+def test_a_job_sees_its_own_part_of_the_parameters_and_nothing_else(plan):
+    payload = plan.job("sample", "toy2d", "cfg", "w4.00", "seeds0-4").payload("digest")
+    assert '"weight":4.0' in payload and "autog" not in payload and "evaluate" not in payload
+
+
+def test_changing_one_weight_changes_only_its_own_jobs(plan):
+    raw = plan.spec.model_dump()
+    weights = raw["experiments"]["toy2d"]["variants"]["cfg"]["weights"]
+    raw["experiments"]["toy2d"]["variants"]["cfg"]["weights"] = [w if w != 1.5 else 1.75 for w in weights]
+    other = Plan(Spec.model_validate(raw))
+    before = {job.outputs: job.payload("") for job in all_jobs(plan, "toy2d")}
+    after = {job.outputs: job.payload("") for job in all_jobs(other, "toy2d")}
+    changed = {k for k in after if after[k] != before.get(k)}
+    assert {path.split("/")[2] for paths in changed for path in paths if "w1.75" in path} == {
+        "samples",
+        "density",
+        "measurements",
+    }
+    rest = [paths for paths in changed if not any("w1.75" in path for path in paths)]
+    assert rest == [plan.experiment("toy2d").collected]
+
+
+def test_a_new_guide_variant_is_one_entry(plan):
+    raw = plan.spec.model_dump()
+    guide = [{"method": "reference", "ref": "weak", "sigma_lo": 0.01, "sigma_hi": 1.0}]
+    raw["experiments"]["toy2d"]["variants"]["autog_interval"] = {
+        "main": "main",
+        "guide": guide,
+        "weights": [2.0],
+    }
+    added = Plan(Spec.model_validate(raw)).experiment("toy2d")
+    (run,) = added.runs_at("autog_interval/w2.00")
+    assert added.sample(*run.point.split("/"), run.part).files == [added.model("main"), added.model("weak")]
+
+
+def test_unknown_experiment_point_and_figure_name_the_closest(plan):
+    with pytest.raises(UserError, match="did you mean 'toy2d"):
+        plan.experiment("toy2")
+    with pytest.raises(UserError, match="did you mean 'cfg/w4.00'"):
+        plan.experiment("toy2d").runs_at("cfg/w4.10")
+    with pytest.raises(UserError, match="no figure 'fig3'"):
+        plan.job("figure", "toy2d", "fig3")
+    with pytest.raises(UserError, match="has no part"):
+        plan.job("sample", "toy2d", "cfg", "w4.00", "seed9")
+
+
+def test_parts_are_named_and_grouped():
+    assert chunks([4, 0, 1, 2, 3], 3) == [(0, 1, 2), (3, 4)]
+    assert [part_name(s) for s in ((0, 1, 2), (3,), (0, 2, 5))] == ["seeds0-2", "seed3", "seeds0_2_5"]
+
+
+def test_random_denoisers_have_no_density(plan):
+    e = plan.experiment("toy2d")
+    assert e.has_density("autog") and not e.has_density("dropout") and not e.has_density("mismatched")
+
+
+def test_parameters_file_is_plain_yaml_for_other_tools():
+    assert yaml.safe_load((ROOT / "params.yaml").read_text())["default"] == ["toy2d"]
