@@ -175,5 +175,7 @@ def json_schema() -> dict[str, Any]:
     schema["title"] = "guidelab params.yaml"
     partial = {"type": "object", "required": ["extends"], "properties": {"extends": {"type": "string"}}}
     full = {"$ref": f"#/$defs/{Experiment.__name__}"}
-    schema["properties"]["experiments"]["additionalProperties"] = {"anyOf": [full, partial]}
+    found = schema["properties"]["experiments"]
+    pattern = next(iter(found["patternProperties"]))
+    found["patternProperties"][pattern] = {"anyOf": [full, partial]}
     return schema

@@ -95,7 +95,7 @@ def test_a_new_guide_variant_is_one_entry(plan):
 def test_unknown_experiment_point_and_figure_name_the_closest(plan):
     with pytest.raises(UserError, match="did you mean 'toy2d"):
         plan.experiment("toy2")
-    with pytest.raises(UserError, match="did you mean 'cfg/w4.00'"):
+    with pytest.raises(UserError, match=r"did you mean 'cfg/w4\.00'"):
         plan.experiment("toy2d").runs_at("cfg/w4.10")
     with pytest.raises(UserError, match="no figure 'fig3'"):
         plan.job("figure", "toy2d", "fig3")

@@ -11,7 +11,7 @@ from typing import Any
 EXIT_STOPPED = 75  # EX_TEMPFAIL: the job saved its state and stopped by itself; run it again to go on
 
 
-class Stopped(Exception):
+class Stopped(Exception):  # noqa: N818 - it is no error
     """A job was asked to stop, saved everything, and can be resumed by the same command."""
 
 
