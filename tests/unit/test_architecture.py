@@ -1,0 +1,146 @@
+"""A line of code knows its room: which room may import which, how long a file may be, what may not be in it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src" / "guidelab"
+
+# room -> rooms it may import; "*" for everything below the command line
+ALLOWED = {
+    "errors": set(),
+    "stages": set(),
+    "core": {"core", "errors"},
+    "nets": {"nets", "core", "errors"},
+    "data": {"data", "core", "errors"},
+    "metrics": {"metrics", "core", "errors"},
+    "paper": {"paper", "errors"},
+    "train": {"train", "core", "io", "nets", "data", "errors"},
+    "io": {"errors"},
+    "registry": {"errors"},
+    "spec": {"errors"},
+    "speccheck": {"spec", "registry", "errors"},
+    "specload": {"spec", "speccheck", "errors"},
+    "layout": {"spec", "speccheck", "errors"},
+    "jobs": {"layout", "registry", "spec", "errors"},
+    "plan": {"jobs", "layout", "registry", "spec", "digest", "stages", "errors"},
+    "digest": {"errors"},
+    "provenance": {"stages", "errors"},
+    "pipeline": {"stages", "plan", "errors"},
+    "assemble": {"registry", "io", "core", "errors"},
+    "sampling": {"core", "errors"},
+    "cli": {"*"},
+}
+PARSE_TIME = ("errors", "stages", "registry", "spec", "speccheck", "specload", "layout", "jobs", "plan", "digest", "provenance")
+HEAVY = {"torch", "pandas", "scipy", "seaborn", "matplotlib", "numpy"}
+MAX_LINES = 300
+
+
+def files() -> list[Path]:
+    return [p for p in sorted(SRC.rglob("*.py")) if p.name != "__init__.py" or p.parent != SRC]
+
+
+def room(path: Path) -> str:
+    return path.relative_to(SRC).parts[0].removesuffix(".py")
+
+
+def imported(path: Path) -> set[str]:
+    """Dotted names a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import; write the full name"
+            found |= {node.module or ""}
+            if node.module == "guidelab":
+                found |= {f"guidelab.{alias.name}" for alias in node.names}
+    return found
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
+def test_imports_run_downwards_only(path):
+    own = room(path)
+    assert own in ALLOWED, f"{path}: a room the design does not know"
+    used = {name.split(".")[1] for name in imported(path) if name.startswith("guidelab.")}
+    if "*" not in ALLOWED[own]:
+        assert used <= ALLOWED[own] | {own}, f"{path} imports {sorted(used - ALLOWED[own])}"
+    assert "cli" not in used or own == "cli"
+
+
+@pytest.mark.parametrize("path", files(), ids=lambda p: str(p.relative_to(SRC)))
+def test_files_stay_short(path):
+    lines = len(path.read_text().splitlines())
+    assert lines <= MAX_LINES, f"{path}: {lines} lines; a file that needs more has two rooms in it"
+
+
+def test_the_snakefile_imports_nothing_heavy():
+    code = (
+        "import sys; sys.path.insert(0, 'src')\n"
+        + "\n".join(f"import guidelab.{name}" for name in PARSE_TIME)
+        + f"\nprint(sorted(set(sys.modules) & {HEAVY!r}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("name", ["core", "metrics", "nets", "paper"])
+def test_rooms_of_pure_functions_touch_no_files_environment_or_arguments(name):
+    forbidden = {"argparse", "os", "pathlib", "subprocess", "typer", "yaml", "tempfile"}
+    for path in (SRC / name).rglob("*.py"):
+        tree = ast.parse(path.read_text())
+        assert not imported(path) & forbidden, path
+        calls = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+        assert not calls & {"open", "print", "input"}, path
+
+
+@pytest.mark.parametrize("name", ["core", "train", "sampling.py", "data", "nets"])
+def test_no_global_random_numbers(name):
+    place = SRC / name
+    for path in [place] if place.is_file() else place.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                called = ast.unparse(node.func)
+                assert called not in {"torch.manual_seed", "random.seed", "np.random.seed", "numpy.random.seed"}, path
+                if called in {"torch.randn", "torch.rand", "torch.randint", "torch.randperm", "torch.multinomial"}:
+                    given = {keyword.arg for keyword in node.keywords}
+                    assert "generator" in given, f"{path}:{node.lineno}: {called} without a generator"
+
+
+def test_rules_are_file_names_and_one_command():
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        text = path.read_text()
+        assert "\n    run:" not in text and "script:" not in text, f"{path}: a rule calls a command, not Python"
+        assert "retries:" not in text, f"{path}: retries belong to the profile; a rule's are multiplied on a cluster"
+
+
+def test_every_registered_name_exists_and_methods_agree_on_their_neutral_weight():
+    from guidelab import registry
+
+    for kind, entries in registry.KINDS.items():
+        for name in entries:
+            assert registry.load(kind, name) is not None
+    for name, entry in registry.METHODS.items():
+        made = registry.load("method", name)
+        built = made(1.0) if not entry.needs else made(lambda x, sigma, cond: x, 1.0)
+        assert built.neutral == entry.neutral, name
+
+
+def test_no_default_profile_is_loaded_by_itself_and_slurm_is_found():
+    for place in ("default", "profiles/default", "workflow/profiles/default"):
+        assert not (ROOT / place).exists(), f"{place}: would override the slurm profile key by key"
+    assert (ROOT / "slurm" / "config.yaml").is_file()
+
+
+def test_tracked_files_name_no_machine():
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    for name in filter(None, listed):
+        path = ROOT / name
+        if path.suffix in {".py", ".smk", ".md", ".yaml", ".toml", ".csv", ".json", ".rst"} and path.is_file():
+            text = path.read_text(encoding="utf-8")
+            for word in ("/root/", "/home/", "/tmp/w"):
+                assert word not in text or path == Path(__file__), f"{name}: {word}"

@@ -1,0 +1,81 @@
+"""Files: atomic, repeatable, and refused with a clear message when they are not ours or not whole."""
+
+import errno
+import os
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from guidelab.errors import UserError
+from guidelab.io import atomic_write, load_arrays, read_csv, save_arrays, wanted, write_csv
+
+
+def test_arrays_come_back_exactly_and_bytes_repeat(tmp_path):
+    tensors = {"b": torch.arange(6).reshape(2, 3), "a": torch.randn(4, dtype=torch.float64)}
+    save_arrays(tmp_path / "one", tensors, {"seeds": [0, 1], "w": 1.4})
+    save_arrays(tmp_path / "two", dict(reversed(tensors.items())), {"w": 1.4, "seeds": [0, 1]})
+    found, meta = load_arrays(tmp_path / "one")
+    assert meta == {"seeds": [0, 1], "w": 1.4}
+    assert all(torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in tensors.items())
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_missing_truncated_and_foreign_files_are_named(tmp_path):
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(UserError, match="no such file"):
+        load_arrays(path)
+    save_arrays(path, {"x": torch.zeros(100)}, {})
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(UserError, match=r"x\.safetensors: is not a readable safetensors file"):
+        load_arrays(path)
+    path.write_bytes(b"\x80\x04pickle")
+    with pytest.raises(UserError, match="not a readable"):
+        load_arrays(path)
+    save_file({"x": torch.zeros(1)}, path)
+    with pytest.raises(UserError, match="not one written by guidelab"):
+        load_arrays(path)
+
+
+def test_shapes_are_checked():
+    tensors = {"x": torch.zeros(3, 2)}
+    assert wanted(tensors, "x", "f", (None, 2)) is tensors["x"]
+    with pytest.raises(UserError, match=r"f: x has shape \(3, 2\), wanted \(4, 2\)"):
+        wanted(tensors, "x", "f", (4, 2))
+    with pytest.raises(UserError, match="holds no 'y'"):
+        wanted(tensors, "y", "f", (None,))
+
+
+def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "x.txt"
+    path.write_text("old")
+    with pytest.raises(RuntimeError), atomic_write(path) as temporary:
+        temporary.write_text("half")
+        raise RuntimeError
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["x.txt"]
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path):
+    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"), atomic_write(tmp_path / "x"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_real_full_disk(tmp_path):
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full on this system")
+    with pytest.raises(UserError, match="No space left"), atomic_write(tmp_path / "x"), open("/dev/full", "w") as full:
+        full.write("x" * 100_000)
+
+
+def test_tables_repeat_to_the_byte_and_keep_empty_text(tmp_path):
+    table = pd.DataFrame({"metric": ["a", "b"], "value": [1 / 3, float("nan")], "note": ["", "x, y"]})
+    write_csv(tmp_path / "t.csv", table)
+    again = read_csv(tmp_path / "t.csv")
+    assert list(again["note"]) == ["", "x, y"] and pd.isna(again["value"][1])
+    write_csv(tmp_path / "u.csv", again)
+    assert (tmp_path / "t.csv").read_bytes() == (tmp_path / "u.csv").read_bytes()
+    (tmp_path / "v.csv").write_text("")
+    with pytest.raises(UserError, match="not a readable CSV"):
+        read_csv(tmp_path / "v.csv")
