@@ -1,0 +1,1 @@
+"""Training loops over core: seeded by arguments, resumable, without constants of science."""
