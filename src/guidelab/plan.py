@@ -7,8 +7,8 @@ from guidelab.digest import code_digest
 from guidelab.errors import UserError, closest
 from guidelab.jobs import Files, Job, RunJobs
 from guidelab.spec import Spec
-
-METRICS_INFO = "workflow/resources/metrics.csv"  # direction, unit, digits and definition of every metric
+from guidelab.stages import Stage
+from guidelab.staging import METRICS_INFO, stages_of
 
 
 class ExperimentPlan(RunJobs):
@@ -133,6 +133,23 @@ class ExperimentPlan(RunJobs):
         spec = {"experiment": self.name, "scale": self.spec.scale}
         return Job("story", self._printed, (self.story,), spec, ("guidelab.paper.story",))
 
+    def stages(self) -> list[Stage]:
+        """The stages DVC tracks, in the order they are made."""
+        return stages_of(self)
+
+    def stage(self, name: str) -> Stage:
+        """One stage by name.
+
+        Raises:
+            UserError: no such stage; names the closest.
+        """
+        found = {stage.name: stage for stage in self.stages()}
+        if name not in found:
+            raise UserError(
+                f"{self.name}: no stage {name!r}; wanted one of {', '.join(found)}{closest(name, list(found))}"
+            )
+        return found[name]
+
 
 class Plan:
     """All experiments of a spec."""
@@ -170,3 +187,11 @@ class Plan:
             method = {"table": "table_job", "figure": "figure_job", "story": "story_job"}.get(rule, rule)
             self._jobs[key] = getattr(self.experiment(experiment), method)(*arguments)
         return self._jobs[key]
+
+    def summary(self) -> str:
+        """Where the results of the default experiments are."""
+        lines = [
+            f"{name} ({self.spec.experiments[name].scale}): {plan.table[1]}, {plan.story}, results/figures/{name}/"
+            for name, plan in ((name, self.experiment(name)) for name in self.spec.default)
+        ]
+        return "\n".join(lines)

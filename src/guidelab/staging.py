@@ -1,0 +1,124 @@
+"""The one list of stages: which part of an experiment's files DVC tracks together, and what each stage reads."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from guidelab.layout import part_name
+from guidelab.stages import Stage
+
+if TYPE_CHECKING:
+    from guidelab.plan import ExperimentPlan
+
+METRICS_INFO = "workflow/resources/metrics.csv"  # direction, unit, digits and definition of every metric
+_SAMPLING = ("dataset", "denoisers", "models", "discriminators", "sampler", "variants")
+
+
+def stages_of(plan: "ExperimentPlan") -> list[Stage]:
+    """The stages of an experiment in the order they are made; those without a file are left out."""
+    e, root = plan.spec, plan.root
+    guides = [n for n, d in e.discriminators.items() if d.role == "guide"]
+    runs = [(*run.point.split("/"), run.part) for run in plan.runs]
+    measured = ("evaluate", *_SAMPLING)
+    found = [
+        _stage(plan, "data", [f"{root}/data"], (plan.prepare(f).outputs for f in e.folds), ("dataset", "folds")),
+        _stage(
+            plan,
+            "train",
+            [f"{root}/checkpoints", f"{root}/models"],
+            [*(plan.train(d, part_name(p)).outputs for d in e.denoisers for p in plan.parts(d)), *((plan.model(m),) for m in e.models)],
+            ("dataset", "denoisers", "models"),
+        ),
+        _stage(plan, "generate", [f"{root}/generated"], (plan.generate(g).outputs for g in guides), _SAMPLING, ("train",)),
+        _stage(
+            plan,
+            "discriminate",
+            [f"{root}/discriminators"],
+            (plan.discriminate(g).outputs for g in guides),
+            (*_SAMPLING, "folds"),
+            ("data", "generate"),
+        ),
+        _stage(plan, "sample", [f"{root}/samples"], (plan.sample(*r).outputs for r in runs), measured, ("train", "discriminate")),
+        _stage(
+            plan,
+            "density",
+            [f"{root}/density"],
+            (plan.density(*r).outputs for r in runs if plan.has_density(r[0])),
+            measured,
+            ("train", "discriminate"),
+        ),
+        _stage(
+            plan,
+            "grade",
+            [f"{root}/graders"],
+            (plan.grade(g, *run.point.split("/"), run.part).outputs for run in plan.runs for g in plan.graded(run)),
+            (*measured, "folds"),
+            ("data", "sample"),
+        ),
+        _stage(
+            plan,
+            "field",
+            [f"{root}/fields"],
+            (plan.field(f).outputs for f in plan.figures if f != "sweep"),
+            (*measured, "paper"),
+            ("train", "discriminate", "sample"),
+        ),
+        _stage(
+            plan,
+            "measure",
+            [f"{root}/measurements", *plan.collected],
+            [*(plan.measure(*r).outputs for r in runs), plan.collected],
+            (*measured, "folds", "paper", "scale"),
+            ("data", "sample", "density", "grade"),
+            in_git=plan.collected,
+            metrics=(plan.collected[2],),
+            deps=(METRICS_INFO,),
+        ),
+        _stage(
+            plan,
+            "paper",
+            [*plan.table, plan.story, f"results/figures/{plan.name}"],
+            [plan.table, (plan.story,), *(plan.figure(f) for f in plan.figures)],
+            ("paper", "evaluate", "scale"),
+            ("measure", "field"),
+            in_git=(*plan.table, plan.story, f"results/figures/{plan.name}"),
+            plots=tuple(plan.figure(f)[2] for f in plan.figures if f == "sweep"),
+            deps=(METRICS_INFO,),
+        ),
+    ]  # fmt: skip
+    kept = [stage for stage in found if stage.files]
+    names = {stage.name for stage in kept}
+    return [_without(stage, names) for stage in kept]
+
+
+def _stage(
+    plan: "ExperimentPlan",
+    name: str,
+    outs: list[str],
+    files: Iterable[Iterable[str]],
+    params: tuple[str, ...],
+    after: tuple[str, ...] = (),
+    *,
+    in_git: tuple[str, ...] = (),
+    metrics: tuple[str, ...] = (),
+    plots: tuple[str, ...] = (),
+    deps: tuple[str, ...] = (),
+) -> Stage:
+    return Stage(
+        name=name,
+        experiment=plan.name,
+        outs=tuple(outs),
+        files=tuple(path for group in files for path in group),
+        manifest=f"{plan.root}/manifests/{name}.json",
+        provenance=f"{plan.root}/provenance/{name}.json",
+        params=params,
+        after=after,
+        in_git=in_git,
+        metrics=metrics,
+        plots=plots,
+        deps=deps,
+    )
+
+
+def _without(stage: Stage, names: set[str]) -> Stage:
+    """The stage without the predecessors that were left out."""
+    return Stage(**{**stage.__dict__, "after": tuple(a for a in stage.after if a in names)})
