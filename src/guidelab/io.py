@@ -55,7 +55,8 @@ def save_arrays(path: str | Path, tensors: dict[str, Tensor], meta: dict[str, An
         tensors: name to tensor, any shape; stored contiguous, on the CPU, keeping their dtype.
         meta: JSON-serialisable description, read back by `load_arrays`.
     """
-    flat = {name: tensors[name].detach().cpu().contiguous() for name in sorted(tensors)}
+    # cloned: safetensors refuses tensors that share memory, and two names for one tensor are no mistake here
+    flat = {name: tensors[name].detach().cpu().contiguous().clone() for name in sorted(tensors)}
     header = {_KEY: json.dumps(meta, sort_keys=True)}
     with atomic_write(path) as temporary:
         temporary.write_bytes(serialise(flat, header))

@@ -50,7 +50,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
             plan,
             "grade",
             [f"{root}/graders"],
-            (plan.grade(g, *run.point.split("/"), run.part).outputs for run in plan.runs for g in plan.graded(run)),
+            (plan.grade(g, run.variant, run.point.split("/")[1], run.part).outputs for run in plan.runs for g in plan.graded(run)),
             (*measured, "folds"),
             ("data", "sample"),
         ),

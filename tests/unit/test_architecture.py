@@ -36,7 +36,19 @@ ALLOWED = {
     "sampling": {"core", "errors"},
     "cli": {"*"},
 }
-PARSE_TIME = ("errors", "stages", "registry", "spec", "speccheck", "specload", "layout", "jobs", "plan", "digest", "provenance")
+PARSE_TIME = (
+    "errors",
+    "stages",
+    "registry",
+    "spec",
+    "speccheck",
+    "specload",
+    "layout",
+    "jobs",
+    "plan",
+    "digest",
+    "provenance",
+)
 HEAVY = {"torch", "pandas", "scipy", "seaborn", "matplotlib", "numpy"}
 MAX_LINES = 300
 
@@ -95,7 +107,9 @@ def test_rooms_of_pure_functions_touch_no_files_environment_or_arguments(name):
     for path in (SRC / name).rglob("*.py"):
         tree = ast.parse(path.read_text())
         assert not imported(path) & forbidden, path
-        calls = {n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)}
+        calls = {
+            n.func.id for n in ast.walk(tree) if isinstance(n, ast.Call) and isinstance(n.func, ast.Name)
+        }
         assert not calls & {"open", "print", "input"}, path
 
 
@@ -106,8 +120,19 @@ def test_no_global_random_numbers(name):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 called = ast.unparse(node.func)
-                assert called not in {"torch.manual_seed", "random.seed", "np.random.seed", "numpy.random.seed"}, path
-                if called in {"torch.randn", "torch.rand", "torch.randint", "torch.randperm", "torch.multinomial"}:
+                assert called not in {
+                    "torch.manual_seed",
+                    "random.seed",
+                    "np.random.seed",
+                    "numpy.random.seed",
+                }, path
+                if called in {
+                    "torch.randn",
+                    "torch.rand",
+                    "torch.randint",
+                    "torch.randperm",
+                    "torch.multinomial",
+                }:
                     given = {keyword.arg for keyword in node.keywords}
                     assert "generator" in given, f"{path}:{node.lineno}: {called} without a generator"
 
@@ -115,8 +140,12 @@ def test_no_global_random_numbers(name):
 def test_rules_are_file_names_and_one_command():
     for path in (ROOT / "workflow/rules").glob("*.smk"):
         text = path.read_text()
-        assert "\n    run:" not in text and "script:" not in text, f"{path}: a rule calls a command, not Python"
-        assert "retries:" not in text, f"{path}: retries belong to the profile; a rule's are multiplied on a cluster"
+        assert "\n    run:" not in text and "script:" not in text, (
+            f"{path}: a rule calls a command, not Python"
+        )
+        assert "retries:" not in text, (
+            f"{path}: retries belong to the profile; a rule's are multiplied on a cluster"
+        )
 
 
 def test_every_registered_name_exists_and_methods_agree_on_their_neutral_weight():
@@ -138,10 +167,15 @@ def test_no_default_profile_is_loaded_by_itself_and_slurm_is_found():
 
 
 def test_tracked_files_name_no_machine():
-    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\n")
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split("\n")
     for name in filter(None, listed):
         path = ROOT / name
-        if path.suffix in {".py", ".smk", ".md", ".yaml", ".toml", ".csv", ".json", ".rst"} and path.is_file():
+        if (
+            path.suffix in {".py", ".smk", ".md", ".yaml", ".toml", ".csv", ".json", ".rst"}
+            and path.is_file()
+        ):
             text = path.read_text(encoding="utf-8")
             for word in ("/root/", "/home/", "/tmp/w"):
                 assert word not in text or path == Path(__file__), f"{name}: {word}"

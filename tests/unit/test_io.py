@@ -57,7 +57,10 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path):
-    with pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"), atomic_write(tmp_path / "x"):
+    with (
+        pytest.raises(UserError, match=r"cannot be written \(No space left on device\)"),
+        atomic_write(tmp_path / "x"),
+    ):
         raise OSError(errno.ENOSPC, "No space left on device")
     assert os.listdir(tmp_path) == []
 
@@ -65,7 +68,11 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path):
 def test_a_real_full_disk(tmp_path):
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full on this system")
-    with pytest.raises(UserError, match="No space left"), atomic_write(tmp_path / "x"), open("/dev/full", "w") as full:
+    with (
+        pytest.raises(UserError, match="No space left"),
+        atomic_write(tmp_path / "x"),
+        open("/dev/full", "w") as full,
+    ):
         full.write("x" * 100_000)
 
 

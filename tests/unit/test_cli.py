@@ -1,0 +1,153 @@
+"""The command line: help with examples, and one message without a traceback for whatever is wrong."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from guidelab.cli.app import JOBS
+from guidelab.io import load_arrays, save_arrays
+from guidelab.nets.toy import ToyDenoiser
+from guidelab.plan import Plan
+from guidelab.specload import load_spec
+
+ROOT = Path(__file__).parents[2]
+
+
+def guidelab(*arguments: str, cwd: Path = ROOT, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(
+        [sys.executable, "-m", "guidelab.cli.app", *arguments],
+        cwd=cwd,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
+    assert done.returncode not in (0, 75), done.stdout
+    assert "Traceback" not in done.stderr, done.stderr
+    for part in parts:
+        assert part in done.stderr, done.stderr
+
+
+def test_help_lists_every_job_and_each_job_shows_an_example():
+    top = guidelab("--help")
+    assert top.returncode == 0 and all(rule in top.stdout for rule in JOBS)
+    for rule in ("sample", "train"):
+        shown = guidelab(rule, "--help")
+        assert (
+            shown.returncode == 0 and "Example" in shown.stdout and f"guidelab {rule} toy2d" in shown.stdout
+        )
+
+
+def test_check_and_show_and_job_say_what_is_planned():
+    assert "toy2d (reduced)" in guidelab("check").stdout
+    assert "cfg/w4.00" in guidelab("show", "toy2d").stdout
+    shown = json.loads(guidelab("job", "sample", "toy2d", "cfg", "w4.00", "seeds0-4").stdout)
+    assert shown["outputs"] == ["results/toy2d/samples/cfg/w4.00/seeds0-4.safetensors"]
+    assert shown["job"]["terms"][0]["weight"] == 4.0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["samplee", "toy2d"], ["No such command"]),
+        (
+            ["sample", "toy2d"],
+            ["given 1 names, wanted 4", "for example: guidelab sample toy2d cfg w4.00 seeds0-4"],
+        ),
+        (["sample", "toy2", "cfg", "w4.00", "seeds0-4"], ["no experiment 'toy2'", "did you mean 'toy2d"]),
+        (["figure", "toy2d", "fig3"], ["no figure 'fig3'", "fig1, fig2"]),
+        (["sample", "--job", "{", "-o", "x"], ["--job: is not JSON"]),
+        (["sample", "--job", "[]", "-o", "x"], ["wanted a JSON object"]),
+        (["sample", "--job", '{"inputs": {}}'], ["needs --output"]),
+        (["check", "--params", "nowhere.yaml"], ["nowhere.yaml: no such file"]),
+        (["job", "sample", "toy2d"], ["wanted a rule and its names"]),
+        (["measure", "toy2d", "cfg", "w9.00", "seeds0-4"], ["no point 'cfg/w9.00'"]),
+    ],
+)
+def test_mistakes_get_one_message(arguments, parts):
+    refused(guidelab(*arguments), *parts)
+
+
+def test_a_missing_input_is_named_with_the_command_that_makes_it(tmp_path):
+    done = guidelab(
+        "sample", "toy2d_ci", "none", "w1.00", "seeds0-1", "--params", str(ROOT / "params.yaml"), cwd=tmp_path
+    )
+    refused(done, "results/toy2d_ci/models/main.safetensors: no such file", "snakemake -c2")
+    assert not list(tmp_path.rglob("*.safetensors"))
+
+
+@pytest.fixture
+def sampled(tmp_path):
+    """A folder with a model file for toy2d_ci, its sample job, and where that job writes."""
+    plan = Plan(load_spec(ROOT / "params.yaml"))
+    path = tmp_path / plan.experiment("toy2d_ci").model("main")
+    nets = {s: ToyDenoiser(64, generator=torch.Generator().manual_seed(s)).state_dict() for s in (0, 1)}
+    tensors = {f"seed{s}/{name}": value for s, net in nets.items() for name, value in net.items()}
+    save_arrays(path, tensors, {"net": {"name": "toy", "width": 64, "layers": 4}, "seeds": [0, 1]})
+    return tmp_path, path, plan.job("sample", "toy2d_ci", "none", "w1.00", "seeds0-1").outputs[0]
+
+
+def run_sample(folder: Path) -> subprocess.CompletedProcess[str]:
+    return guidelab(
+        "sample", "toy2d_ci", "none", "w1.00", "seeds0-1", "--params", str(ROOT / "params.yaml"), cwd=folder
+    )
+
+
+def test_a_sample_job_runs_as_a_plain_command_with_a_progress_bar(sampled):
+    folder, _, output = sampled
+    done = run_sample(folder)
+    assert done.returncode == 0, done.stderr
+    assert "100%" in done.stderr
+    tensors, meta = load_arrays(folder / output)
+    assert tensors["seed1/report1/x"].shape == (256, 2) and meta["code"] and meta["nets_sha256"]["model:main"]
+
+
+def test_broken_checkpoints_are_refused_and_leave_no_output(sampled):
+    folder, path, output = sampled
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    refused(run_sample(folder), "main.safetensors: is not a readable safetensors file")
+    nets = ToyDenoiser(32, generator=torch.Generator().manual_seed(0)).state_dict()
+    tensors = {f"seed{s}/{name}": value for s in (0, 1) for name, value in nets.items()}
+    save_arrays(path, tensors, {"net": {"name": "toy", "width": 64, "layers": 4}, "seeds": [0, 1]})
+    refused(run_sample(folder), "does not fit the net it names", "size mismatch")
+    save_arrays(
+        path,
+        {"seed0/gain": torch.zeros(())},
+        {"net": {"name": "toi", "width": 64, "layers": 4}, "seeds": [0]},
+    )
+    refused(run_sample(folder), "net 'toi' is not known", "did you mean 'toy'?")
+    save_arrays(
+        path,
+        {"seed7/gain": torch.zeros(())},
+        {"net": {"name": "toy", "width": 64, "layers": 4}, "seeds": [7]},
+    )
+    refused(run_sample(folder), "holds no net of training seed 0")
+    assert not (folder / output).exists()
+
+
+def test_an_unwritable_output_is_one_message(sampled):
+    folder, _, output = sampled
+    (folder / output).parent.parent.mkdir(parents=True)
+    (folder / output).parent.write_text("a file where a folder should be")
+    refused(run_sample(folder), "cannot be written")
+
+
+def test_a_missing_package_is_named(tmp_path):
+    (tmp_path / "torch.py").write_text(
+        "raise ModuleNotFoundError(\"No module named 'torch'\", name='torch')\n"
+    )
+    env = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'src'}"}
+    done = guidelab(
+        "prepare", "toy2d_ci", "train", "--params", str(ROOT / "params.yaml"), cwd=tmp_path, **env
+    )
+    refused(done, "the package 'torch' is missing; run `make setup`")
