@@ -227,3 +227,20 @@ def test_no_global_random_numbers_are_touched():
     churn = Churn(S_churn=3.0, noise=lambda step: noise.randn((2,), torch.float64))
     heun(data(), noise.randn((2,), torch.float64), [1.0, 0.5, 0.0], None, churn=churn)
     assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_the_step_decides_with_its_own_sigma_not_the_churned_one():
+    asked = []
+
+    class Stepwise:
+        def __call__(self, x, sigma, cond):
+            return data()(x, sigma)
+
+        def at_step(self, sigma):
+            asked.append(sigma)
+            return self
+
+    sigmas = edm_sigmas(6, 0.002, 5.0, 7.0)
+    churn = Churn(S_churn=2.0, noise=lambda step: torch.zeros(1, 2, dtype=torch.float64))
+    heun(Stepwise(), start(1, 5.0), sigmas, None, churn=churn)
+    assert asked == sigmas[:-1].tolist()  # once a step, exactly
