@@ -1,0 +1,6 @@
+"""Snakemake's records travel with the results, so that a clone notices changed parameters and code."""
+
+from guidelab.provenance.carry import export, restore
+from guidelab.provenance.manifest import write_manifest
+
+__all__ = ["export", "restore", "write_manifest"]

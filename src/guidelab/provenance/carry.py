@@ -1,0 +1,227 @@
+"""Records out of `.snakemake/` after a run, and back into it before the next: what a clone, a checkout or a pull lack.
+
+Snakemake decides by records in `.snakemake/`, which no clone has. Without a record it takes a file's parameters
+and code for unchanged, whatever they are. So every stage carries the records of its files beside them, each with
+the sha256 of the file it speaks of, and they are put back only onto files with that very content.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from guidelab.provenance import records
+from guidelab.provenance.disk import Metadata, State, stat
+from guidelab.provenance.order import OLD, set_times
+from guidelab.provenance.records import Entries, Entry, combined
+from guidelab.stages import Stage
+
+Log = Callable[[str], None]
+_NAMED = 5  # differing files named one by one
+
+
+def export(root: str | Path, stages: Sequence[Stage], log: Log | None = None) -> int:
+    """Write what Snakemake recorded to the stages' provenance files; for the end of a run.
+
+    A file whose content changed without its job having run keeps its old entry, and is named by `restore`. So do
+    files that are absent: a clone without the large files may be worked in.
+
+    Returns:
+        How many provenance files changed.
+    """
+    return _Carrier(root, stages, log or (lambda _: None)).export()
+
+
+def restore(root: str | Path, stages: Sequence[Stage], log: Log = print) -> int:
+    """Put back the records of files that came from elsewhere; for the start of Snakemake's main process.
+
+    Every file is compared with its recorded sha256 first. Those that agree get their record, and a modification
+    time that follows the order of the jobs; those that differ are named, and keep whatever record they have.
+    Records of absent files are put back as well: their changed parameters matter to what was made from them.
+    Does nothing while another Snakemake works here, and never raises for what it finds on disk.
+
+    Returns:
+        How many records were put back.
+    """
+    return _Carrier(root, stages, log).restore()
+
+
+class _Carrier:
+    def __init__(self, root: str | Path, stages: Sequence[Stage], log: Log):
+        self.root, self.stages, self.log = Path(root), stages, log
+        self.state, self.metadata = State(self.root), Metadata(self.root)
+        self.known: Entries = {}
+
+    # ---- export --------------------------------------------------------------------------------------------------
+
+    def export(self) -> int:
+        self._read()
+        changed = 0
+        try:
+            fresh = {p for stage in self.stages for p in self._spoken_of(stage) if self._is_news(p)}
+            shas = {path: entry.sha256 for path, entry in self.known.items()}
+            shas |= {path: self.state.sha256(path) for path in fresh}
+            for stage in self.stages:
+                entries: Entries = {}
+                for path in self._spoken_of(stage):
+                    record = self.metadata.read(path) if path in fresh else None
+                    if record is not None:
+                        sources = _texts(record.get("input"))
+                        entries[path] = Entry(shas[path], record, self._inputs(path, sources, shas))
+                    elif path in self.known:
+                        entries[path] = self.known[path]
+                if entries:
+                    changed += records.write(self.root, stage, entries)
+                self.known = {p: e for p, e in self.known.items() if not records.owns(stage, p)} | entries
+            self._remember(leave=())
+        except OSError as error:
+            self.log(f"provenance: {_unwritable(error)} The records of this run stay in .snakemake/ only.")
+        return changed
+
+    def _spoken_of(self, stage: Stage) -> list[str]:
+        """The files planned for a stage, its manifest, and those still there that no plan names now."""
+        planned = dict.fromkeys((*stage.files, stage.manifest))
+        rest = (path for path in self.known if path not in planned and records.owns(stage, path))
+        return [*planned, *(path for path in rest if (self.root / path).exists())]
+
+    def _is_news(self, path: str) -> bool:
+        """Whether a file's record has to be exported: its job ran, or its entry was lost with an unchanged file."""
+        if self._ran(path):
+            return True
+        seen = self.state.files.get(path)
+        intact = seen is not None and bool(seen[3]) and stat(self.root / path) is not None
+        return path not in self.known and intact and self.state.sha256(path) == self.state.files[path][3]
+
+    def _ran(self, path: str) -> bool:
+        """Whether Snakemake made this very file since the records were last carried."""
+        now, record = stat(self.root / path), stat(self.metadata.path(path))
+        seen = self.state.files.get(path)
+        if now is None or record is None or (seen and seen[1] == record) or self.metadata.is_incomplete(path):
+            return False
+        made = self.metadata.read(path)
+        # Snakemake notes the file's modification time; a file edited or fetched since has another one.
+        return made is not None and abs(float(made.get("endtime") or 0) - now[1] / 1e9) < 1e-3
+
+    def _inputs(self, path: str, sources: Iterable[str], shas: dict[str, str]) -> str | None:
+        """One hash for the inputs of a job that just ran; None if one is younger than the file, so may be another."""
+        ours = [source for source in sources if source in shas]
+        made, present = stat(self.root / path), [stat(self.root / source) for source in ours]
+        if made is None or any(p is not None and p[1] > made[1] for p in present):
+            return None
+        return combined(ours, shas)
+
+    # ---- restore -------------------------------------------------------------------------------------------------
+
+    def restore(self) -> int:
+        if self.metadata.is_locked():
+            return 0
+        if self._nothing_changed():
+            self._name_differing()
+            return 0
+        for complaint in self._read():
+            self.log(f"provenance: {complaint}")
+        try:
+            put_back, settled, pending = self._put_back()
+            trouble = set_times(self.root, self.known, settled, self.state)
+            if trouble:
+                self.log(f"provenance: {_unwritable(trouble)} Jobs may run again that need not.")
+            self._remember(leave=pending)
+        except OSError as error:
+            self.log(
+                f"provenance: {_unwritable(error)} Changed parameters of restored results may go unnoticed."
+            )
+            return 0
+        if put_back:
+            self.log(f"provenance: put back the records of {len(put_back)} files")
+        self._name_differing()
+        if any(self._ran(path) for stage in self.stages for path in self._spoken_of(stage)):
+            export(self.root, self.stages, self.log)  # an earlier run was killed before it could
+        return len(put_back)
+
+    def _nothing_changed(self) -> bool:
+        """Whether all is as it was at the last look: what every start of Snakemake has to pay for."""
+        if any(self.state.stages.get(s.provenance, 0) != stat(self.root / s.provenance) for s in self.stages):
+            return False
+        for path, (file, record, _, _) in self.state.files.items():
+            if stat(self.root / path) != file or stat(self.metadata.path(path)) != record:
+                return False
+        files = (path for stage in self.stages for path in (*stage.files, stage.manifest))
+        return not any(self.metadata.path(path).exists() for path in files if path not in self.state.files)
+
+    def _put_back(self) -> tuple[set[str], set[str], set[str]]:
+        """Write the records of files with the recorded content.
+
+        Returns:
+            The files whose record was written; those with it that are there, and new; those of jobs that ran here
+            and were not exported yet.
+        """
+        put_back: set[str] = set()
+        settled: set[str] = set()
+        pending: set[str] = set()
+        for path, entry in self.known.items():
+            now, record = stat(self.root / path), stat(self.metadata.path(path))
+            seen = self.state.files.get(path)
+            if seen == [now, record, entry.fingerprint, entry.sha256]:
+                continue
+            ran, arrived = self._ran(path), bool(seen and seen[2] != entry.fingerprint)
+            if self.metadata.is_incomplete(path) or (ran and not arrived):
+                pending.add(path)
+            elif now is not None and self.state.sha256(path) != entry.sha256:
+                pending.update({path} if ran else ())
+            else:
+                if not _same(self.metadata.read(path), entry):
+                    self.metadata.write(path, entry.record, OLD - 1)
+                    put_back.add(path)
+                settled.update({path} if now else ())
+        return put_back, settled, pending
+
+    # ---- both ----------------------------------------------------------------------------------------------------
+
+    def _read(self) -> list[str]:
+        """Read all provenance files; returns the complaints."""
+        found = [records.read(self.root, stage) for stage in self.stages]
+        self.known = {path: entry for entries, _ in found for path, entry in entries.items()}
+        return [complaint for _, complaint in found if complaint]
+
+    def _remember(self, leave: Iterable[str]) -> None:
+        """Note how every file looks now, except those to leave as they were last seen."""
+        left = {path: self.state.files[path] for path in leave if path in self.state.files}
+        apart = set(leave)
+        files = {}
+        for path, entry in self.known.items():
+            now = stat(self.root / path)
+            if path not in apart:
+                content = self.state.sha256(path) if now else ""
+                files[path] = [now, stat(self.metadata.path(path)), entry.fingerprint, content]
+        self.state.differing = sorted(p for p, f in files.items() if f[3] and f[3] != self.known[p].sha256)
+        self.state.files = files | left
+        self.state.stages = {stage.provenance: stat(self.root / stage.provenance) for stage in self.stages}
+        self.state.save()
+
+    def _name_differing(self) -> None:
+        differing = self.state.differing
+        if differing and not self.known:
+            self._read()
+        for path in (p for p in differing[:_NAMED] if p in self.known):
+            self.log(
+                f"provenance: WARNING {path}: its sha256 is {self.state.files[path][3][:12]}, wanted "
+                f"{self.known[path].sha256[:12]}, what its job wrote. Take the recorded file back (dvc checkout, or "
+                "git checkout), or delete it and run again."
+            )
+        if len(differing) > _NAMED:
+            self.log(
+                f"provenance: WARNING {len(differing) - _NAMED} more files differ from what their jobs wrote"
+            )
+
+
+def _same(record: dict[str, object] | None, entry: Entry) -> bool:
+    return (
+        record is not None
+        and Entry(entry.sha256, record, entry.inputs_sha256).fingerprint == entry.fingerprint
+    )
+
+
+def _texts(value: object) -> list[str]:
+    return [item for item in value if isinstance(item, str)] if isinstance(value, list) else []
+
+
+def _unwritable(error: OSError) -> str:
+    return f"{error.filename or '.snakemake'}: cannot be written ({error.strerror or error})."

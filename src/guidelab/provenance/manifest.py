@@ -1,0 +1,58 @@
+"""A stage's manifest: the list of its files; writing it removes from the stage's folders what is not planned."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from guidelab.errors import UserError
+from guidelab.provenance.disk import write_text
+
+
+def write_manifest(
+    path: str | Path,
+    files: Sequence[str],
+    outs: Iterable[str],
+    keep: Iterable[str] = (),
+    root: str | Path = ".",
+) -> list[str]:
+    """Write the list of a stage's files, and remove every other file from the folders the stage owns.
+
+    Without the removal, DVC's hash of a folder would depend on which weights were tried before.
+
+    Args:
+        path: the manifest.
+        files: the files of the stage; all must exist.
+        outs: the folders and files the stage owns, relative to root.
+        keep: files in those folders that are not results (the manifest itself, `.gitignore`).
+        root: the project's folder.
+    Returns:
+        The removed files, sorted.
+    Raises:
+        UserError: a file is absent, or a folder lies outside `results/`: nothing is removed then.
+    """
+    base = Path(root)
+    absent = [f for f in files if not (base / f).is_file()]
+    if absent:
+        raise UserError(
+            f"{path}: {len(absent)} of {len(files)} files are not there, the first is {absent[0]}. Build it with: "
+            f"snakemake -c2 {absent[0]}"
+        )
+    folders = [Path(out) for out in outs if (base / out).is_dir()]
+    for folder in folders:
+        if ".." in folder.parts or folder.parts[:1] != ("results",) or len(folder.parts) < 2:
+            raise UserError(f"{path}: will not tidy up {folder}; wanted a folder inside results/")
+    kept = {Path(f) for f in (*files, *keep, str(path))}
+    removed = []
+    for folder in folders:
+        for found in sorted(
+            (base / folder).rglob("*"), reverse=True
+        ):  # files before the folders that hold them
+            inside = found.relative_to(base)
+            if found.is_dir() and not found.is_symlink():
+                if not any(found.iterdir()):
+                    found.rmdir()
+            elif inside not in kept and found.name != ".gitignore":
+                found.unlink()
+                removed.append(inside.as_posix())
+    write_text(base / path, json.dumps({"files": sorted(files)}, indent=1) + "\n")
+    return sorted(removed)

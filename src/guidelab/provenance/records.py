@@ -1,0 +1,144 @@
+"""A stage's provenance file: which job made each file, from what, with which parameters and code.
+
+The file is JSON, the same bytes on every machine: no times, no absolute paths. Files of one job share one entry,
+and what all jobs of a rule have in common is written once.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from guidelab.provenance.disk import write_text
+from guidelab.stages import Stage
+
+FORMAT = 1
+_ABOUT = (
+    "Which job made each file, and from what. Written after every run of snakemake; not meant to be edited."
+)
+_OF_RULE = ("code", "record_format_version", "conda_env", "container_img_url", "software_stack_hash")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is known of one file."""
+
+    sha256: str
+    record: Mapping[str, Any]  # Snakemake's: rule, input, params, input_checksums, log and _OF_RULE
+    inputs_sha256: str | None  # of the inputs that are results themselves, when the job ran; None: not known
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the entry does."""
+        content = [self.sha256, _job(self, str(self.record.get("rule"))), _shared(self)]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def sources(self) -> list[str]:
+        """The files the job read."""
+        return [path for path in self.record.get("input") or [] if isinstance(path, str)]
+
+
+Entries = dict[str, Entry]
+
+
+def combined(sources: Iterable[str], sha256_of: Mapping[str, str]) -> str:
+    """One hash for the content of those inputs that are results themselves."""
+    lines = [f"{sha256_of[path]} {path}" for path in sorted(set(sources)) if path in sha256_of]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+
+
+def read(root: Path, stage: Stage) -> tuple[Entries, str | None]:
+    """The entries of a stage's provenance file, and a complaint if it, or part of it, had to be ignored.
+
+    Entries for files the stage does not own are ignored too: the file comes from outside.
+    """
+    path = root / stage.provenance
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            return {}, (
+                f"{stage.provenance}: has format {content['format']!r}, wanted {FORMAT}; ignored. "
+                "Use the version of guidelab that wrote it, or run its jobs again."
+            )
+        found = {out: entry for job in content["jobs"] for out, entry in _entries(job, content["rules"])}
+    except FileNotFoundError:
+        return {}, None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return {}, (
+            f"{stage.provenance}: is not readable ({type(error).__name__}: {error}); ignored, so changed parameters of "
+            f"stage {stage.name} may go unnoticed. Take it back with: git checkout -- {stage.provenance}"
+        )
+    owned = {out: entry for out, entry in found.items() if owns(stage, out)}
+    strange = sorted(set(found) - set(owned))
+    complaint = (
+        f"{stage.provenance}: speaks of {strange[0]!r}, which stage {stage.name} does not own; ignored"
+        if strange
+        else None
+    )
+    return owned, complaint
+
+
+def owns(stage: Stage, path: str) -> bool:
+    """Whether a file lies where the stage writes."""
+    plain = not Path(path).is_absolute() and ".." not in Path(path).parts
+    return plain and any(path == own or path.startswith(f"{own}/") for own in stage.owned)
+
+
+def _entries(job: dict[str, Any], rules: dict[str, Any]) -> Iterable[tuple[str, Entry]]:
+    record = {**rules[job["rule"]], "rule": str(job["rule"]).rstrip("'")}
+    record |= {
+        "input": [str(source[0]) for source in job["input"]],
+        "input_checksums": {str(s[0]): str(s[1]) for s in job["input"] if len(s) > 1},
+        "params": [str(text) for text in job["params"]],
+        "log": [str(path) for path in job["log"]],
+    }
+    for out, sha256 in job["outputs"].items():
+        yield str(out), Entry(str(sha256), record, job["inputs_sha256"])
+
+
+def write(root: Path, stage: Stage, entries: Entries) -> bool:
+    """Write a stage's provenance file if it would change; says whether it did.
+
+    Raises:
+        OSError: the file cannot be written; nothing partial is left.
+    """
+    path = root / stage.provenance
+    text = _as_text(entries)
+    if path.is_file() and path.read_text(encoding="utf-8", errors="replace") == text:
+        return False
+    write_text(path, text)
+    return True
+
+
+def _as_text(entries: Entries) -> str:
+    rules: dict[str, dict[str, Any]] = {}
+    jobs: dict[str, dict[str, Any]] = {}
+    for out in sorted(entries):
+        entry = entries[out]
+        name, shared = str(entry.record["rule"]), _shared(entry)
+        while rules.setdefault(name, shared) != shared:  # jobs of a rule may be older than its present text
+            name += "'"  # no rule's name ends so
+        job = _job(entry, name)
+        key = json.dumps(job, sort_keys=True)
+        jobs.setdefault(key, job | {"outputs": {}})["outputs"][out] = entry.sha256
+    lines = sorted(json.dumps(job, sort_keys=True, separators=(",", ":")) for job in jobs.values())
+    head = json.dumps({"about": _ABOUT, "format": FORMAT, "rules": rules}, sort_keys=True, indent=1)
+    return head[: -len("\n}")] + ',\n "jobs": [\n' + ",\n".join(lines) + "\n]}\n"
+
+
+def _shared(entry: Entry) -> dict[str, Any]:
+    return {key: entry.record.get(key) for key in _OF_RULE}
+
+
+def _job(entry: Entry, rule: str) -> dict[str, Any]:
+    checksums = entry.record.get("input_checksums") or {}
+    return {
+        "rule": rule,
+        "input": [[path, checksums[path]] if path in checksums else [path] for path in entry.sources],
+        "params": entry.record.get("params") or [],
+        "log": entry.record.get("log") or [],
+        "inputs_sha256": entry.inputs_sha256,
+    }
