@@ -139,7 +139,7 @@ class Layout:
     @property
     def story(self) -> str:
         """The experiment's findings in words."""
-        return f"results/tables/{self.name}_story.md"
+        return f"results/tables/{self.name}.story.md"
 
     @property
     def collected(self) -> tuple[str, str, str]:

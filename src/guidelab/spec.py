@@ -198,11 +198,16 @@ class Evaluate(Strict):
     seeds_per_job: Size = 8
 
 
+Window = Annotated[list[float], Field(min_length=4, max_length=4)]  # x0, x1, y0, y1
+
+
 class Fig1(Strict):
     """Samples of the truth and of four samplers over the data's region."""
 
     n: Size
+    window: Window
     grid: Size
+    closeup: Window | None = None
     train_seed: int
     panels: Annotated[list[Point], Field(min_length=1)]
 
@@ -211,6 +216,7 @@ class Fig2(Strict):
     """Close-up: densities, their ratio, trajectories."""
 
     sigma: Positive
+    window: Window
     grid: Size
     train_seed: int
     lines: Size
@@ -221,6 +227,7 @@ class Fig9(Strict):
     """Learned densities and their ratios along sigma."""
 
     sigmas: Annotated[list[Positive], Field(min_length=1)]
+    window: Window
     grid: Size
     train_seed: int
     main: Name

@@ -49,7 +49,7 @@ rule story:
     input:
         files("story", "experiment"),
     output:
-        "results/tables/{experiment}_story.md",
+        "results/tables/{experiment}.story.md",
     log:
         "logs/{experiment}/story.log",
     params:

@@ -187,6 +187,22 @@ def schema() -> None:
     typer.echo(json.dumps(json_schema(), indent=1, sort_keys=True))
 
 
+@app.command(rich_help_panel="Workflow")
+def manifest(
+    stage: Annotated[str, typer.Option(help="the stage's files and folders as JSON")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the manifest to write")],
+) -> None:
+    """List a stage's files and remove from its folders what params.yaml no longer plans (Snakemake calls this).
+
+    Example: `snakemake -c2 results/toy2d/manifests/samples.json`
+    """
+    from guidelab.provenance import write_manifest
+
+    content = json.loads(stage)
+    for removed in write_manifest(output, content["files"], content["outs"], content["keep"]):
+        typer.echo(f"{output}: removed {removed}, no longer planned", err=True)
+
+
 def main() -> None:
     """Run a command; a mistake the user can mend is one message and exit status 1, without a traceback."""
     from guidelab.cli.runtime import EXIT_STOPPED, Stopped
