@@ -1,0 +1,120 @@
+"""The DVC pipelines, written from the plan: coarse stages that ask Snakemake for their manifest.
+
+Snakemake decides job by job what has to run; DVC remembers what came out. The default experiments are the
+pipeline of the project's folder; every other one has its own, in workflow/dvc/<experiment>/.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from guidelab.errors import UserError
+from guidelab.plan import Plan
+from guidelab.stages import Stage
+
+HEADER = (
+    "# Generated from params.yaml: guidelab pipeline. Edits are lost; stages are listed in src/guidelab/staging.py.\n"
+    "# persist: DVC may not delete what Snakemake goes on from. cache: false: small results, kept in git.\n"
+)
+COMMAND = "snakemake --profile \\${{SNAKEMAKE_PROFILE:-workflow/profiles/local}} {manifest}"
+CODE = ("src/guidelab", "Snakefile", "workflow/rules")
+_PLOT = {"x": "offset", "y": "value", "template": "sweep"}  # .dvc/plots/sweep.json
+
+
+def pipelines(plan: Plan, params: Mapping[str, Any]) -> dict[str, str]:
+    """Every pipeline file and its text.
+
+    Experiments of scale `ci` have none: they are for tests, which make their own.
+
+    Args:
+        plan: the plan of params.yaml.
+        params: the content of params.yaml as written, before `extends` is resolved.
+    """
+    others = [n for n, e in plan.spec.experiments.items() if n not in plan.spec.default and e.scale != "ci"]
+    files = {"dvc.yaml": dvc_yaml(plan, params, plan.spec.default)}
+    return files | {
+        f"workflow/dvc/{name}/dvc.yaml": dvc_yaml(plan, params, [name], depth=3) for name in others
+    }
+
+
+def dvc_yaml(plan: Plan, params: Mapping[str, Any], experiments: Sequence[str], depth: int = 0) -> str:
+    """The text of one pipeline file.
+
+    Args:
+        plan: the plan of params.yaml.
+        params: the content of params.yaml as written.
+        experiments: whose stages; with several, stages are named `<experiment>-<stage>`.
+        depth: how many folders below the project's folder the file lies.
+    Raises:
+        UserError: two stages own the same file, which DVC refuses.
+    """
+    up = "/".join([".."] * depth)
+    stages = [stage for name in experiments for stage in plan.experiment(name).stages()]
+    refuse_overlaps(stages)
+    several = len(experiments) > 1
+    content: dict[str, Any] = {
+        "stages": {_name(stage, several): _stage(stage, stages, params, up) for stage in stages}
+    }
+    metrics = [_from(up, path) for stage in stages for path in stage.metrics]
+    plots = [{_from(up, path): _PLOT} for stage in stages for path in stage.plots]
+    content |= {"metrics": metrics} if metrics else {}
+    content |= {"plots": plots} if plots else {}
+    return HEADER + yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=200)
+
+
+def refuse_overlaps(stages: Iterable[Stage]) -> None:
+    """DVC tracks every file by at most one output.
+
+    Raises:
+        UserError: names both stages.
+    """
+    owners = [(own, stage) for stage in stages for own in (*stage.owned, stage.provenance)]
+    for own, stage in owners:
+        for other, second in owners:
+            if (own == other and stage is not second) or other.startswith(f"{own}/"):
+                raise UserError(
+                    f"stages {stage.experiment}/{stage.name} and {second.experiment}/{second.name} overlap: {own} holds {other}"
+                )
+
+
+def _stage(stage: Stage, stages: Sequence[Stage], params: Mapping[str, Any], up: str) -> dict[str, Any]:
+    before = [s for s in stages if s.experiment == stage.experiment and s.name in stage.after]
+    cached = [path for path in stage.outs if path not in stage.in_git]
+    in_git = [*stage.in_git, stage.provenance]
+    # Without its large files a stage has to be made again, so a clone must lack the manifest when it lacks them.
+    (cached if cached else in_git).append(stage.manifest)
+    content: dict[str, Any] = {"cmd": COMMAND.format(manifest=stage.manifest)}
+    content |= {"wdir": up} if up else {}
+    content["deps"] = [*CODE, *stage.deps, *(out for s in before for out in s.outs)]
+    content["params"] = _params(stage, params)
+    content["outs"] = [{path: {"persist": True}} for path in cached]
+    content["outs"] += [{path: {"cache": False, "persist": True}} for path in in_git]
+    return content
+
+
+def _params(stage: Stage, params: Mapping[str, Any]) -> list[str]:
+    """The parts of params.yaml a stage reads, in its own experiment and in those it extends."""
+    experiments, found = params["experiments"], []
+    name: str | None = stage.experiment
+    while name is not None:
+        written = experiments[name] or {}
+        keys = ("extends", *stage.params) if "extends" in written else stage.params
+        found += [f"experiments.{name}.{key}" for key in keys if key in written]
+        name = written.get("extends")
+    return found
+
+
+def _name(stage: Stage, several: bool) -> str:
+    return f"{stage.experiment}-{stage.name}" if several else stage.name
+
+
+def _from(up: str, path: str) -> str:
+    return f"{up}/{path}" if up else path
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes repeated values out: DVC needs no anchors, and neither does a reader."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True

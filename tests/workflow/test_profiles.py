@@ -1,0 +1,86 @@
+"""Profiles: what a cluster job asks for, where partition and account come from, what may not be in a profile."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import yte
+
+ROOT = Path(__file__).parents[2]
+SLURM = ROOT / "slurm" / "config.yaml"
+SITE = ("GUIDELAB_SLURM_PARTITION", "GUIDELAB_SLURM_ACCOUNT")
+
+
+def read(path, monkeypatch, **environment):
+    for name in (*SITE, "CORES"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    return yte.process_yaml(path.read_text(), require_use_yte=True)
+
+
+def rules():
+    found = {}
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", path.read_text(), re.M | re.S):
+            found[name] = body
+    return found
+
+
+def local_rules():
+    (block,) = re.findall(r"^localrules:\n((?:    \w+,?\n)+)", (ROOT / "Snakefile").read_text(), re.M)
+    return set(re.findall(r"\w+", block))
+
+
+def test_every_rule_that_goes_to_the_cluster_asks_for_memory_and_time(monkeypatch):
+    asked = read(SLURM, monkeypatch)["set-resources"]
+    assert set(asked) == set(rules()) - local_rules()
+    for name, resources in asked.items():
+        assert set(resources) == {"mem_mb", "runtime"}, name
+        assert all(str(value).endswith("* attempt") for value in resources.values()), name
+
+
+def test_traps_stay_out_of_the_slurm_profile(monkeypatch):
+    profile = read(SLURM, monkeypatch)
+    assert profile["slurm-status-command"] == "squeue"
+    assert profile["retries"] == 2
+    assert profile["rerun-incomplete"] is True
+    assert not {"slurm-array-jobs", "cores", "software-deployment-method"} & set(profile)
+
+
+def test_partition_and_account_come_from_the_environment_alone(monkeypatch):
+    assert set(read(SLURM, monkeypatch)["default-resources"]) == {"mem_mb", "runtime"}
+    given = read(SLURM, monkeypatch, GUIDELAB_SLURM_PARTITION="big", GUIDELAB_SLURM_ACCOUNT="me")[
+        "default-resources"
+    ]
+    assert (given["slurm_partition"], given["slurm_account"]) == ("big", "me")
+    documented = (ROOT / "docs/cluster.md").read_text()
+    assert all(name in documented for name in SITE)
+
+
+def test_the_local_profile_takes_cores_from_the_environment(monkeypatch):
+    local = ROOT / "workflow/profiles/local/config.yaml"
+    assert read(local, monkeypatch)["cores"] == 2
+    assert read(local, monkeypatch, CORES="7")["cores"] == 7
+
+
+def test_slurm_is_a_link_git_carries():
+    assert (ROOT / "slurm").is_symlink()
+    assert (ROOT / "slurm").readlink() == Path("workflow/profiles/slurm")
+
+
+def test_snakemake_reads_what_the_profile_asks_for(tmp_path):
+    """The literal command on a workflow of one rule: resources reach the job, the site's partition too."""
+    (tmp_path / "slurm").symlink_to(SLURM.parent)
+    (tmp_path / "Snakefile").write_text(
+        "rule sample:\n    output: 'a'\n    resources: mem_mb=1\n    shell: 'touch {output}'\n"
+    )
+    environment = os.environ | {"GUIDELAB_SLURM_PARTITION": "big", "GUIDELAB_SLURM_ACCOUNT": "123"}
+    command = [sys.executable, "-m", "snakemake", "-n", "--profile", "slurm", "a"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    shown = done.stdout + done.stderr
+    for wanted in ("mem_mb=2000", "runtime=60", "slurm_partition=big", "slurm_account=123"):
+        assert wanted in shown
