@@ -84,10 +84,11 @@ def _command(rule: str) -> Callable[..., None]:
 
         limit_threads(threads)
         if job is not None:
-            payload, targets = parse_job(job), output or []
-            if names or not targets:
+            # `-o a b c`: the shell gives the first to -o and the rest as names
+            payload, targets = parse_job(job), [*(output or []), *(Path(name) for name in names or [])]
+            if not output:
                 raise UserError(
-                    f"guidelab {rule}: --job takes no names and needs --output; given names {names}, outputs {targets}"
+                    f"guidelab {rule}: --job needs --output and takes no names; given names {names}"
                 )
         else:
             wanted = JOBS[rule][1].split()
@@ -201,6 +202,21 @@ def manifest(
     content = json.loads(stage)
     for removed in write_manifest(output, content["files"], content["outs"], content["keep"]):
         typer.echo(f"{output}: removed {removed}, no longer planned", err=True)
+
+
+@app.command(rich_help_panel="Workflow")
+def pipeline(params: Params = Path("params.yaml")) -> None:
+    """Write the DVC pipeline files from params.yaml: dvc.yaml and one folder for each larger experiment.
+
+    Example: `guidelab pipeline`
+    """
+    from guidelab.cli.runtime import write_text
+    from guidelab.pipeline import pipelines
+    from guidelab.specload import read_yaml
+
+    for path, text in pipelines(_plan(params), read_yaml(params)).items():
+        write_text(path, text)
+        typer.echo(path)
 
 
 def main() -> None:

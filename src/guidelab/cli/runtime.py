@@ -38,3 +38,9 @@ def state_folder(job: Mapping[str, Any]) -> Path:
 def drop_state(folder: Path) -> None:
     """Remove a finished training's state."""
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a small text file that a person may have open; its folder is made."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    Path(path).write_text(text, encoding="utf-8")

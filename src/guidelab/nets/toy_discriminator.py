@@ -1,5 +1,6 @@
 """A small time-conditioned discriminator for two-dimensional data."""
 
+import itertools
 import math
 
 import torch
@@ -29,7 +30,7 @@ class ToyDiscriminator(nn.Module):
         super().__init__()
         inputs = 2 + 4 * _SCALES + 3
         sizes = [inputs, *[width] * layers]
-        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.hidden = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(sizes))
         self.out = nn.Linear(width, 1)
         with torch.no_grad():
             for layer in [*self.hidden, self.out]:
