@@ -7,6 +7,9 @@
 #   snakemake -c2 --config params=mine.yaml          another parameters file
 
 
+report: "workflow/report/workflow.rst"
+
+
 include: "workflow/rules/common.smk"
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"

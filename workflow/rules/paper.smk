@@ -49,7 +49,7 @@ rule story:
     input:
         files("story", "experiment"),
     output:
-        "results/tables/{experiment}.story.md",
+        report("results/tables/{experiment}.story.md", caption="../report/story.rst", category="Findings", subcategory="{experiment}"),
     log:
         "logs/{experiment}/story.log",
     params:

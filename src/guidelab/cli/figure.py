@@ -17,7 +17,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         rows = module.rows({name: tensor.numpy() for name, tensor in arrays.items()}, job)
     else:
         tables = {name: read_csv(job["inputs"][name][0]) for name in ("measurements", "selected", "metrics")}
-        rows = module.rows(tables["measurements"], tables["selected"], job)
+        rows = module.rows(tables["measurements"], tables["selected"], tables["metrics"], job)
     figure = module.make(rows, job)
     with style.context():
         for path, options in ((outputs[0], render.PDF), (outputs[1], render.PNG)):

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from guidelab.train.stop import Stopped
+
+__all__ = ["EXIT_STOPPED", "Stopped", "drop_state", "limit_threads", "state_folder", "write_text"]
+
 EXIT_STOPPED = 75  # EX_TEMPFAIL: the job saved its state and stopped by itself; run it again to go on
-
-
-class Stopped(Exception):  # noqa: N818 - it is no error
-    """A job was asked to stop, saved everything, and can be resumed by the same command."""
 
 
 def limit_threads(threads: int) -> None:
