@@ -32,4 +32,8 @@ localrules:
 rule all:
     default_target: True
     input:
-        [stage.manifest for name in PLAN.spec.default for stage in PLAN.experiment(name).stages()],
+        [
+            stage.manifest
+            for name in PLAN.spec.default
+            for stage in PLAN.experiment(name).stages()
+        ],

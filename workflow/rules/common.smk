@@ -42,7 +42,9 @@ wildcard_constraints:
     figure=r"[A-Za-z]\w*",
 
 
-STAGES = [stage for name in PLAN.spec.experiments for stage in PLAN.experiment(name).stages()]
+STAGES = [
+    stage for name in PLAN.spec.experiments for stage in PLAN.experiment(name).stages()
+]
 
 if workflow.is_main_process:
     provenance.restore(".", STAGES, lambda message: print(message, file=sys.stderr))

@@ -1,5 +1,6 @@
 # Discriminators. In: real folds, generated samples. Out: discriminators/DISC.safetensors (they guide), graders/ (they never do)
 
+
 rule generate:
     """Draw the generated side of a guiding discriminator."""
     input:
@@ -8,14 +9,14 @@ rule generate:
         "results/{experiment}/generated/{disc}.safetensors",
     log:
         "logs/{experiment}/generate/{disc}.log",
-    params:
-        job=payload("generate", "experiment", "disc"),
+    conda:
+        "../envs/guidelab.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=120,
-    conda:
-        "../envs/guidelab.yaml"
+    params:
+        job=payload("generate", "experiment", "disc"),
     shell:
         "guidelab generate --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
 
@@ -28,14 +29,14 @@ rule discriminate:
         "results/{experiment}/discriminators/{disc}.safetensors",
     log:
         "logs/{experiment}/discriminate/{disc}.log",
-    params:
-        job=payload("discriminate", "experiment", "disc"),
+    conda:
+        "../envs/guidelab.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=120,
-    conda:
-        "../envs/guidelab.yaml"
+    params:
+        job=payload("discriminate", "experiment", "disc"),
     shell:
         "guidelab discriminate --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
 
@@ -48,13 +49,13 @@ rule grade:
         "results/{experiment}/graders/{disc}/{variant}/{w}/{part}.safetensors",
     log:
         "logs/{experiment}/grade/{disc}/{variant}/{w}/{part}.log",
-    params:
-        job=payload("grade", "experiment", "disc", "variant", "w", "part"),
+    conda:
+        "../envs/guidelab.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=120,
-    conda:
-        "../envs/guidelab.yaml"
+    params:
+        job=payload("grade", "experiment", "disc", "variant", "w", "part"),
     shell:
         "guidelab grade --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"

@@ -1,5 +1,6 @@
 # Numbers. In: samples, log-densities, graders. Out: measurements/ (one row a number), measurements.csv, selected.csv, metrics.json
 
+
 rule measure:
     """All numbers of one point of a sweep, one row each."""
     input:
@@ -8,14 +9,14 @@ rule measure:
         "results/{experiment}/measurements/{variant}/{w}/{part}.csv",
     log:
         "logs/{experiment}/measure/{variant}/{w}/{part}.log",
-    params:
-        job=payload("measure", "experiment", "variant", "w", "part"),
+    conda:
+        "../envs/guidelab.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=60,
-    conda:
-        "../envs/guidelab.yaml"
+    params:
+        job=payload("measure", "experiment", "variant", "w", "part"),
     shell:
         "guidelab measure --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
 
@@ -30,13 +31,13 @@ rule collect:
         metrics="results/{experiment}/metrics.json",
     log:
         "logs/{experiment}/collect.log",
-    params:
-        job=payload("collect", "experiment"),
+    conda:
+        "../envs/guidelab.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=30,
-    conda:
-        "../envs/guidelab.yaml"
+    params:
+        job=payload("collect", "experiment"),
     shell:
         "guidelab collect --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"

@@ -1,5 +1,6 @@
 # Samplers. In: models, discriminators. Out: samples/, density/ (log-densities), fields/ (what figures draw)
 
+
 rule sample:
     """Draw every seed block of one point of a sweep."""
     input:
@@ -8,14 +9,14 @@ rule sample:
         "results/{experiment}/samples/{variant}/{w}/{part}.safetensors",
     log:
         "logs/{experiment}/sample/{variant}/{w}/{part}.log",
-    params:
-        job=payload("sample", "experiment", "variant", "w", "part"),
+    conda:
+        "../envs/guidelab.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=120,
-    conda:
-        "../envs/guidelab.yaml"
+    params:
+        job=payload("sample", "experiment", "variant", "w", "part"),
     shell:
         "guidelab sample --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
 
@@ -28,14 +29,14 @@ rule density:
         "results/{experiment}/density/{variant}/{w}/{part}.safetensors",
     log:
         "logs/{experiment}/density/{variant}/{w}/{part}.log",
-    params:
-        job=payload("density", "experiment", "variant", "w", "part"),
+    conda:
+        "../envs/guidelab.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=120,
-    conda:
-        "../envs/guidelab.yaml"
+    params:
+        job=payload("density", "experiment", "variant", "w", "part"),
     shell:
         "guidelab density --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
 
@@ -48,13 +49,13 @@ rule field:
         "results/{experiment}/fields/{figure}.safetensors",
     log:
         "logs/{experiment}/field/{figure}.log",
-    params:
-        job=payload("field", "experiment", "figure"),
+    conda:
+        "../envs/guidelab.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=60,
-    conda:
-        "../envs/guidelab.yaml"
+    params:
+        job=payload("field", "experiment", "figure"),
     shell:
         "guidelab field --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"

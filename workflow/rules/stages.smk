@@ -2,14 +2,18 @@
 rule manifest:
     """List a stage's files and remove those that params.yaml no longer plans."""
     input:
-        lambda wildcards: PLAN.experiment(wildcards.experiment).stage(wildcards.stage).files,
+        lambda wildcards: PLAN.experiment(wildcards.experiment)
+        .stage(wildcards.stage)
+        .files,
     output:
         "results/{experiment}/manifests/{stage}.json",
     log:
         "logs/{experiment}/manifest/{stage}.log",
-    params:
-        stage=lambda wildcards: PLAN.experiment(wildcards.experiment).stage(wildcards.stage).payload,
     conda:
         "../envs/guidelab.yaml"
+    params:
+        stage=lambda wildcards: PLAN.experiment(wildcards.experiment)
+        .stage(wildcards.stage)
+        .payload,
     shell:
         "guidelab manifest --stage {params.stage:q} --output {output} 2> >(tee {log} >&2)"

@@ -1,5 +1,6 @@
 # Nets. In: params.yaml. Out: results/EXPERIMENT/checkpoints/DENOISER/PART.safetensors (snapshots), models/MODEL.safetensors
 
+
 rule train:
     """Train a denoiser with one or more seeds; saves its state as it goes and resumes from it."""
     input:
@@ -9,14 +10,14 @@ rule train:
         curve="results/{experiment}/checkpoints/{denoiser}/{part}.csv",
     log:
         "logs/{experiment}/train/{denoiser}/{part}.log",
-    params:
-        job=payload("train", "experiment", "denoiser", "part"),
+    conda:
+        "../envs/guidelab.yaml"
     threads: 1
     resources:
         mem_mb=4000,
         runtime=240,
-    conda:
-        "../envs/guidelab.yaml"
+    params:
+        job=payload("train", "experiment", "denoiser", "part"),
     shell:
         "guidelab train --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
 
@@ -29,13 +30,13 @@ rule reconstruct:
         "results/{experiment}/models/{model}.safetensors",
     log:
         "logs/{experiment}/reconstruct/{model}.log",
-    params:
-        job=payload("reconstruct", "experiment", "model"),
+    conda:
+        "../envs/guidelab.yaml"
     threads: 1
     resources:
         mem_mb=1500,
         runtime=30,
-    conda:
-        "../envs/guidelab.yaml"
+    params:
+        job=payload("reconstruct", "experiment", "model"),
     shell:
         "guidelab reconstruct --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
