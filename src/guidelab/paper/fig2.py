@@ -124,10 +124,11 @@ def _arrows(ax: Axes, table: pd.DataFrame, side: float) -> None:
     u, v = table["u"].to_numpy(), table["v"].to_numpy()
     norm = np.hypot(u, v)
     top = float(np.quantile(norm, 0.95)) or 1.0
-    length = 0.062 * side * np.cbrt(np.minimum(norm / top, 1.0)) / np.where(norm > 0, norm, 1.0)
+    length = 0.066 * side * np.cbrt(np.minimum(norm / top, 1.0)) / np.where(norm > 0, norm, 1.0)
     ax.quiver(
         table["x"], table["y"], u * length, v * length, angles="xy", scale_units="xy", scale=1, color=style.INK,
-        width=0.007, headwidth=4, headlength=4, headaxislength=3.6, pivot="mid", zorder=3,
+        width=0.010, headwidth=3.6, headlength=3.6, headaxislength=3.2, pivot="mid",
+        edgecolor="white", linewidth=0.25, zorder=3,
     )  # fmt: skip
 
 

@@ -90,9 +90,10 @@ def _line(axes: Any, table: pd.DataFrame) -> None:
         ratio = p1 - guide
         _draw(ax, x, y, ratio - np.median(ratio[seen]), -REACH, REACH)
         cover = ax.contourf(
-            x, y, p1, levels=[CUT - 1, FLOOR], colors=["#f4f4f4"]
+            x, y, p1, levels=[CUT - 1, FLOOR], colors=["white"]
         )  # where p1 is next to nothing
         cover.set_rasterized(True)
+        ax.contour(x, y, p1, levels=[FLOOR], colors=[style.INK], linewidths=0.4, linestyles="solid")
 
 
 def _draw(ax: Axes, x: ar.Float, y: ar.Float, values: ar.Float, low: float, high: float) -> None:

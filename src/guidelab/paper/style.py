@@ -11,6 +11,7 @@ from typing import Any
 import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 from matplotlib.path import Path
 
@@ -27,7 +28,9 @@ REGION = "#eaa95c"  # where 99 % of the class's mass lies: light enough for dark
 REGION_OTHER = "#e6e6e6"  # the other class
 OUTSIDE = "#c1121f"  # a sample outside the region; also drawn larger, so grey prints show it
 DENSITY = "YlGnBu"  # light to dark, monotone in lightness: reads on a grey print
-RATIO = "PuOr_r"  # diverging, symmetric in lightness about its centre
+RATIO = LinearSegmentedColormap.from_list(  # violet, grey, orange; dark to light all the way, so grey prints keep the sign
+    "ratio", ["#2a0a54", "#6a55a3", "#aaa6b4", "#efae5a", "#ffe7ad"]
+)
 
 METHODS, GUIDES, DEGRADED = "methods", "choice of the weak model", "degraded main model"
 
