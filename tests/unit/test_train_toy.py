@@ -1,0 +1,153 @@
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from guidelab.core.ema import beta, std_to_gamma
+from guidelab.data.toy2d import fractal
+from guidelab.nets.toy import ToyDenoiser
+from guidelab.train import loop, toy
+from guidelab.train.stop import Stopped
+from guidelab.train.streams import stream
+from guidelab.train.toy import train_toy
+
+CONFIG: dict[str, Any] = {
+    "net": {"name": "toy", "width": 8, "layers": 2},
+    "classes": "A",
+    "nimg": 12 * 64,
+    "batch": 64,
+    "lr": 1e-2,
+    "decay_nimg": 4 * 64,
+    "p_mean": -2.3,
+    "p_std": 1.5,
+    "ema_stds": [0.010, 0.100],
+    "snapshot_nimg": 4 * 64,
+}
+
+
+def test_names_description_and_curve(tmp_path: Path) -> None:
+    tensors, meta, curve = train_toy(CONFIG, [0, 3], tmp_path, progress=False)
+    assert set(tensors) == {
+        f"seed{s}/ema{e}/nimg{n}/{p}"
+        for s in (0, 3)
+        for e in ("0.010", "0.100")
+        for n in (256, 512, 768)
+        for p in ("gain", "layers.0.weight", "layers.2.weight", "layers.4.weight")
+    }
+    assert meta["net"] == CONFIG["net"] and meta["seeds"] == [0, 3] and meta["nimg"] == [256, 512, 768]
+    assert [row[:3] for row in curve] == [(0, 12, 768), (3, 12, 768)]
+    net = ToyDenoiser(8, 2)
+    net.load_state_dict({p: tensors[f"seed3/ema0.010/nimg768/{p}"] for p in net.state_dict()})
+
+
+def test_seeds_together_equal_seeds_alone_bit_for_bit(tmp_path: Path) -> None:
+    together, _, curve = train_toy(CONFIG, [0, 3], tmp_path / "both", progress=False)
+    for seed in (0, 3):
+        alone, _, own = train_toy(CONFIG, [seed], tmp_path / str(seed), progress=False)
+        assert all(torch.equal(together[name], value) for name, value in alone.items())
+        assert own == [row for row in curve if row[0] == seed]
+    assert not torch.equal(together["seed0/ema0.010/nimg768/gain"], together["seed3/ema0.010/nimg768/gain"])
+
+
+def test_interrupted_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _, curve = train_toy(CONFIG, [1], tmp_path / "whole", progress=False)
+    plain_step = toy.step
+    monkeypatch.setattr(
+        toy, "run", lambda c, f, progress: loop.run(c, f, save_every_s=0.0, progress=progress)
+    )
+
+    def fail(kernels, state, iteration, config, seeds):
+        if iteration == 7:
+            raise Stopped
+        return plain_step(kernels, state, iteration, config, seeds)
+
+    monkeypatch.setattr(toy, "step", fail)
+    with pytest.raises(Stopped):
+        train_toy(CONFIG, [1], tmp_path / "parts", progress=False)
+    monkeypatch.setattr(toy, "step", plain_step)
+    resumed, _, again = train_toy(CONFIG, [1], tmp_path / "parts", progress=False)
+    assert curve == again and all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
+def test_follows_the_recipe_written_with_torch_optim(tmp_path: Path) -> None:
+    """Twelve iterations against autograd, `torch.optim.Adam` and plain averages, in double precision."""
+    found, _, curve = train_toy(CONFIG, [5], tmp_path, progress=False)
+    net = ToyDenoiser(8, 2, generator=stream("toy weights", 5)).double()
+    tree = fractal("A")
+    optimiser = torch.optim.Adam(net.parameters(), betas=(0.9, 0.99), eps=1e-8)
+    averages = {std: [p.detach().clone() for p in net.parameters()] for std in CONFIG["ema_stds"]}
+    losses = []
+    for iteration in range(12):
+        for group in optimiser.param_groups:
+            group["lr"] = 1e-2 / max(iteration / 4, 1) ** 0.5
+        net.load_state_dict(net.constrained(net.state_dict()))
+        z = torch.randn(64, 4, generator=stream("toy data", 5, iteration))
+        sigma = torch.exp(-2.3 + 1.5 * z[:, 0])
+        x, sigma = tree.sample(z[:, 1:], sigma).double(), sigma.double()
+        y = x.clone().requires_grad_()
+        (score,) = torch.autograd.grad(net.log_density(y, sigma).sum(), y, create_graph=True)
+        loss = (sigma**2 * (tree.score(x, sigma) - score).square().mean(1)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+        for std, mean in averages.items():
+            decay = float(beta((iteration + 1) * 64, 64, std_to_gamma(std)))
+            for a, p in zip(mean, net.parameters(), strict=True):
+                a.mul_(decay).add_(p.detach(), alpha=1 - decay)
+    assert curve[-1][3] == pytest.approx(sum(losses) / 12, rel=1e-4)
+    for std, mean in averages.items():
+        for (name, _), value in zip(net.named_parameters(), mean, strict=True):
+            ours = found[f"seed5/ema{std:.3f}/nimg768/{name}"].double()
+            assert (ours - value).norm() <= 1e-4 * value.norm(), name
+
+
+def test_learns(tmp_path: Path) -> None:
+    longer = {**CONFIG, "nimg": 128 * 128, "batch": 128, "snapshot_nimg": 128 * 128, "decay_nimg": 128 * 128}
+    _, _, curve = train_toy(longer, [0], tmp_path, progress=False)
+    assert [row[1] for row in curve] == [32, 64, 96, 128]
+    assert curve[-1][3] < 0.85 * curve[0][3]
+
+
+def test_pieces_of_a_batch_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole, _, _ = train_toy(CONFIG, [0], tmp_path / "whole", progress=False)
+    monkeypatch.setattr(toy, "_CELLS", 8 * 20)  # 20 points at most: pieces of 16
+    pieces, _, _ = train_toy(CONFIG, [0], tmp_path / "pieces", progress=False)
+    for name, value in whole.items():
+        torch.testing.assert_close(pieces[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_failing_compiler_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(function, **options):
+        def call(*args):
+            raise RuntimeError("no C++ compiler found")
+
+        return call
+
+    monkeypatch.setattr(toy, "_WORTH_COMPILING", 0)
+    monkeypatch.setattr(torch, "compile", refuse)
+    with pytest.warns(UserWarning, match="no C\\+\\+ compiler found"):
+        compiled, _, _ = train_toy(CONFIG, [0], tmp_path / "warned", progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plain, _, _ = train_toy(CONFIG, [0], tmp_path / "quiet", progress=False, compile=False)
+    assert all(torch.equal(compiled[name], value) for name, value in plain.items())
+
+
+@pytest.mark.slow
+def test_compiled_equals_uncompiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal to 1e-5 of each parameter's norm after 12 iterations. Builds kernels: half a minute of compiling."""
+    monkeypatch.setattr(toy, "_WORTH_COMPILING", 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        compiled, _, _ = train_toy(CONFIG, [0], tmp_path / "compiled", progress=False)
+    plain, _, _ = train_toy(CONFIG, [0], tmp_path / "plain", progress=False, compile=False)
+    for name, value in plain.items():
+        assert (compiled[name] - value).norm() <= 1e-5 * value.norm(), name
+
+
+def test_broken_batches_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="whole numbers of batches of 64"):
+        train_toy({**CONFIG, "nimg": 100}, [0], tmp_path, progress=False)
