@@ -7,12 +7,14 @@ import torch
 
 from guidelab.assemble import dataset
 from guidelab.io import save_arrays
+from guidelab.registry import FACTS, load
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Draw the fold and save it as `x [n, *event]`."""
     generator = torch.Generator().manual_seed(job["seed"])
     x = dataset(job["dataset"]).draw(job["n"], generator)
-    save_arrays(
-        outputs[0], {"x": x}, {"kind": "data", "fold": job["fold"], "seed": job["seed"], "code": job["code"]}
-    )
+    name, classes = job["dataset"]["name"], job["dataset"]["classes"]
+    facts = load("facts", name)(classes) if job["fold"] == "reference" and name in FACTS else {}
+    about = {"kind": "data", "fold": job["fold"], "seed": job["seed"], "facts": facts, "code": job["code"]}
+    save_arrays(outputs[0], {"x": x}, about)
