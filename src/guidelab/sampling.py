@@ -40,7 +40,7 @@ def draw(
         dtype: the sampler's dtype, `float32` or `float64`.
     """
     parts = []
-    for seeds in seeds_of(block).split(batch):
+    for seeds in seeds_of(block).split(batch):  # type: ignore[no-untyped-call]
         x = start(SeededNoise(seeds.tolist()), sigma_max).to(getattr(torch, dtype))
         parts.append(solve(seeds, x))
     return torch.cat(parts)

@@ -1,7 +1,7 @@
 """Files: atomic, repeatable, and refused with a clear message when they are not ours or not whole."""
 
 import errno
-import os
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -53,7 +53,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(tmp_path):
     with pytest.raises(RuntimeError), atomic_write(path) as temporary:
         temporary.write_text("half")
         raise RuntimeError
-    assert path.read_text() == "old" and os.listdir(tmp_path) == ["x.txt"]
+    assert path.read_text() == "old" and [p.name for p in tmp_path.iterdir()] == ["x.txt"]
 
 
 def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path):
@@ -62,11 +62,11 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path):
         atomic_write(tmp_path / "x"),
     ):
         raise OSError(errno.ENOSPC, "No space left on device")
-    assert os.listdir(tmp_path) == []
+    assert [p.name for p in tmp_path.iterdir()] == []
 
 
 def test_a_real_full_disk(tmp_path):
-    if not os.path.exists("/dev/full"):
+    if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this system")
     with (
         pytest.raises(UserError, match="No space left"),

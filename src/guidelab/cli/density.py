@@ -53,7 +53,7 @@ def _block(job: dict[str, Any], nets: Nets, first: int, data: Any) -> dict[str, 
         return data.log_density(x, torch.full((len(x),), high, dtype=x.dtype))  # type: ignore[no-any-return]
 
     sides: dict[str, list[tuple[Tensor, Tensor]]] = {"data": [], "model": []}
-    for seeds in seeds_of((first, first + n - 1)).split(BATCH):
+    for seeds in seeds_of((first, first + n - 1)).split(BATCH):  # type: ignore[no-untyped-call]
         x = data.start(SeededNoise((seeds + DATA_SEEDS).tolist()), low).to(torch.float64)
         sides["data"].append((_truth(data, x, low), flow_log_density(predict, x, sigmas.flip(0), prior)))
         start = data.start(SeededNoise(seeds.tolist()), high).to(torch.float64)

@@ -22,20 +22,28 @@ def select(rows: pd.DataFrame, info: pd.DataFrame, *, block: str, metrics: Seque
     """
     direction = dict(zip(info["metric"], info["direction"], strict=True))
     chosen = []
-    for (experiment, variant), group in rows[rows["seed_block"] == block].groupby(["experiment", "variant"], sort=False):
+    for (experiment, variant), group in rows[rows["seed_block"] == block].groupby(
+        ["experiment", "variant"], sort=False
+    ):
         for metric in metrics:
             values = group[group["metric"] == metric]
-            mean = values.assign(value=pd.to_numeric(values["value"], errors="coerce")).groupby("w")["value"].mean()
+            mean = (
+                values.assign(value=pd.to_numeric(values["value"], errors="coerce"))
+                .groupby("w")["value"]
+                .mean()
+            )
             mean = mean[mean.map(math.isfinite)] if len(mean) else mean
             if len(mean):
                 best = mean.idxmin() if direction.get(metric, "lower") == "lower" else mean.idxmax()
                 names = " ".join(f"{w:.2f}" for w in mean.index)
-                chosen.append((experiment, variant, metric, float(best), block, len(mean), names))
+                chosen.append((experiment, variant, metric, float(str(best)), block, len(mean), names))
                 break
     return pd.DataFrame(chosen, columns=COLUMNS)
 
 
-def flatten(rows: pd.DataFrame, chosen: pd.DataFrame, headline: Sequence[str], *, select_block: str) -> dict[str, float]:
+def flatten(
+    rows: pd.DataFrame, chosen: pd.DataFrame, headline: Sequence[str], *, select_block: str
+) -> dict[str, float]:
     """The flat metrics DVC compares: means over trainings and report blocks, names without dots.
 
     Keys are `<variant>_<metric>` at the chosen weight, `<variant>_w140_<metric>` at a headline weight, and
@@ -50,7 +58,9 @@ def flatten(rows: pd.DataFrame, chosen: pd.DataFrame, headline: Sequence[str], *
         flat |= {f"{variant}_{m}": float(v) for m, v in means.loc[variant, w].items() if math.isfinite(v)}
     for point in headline:
         variant, _, w = point.partition("/w")
-        if (variant, float(w)) in means.index.droplevel("metric"):
+        if (variant, float(w)) in means.groupby(level=["variant", "w"]).size().index:
             label = f"{variant}_w{round(100 * float(w)):03d}"
-            flat |= {f"{label}_{m}": float(v) for m, v in means.loc[variant, float(w)].items() if math.isfinite(v)}
+            flat |= {
+                f"{label}_{m}": float(v) for m, v in means.loc[variant, float(w)].items() if math.isfinite(v)
+            }
     return {key: round(v, 6) for key, v in flat.items()}
