@@ -49,7 +49,7 @@ def truth_at(x: Tensor, classes: str) -> dict[str, Any]:
     return {
         "log_p_a": tree.log_density(safe),
         "log_p_b": other.log_density(safe),
-        "branch_index": torch.cat([_branch(tree, part) for part in safe.split(_ROWS)])  # type: ignore[no-untyped-call],
+        "branch_index": torch.cat([_branch(tree, part) for part in safe.split(_ROWS)]),  # type: ignore[no-untyped-call]
         "branch_mass": mass,
         "branch_depth": depth,
     }
