@@ -50,12 +50,12 @@ def reachable(entry: str, extra: Sequence[str] = (), root: Path | None = None) -
 
 
 def _tree(root: Path | None) -> "Tree":
-    return _cached_tree(Path(root) if root else Path(__file__).parent)
+    return _cached_tree(root)
 
 
 @cache
-def _cached_tree(root: Path) -> "Tree":
-    return Tree(root)
+def _cached_tree(root: Path | None) -> "Tree":
+    return Tree(root or Path(__file__).parent)
 
 
 class Tree:
