@@ -62,6 +62,11 @@ class PlainMixture:
         self.weights, self.means = tree.weights.float(), tree.means.float()
         self.variances, self.axes = variances.float(), axes.float()
 
+    def reorder(self) -> None:
+        """Count the components backwards: the same mixture, rounded differently."""
+        for name in ("weights", "means", "variances", "axes"):
+            setattr(self, name, getattr(self, name).flip(0))
+
     def density(self, x: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
         """Density `[B]`, and that of each component times its weight `[B, K]`."""
         variances = self.variances + (sigma**2)[:, None, None]
@@ -238,21 +243,34 @@ def sampling(tree: Toy2d, repeats: int) -> None:
     show("16,384 samples, 32 Heun steps, autoguidance 64 by 32 wide", timed(sides, repeats))
 
 
-def parity(width: int, tree: Toy2d, iterations: int) -> None:
-    plain, ours = Plain(width, tree, 0), Ours(width, tree, [0])
+def parity(width: int, tree: Toy2d, seed: int, iterations: int, control: bool) -> None:
+    """Relative difference of the averaged parameters (all as one vector; the worst tensor) as training goes on."""
+    plain, ours = Plain(width, tree, seed), Ours(width, tree, [seed])
+    names = ToyDenoiser(width).weight_names()
+    other = Plain(width, tree, seed) if control else None
+    if other is not None:
+        other.mixture.reorder()
+    print(f"{width} wide, seed {seed}: relative difference from plain, same random numbers")
     while plain.iteration < iterations:
         plain.step()
-    while ours.iteration < iterations:
-        ours.step()
-    params = ours.kernels.layout.split(ours.state["seed0/ema0.010"])
-    names = ToyDenoiser(width).weight_names()
-    wanted = [p.detach() for p in plain.average.weights] + [plain.average.gain.detach()]
-    found = [params[name] for name in names] + [params["gain"]]
+        while ours.iteration < plain.iteration:
+            ours.step()
+        if other is not None:
+            other.step()
+        if plain.iteration & (plain.iteration - 1) == 0 and plain.iteration >= 32:
+            wanted = [p.detach() for p in (*plain.average.weights, plain.average.gain)]
+            params = ours.kernels.layout.split(ours.state[f"seed{seed}/ema0.010"])
+            text = difference([params[name] for name in (*names, "gain")], wanted)
+            if other is not None:
+                found = [p.detach() for p in (*other.average.weights, other.average.gain)]
+                text += f"; plain with its sums in another order {difference(found, wanted)}"
+            print(f"  after {plain.iteration:4d} iterations: {text}", flush=True)
+
+
+def difference(found: list[Tensor], wanted: list[Tensor]) -> str:
+    one, two = (torch.cat([t.reshape(-1) for t in side]) for side in (found, wanted))
     worst = max(float((a - b).norm() / b.norm()) for a, b in zip(found, wanted, strict=True))
-    print(
-        f"{width} wide, {iterations} iterations from the same random numbers: largest relative difference of a parameter {worst:.1e}",
-        flush=True,
-    )
+    return f"{float((one - two).norm() / two.norm()):.1e} (worst tensor {worst:.1e})"
 
 
 def main() -> None:
@@ -266,16 +284,23 @@ def main() -> None:
         "--parity", action="store_true", help="also train both sides for --iterations iterations"
     )
     parser.add_argument("--iterations", type=int, default=256)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[0], help="training seeds of --parity")
+    parser.add_argument(
+        "--control", action="store_true", help="also train plain with its sums in another order"
+    )
+    parser.add_argument("--skip-timings", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(1)
     tree = fractal("A")
-    scores(tree, options.repeats)
-    scores(fractal("AB"), max(options.repeats // 2, 1))
-    for width in options.widths:
-        training(width, tree, options.replicates, options.repeats)
-    sampling(tree, 3)
+    if not options.skip_timings:
+        scores(tree, options.repeats)
+        scores(fractal("AB"), max(options.repeats // 2, 1))
+        for width in options.widths:
+            training(width, tree, options.replicates, options.repeats)
+        sampling(tree, 3)
     for width in options.widths if options.parity else []:
-        parity(width, tree, options.iterations)
+        for seed in options.seeds:
+            parity(width, tree, seed, options.iterations, options.control)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -151,3 +152,37 @@ def test_compiled_equals_uncompiled(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 def test_broken_batches_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="whole numbers of batches of 64"):
         train_toy({**CONFIG, "nimg": 100}, [0], tmp_path, progress=False)
+
+
+def test_in_double_precision_the_hand_written_step_is_autograd_and_adam() -> None:
+    """Forty iterations: what float32 blurs by rounding (training amplifies it) is equal to 1e-9 here."""
+    tree, batch, std = fractal("A"), 64, 0.010
+    lines = {torch.float32: tree.lines[torch.float64]}
+    exact = SimpleNamespace(mixture=tree.mixture.to(torch.float64), lines=lines)
+    net = ToyDenoiser(8, 2, generator=stream("toy weights", 5)).double()
+    net.load_state_dict(net.constrained(net.state_dict()))
+    kernels = toy.Kernels.build(net, exact, CONFIG)  # type: ignore[arg-type]
+    flat = kernels.layout.join({name: value.detach() for name, value in net.named_parameters()})
+    first, second, average = torch.zeros_like(flat), torch.zeros_like(flat), flat[None].clone()
+    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2, betas=(0.9, 0.99), eps=1e-8)
+    mean = flat.clone()
+    for iteration in range(40):
+        z = torch.randn(batch, 4, generator=stream("toy data", 5, iteration), dtype=torch.float64)
+        decay = float(beta((iteration + 1) * batch, batch, std_to_gamma(std)))
+        rates = torch.tensor(
+            [1e-2, 1 - 0.9 ** (iteration + 1), 1 - 0.99 ** (iteration + 1), decay], dtype=torch.float64
+        )
+        slope, value = kernels.gradient(flat, z)
+        flat, first, second, average = kernels.update(flat, slope, first, second, average, rates)
+
+        sigma = torch.exp(-2.3 + 1.5 * z[:, 0])
+        x = exact.mixture.sample(z[:, 1:], sigma).requires_grad_()
+        (score,) = torch.autograd.grad(net.log_density(x, sigma).sum(), x, create_graph=True)
+        loss = (sigma**2 * (exact.mixture.score(x.detach(), sigma) - score).square().mean(1)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        mean.lerp_(kernels.layout.join(dict(net.named_parameters())).detach(), 1 - decay)
+        net.load_state_dict(net.constrained(net.state_dict()))
+        assert value.item() == pytest.approx(loss.item(), rel=1e-9)
+    assert (average[0] - mean).norm() <= 1e-9 * mean.norm()
