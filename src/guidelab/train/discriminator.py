@@ -69,7 +69,7 @@ def train_discriminator(
                 held_out = float(_loss(net, validation))
             if held_out < best:
                 best, best_at, best_state = held_out, iteration + 1, _copy(net)
-            bar.set_postfix(train=f"{float(loss):.4f}", validation=f"{held_out:.4f}")
+            bar.set_postfix(train=f"{float(loss.detach()):.4f}", validation=f"{held_out:.4f}")
             if iteration + 1 - best_at >= config["patience"] * config["evaluate_every"]:
                 break
     bar.close()
