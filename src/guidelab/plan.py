@@ -187,11 +187,3 @@ class Plan:
             method = {"table": "table_job", "figure": "figure_job", "story": "story_job"}.get(rule, rule)
             self._jobs[key] = getattr(self.experiment(experiment), method)(*arguments)
         return self._jobs[key]
-
-    def summary(self) -> str:
-        """Where the results of the default experiments are."""
-        lines = [
-            f"{name} ({self.spec.experiments[name].scale}): {plan.table[1]}, {plan.story}, results/figures/{name}/"
-            for name, plan in ((name, self.experiment(name)) for name in self.spec.default)
-        ]
-        return "\n".join(lines)

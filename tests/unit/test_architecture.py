@@ -31,6 +31,8 @@ ALLOWED = {
     "plan": {"staging", "jobs", "layout", "registry", "spec", "digest", "stages", "errors"},
     "digest": {"errors"},
     "provenance": {"stages", "errors"},
+    "targets": {"plan", "errors"},
+    "summary": {"plan"},
     "pipeline": {"stages", "plan", "errors"},
     "assemble": {"registry", "io", "core", "errors"},
     "sampling": {"core", "errors"},

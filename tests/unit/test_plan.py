@@ -10,6 +10,8 @@ from guidelab.layout import chunks, part_name
 from guidelab.plan import Plan
 from guidelab.spec import Spec
 from guidelab.specload import load_spec
+from guidelab.summary import summary
+from guidelab.targets import refuse_unknown
 
 ROOT = Path(__file__).parents[2]
 
@@ -115,3 +117,35 @@ def test_random_denoisers_have_no_density(plan):
 
 def test_parameters_file_is_plain_yaml_for_other_tools():
     assert yaml.safe_load((ROOT / "params.yaml").read_text())["default"] == ["toy2d"]
+
+
+@pytest.mark.parametrize(
+    ("target", "part"),
+    [
+        ("results/tables/toy3d.csv", "no experiment 'toy3d'"),
+        ("results/figures/toy2d/fig3.pdf", "did you mean 'results/figures/toy2d/fig"),
+        ("results/toy2d/samples/cfg/w9.00/seeds0-4.safetensors", "did you mean 'results/toy2d/samples/cfg/w"),
+        ("results/toy2d/manifests/sampel.json", "did you mean 'results/toy2d/manifests/sample.json'"),
+    ],
+)
+def test_targets_nobody_plans_are_refused_with_the_closest(plan, target, part):
+    with pytest.raises(UserError) as error:
+        refuse_unknown(plan, [target])
+    assert part in str(error.value)
+
+
+def test_planned_targets_and_rule_names_pass(plan):
+    refuse_unknown(
+        plan,
+        ["all", "results/tables/toy2d.csv", "results/figures/toy2d_full/sweep.pdf", "results/report.html"],
+    )
+
+
+def test_the_summary_counts_jobs_and_names_results(plan, tmp_path):
+    log = tmp_path / "log"
+    log.write_text(
+        "Finished jobid: 3 (Rule: sample)\nFinished jobid: 4 (Rule: sample)\nFinished jobid: 0 (Rule: all)\n"
+    )
+    text = summary(plan, log)
+    assert "ran: 2 sample, 1 all" in text and "results/tables/toy2d.md" in text and "toy2d (reduced)" in text
+    assert "ran: nothing" in summary(plan, tmp_path / "absent")

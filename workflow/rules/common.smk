@@ -13,9 +13,15 @@ from guidelab import provenance
 from guidelab.errors import UserError
 from guidelab.plan import Plan
 from guidelab.specload import load_spec
+from guidelab.summary import summary
+from guidelab.targets import refuse_unknown
 
 try:
     PLAN = Plan(load_spec(config.get("params", "params.yaml")))
+    if workflow.is_main_process:
+        refuse_unknown(
+            PLAN, sys.argv[1:]
+        )  # the targets are not known to the workflow yet
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
@@ -52,7 +58,7 @@ if workflow.is_main_process:
 
 onsuccess:
     provenance.export(".", STAGES)
-    print(PLAN.summary(), file=sys.stderr)
+    print(summary(PLAN, log), file=sys.stderr)
 
 
 onerror:

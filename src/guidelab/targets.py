@@ -1,0 +1,26 @@
+"""What a person asks Snakemake for: refused before anything is planned when params.yaml plans no such file."""
+
+from collections.abc import Iterable
+
+from guidelab.errors import UserError, closest
+from guidelab.plan import Plan
+
+
+def refuse_unknown(plan: Plan, targets: Iterable[str]) -> None:
+    """Check every target below `results/`; names of rules and other files are Snakemake's to judge.
+
+    Raises:
+        UserError: no such experiment, or the experiment plans no such file; names the closest.
+    """
+    for target in targets:
+        parts = target.split("/")
+        if parts[0] != "results" or len(parts) < 3:
+            continue
+        name = parts[2].split(".")[0] if parts[1] in ("tables", "figures") else parts[1]
+        stages = plan.experiment(name).stages()
+        planned = [path for stage in stages for path in (*stage.files, stage.manifest)]
+        if target not in planned:
+            folder = target.rsplit("/", 1)[0]
+            near = [path for path in planned if path.startswith(folder)]
+            held = f" In {folder} it plans: {', '.join(near[:8])}." if near else ""
+            raise UserError(f"{target}: params.yaml plans no such file{closest(target, planned)}.{held}")
