@@ -22,5 +22,9 @@ def refuse_unknown(plan: Plan, targets: Iterable[str]) -> None:
         if target not in planned:
             folder = target.rsplit("/", 1)[0]
             near = [path for path in planned if path.startswith(folder)]
-            held = f" In {folder} it plans: {', '.join(near[:8])}." if near else ""
-            raise UserError(f"{target}: params.yaml plans no such file{closest(target, planned)}.{held}")
+            held = (
+                f" (in {folder} it plans {', '.join(path.rsplit('/', 1)[1] for path in near[:8])})"
+                if near
+                else ""
+            )
+            raise UserError(f"{target}: params.yaml plans no such file{closest(target, planned)}{held}")
