@@ -142,9 +142,11 @@ class Layout:
         return f"results/tables/{self.name}.story.md"
 
     @property
-    def collected(self) -> tuple[str, str, str]:
-        """All rows, the chosen weights, and the flat metrics DVC shows."""
-        return f"{self.root}/measurements.csv", f"{self.root}/selected.csv", f"{self.root}/metrics.json"
+    def collected(self) -> tuple[str, str, str, str]:
+        """All rows, the chosen weights, the flat metrics DVC shows, and the discriminators' test reports."""
+        names = ("measurements.csv", "selected.csv", "metrics.json", "discriminators.csv")
+        first, second, third, fourth = (f"{self.root}/{name}" for name in names)
+        return first, second, third, fourth
 
     @property
     def figures(self) -> list[str]:

@@ -60,9 +60,12 @@ class ExperimentPlan(RunJobs):
             "select_metric": ev.select_metric,
             "headline": self._headline,
         }
+        guides = [n for n, d in self.spec.discriminators.items() if d.role == "guide"]
         inputs = {
             "rows": tuple(self.at("measurements", r, "csv") for r in self.runs),
             "metrics": (METRICS_INFO,),
+            "guide": tuple(self.guide(name) for name in guides),
+            "grade": tuple(self.at(f"graders/{g}", r) for r in self.runs for g in self.graded(r)),
         }
         return Job("collect", inputs, self.collected, spec)
 
@@ -125,7 +128,7 @@ class ExperimentPlan(RunJobs):
     @property
     def _printed(self) -> Files:
         """What tables, curves and words are made of."""
-        measurements, selected, _ = self.collected
+        measurements, selected = self.collected[:2]
         return {"measurements": (measurements,), "selected": (selected,), "metrics": (METRICS_INFO,)}
 
     def story_job(self) -> Job:

@@ -68,7 +68,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
             [f"{root}/measurements", *plan.collected],
             [*(plan.measure(*r).outputs for r in runs), plan.collected],
             (*measured, "folds", "paper", "scale"),
-            ("data", "sample", "density", "grade"),
+            ("data", "discriminate", "sample", "density", "grade"),
             in_git=plan.collected,
             metrics=(plan.collected[2],),
             deps=(METRICS_INFO,),

@@ -29,6 +29,7 @@ rule collect:
         rows="results/{experiment}/measurements.csv",
         selected="results/{experiment}/selected.csv",
         metrics="results/{experiment}/metrics.json",
+        discriminators="results/{experiment}/discriminators.csv",
     log:
         "logs/{experiment}/collect.log",
     conda:

@@ -7,14 +7,14 @@ from typing import Any
 import pandas as pd
 
 from guidelab.errors import UserError
-from guidelab.io import atomic_write, read_csv, write_csv
+from guidelab.io import atomic_write, load_arrays, read_csv, write_csv
 from guidelab.paper.select import flatten, select
 
 KEY = ["experiment", "variant", "w", "train_seed", "seed_block", "metric"]
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
-    """Concatenate, sort by key, refuse repeated keys; choose weights; write the flat metrics."""
+    """Concatenate, sort by key, refuse repeated keys; choose weights; write the flat metrics and test reports."""
     rows = pd.concat([read_csv(path) for path in job["inputs"]["rows"]], ignore_index=True)
     repeated = rows[rows.duplicated(KEY, keep=False)]
     if len(repeated):
@@ -27,6 +27,18 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     chosen = select(rows, info, block=job["select_block"], metrics=job["select_metric"])
     write_csv(outputs[0], rows)
     write_csv(outputs[1], chosen)
+    write_csv(outputs[3], _reports(job["inputs"]))
     with atomic_write(outputs[2]) as temporary:
         flat = flatten(rows, chosen, job["headline"], select_block=job["select_block"])
         temporary.write_text(json.dumps(flat, indent=1, sort_keys=True) + "\n")
+
+
+def _reports(inputs: dict[str, list[str]]) -> pd.DataFrame:
+    """Every discriminator's numbers on its held-out test part, one row for each net."""
+    found = [
+        {"role": role, "file": path, "train_seed": int(seed), **report}
+        for role in ("guide", "grade")
+        for path in inputs[role]
+        for seed, report in load_arrays(path)[1]["reports"].items()
+    ]
+    return pd.DataFrame(found)
