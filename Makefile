@@ -32,7 +32,7 @@ full: setup  ## The whole factorial of the 2D experiment (about an hour on two c
 
 test: setup  ## Environment, then lint and every test
 	$(MAKE) --no-print-directory lint
-	python -m pytest
+	python -m pytest -n $(CORES) --dist loadfile
 
 test-fast: setup  ## Tests that take seconds
 	python -m pytest -m "not slow"
