@@ -33,7 +33,8 @@ rule all:
     default_target: True
     input:
         [
-            stage.manifest
+            path
             for name in PLAN.spec.default
             for stage in PLAN.experiment(name).stages()
+            for path in (*stage.files, stage.manifest)
         ],

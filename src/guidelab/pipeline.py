@@ -17,7 +17,8 @@ HEADER = (
     "# Generated from params.yaml: guidelab pipeline. Edits are lost; stages are listed in src/guidelab/staging.py.\n"
     "# persist: DVC may not delete what Snakemake goes on from. cache: false: small results, kept in git.\n"
 )
-COMMAND = "snakemake --profile \\${{SNAKEMAKE_PROFILE:-workflow/profiles/local}} {manifest}"
+# --force: the manifest alone is written again, so Snakemake looks for every file it lists, also for deleted ones.
+COMMAND = "snakemake --profile \\${{SNAKEMAKE_PROFILE:-workflow/profiles/local}} --force {manifest}"
 CODE = ("src/guidelab", "Snakefile", "workflow/rules")
 _PLOT = {"x": "offset", "y": "value", "template": "sweep"}  # .dvc/plots/sweep.json
 
@@ -81,9 +82,7 @@ def refuse_overlaps(stages: Iterable[Stage]) -> None:
 def _stage(stage: Stage, stages: Sequence[Stage], params: Mapping[str, Any], up: str) -> dict[str, Any]:
     before = [s for s in stages if s.experiment == stage.experiment and s.name in stage.after]
     cached = [path for path in stage.outs if path not in stage.in_git]
-    in_git = [*stage.in_git, stage.provenance]
-    # Without its large files a stage has to be made again, so a clone must lack the manifest when it lacks them.
-    (cached if cached else in_git).append(stage.manifest)
+    in_git = [*stage.in_git, stage.manifest, stage.provenance]
     content: dict[str, Any] = {"cmd": COMMAND.format(manifest=stage.manifest)}
     content |= {"wdir": up} if up else {}
     content["deps"] = [*CODE, *stage.deps, *(out for s in before for out in s.outs)]

@@ -76,6 +76,10 @@ class Tree:
                 )
             else:
                 shutil.copy(source, target)
+        ignored = (root / ".gitignore").read_text().splitlines()  # the project ignores results made for tests
+        (root / ".gitignore").write_text(
+            "".join(f"{x}\n" for x in ignored if EXPERIMENT not in x) + ".snakemake/\n"
+        )
         tree = cls(root, fake)
         tree.write_params(lambda params: params.update(default=[EXPERIMENT]))
         plan = Plan(load_spec(root / "params.yaml"))

@@ -58,7 +58,9 @@ if workflow.is_main_process:
 
 onsuccess:
     provenance.export(".", STAGES)
-    print(summary(PLAN, log), file=sys.stderr)
+    print(
+        summary(PLAN, log[0] if log else ""), file=sys.stderr
+    )  # a list of log files
 
 
 onerror:
