@@ -1,0 +1,94 @@
+"""The real commands, once, at the smallest scale: everything is built, twice gives the same bytes, nothing is left to do."""
+
+import platform
+import re
+from pathlib import Path
+
+import pytest
+from tree import EXPERIMENT, Tree
+
+from guidelab.plan import Plan
+from guidelab.provenance import records
+from guidelab.provenance.disk import sha256
+from guidelab.specload import load_spec
+
+pytestmark = pytest.mark.slow
+RESULTS = f"results/{EXPERIMENT}"
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    tree = Tree.new(tmp_path_factory.mktemp("real") / "tree", fake=False)
+    tree.run("snakemake", "--cores", "2", "--quiet", "all")
+    return tree
+
+
+@pytest.fixture(scope="module")
+def stages(built):
+    return Plan(load_spec(built.root / "params.yaml")).experiment(EXPERIMENT).stages()
+
+
+def test_every_planned_file_is_there_with_its_record(built, stages):
+    for stage in stages:
+        entries, complaint = records.read(built.root, stage)
+        assert complaint is None
+        for path in (*stage.files, stage.manifest):
+            assert (built.root / path).stat().st_size > 0, path
+            assert entries[path].sha256 == sha256(built.root / path), path
+
+
+def test_nothing_is_left_to_do_and_dvc_agrees(built):
+    assert "Nothing to be done" in built.planned()
+    assert "Nothing to be done" in built.planned("--profile", "slurm", f"results/tables/{EXPERIMENT}.csv")
+
+
+def test_the_same_bytes_come_out_again(built):
+    """Delete one file of every kind of job, make it again, compare."""
+    point = "autog/w2.00/seeds0-1"
+    again = [
+        f"{RESULTS}/data/train.safetensors",
+        f"{RESULTS}/checkpoints/xs/seeds0-1.safetensors",
+        f"{RESULTS}/checkpoints/xs/seeds0-1.csv",
+        f"{RESULTS}/models/weak.safetensors",
+        f"{RESULTS}/generated/guide.safetensors",
+        f"{RESULTS}/discriminators/guide.safetensors",
+        f"{RESULTS}/samples/{point}.safetensors",
+        f"{RESULTS}/density/{point}.safetensors",
+        f"{RESULTS}/graders/grade/none/w1.00/seeds0-1.safetensors",
+        f"{RESULTS}/measurements/{point}.csv",
+        f"{RESULTS}/fields/fig2.safetensors",
+        f"results/figures/{EXPERIMENT}/fig2.csv",
+        f"results/figures/{EXPERIMENT}/fig2.png",
+        f"results/figures/{EXPERIMENT}/fig2.pdf",
+    ]
+    before = {path: sha256(built.root / path) for path in again}
+    for path in again:
+        (built.root / path).unlink()
+    built.run("snakemake", "--cores", "2", "--quiet", "all", "--", *again)
+    assert {path: sha256(built.root / path) for path in again} == before
+
+
+def test_tables_hold_no_times_and_no_machine(built):
+    printed = [
+        *Path(built.root, "results/tables").iterdir(),
+        built.root / RESULTS / "metrics.json",
+        built.root / RESULTS / "selected.csv",
+    ]
+    for path in printed:
+        text = path.read_text()
+        assert platform.node() not in re.findall(r"[\w.-]+", text), path
+        assert str(built.root) not in text, path
+        assert not re.search(r"\b20\d\d-\d\d-\d\d\b", text), f"{path}: a date"
+
+
+def test_the_small_results_alone_tell_that_nothing_is_to_be_done(built, stages, tmp_path):
+    """What is in git, without large files and without a DVC remote, shows that the printed numbers are the code's."""
+    clone = built.clone(tmp_path / "clone")
+    for path in (path for stage in stages for path in (stage.provenance, *stage.in_git)):
+        for source in [p for p in (built.root / path, *(built.root / path).rglob("*")) if p.is_file()]:
+            target = clone.root / source.relative_to(built.root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(source.read_bytes())
+    assert "Nothing to be done" in clone.planned(f"results/tables/{EXPERIMENT}.csv")
+    clone.set("evaluate.neighbours", 4)
+    assert "rule measure:" in clone.planned(f"results/tables/{EXPERIMENT}.csv")
