@@ -62,6 +62,14 @@ class Layout:
                 found += [Run(name, w, chunk) for chunk in chunks(seeds, self.spec.evaluate.seeds_per_job)]
         return found
 
+    @cached_property
+    def _by_point(self) -> dict[str, list[Run]]:
+        """The runs by point: a plan of thousands is asked once for every job."""
+        found: dict[str, list[Run]] = {}
+        for run in self.runs:
+            found.setdefault(run.point, []).append(run)
+        return found
+
     def runs_at(self, point: str) -> list[Run]:
         """The runs of one point such as `cfg/w4.00` or `none`.
 
@@ -70,9 +78,9 @@ class Layout:
         """
         variant, w = split_point(point)
         wanted = point if w else f"{variant}/w1.00"
-        found = [run for run in self.runs if run.point == wanted]
+        found = self._by_point.get(wanted, [])
         if not found:
-            known = list(dict.fromkeys(run.point for run in self.runs))
+            known = list(self._by_point)
             raise UserError(
                 f"{self.name}: no point {point!r}; wanted one of {', '.join(known)}{closest(point, known)}"
             )

@@ -1,5 +1,6 @@
 """The plan: the jobs that measure and print, and the look-up of every job by its rule and names."""
 
+from functools import cached_property
 from typing import Any
 
 from guidelab import registry
@@ -138,6 +139,10 @@ class ExperimentPlan(RunJobs):
 
     def stages(self) -> list[Stage]:
         """The stages DVC tracks, in the order they are made."""
+        return self._stages
+
+    @cached_property
+    def _stages(self) -> list[Stage]:
         return stages_of(self)
 
     def stage(self, name: str) -> Stage:

@@ -17,7 +17,6 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
     """The stages of an experiment in the order they are made; those without a file are left out."""
     e, root = plan.spec, plan.root
     guides = [n for n, d in e.discriminators.items() if d.role == "guide"]
-    runs = [(*run.point.split("/"), run.part) for run in plan.runs]
     measured = ("evaluate", *_SAMPLING)
     found = [
         _stage(plan, "data", [f"{root}/data"], (plan.prepare(f).outputs for f in e.folds), ("dataset", "folds")),
@@ -37,12 +36,12 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
             (*_SAMPLING, "folds"),
             ("data", "generate"),
         ),
-        _stage(plan, "sample", [f"{root}/samples"], (plan.sample(*r).outputs for r in runs), measured, ("train", "discriminate")),
+        _stage(plan, "sample", [f"{root}/samples"], ([plan.at("samples", run)] for run in plan.runs), measured, ("train", "discriminate")),
         _stage(
             plan,
             "density",
             [f"{root}/density"],
-            (plan.density(*r).outputs for r in runs if plan.has_density(r[0])),
+            ([plan.at("density", run)] for run in plan.runs if plan.has_density(run.variant)),
             measured,
             ("train", "discriminate"),
         ),
@@ -50,7 +49,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
             plan,
             "grade",
             [f"{root}/graders"],
-            (plan.grade(g, run.variant, run.point.split("/")[1], run.part).outputs for run in plan.runs for g in plan.graded(run)),
+            ([plan.at(f"graders/{g}", run)] for run in plan.runs for g in plan.graded(run)),
             (*measured, "folds"),
             ("data", "sample"),
         ),
@@ -66,7 +65,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
             plan,
             "measure",
             [f"{root}/measurements", *plan.collected],
-            [*(plan.measure(*r).outputs for r in runs), plan.collected],
+            [*([plan.at("measurements", run, "csv")] for run in plan.runs), plan.collected],
             (*measured, "folds", "paper", "scale"),
             ("data", "discriminate", "sample", "density", "grade"),
             in_git=plan.collected,
