@@ -1,5 +1,6 @@
 """The real commands, once, at the smallest scale: everything is built, twice gives the same bytes, nothing is left to do."""
 
+import csv
 import platform
 import re
 from pathlib import Path
@@ -92,3 +93,20 @@ def test_the_small_results_alone_tell_that_nothing_is_to_be_done(built, stages, 
     assert "Nothing to be done" in clone.planned(f"results/tables/{EXPERIMENT}.csv")
     clone.set("evaluate.neighbours", 4)
     assert "rule measure:" in clone.planned(f"results/tables/{EXPERIMENT}.csv")
+
+
+def test_a_new_guide_variant_is_one_entry_of_params_yaml_and_no_code(built):
+    """Last in this file: it changes the tree the others look at."""
+    guide = {"method": "reference", "ref": "weak", "sigma_lo": 0.01, "sigma_hi": 1.0}
+    built.set("variants.autog_interval", {"main": "main", "guide": guide, "weights": [2.0]})
+    rows = f"{RESULTS}/measurements/autog_interval/w2.00/seeds0-1.csv"
+    planned = built.planned(rows)
+    assert "rule train" not in planned and "rule reconstruct" not in planned
+    built.run("snakemake", "--cores", "2", "--quiet", "all", rows)
+    with (built.root / rows).open() as file:
+        measured = list(csv.DictReader(file))
+    assert {row["metric"] for row in measured} >= {"recall", "js", "outliers_99"}
+    assert {(row["method"], row["sigma_lo"], row["sigma_hi"]) for row in measured} == {
+        ("reference", "0.01", "1")
+    }
+    assert all(row["value"] for row in measured if row["metric"] == "recall")
