@@ -164,3 +164,24 @@ def test_by_training_leaves_out_flagged_trainings():
     rows = table[table["seed_block"] != "select"]
     found = summary.by_training(rows, "a", 2.0, "kl")
     assert list(found) == [0] and np.isclose(found[0], 1.0)
+
+
+def test_a_flag_on_few_of_the_numbers_is_a_caution_and_on_half_of_them_a_verdict():
+    def estimate(flagged: int):
+        rows = [
+            row(
+                "a",
+                2.0,
+                "m",
+                float(k),
+                train_seed=k,
+                seed_block="r1",
+                note="not estimable: tail" if k < flagged else "",
+            )
+            for k in range(4)
+        ]
+        return summary.estimate(frame(*rows))
+
+    assert (estimate(1).status, estimate(1).value) == ("ok", 1.5)
+    assert estimate(1).note == "in 1 of 4 numbers: tail"
+    assert estimate(2).status == "not estimable" and math.isnan(estimate(2).value)

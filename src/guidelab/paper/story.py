@@ -99,7 +99,7 @@ def _divergence(rows: pd.DataFrame) -> str:
     for variant in _SWEPT:
         series = means(rows, variant, "kl")
         if start is None or not series:
-            state = summary.NOT_RUN if not weights(rows, variant) or start is None else "no sound number"
+            state = "no sound number" if weights(rows, variant) else summary.NOT_RUN
             lines.append(f"- {names.label(variant)}: {state}.")
             continue
         values = ", ".join(f"{verdicts.show('kl', v)} at w = {w:g}" for w, v in series)
