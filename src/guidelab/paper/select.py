@@ -46,12 +46,18 @@ def flatten(
 ) -> dict[str, float]:
     """The flat metrics DVC compares: means over trainings and report blocks, names without dots.
 
+    Metrics half of whose numbers are flagged `not estimable` are left out, as they are from the table.
     Keys are `<variant>_<metric>` at the chosen weight, `<variant>_w140_<metric>` at a headline weight, and
     `<variant>_w` for the chosen weight itself.
     """
     report = rows[rows["seed_block"] != select_block]
-    value = pd.to_numeric(report["value"], errors="coerce")
-    means = report.assign(value=value).groupby(["variant", "w", "metric"])["value"].mean()
+    flagged = (
+        report["note"].fillna("").astype(str).str.startswith("not estimable") if "note" in report else False
+    )
+    value = pd.to_numeric(report["value"], errors="coerce").where(~pd.Series(flagged, index=report.index))
+    grouped = report.assign(value=value).groupby(["variant", "w", "metric"])["value"]
+    sound = grouped.apply(lambda numbers: 2 * int(numbers.isna().sum()) < len(numbers))
+    means = grouped.mean().where(sound)
     flat: dict[str, float] = {}
     for variant, w in zip(chosen["variant"], chosen["w"], strict=True):
         flat[f"{variant}_w"] = float(w)
