@@ -70,6 +70,15 @@ def test_flat_metrics_hold_report_blocks_only_and_no_dots():
     assert not any("." in name for name in flat)
 
 
+def test_flat_metrics_leave_out_what_cannot_be_estimated():
+    table = rows({1.5: (0.2, 0.9), 2.0: (0.3, 0.1)}).assign(note="")
+    table.loc[(table["w"] == 2.0) & (table["seed_block"] == "report1"), "note"] = "not estimable: tail"
+    flat = flatten(
+        table, select(table, INFO, block="select", metrics=["js"]), ["cfg/w2.00"], select_block="select"
+    )
+    assert flat == {"cfg_w": 1.5, "cfg_js": 0.9005}
+
+
 def test_collect_refuses_a_number_that_is_there_twice(tmp_path):
     write_csv(tmp_path / "a.csv", rows({1.5: (0.2, 0.9)}))
     write_csv(tmp_path / "info.csv", INFO)

@@ -51,13 +51,11 @@ def flatten(
     `<variant>_w` for the chosen weight itself.
     """
     report = rows[rows["seed_block"] != select_block]
-    flagged = (
-        report["note"].fillna("").astype(str).str.startswith("not estimable") if "note" in report else False
-    )
-    value = pd.to_numeric(report["value"], errors="coerce").where(~pd.Series(flagged, index=report.index))
-    grouped = report.assign(value=value).groupby(["variant", "w", "metric"])["value"]
-    sound = grouped.apply(lambda numbers: 2 * int(numbers.isna().sum()) < len(numbers))
-    means = grouped.mean().where(sound)
+    notes = report["note"].fillna("").astype(str) if "note" in report else pd.Series("", index=report.index)
+    flagged = notes.str.startswith("not estimable")
+    numbers = report.assign(value=pd.to_numeric(report["value"], errors="coerce"), flagged=flagged)
+    grouped = numbers.groupby(["variant", "w", "metric"])
+    means = grouped["value"].mean().where(grouped["flagged"].mean() < 0.5)
     flat: dict[str, float] = {}
     for variant, w in zip(chosen["variant"], chosen["w"], strict=True):
         flat[f"{variant}_w"] = float(w)
