@@ -25,7 +25,7 @@ def rows(values, variant="cfg", metric="js"):
                 "seed_block": block,
                 "metric": metric,
             }
-            | {"value": v + 0.001 * seed}
+            | {"value": v + 0.001 * seed, "code": "c"}
             for w, pair in values.items()
             for (block, v), seed in itertools.product(zip(("select", "report1"), pair, strict=True), (0, 1))
         ]
@@ -100,4 +100,9 @@ def test_collect_refuses_a_number_that_is_there_twice(tmp_path):
     assert not any(path.exists() for path in outputs)
     job["inputs"]["rows"] = job["inputs"]["rows"][:1]
     collect(job, outputs)
+    whole = (tmp_path / "a.csv").read_text()
+    for cut in (whole.rsplit("\n", 2)[0] + "\n", whole[:-4]):  # a line is missing; the last line is short
+        (tmp_path / "a.csv").write_text(cut)
+        with pytest.raises(UserError, match="it was cut or edited"):
+            collect(job, [tmp_path / f"again-{name.name}" for name in outputs])
     assert len(read_csv(outputs[0])) == 4 and read_csv(outputs[3])["role"].tolist() == ["guide"]

@@ -15,7 +15,7 @@ KEY = ["experiment", "variant", "w", "train_seed", "seed_block", "metric"]
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Concatenate, sort by key, refuse repeated keys; choose weights; write the flat metrics and test reports."""
-    rows = pd.concat([read_csv(path) for path in job["inputs"]["rows"]], ignore_index=True)
+    rows = pd.concat([_whole(path) for path in job["inputs"]["rows"]], ignore_index=True)
     repeated = rows[rows.duplicated(KEY, keep=False)]
     if len(repeated):
         first = dict(repeated.iloc[0][KEY])
@@ -31,6 +31,29 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     with atomic_write(outputs[2]) as temporary:
         flat = flatten(rows, chosen, job["headline"], select_block=job["select_block"])
         temporary.write_text(json.dumps(flat, indent=1, sort_keys=True) + "\n")
+
+
+def _whole(path: str) -> pd.DataFrame:
+    """One job's rows.
+
+    Raises:
+        UserError: rows are missing or cut: every training seed and block must have the same metrics (graders aside).
+    """
+    rows = read_csv(path)
+    absent = [column for column in (*KEY, "value", "code") if column not in rows]
+    if absent:
+        raise UserError(
+            f"{path}: has no column {absent[0]!r}; wanted one row a number. Delete the file and run again."
+        )
+    own = rows[~rows["metric"].astype(str).str.startswith("grader_")]
+    metrics = own.groupby(["train_seed", "seed_block"])["metric"].apply(frozenset)
+    grid = rows["train_seed"].nunique() * rows["seed_block"].nunique()
+    if metrics.nunique() != 1 or len(metrics) != grid or not Path(path).read_bytes().endswith(b"\n"):
+        raise UserError(
+            f"{path}: its {len(rows)} rows are not the same metrics for every training seed and block; it was cut or "
+            "edited. Delete the file and run again."
+        )
+    return rows
 
 
 def _reports(inputs: dict[str, list[str]]) -> pd.DataFrame:
