@@ -193,5 +193,10 @@ class Plan:
         key = (rule, experiment, *arguments)
         if key not in self._jobs:
             method = {"table": "table_job", "figure": "figure_job", "story": "story_job"}.get(rule, rule)
-            self._jobs[key] = getattr(self.experiment(experiment), method)(*arguments)
+            try:
+                self._jobs[key] = getattr(self.experiment(experiment), method)(*arguments)
+            except KeyError as error:
+                raise UserError(
+                    f"{experiment}: {rule} knows no {error.args[0]!r}; `guidelab check` lists what there is"
+                ) from None
         return self._jobs[key]

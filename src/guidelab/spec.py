@@ -3,7 +3,7 @@
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
@@ -24,7 +24,8 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
 Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=int | str), Field(gt=0)]
 Seeds = Annotated[tuple[int, int], BeforeValidator(_range, json_schema_input_type=str)]
 Point = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(/w\d+\.\d{2})?$")]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Weight = Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)]  # it names files: w1.40
 TrainSeeds = Annotated[list[int], Field(min_length=1)]
 
 
@@ -38,7 +39,7 @@ class Dataset(Strict):
     """The distribution to learn: a registered name and the classes the main net sees."""
 
     name: Name
-    classes: str = "A"
+    classes: Literal["A", "B"] = "A"
 
 
 class Fold(Strict):
@@ -88,7 +89,7 @@ class Denoiser(Strict):
     """A network to train."""
 
     net: Net
-    classes: str
+    classes: Literal["A", "B", "AB"]
     train: Train
 
 
@@ -104,7 +105,7 @@ class Model(Strict):
 
     denoiser: Name
     nimg: Size
-    ema_std: Positive
+    ema_std: Annotated[float, Field(gt=0, lt=0.2886)]
     degrade: Degrade = Degrade()
 
 
@@ -159,7 +160,7 @@ class Term(Strict):
     method: Name
     ref: Name | None = None
     disc: Name | None = None
-    weight: float | None = None
+    weight: Weight | None = None
     sigma_lo: Annotated[float, Field(ge=0)] = 0.0
     sigma_hi: Positive | None = None
     stages: Literal["both", "first"] = "both"
@@ -175,7 +176,7 @@ class Variant(Strict):
 
     main: Name
     guide: Annotated[list[Term], BeforeValidator(_listed, json_schema_input_type=Term | list[Term])] = []
-    weights: Annotated[list[float], Field(min_length=1)] | None = None
+    weights: Annotated[list[Weight], Field(min_length=1)] | None = None
     train_seeds: TrainSeeds | None = None
 
 
@@ -198,7 +199,14 @@ class Evaluate(Strict):
     seeds_per_job: Size = 8
 
 
-Window = Annotated[list[float], Field(min_length=4, max_length=4)]  # x0, x1, y0, y1
+def _ordered(window: list[float]) -> list[float]:
+    x0, x1, y0, y1 = window
+    if not (x0 < x1 and y0 < y1):
+        raise ValueError(f"given {window}, wanted [x0, x1, y0, y1] with x0 < x1 and y0 < y1")
+    return window
+
+
+Window = Annotated[list[float], Field(min_length=4, max_length=4), AfterValidator(_ordered)]  # x0, x1, y0, y1
 
 
 class Fig1(Strict):

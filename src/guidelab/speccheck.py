@@ -41,6 +41,9 @@ def _experiment(e: Experiment) -> Iterator[str]:
 def _nets(e: Experiment) -> Iterator[str]:
     yield _registered("dataset.name", "dataset", e.dataset.name)
     yield _registered("sampler.name", "sampler", e.sampler.name)
+    for (a, x), (b, y) in combinations(e.folds.items(), 2):
+        if x.seed == y.seed:
+            yield f"folds.{b}.seed: given {y.seed}, the seed of {a!r}; folds with one seed hold the same points"
     if e.sampler.sigma_min >= e.sampler.sigma_max:
         yield f"sampler.sigma_min: given {e.sampler.sigma_min}, wanted less than sigma_max {e.sampler.sigma_max}"
     for name, denoiser in e.denoisers.items():
@@ -210,6 +213,11 @@ def _evaluate(e: Experiment) -> Iterator[str]:
     sizes = {last - first + 1 for name, (first, last) in e.evaluate.blocks.items()}
     if len(sizes) > 1:
         yield f"evaluate.blocks: of {sorted(sizes)} samples; wanted blocks of equal size (several metrics depend on n)"
+    smallest = min(sizes)
+    if e.evaluate.neighbours >= smallest:
+        yield f"evaluate.neighbours: given {e.evaluate.neighbours}, wanted fewer than the {smallest} samples of a block"
+    if e.evaluate.density and e.evaluate.density.n > smallest:
+        yield f"evaluate.density.n: given {e.evaluate.density.n}, wanted at most the {smallest} samples of a block"
     yield _unknown("evaluate.select_block", e.evaluate.select_block, "a block", e.evaluate.blocks)
     for metric in e.evaluate.metrics:
         yield _registered("evaluate.metrics", "metric", metric)
@@ -226,6 +234,12 @@ def _paper(e: Experiment) -> Iterator[str]:
     for name, figure in (("fig1", figures.fig1), ("fig2", figures.fig2)):
         for point in figure.panels if figure else []:
             yield from _point(e, f"paper.figures.{name}.panels", point)
+    for name, drawn in (("fig1", figures.fig1), ("fig2", figures.fig2), ("fig9", figures.fig9)):
+        shared = set.intersection(
+            *(set(seeds_of(e, v)) for v in e.variants.values() if not list(_unknown_models(e, v)))
+        )
+        if drawn and drawn.train_seed not in shared:
+            yield f"paper.figures.{name}.train_seed: given {drawn.train_seed}, wanted one of {sorted(shared)}, which every net has"
     if figures.fig9:
         for key in ("main", "cfg", "autog"):
             yield _unknown(f"paper.figures.fig9.{key}", getattr(figures.fig9, key), "a model", e.models)

@@ -13,7 +13,7 @@ def summary(plan: Plan, log: str | Path) -> str:
     """A few lines for the terminal.
 
     Args:
-        plan: the plan that was run; the results of its default experiments are named.
+        plan: the plan that was run; experiments whose table is there are named.
         log: Snakemake's own log of the run; left out of the summary when it cannot be read.
     """
     path = Path(log)
@@ -21,7 +21,8 @@ def summary(plan: Plan, log: str | Path) -> str:
     ran = Counter(match[1] for line in text.splitlines() if (match := _DONE.match(line)))
     jobs = ", ".join(f"{count} {rule}" for rule, count in sorted(ran.items(), key=lambda item: -item[1]))
     lines = ["", f"ran: {jobs or 'nothing'}"]
-    for name in plan.spec.default:
+    made = [name for name in plan.spec.experiments if Path(plan.experiment(name).table[1]).is_file()]
+    for name in made:
         experiment = plan.experiment(name)
         lines += [
             f"{name} ({plan.spec.experiments[name].scale}):",

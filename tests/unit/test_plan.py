@@ -141,11 +141,27 @@ def test_planned_targets_and_rule_names_pass(plan):
     )
 
 
-def test_the_summary_counts_jobs_and_names_results(plan, tmp_path):
+def test_the_summary_counts_jobs_and_names_results(plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    table = tmp_path / "results/tables/toy2d.md"
+    table.parent.mkdir(parents=True)
+    table.write_text("")
     log = tmp_path / "log"
     log.write_text(
         "Finished jobid: 3 (Rule: sample)\nFinished jobid: 4 (Rule: sample)\nFinished jobid: 0 (Rule: all)\n"
     )
     text = summary(plan, log)
     assert "ran: 2 sample, 1 all" in text and "results/tables/toy2d.md" in text and "toy2d (reduced)" in text
+    assert "toy2d_ci" not in text
     assert "ran: nothing" in summary(plan, tmp_path / "absent")
+
+
+def test_names_that_do_not_exist_are_no_tracebacks(plan):
+    for rule, names in (
+        ("prepare", ["nope"]),
+        ("train", ["nope", "seed0"]),
+        ("reconstruct", ["nope"]),
+        ("generate", ["nope"]),
+    ):
+        with pytest.raises(UserError, match="knows no 'nope'"):
+            plan.job(rule, "toy2d", *names)

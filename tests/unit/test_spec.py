@@ -109,6 +109,34 @@ MISTAKES = {
         lambda raw: raw["experiments"]["toy2d"].update(extends="toy2d_ci"),
         ["goes in a circle"],
     ),
+    "two folds with one seed": (
+        lambda raw: toy(raw)["folds"]["holdout"].update(seed=11),
+        ["folds.holdout.seed: given 11, the seed of 'train'"],
+    ),
+    "a negative weight": (
+        lambda raw: toy(raw)["variants"]["truncation"].update(weights=[-1.1]),
+        ["variants.truncation.weights.0: given -1.1", "greater than or equal to 0"],
+    ),
+    "an infinite weight": (
+        lambda raw: toy(raw)["variants"]["truncation"].update(weights=[float("inf")]),
+        ["variants.truncation.weights.0: given inf"],
+    ),
+    "an EMA nobody can have": (
+        lambda raw: toy(raw)["models"]["averaged"].update(ema_std=3.0),
+        ["models.averaged.ema_std: given 3.0", "less than 0.2886"],
+    ),
+    "a window inside out": (
+        lambda raw: toy(raw)["paper"]["figures"]["fig9"].update(window=[1.0, 0.0, 0.0, 1.0]),
+        ["paper.figures.fig9.window", "x0 < x1"],
+    ),
+    "more neighbours than samples": (
+        lambda raw: toy(raw)["evaluate"].update(neighbours=5000),
+        ["evaluate.neighbours: given 5000"],
+    ),
+    "a figure of a training nobody made": (
+        lambda raw: toy(raw)["paper"]["figures"]["fig1"].update(train_seed=9),
+        ["paper.figures.fig1.train_seed: given 9, wanted one of [0]"],
+    ),
     "metric misspelt": (
         lambda raw: toy(raw)["evaluate"]["metrics"].append("recal"),
         ["metric 'recal' is not known", "did you mean 'recall'?"],

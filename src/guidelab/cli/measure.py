@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from guidelab.assemble import load_net
+from guidelab.errors import UserError
 from guidelab.io import load_arrays, torch_version, wanted, write_csv
 from guidelab.metrics.divergence import divergences, log_ratios
 from guidelab.metrics.grader import grade
@@ -31,6 +32,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Measure every training seed and seed block; save the rows."""
     (samples_path,) = job["inputs"]["samples"]
     samples, about = load_arrays(samples_path)
+    _same_point(job["row"], about, samples_path)
     rows = [
         {
             "seed_block": block,
@@ -61,6 +63,20 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         "device": "cpu",
     }
     write_csv(outputs[0], pd.DataFrame([common | row for row in rows], columns=COLUMNS))
+
+
+def _same_point(row: dict[str, Any], about: dict[str, Any], path: str) -> None:
+    """Refuse samples of another point: a file moved by hand would give its numbers another name.
+
+    Raises:
+        UserError: says what the file holds and what was wanted.
+    """
+    weights = [term["weight"] for term in about["terms"]] or [1.0]
+    if about["variant"] != row["variant"] or row["w"] not in weights:
+        raise UserError(
+            f"{path}: holds samples of {about['variant']} at weight {weights}, wanted {row['variant']} at {row['w']}. "
+            "Delete the file and run again."
+        )
 
 
 def _combined(hashes: dict[str, str]) -> str:
