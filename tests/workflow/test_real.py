@@ -102,7 +102,7 @@ def test_a_new_guide_variant_is_one_entry_of_params_yaml_and_no_code(built):
     rows = f"{RESULTS}/measurements/autog_interval/w2.00/seeds0-1.csv"
     planned = built.planned(rows)
     assert "rule train" not in planned and "rule reconstruct" not in planned
-    built.run("snakemake", "--cores", "2", "--quiet", "all", rows)
+    built.run("snakemake", "--cores", "2", "--quiet", "all", "--", rows)
     with (built.root / rows).open() as file:
         measured = list(csv.DictReader(file))
     assert {row["metric"] for row in measured} >= {"recall", "js", "outliers_99"}
