@@ -36,6 +36,8 @@ ALLOWED = {
     "pipeline": {"stages", "plan", "errors"},
     "assemble": {"registry", "io", "core", "errors"},
     "sampling": {"core", "errors"},
+    "shards": {"io", "errors"},
+    "features": {"features", "nets", "core", "io", "errors"},  # reads weights: images in, features out
     "cli": {"*"},
 }
 PARSE_TIME = (
