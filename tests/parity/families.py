@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import family_center_crop
 import family_metrics
 import family_posthoc_ema
 import family_toy2d
@@ -17,6 +18,7 @@ from torch import Tensor
 Family = Callable[[dict[str, Tensor], dict[str, Any]], Iterator[Output]]
 
 FAMILIES: dict[str, Family] = {
+    "center_crop": family_center_crop.outputs,
     "metrics": family_metrics.outputs,
     "posthoc_ema": family_posthoc_ema.outputs,
     "toy2d": family_toy2d.outputs,

@@ -1,0 +1,53 @@
+"""Which images belong to which fold, by their content, and random subsets of a fold.
+
+An image's fold depends on its own bytes alone: identical images never fall on two sides, adding images moves none,
+and no list of indices has to be kept.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+import torch
+
+from guidelab.errors import UserError, closest
+
+TWELFTHS = 12
+SPLITS = ("train", "holdout", "test")
+BY_CONTENT: Mapping[str, range] = {"train": range(10), "holdout": range(10, 11), "test": range(11, 12)}
+
+
+def twelfth(content: bytes) -> int:
+    """Which of twelve equally likely buckets, 0 to 11, some content falls in: its sha256's first 8 bytes modulo 12."""
+    return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % TWELFTHS
+
+
+def check_split(split: str, where: str) -> None:
+    """Raise a UserError unless `split` is one of `SPLITS`."""
+    if split not in SPLITS:
+        raise UserError(
+            f"{where}: split {split!r} is not known; wanted one of {', '.join(SPLITS)}{closest(split, SPLITS)}"
+        )
+
+
+def subset(count: int, n: int | None, seed: int, where: str) -> list[int]:
+    """Indices of a random subset of `count` things, ascending; all of them when n is None.
+
+    The subset of a smaller n with the same seed lies inside that of a larger one.
+
+    Args:
+        count: how many there are.
+        n: how many are wanted.
+        seed: of the generator that chooses.
+        where: the beginning of the error.
+    Raises:
+        UserError: n is below 1 or above `count`.
+    """
+    if n is None:
+        return list(range(count))
+    if not 1 <= n <= count:
+        raise UserError(
+            f"{where}: given n = {n}, wanted 1 to {count}, the number of images in this split. "
+            "Take a smaller n, or null for all of them."
+        )
+    chosen: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:n].tolist()
+    return sorted(chosen)
