@@ -26,6 +26,7 @@ class Job:
     outputs: tuple[str, ...]
     spec: dict[str, Any]
     modules: tuple[str, ...] = ()
+    command: str = ""  # the module under cli/ when it is not the rule's own
 
     @property
     def files(self) -> list[str]:
@@ -35,6 +36,7 @@ class Job:
     def payload(self, code: str) -> str:
         """What the command is given, canonical: the spec, the named inputs and the digest of the code it runs."""
         content = {**self.spec, "inputs": self.inputs, "code": code}
+        content |= {"command": self.command} if self.command else {}
         return json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
@@ -120,13 +122,12 @@ class RunJobs(Layout):
         """Draw the generated side of a guiding discriminator."""
         d = self.spec.discriminators[disc]
         run = self._source(disc)
-        spec = self._sampler_spec(run) | {"blocks": {"generated": list(d.generated.seeds)}}
-        output = f"{self.root}/generated/{disc}.safetensors"
-        return Job("generate", self._net_inputs(run), (output,), spec, self._modules(run))
+        spec = self._sampler_spec(run) | {"blocks": {"generated": list(d.drawn.seeds)}}
+        return Job("generate", self._net_inputs(run), (self.generated(disc),), spec, self._modules(run))
 
     def _source(self, disc: str) -> Run:
         d = self.spec.discriminators[disc]
-        runs = self.runs_at(d.generated.variant or "")
+        runs = self.runs_at(d.drawn.variant or "")
         seeds = sorted(
             {s for run in runs for s in run.seeds} & set(d.train_seeds or [s for r in runs for s in r.seeds])
         )
@@ -161,8 +162,8 @@ class RunJobs(Layout):
         for name in self.graded(run):  # a grader's samples are its own: no metric sees them
             grader = self.spec.discriminators[name]
             seeds = [s for s in run.seeds if s in (grader.train_seeds or run.seeds)]
-            spec["grader_blocks"][name] = {"seeds": list(grader.generated.seeds), "train_seeds": seeds}
-        return Job("sample", self._net_inputs(run), (self.at("samples", run),), spec, self._modules(run))
+            spec["grader_blocks"][name] = {"seeds": list(grader.drawn.seeds), "train_seeds": seeds}
+        return Job("sample", self._net_inputs(run), (self.samples(run),), spec, self._modules(run))
 
     @property
     def _blocks(self) -> dict[str, list[int]]:
@@ -190,5 +191,5 @@ class RunJobs(Layout):
         """Train the discriminator that grades one point, on samples and real data of its own."""
         run, d = self._run(variant, w, part), self.spec.discriminators[disc]
         seeds = [s for s in run.seeds if s in (d.train_seeds or run.seeds)]
-        inputs = {"real": (self.fold(d.real),), "generated": (self.at("samples", run),)}
+        inputs = {"real": (self.fold(d.real),), "generated": (self.samples(run),)}
         return self._discriminator_job("grade", disc, inputs, seeds, self.at(f"graders/{disc}", run))

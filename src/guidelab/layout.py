@@ -106,7 +106,7 @@ class Layout:
 
     def fold(self, fold: str) -> str:
         """The file of a fold of real data."""
-        return f"{self.root}/data/{fold}.safetensors"
+        return f"{self.root}/data/{fold}.{'zip' if self.spec.images else 'safetensors'}"
 
     def checkpoints(self, denoiser: str) -> tuple[str, ...]:
         """The snapshot files of a denoiser."""
@@ -125,6 +125,18 @@ class Layout:
     def at(self, folder: str, run: Run, suffix: str = "safetensors") -> str:
         """A per-run file: `samples`, `density`, `measurements`, ..."""
         return f"{self.root}/{folder}/{run.point}/{run.part}.{suffix}"
+
+    def samples(self, run: Run) -> str:
+        """A run's samples; of images the manifest, with the shards in a folder beside it."""
+        return self.at("samples", run, "json" if self.spec.images else "safetensors")
+
+    def generated(self, disc: str) -> str:
+        """The generated side of a guiding discriminator, as `samples`."""
+        return f"{self.root}/generated/{disc}.{'json' if self.spec.images else 'safetensors'}"
+
+    def features(self, features: str, of: str) -> str:
+        """Features of a fold (`data/test`) or of a run (`cfg/w2.00/seed0`)."""
+        return f"{self.root}/features/{features}/{of}.safetensors"
 
     def fields(self, figure: str) -> str:
         """The arrays a figure draws."""
@@ -164,6 +176,10 @@ class Layout:
             for name in type(self.spec.paper.figures).model_fields
             if getattr(self.spec.paper.figures, name)
         ]
+
+    def having(self, *roles: str) -> list[str]:
+        """The discriminators of some roles."""
+        return [name for name, disc in self.spec.discriminators.items() if disc.role in roles]
 
     def models_of(self, variant: Variant) -> list[str]:
         """The models a variant needs, main first, each once."""

@@ -29,13 +29,43 @@ METHODS = {
     "reference": Entry("guidelab.core.guidance.reference:Reference", needs="ref", neutral=1.0),
     "truncation": Entry("guidelab.core.guidance.reference:truncation", needs="", neutral=1.0),
     "discriminator": Entry("guidelab.core.guidance.potential:Potential", needs="disc", neutral=0.0),
+    "classifier": Entry("guidelab.core.guidance.classifier:classifier", needs="disc", neutral=0.0),
+    "projected": Entry("guidelab.core.guidance.projected:Projected", needs="ref", neutral=1.0),
+    "independent": Entry("guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0),
 }
 NETS = {
     "toy": Entry("guidelab.nets.toy:ToyDenoiser"),
     "toy_discriminator": Entry("guidelab.nets.toy_discriminator:ToyDiscriminator"),
+    "edm2": Entry("guidelab.nets.edm2:Edm2"),
+    "small_classifier": Entry("guidelab.nets.small_discriminator:SmallClassifier"),
+    "small_discriminator": Entry("guidelab.nets.small_discriminator:SmallDiscriminator"),
+    "adm_classifier": Entry("guidelab.nets.image_discriminator:AdmClassifier"),
+    "adm_discriminator": Entry("guidelab.nets.image_discriminator:AdmDiscriminator"),
 }
-TRAINERS = {"toy": Entry("guidelab.train.toy:train_toy")}  # by net
-DATASETS = {"toy2d": Entry("guidelab.data.toy2d:fractal")}
+TRAINERS = {  # by net
+    "toy": Entry("guidelab.train.toy:train_toy"),
+    "edm2": Entry("guidelab.train.images:train_images"),
+}
+DATASETS = {
+    "toy2d": Entry("guidelab.data.toy2d:fractal"),
+    "fashion_mnist": Entry("guidelab.data.fashion_mnist:prepare"),
+    "image_zip": Entry("guidelab.data.image_zip:prepare"),
+    "image_folder": Entry("guidelab.data.image_folder:prepare"),
+}
+EXTRACTORS = {
+    "efficientnet_lite0": Entry("guidelab.features.efficientnet_lite0:EfficientNetLite0"),
+    "trained": Entry("guidelab.features.trained:Trained"),
+    "inception": Entry("guidelab.features.inception:Inception"),
+    "dinov2": Entry("guidelab.features.dinov2:Dinov2"),
+}
+IMAGE_METRICS = {
+    "fid": Entry("guidelab.metrics.images:measure_images"),
+    "kid": Entry("guidelab.metrics.images:measure_images"),
+    "precision": Entry("guidelab.metrics.images:measure_images"),
+    "recall": Entry("guidelab.metrics.images:measure_images"),
+    "inception_score": Entry("guidelab.metrics.images:measure_images"),
+    "accuracy": Entry("guidelab.metrics.images:measure_images"),
+}
 TRUTHS = {"toy2d": Entry("guidelab.data.toy2d_truth:truth_at")}  # datasets whose density is known
 FACTS = {
     "toy2d": Entry("guidelab.data.toy2d_truth:facts")
@@ -65,6 +95,8 @@ KINDS: dict[str, dict[str, Entry]] = {
     "sampler": SAMPLERS,
     "metric": METRICS,
     "divergence": DIVERGENCES,
+    "extractor": EXTRACTORS,
+    "image metric": IMAGE_METRICS,
     "figure": FIGURES,
 }
 

@@ -5,7 +5,9 @@ from itertools import combinations
 
 from guidelab import registry
 from guidelab.errors import UserError, closest
+from guidelab.imagecheck import check_images
 from guidelab.spec import Discriminator, Experiment, Spec, Variant, format_weight, split_point
+from guidelab.spec.data import DrawnFold, SplitFold
 
 
 def check(spec: Spec) -> list[str]:
@@ -34,15 +36,40 @@ def _registered(where: str, kind: str, name: str) -> str:
 
 
 def _experiment(e: Experiment) -> Iterator[str]:
-    checks = (_nets(e), _models(e), _variants(e), _discriminators(e), _cycles(e), _evaluate(e), _paper(e))
+    kind = check_images(e) if e.images else _coordinates(e)
+    checks = (
+        _nets(e),
+        _models(e),
+        _variants(e),
+        _discriminators(e),
+        _cycles(e),
+        _evaluate(e),
+        _paper(e),
+        kind,
+    )
     yield from (problem for part in checks for problem in part if problem)
+
+
+def _coordinates(e: Experiment) -> Iterator[str]:
+    """What only the 2D example needs."""
+    for name, denoiser in e.denoisers.items():
+        if denoiser.classes is None or denoiser.conditional is not None:
+            yield f"denoisers.{name}.classes: wanted A, B or AB, and no `conditional`: this dataset has no images"
+    for name, fold in e.folds.items():
+        if isinstance(fold, SplitFold):
+            yield f"folds.{name}.split: given {fold.split!r}, wanted `n` and `seed`: this dataset is drawn, not split"
+    for name, disc in e.discriminators.items():
+        if disc.role not in ("guide", "grade"):
+            yield f"discriminators.{name}.role: given {disc.role!r}, wanted guide or grade: there are no images to classify"
+    for metric in e.evaluate.metrics:
+        yield _registered("evaluate.metrics", "metric", metric)
 
 
 def _nets(e: Experiment) -> Iterator[str]:
     yield _registered("dataset.name", "dataset", e.dataset.name)
     yield _registered("sampler.name", "sampler", e.sampler.name)
     for (a, x), (b, y) in combinations(e.folds.items(), 2):
-        if x.seed == y.seed:
+        if isinstance(x, DrawnFold) and isinstance(y, DrawnFold) and x.seed == y.seed:
             yield f"folds.{b}.seed: given {y.seed}, the seed of {a!r}; folds with one seed hold the same points"
     if e.sampler.sigma_min >= e.sampler.sigma_max:
         yield f"sampler.sigma_min: given {e.sampler.sigma_min}, wanted less than sigma_max {e.sampler.sigma_max}"
@@ -109,8 +136,12 @@ def _terms(e: Experiment, variant: Variant, where: str) -> Iterator[str]:
                 yield f"{place}.{key}: given {given!r}; method {term.method!r} needs {needs or 'neither ref nor disc'}"
             elif given is not None:
                 yield _unknown(f"{place}.{key}", given, wanted, known)
-        if term.disc in e.discriminators and e.discriminators[term.disc].role != "guide":
+        role = e.discriminators[term.disc].role if term.disc in e.discriminators else None
+        wanted = "classifier" if term.method == "classifier" else "guide"
+        if role == "grade":
             yield f"{place}.disc: given {term.disc!r}, whose role is to grade; a discriminator that grades never guides"
+        elif role not in (None, wanted):
+            yield f"{place}.disc: given {term.disc!r}, whose role is {role!r}; method {term.method!r} needs a {wanted}"
         if term.sigma_hi is not None and term.sigma_lo >= term.sigma_hi:
             yield f"{place}.sigma_lo: given {term.sigma_lo}, wanted less than sigma_hi {term.sigma_hi}"
 
@@ -148,20 +179,20 @@ def _discriminators(e: Experiment) -> Iterator[str]:
         yield _registered(f"{where}.net.name", "net", disc.net.name)
         yield _unknown(f"{where}.real", disc.real, "a fold", e.folds)
         if disc.role == "guide":
-            if disc.generated.variant is None:
+            if disc.drawn.variant is None:
                 yield f"{where}.generated.variant: is missing; a guide is trained on one sampler's samples"
             else:
-                yield from _point(e, f"{where}.generated.variant", disc.generated.variant)
-        elif disc.generated.variant is not None or not disc.points:
+                yield from _point(e, f"{where}.generated.variant", disc.drawn.variant)
+        elif disc.role == "grade" and (disc.drawn.variant is not None or not disc.points):
             yield f"{where}: a grader takes its samplers from `points` (a list), not from generated.variant"
         for point in disc.points:
             yield from _point(e, f"{where}.points", point)
-        if disc.train.sigma_min >= disc.train.sigma_max:
+        if disc.train.sigma_min >= disc.train.sigma_max and disc.role != "features":
             yield f"{where}.train.sigma_min: given {disc.train.sigma_min}, wanted less than sigma_max"
     for (a, x), (b, y) in combinations(e.discriminators.items(), 2):
-        if x.role != y.role and x.real == y.real:
+        if x.role != y.role and "grade" in (x.role, y.role) and x.real == y.real:
             yield f"discriminators.{b}.real: given {y.real!r}, the fold of {a!r}; a grader shares no real data with a guide"
-        if x.role != y.role and x.train.seed == y.train.seed:
+        if x.role != y.role and "grade" in (x.role, y.role) and x.train.seed == y.train.seed:
             yield f"discriminators.{b}.train.seed: given {y.train.seed}, the seed of {a!r}; a grader is seeded apart from a guide"
 
 
@@ -179,7 +210,8 @@ def _point(e: Experiment, where: str, point: str) -> Iterator[str]:
 
 
 def _uses(e: Experiment, name: str, disc: Discriminator) -> list[str]:
-    variant = split_point(disc.generated.variant)[0] if disc.generated.variant else None
+    source = disc.generated.variant if disc.generated else None
+    variant = split_point(source)[0] if source else None
     terms = e.variants[variant].guide if variant in e.variants else []
     return [t.disc for t in terms if t.disc]
 
@@ -202,7 +234,9 @@ def _cycles(e: Experiment) -> Iterator[str]:
 def _evaluate(e: Experiment) -> Iterator[str]:
     ranges = {f"evaluate.blocks.{name}": seeds for name, seeds in e.evaluate.blocks.items()}
     ranges |= {
-        f"discriminators.{name}.generated.seeds": d.generated.seeds for name, d in e.discriminators.items()
+        f"discriminators.{name}.generated.seeds": d.generated.seeds
+        for name, d in e.discriminators.items()
+        if d.generated
     }
     for where, (first, last) in ranges.items():
         if first > last:
@@ -219,8 +253,6 @@ def _evaluate(e: Experiment) -> Iterator[str]:
     if e.evaluate.density and e.evaluate.density.n > smallest:
         yield f"evaluate.density.n: given {e.evaluate.density.n}, wanted at most the {smallest} samples of a block"
     yield _unknown("evaluate.select_block", e.evaluate.select_block, "a block", e.evaluate.blocks)
-    for metric in e.evaluate.metrics:
-        yield _registered("evaluate.metrics", "metric", metric)
     measured = [*e.evaluate.metrics, *(registry.DIVERGENCES if e.evaluate.density else ())]
     for metric in e.evaluate.select_metric:
         yield _unknown("evaluate.select_metric", metric, "a measured metric", measured)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from guidelab.errors import UserError
 from guidelab.spec import Experiment, Spec
+from guidelab.spec.base import UNION
 from guidelab.speccheck import check
 
 _MAX_BYTES = 1_000_000  # a params.yaml is text typed by people; anything larger is a mistake
@@ -128,7 +129,7 @@ def _model_at(location: tuple[int | str, ...]) -> list[str]:
 
 def _describe(error: Any) -> str:
     """One pydantic error as `where: given, wanted, closest`."""
-    path = ".".join(str(p) for p in error["loc"])
+    path = ".".join(str(p) for p in error["loc"] if not str(p).startswith(UNION))
     if error["type"] == "extra_forbidden":
         known = _model_at(tuple(error["loc"][:-1]))
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)

@@ -24,6 +24,7 @@ class Stage:
     metrics: tuple[str, ...] = ()  # files `dvc metrics` shows
     plots: tuple[str, ...] = ()  # files `dvc plots` shows
     deps: tuple[str, ...] = ()  # hand-kept files it reads
+    folders: tuple[str, ...] = ()  # with a slash at the end: what they hold is listed by one of files
 
     @property
     def owned(self) -> tuple[str, ...]:
@@ -33,5 +34,6 @@ class Stage:
     @property
     def payload(self) -> str:
         """What `guidelab manifest --stage` is given, as canonical JSON."""
-        content = {"outs": self.outs, "files": self.files, "keep": [self.provenance, self.manifest]}
+        keep = [self.provenance, self.manifest, *self.folders]
+        content = {"outs": self.outs, "files": self.files, "keep": keep}
         return json.dumps(content, sort_keys=True, separators=(",", ":"))

@@ -7,16 +7,17 @@ from guidelab.layout import part_name
 from guidelab.stages import Stage
 
 if TYPE_CHECKING:
-    from guidelab.plan import ExperimentPlan
+    from guidelab.experiment import ExperimentPlan
 
 METRICS_INFO = "workflow/resources/metrics.csv"  # direction, unit, digits and definition of every metric
+SHARDED = ("generate", "sample")  # their .json files are manifests of shards
 _SAMPLING = ("dataset", "denoisers", "models", "discriminators", "sampler", "variants")
 
 
 def stages_of(plan: "ExperimentPlan") -> list[Stage]:
     """The stages of an experiment in the order they are made; those without a file are left out."""
     e, root = plan.spec, plan.root
-    guides = [n for n, d in e.discriminators.items() if d.role == "guide"]
+    guides = plan.having("guide")
     measured = ("evaluate", *_SAMPLING)
     found = [
         _stage(plan, "data", [f"{root}/data"], (plan.prepare(f).outputs for f in e.folds), ("dataset", "folds")),
@@ -32,11 +33,19 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
             plan,
             "discriminate",
             [f"{root}/discriminators"],
-            (plan.discriminate(g).outputs for g in guides),
+            ((plan.guide(g),) for g in plan.having("guide", "classifier", "features")),
             (*_SAMPLING, "folds"),
             ("data", "generate"),
         ),
-        _stage(plan, "sample", [f"{root}/samples"], ([plan.at("samples", run)] for run in plan.runs), measured, ("train", "discriminate")),
+        _stage(plan, "sample", [f"{root}/samples"], ([plan.samples(run)] for run in plan.runs), measured, ("train", "discriminate")),
+        _stage(
+            plan,
+            "features",
+            [f"{root}/features"],
+            [plan.extract(f, of).outputs for f in e.features for of in plan.measured_in(f)],
+            (*measured, "folds", "features"),
+            ("data", "sample", "discriminate"),
+        ),
         _stage(
             plan,
             "density",
@@ -67,7 +76,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
             [f"{root}/measurements", *plan.collected],
             [*([plan.at("measurements", run, "csv")] for run in plan.runs), plan.collected],
             (*measured, "folds", "paper", "scale"),
-            ("data", "discriminate", "sample", "density", "grade"),
+            ("data", "discriminate", "sample", "features", "density", "grade"),
             in_git=plan.collected,
             metrics=(plan.collected[2],),
             deps=(METRICS_INFO,),
@@ -102,11 +111,15 @@ def _stage(
     plots: tuple[str, ...] = (),
     deps: tuple[str, ...] = (),
 ) -> Stage:
+    found = tuple(path for group in files for path in group)
     return Stage(
         name=name,
         experiment=plan.name,
         outs=tuple(outs),
-        files=tuple(path for group in files for path in group),
+        files=found,
+        folders=tuple(
+            f"{path.removesuffix('.json')}/" for path in found if path.endswith(".json") and name in SHARDED
+        ),
         manifest=f"{plan.root}/manifests/{name}.json",
         provenance=f"{plan.root}/provenance/{name}.json",
         params=params,

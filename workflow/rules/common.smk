@@ -46,6 +46,10 @@ wildcard_constraints:
     w=r"w\d+\.\d\d",
     part=r"seeds?[0-9_-]+",
     figure=r"[A-Za-z]\w*",
+    data=r"safetensors|zip",
+    array=r"safetensors|json",
+    features=r"[A-Za-z]\w*",
+    of=r"data/[A-Za-z]\w*|[A-Za-z]\w*/w\d+\.\d\d/seeds?[0-9_-]+",
 
 
 STAGES = [

@@ -1,10 +1,10 @@
-# Real data. In: the dataset of params.yaml. Out: results/EXPERIMENT/data/FOLD.safetensors
+# Real data. In: the dataset of params.yaml. Out: results/EXPERIMENT/data/FOLD.safetensors (points) or .zip (images)
 
 
 rule prepare:
     """Draw or read one fold of real data."""
     output:
-        "results/{experiment}/data/{fold}.safetensors",
+        "results/{experiment}/data/{fold}.{data}",
     log:
         "logs/{experiment}/prepare/{fold}.log",
     conda:

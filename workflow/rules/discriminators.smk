@@ -6,7 +6,7 @@ rule generate:
     input:
         files("generate", "experiment", "disc"),
     output:
-        "results/{experiment}/generated/{disc}.safetensors",
+        "results/{experiment}/generated/{disc}.{array}",
     log:
         "logs/{experiment}/generate/{disc}.log",
     conda:

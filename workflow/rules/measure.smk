@@ -1,4 +1,24 @@
-# Numbers. In: samples, log-densities, graders. Out: measurements/ (one row a number), measurements.csv, selected.csv, metrics.json
+# Numbers. In: samples, log-densities, graders. Out: features/ (of images), measurements/ (one row a number), measurements.csv, selected.csv, metrics.json
+
+
+rule extract:
+    """Features of a fold of images, or of the samples of one point."""
+    input:
+        files("extract", "experiment", "features", "of"),
+    output:
+        "results/{experiment}/features/{features}/{of}.safetensors",
+    log:
+        "logs/{experiment}/extract/{features}/{of}.log",
+    conda:
+        "../envs/guidelab.yaml"
+    threads: 1
+    resources:
+        mem_mb=3000,
+        runtime=120,
+    params:
+        job=payload("extract", "experiment", "features", "of"),
+    shell:
+        "guidelab extract --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
 
 
 rule measure:

@@ -6,7 +6,7 @@ rule sample:
     input:
         files("sample", "experiment", "variant", "w", "part"),
     output:
-        "results/{experiment}/samples/{variant}/{w}/{part}.safetensors",
+        "results/{experiment}/samples/{variant}/{w}/{part}.{array}",
     log:
         "logs/{experiment}/sample/{variant}/{w}/{part}.log",
     conda:

@@ -39,6 +39,7 @@ JOBS: dict[str, tuple[str, str, str, list[str]]] = {
     "sample": ("sample", "EXPERIMENT VARIANT WEIGHT PART", "Draw every seed block of one point.", ["toy2d cfg w4.00 seeds0-4"]),
     "density": ("density", "EXPERIMENT VARIANT WEIGHT PART", "Exact log-densities under the sampler's ODE.", ["toy2d autog w3.00 seeds0-4"]),
     "grade": ("discriminate", "EXPERIMENT GRADER VARIANT WEIGHT PART", "Train the discriminator that grades one point.", ["toy2d grade none w1.00 seeds0-4"]),
+    "extract": ("extract", "EXPERIMENT FEATURES IMAGES", "Features of a fold of images or of a point's samples.", ["fashion lite0 cfg/w2.00/seed0", "fashion lite0 data/reference"]),
     "measure": ("measure", "EXPERIMENT VARIANT WEIGHT PART", "All numbers of one point, one row each.", ["toy2d autog w3.00 seeds0-4"]),
     "collect": ("collect", "EXPERIMENT", "Concatenate the rows and choose each variant's weight.", ["toy2d"]),
     "field": ("field", "EXPERIMENT FIGURE", "Evaluate nets on what a figure draws.", ["toy2d fig9"]),
@@ -67,7 +68,11 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
                 raise UserError(
                     f"{path}: no such file, wanted as {label!r} of {rule}. Build it with: snakemake -c2 {path}"
                 )
-    import_module(f"guidelab.cli.{JOBS[rule][0]}").run(job, outputs)
+    module = JOBS[rule][0]
+    command = job.get("command", module)
+    if command not in (module, f"images.{module}"):
+        raise UserError(f"--job: command {command!r} is not {rule}'s; wanted {module} or images.{module}")
+    import_module(f"guidelab.cli.{command}").run(job, outputs)
 
 
 def _command(rule: str) -> Callable[..., None]:

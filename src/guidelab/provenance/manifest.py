@@ -23,7 +23,8 @@ def write_manifest(
         path: the manifest.
         files: the files of the stage; all must exist.
         outs: the folders and files the stage owns, relative to root.
-        keep: files in those folders that are not results (the manifest itself, `.gitignore`).
+        keep: files in those folders that are not results (the manifest itself, `.gitignore`), and folders, with a
+            slash at the end, that hold what a file lists by itself (the shards of samples).
         root: the project's folder.
     Returns:
         The removed files, sorted.
@@ -42,6 +43,7 @@ def write_manifest(
         if ".." in folder.parts or folder.parts[:1] != ("results",) or len(folder.parts) < 2:
             raise UserError(f"{path}: will not tidy up {folder}; wanted a folder inside results/")
     kept = {Path(f) for f in (*files, *keep, str(path))}
+    whole = {Path(f) for f in keep if f.endswith("/")}
     removed = []
     for folder in folders:
         for found in sorted(
@@ -51,7 +53,7 @@ def write_manifest(
             if found.is_dir() and not found.is_symlink():
                 if not any(found.iterdir()):
                     found.rmdir()
-            elif inside not in kept and found.name != ".gitignore":
+            elif inside not in kept and found.name != ".gitignore" and not whole & set(inside.parents):
                 found.unlink()
                 removed.append(inside.as_posix())
     write_text(base / path, json.dumps({"files": sorted(files)}, indent=1) + "\n")

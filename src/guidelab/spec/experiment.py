@@ -1,64 +1,19 @@
 """The typed form of params.yaml: every key, its type and its meaning. No logic beyond one key's own sense."""
 
-import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
-_BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
-
-
-def _size(value: Any) -> Any:
-    """`16Mi` -> 16777216; other values pass through to the type check."""
-    match = re.fullmatch(r"(\d+)(Ki|Mi|Gi)", value) if isinstance(value, str) else None
-    return int(match[1]) * _BINARY[match[2]] if match else value
-
-
-def _range(value: Any) -> Any:
-    """`0-4095` -> (0, 4095), both ends included."""
-    match = re.fullmatch(r"(\d+)-(\d+)", value) if isinstance(value, str) else None
-    return (int(match[1]), int(match[2])) if match else value
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*$")]
-Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=int | str), Field(gt=0)]
-Seeds = Annotated[tuple[int, int], BeforeValidator(_range, json_schema_input_type=str)]
-Point = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(/w\d+\.\d{2})?$")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Weight = Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)]  # it names files: w1.40
-TrainSeeds = Annotated[list[int], Field(min_length=1)]
-
-
-class Strict(BaseModel):
-    """Unknown keys are refused and types are not guessed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
-
-
-class Dataset(Strict):
-    """The distribution to learn: a registered name and the classes the main net sees."""
-
-    name: Name
-    classes: Literal["A", "B"] = "A"
-
-
-class Fold(Strict):
-    """One set of real data: how many, and the seed that draws them."""
-
-    n: Size
-    seed: int
-
-
-class Net(Strict):
-    """A registered network and its size."""
-
-    name: Name
-    width: Size
-    layers: Size
+from guidelab.spec.base import Metric, Name, Point, Positive, Seeds, Size, Strict, TrainSeeds, Weight
+from guidelab.spec.data import Dataset, Extractor, Fold, ImageDataset
+from guidelab.spec.figures import Figures
+from guidelab.spec.nets import Net
 
 
 class Train(Strict):
     """How a denoiser is trained; `nimg` counts training examples seen."""
+
+    _later = frozenset({"rampup_nimg", "microbatch"})
 
     nimg: Size
     batch: Size
@@ -70,6 +25,8 @@ class Train(Strict):
     snapshot_nimg: Size
     seeds: TrainSeeds
     seeds_per_job: Size = 8
+    rampup_nimg: Size | None = None  # images over which the learning rate rises from 0
+    microbatch: Size | None = None  # images in memory at once: gradients are accumulated over a batch
 
     @model_validator(mode="after")
     def _whole_batches(self) -> "Train":
@@ -78,6 +35,8 @@ class Train(Strict):
                 raise ValueError(
                     f"{key} = {getattr(self, key)} is not a whole number of batches of {self.batch}"
                 )
+        if self.microbatch and self.batch % self.microbatch:
+            raise ValueError(f"microbatch = {self.microbatch} does not divide batch = {self.batch}")
         if self.nimg % self.snapshot_nimg:
             raise ValueError(
                 f"nimg = {self.nimg} is not a whole number of snapshots, one every {self.snapshot_nimg}"
@@ -86,10 +45,11 @@ class Train(Strict):
 
 
 class Denoiser(Strict):
-    """A network to train."""
+    """A network to train: on some classes of the 2D data, or on images with or without their labels."""
 
     net: Net
-    classes: Literal["A", "B", "AB"]
+    classes: Literal["A", "B", "AB"] | None = None
+    conditional: bool | None = None
     train: Train
 
 
@@ -119,28 +79,53 @@ class Generated(Strict):
 class DiscriminatorTrain(Strict):
     """How a discriminator is trained; `validation` and `test` are shares held out of both sides."""
 
+    _later = frozenset({"cached_draws", "weight_decay"})
+
     lr: Positive
     batch: Size
     iterations: Size
     evaluate_every: Size
     patience: Size
     sigma_min: Positive
-    sigma_max: Positive
+    sigma_max: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # 0: no noise, a classifier of clean images
     validation: Annotated[float, Field(gt=0, lt=0.5)]
     test: Annotated[float, Field(gt=0, lt=0.5)]
     seed: int
+    cached_draws: Size | None = None  # noisy features kept of each image, where the extractor is frozen
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
 
 class Discriminator(Strict):
-    """A discriminator that guides, or a family of them that grade one sampler each."""
+    """A discriminator that guides, a family of them that grade one sampler each, or a classifier of images.
 
-    role: Literal["guide", "grade"]
+    Roles: `guide` and `grade` tell real from generated; `classifier` knows classes at every noise level (a frozen
+    feature extractor for guides, and classifier guidance); `features` is a classifier of clean images, for metrics.
+    """
+
+    role: Literal["guide", "grade", "classifier", "features"]
     net: Net
     real: Name
-    generated: Generated
+    generated: Generated | None = None
+    extractor: Name | None = None  # the classifier whose frozen features it sees
     train: DiscriminatorTrain
     points: list[Point] = []
     train_seeds: TrainSeeds | None = None
+
+    @model_validator(mode="after")
+    def _has_both_sides(self) -> "Discriminator":
+        if self.role in ("guide", "grade") and self.generated is None:
+            raise ValueError(f"generated: is missing; wanted a value, as its role is to {self.role}")
+        if self.role in ("classifier", "features") and self.generated is not None:
+            raise ValueError(
+                f"generated: given for the role {self.role!r}, which learns classes of real images"
+            )
+        return self
+
+    @property
+    def drawn(self) -> Generated:
+        """The generated side of a guide or grader."""
+        assert self.generated is not None  # checked on construction
+        return self.generated
 
 
 class Sampler(Strict):
@@ -157,6 +142,8 @@ class Sampler(Strict):
 class Term(Strict):
     """One guidance term; `weight` fixes it, otherwise the variant's `weights` sweep it."""
 
+    _later = frozenset({"iterations", "boost"})
+
     method: Name
     ref: Name | None = None
     disc: Name | None = None
@@ -164,6 +151,8 @@ class Term(Strict):
     sigma_lo: Annotated[float, Field(ge=0)] = 0.0
     sigma_hi: Positive | None = None
     stages: Literal["both", "first"] = "both"
+    iterations: Size | None = None  # the guide after so many iterations, instead of at its best held-out loss
+    boost: bool = False  # the discriminator-guidance paper's boosting
 
 
 def _listed(value: Any) -> Any:
@@ -178,6 +167,7 @@ class Variant(Strict):
     guide: Annotated[list[Term], BeforeValidator(_listed, json_schema_input_type=Term | list[Term])] = []
     weights: Annotated[list[Weight], Field(min_length=1)] | None = None
     train_seeds: TrainSeeds | None = None
+    steps: Annotated[int, Field(ge=2)] | None = None  # instead of sampler.steps; never compared across
 
 
 class Density(Strict):
@@ -192,68 +182,13 @@ class Evaluate(Strict):
 
     blocks: Annotated[dict[Name, Seeds], Field(min_length=2)]
     select_block: Name
-    select_metric: Annotated[list[Name], Field(min_length=1)]
-    metrics: Annotated[list[Name], Field(min_length=1)]
+    select_metric: Annotated[list[Metric], Field(min_length=1)]
+    metrics: Annotated[list[Metric], Field(min_length=1)]
     neighbours: Size
     density: Density | None = None
     seeds_per_job: Size = 8
-
-
-def _ordered(window: list[float]) -> list[float]:
-    x0, x1, y0, y1 = window
-    if not (x0 < x1 and y0 < y1):
-        raise ValueError(f"given {window}, wanted [x0, x1, y0, y1] with x0 < x1 and y0 < y1")
-    return window
-
-
-Window = Annotated[list[float], Field(min_length=4, max_length=4), AfterValidator(_ordered)]  # x0, x1, y0, y1
-
-
-class Fig1(Strict):
-    """Samples of the truth and of four samplers over the data's region."""
-
-    n: Size
-    window: Window
-    grid: Size
-    closeup: Window | None = None
-    train_seed: int
-    panels: Annotated[list[Point], Field(min_length=1)]
-
-
-class Fig2(Strict):
-    """Close-up: densities, their ratio, trajectories."""
-
-    sigma: Positive
-    window: Window
-    grid: Size
-    train_seed: int
-    lines: Size
-    panels: Annotated[list[Point], Field(min_length=2, max_length=2)]
-
-
-class Fig9(Strict):
-    """Learned densities and their ratios along sigma."""
-
-    sigmas: Annotated[list[Positive], Field(min_length=1)]
-    window: Window
-    grid: Size
-    train_seed: int
-    main: Name
-    cfg: Name
-    autog: Name
-
-
-class Sweep(Strict):
-    """Curves over the weight: everything measured."""
-
-
-class Figures(Strict):
-    """The figures of an experiment, each with what it needs."""
-
-    fig1: Fig1 | None = None
-    fig2: Fig2 | None = None
-    fig9: Fig9 | None = None
-    sweep: Sweep | None = None
+    shard: Size = 1000  # images in a file
+    label_policy: Literal["random"] = "random"
 
 
 class Paper(Strict):
@@ -272,10 +207,16 @@ class Experiment(Strict):
     denoisers: Annotated[dict[Name, Denoiser], Field(min_length=1)]
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     discriminators: dict[Name, Discriminator] = {}
+    features: dict[Name, Extractor] = {}
     sampler: Sampler
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
     evaluate: Evaluate
     paper: Paper
+
+    @property
+    def images(self) -> bool:
+        """Whether it is about images, with features in the place of coordinates."""
+        return isinstance(self.dataset, ImageDataset)
 
 
 class Spec(Strict):
@@ -283,14 +224,3 @@ class Spec(Strict):
 
     default: Annotated[list[Name], Field(min_length=1)]
     experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
-
-
-def format_weight(w: float) -> str:
-    """`w1.40`: the one way a weight is written in a path."""
-    return f"w{w:.2f}"
-
-
-def split_point(point: str) -> tuple[str, str | None]:
-    """`cfg/w4.00` -> ("cfg", "w4.00"); `none` -> ("none", None)."""
-    variant, _, w = point.partition("/")
-    return variant, w or None

@@ -1,0 +1,103 @@
+"""Checks across the keys of an experiment on images."""
+
+from collections.abc import Iterator
+
+from guidelab import registry
+from guidelab.errors import UserError, closest
+from guidelab.spec import Experiment
+from guidelab.spec.data import DrawnFold
+
+FOLDS = ("train", "reference")  # what denoisers learn from, and what samples are compared with
+
+
+def check_images(e: Experiment) -> Iterator[str]:
+    """Every mistake that only an experiment on images can have, as `place: given, wanted, closest`."""
+    yield from _data(e)
+    yield from _nets(e)
+    yield from _discriminators(e)
+    yield from _features(e)
+    yield from _metrics(e)
+
+
+def _data(e: Experiment) -> Iterator[str]:
+    for name in FOLDS:
+        if name not in e.folds:
+            yield f"folds: has no {name!r}, wanted one (it has {', '.join(e.folds) or 'none'})"
+    for name, fold in e.folds.items():
+        if isinstance(fold, DrawnFold):
+            yield f"folds.{name}: given `n` and `seed`, wanted `split` (train, holdout or test): images are not drawn"
+    if "train" in e.folds and "reference" in e.folds and e.folds["train"] == e.folds["reference"]:
+        yield "folds.reference: given the fold nets are trained on, wanted another: memorised images would pass for good ones"
+
+
+def _nets(e: Experiment) -> Iterator[str]:
+    for name, denoiser in e.denoisers.items():
+        if denoiser.conditional is None or denoiser.classes is not None:
+            yield f"denoisers.{name}.conditional: wanted true or false, and no `classes`: this dataset has images"
+        if denoiser.net.name != "edm2":
+            yield f"denoisers.{name}.net.name: given {denoiser.net.name!r}, wanted edm2, a denoiser of images"
+        net = denoiser.net
+        size, channels = getattr(net, "size", None), getattr(net, "channels", None)
+        if (size is None) == (channels is None):
+            yield f"denoisers.{name}.net: given size {size!r} and channels {channels!r}, wanted one of them"
+        patch = getattr(net, "patch_px", 1)
+        resolution = getattr(e.dataset, "resolution_px", 1)
+        if resolution % patch:
+            yield f"denoisers.{name}.net.patch_px: given {patch}, wanted a divisor of {resolution}, the resolution"
+
+
+def _discriminators(e: Experiment) -> Iterator[str]:
+    for name, disc in e.discriminators.items():
+        where = f"discriminators.{name}"
+        if disc.role == "grade":
+            yield f"{where}.role: given 'grade', wanted guide, classifier or features: no images are graded yet"
+        if disc.extractor is not None:
+            extractor = e.discriminators.get(disc.extractor)
+            if extractor is None or extractor.role != "classifier":
+                known = [n for n, d in e.discriminators.items() if d.role == "classifier"]
+                yield (
+                    f"{where}.extractor: given {disc.extractor!r}, wanted a discriminator of role classifier "
+                    f"({', '.join(known) or 'none is defined'}){closest(disc.extractor, known)}"
+                )
+        if (disc.net.name == "adm_discriminator") != (disc.extractor is not None):
+            yield f"{where}.extractor: given {disc.extractor!r}; a net {disc.net.name!r} {'needs one' if disc.extractor is None else 'has none'}"
+        wanted = {"guide": "discriminator", "classifier": "classifier", "features": "classifier"}.get(
+            disc.role
+        )
+        if wanted and not disc.net.name.endswith(wanted):
+            yield f"{where}.net.name: given {disc.net.name!r}, wanted a {wanted} for the role {disc.role!r}"
+
+
+def _features(e: Experiment) -> Iterator[str]:
+    if not e.features:
+        yield "features: is missing; wanted at least one, as `lite0: {name: efficientnet_lite0, size_px: 64}`"
+    for name, extractor in e.features.items():
+        where = f"features.{name}"
+        try:
+            registry.entry("extractor", extractor.name, f"{where}.name")
+        except UserError as error:
+            yield str(error)
+        if (extractor.name == "trained") != (extractor.disc is not None):
+            yield f"{where}.disc: given {extractor.disc!r}; only the extractor `trained` takes one, and needs it"
+        if extractor.disc is not None:
+            found = e.discriminators.get(extractor.disc)
+            if found is None or found.role != "features":
+                known = [n for n, d in e.discriminators.items() if d.role == "features"]
+                yield (
+                    f"{where}.disc: given {extractor.disc!r}, wanted a discriminator of role features "
+                    f"({', '.join(known) or 'none is defined'}){closest(extractor.disc, known)}"
+                )
+
+
+def _metrics(e: Experiment) -> Iterator[str]:
+    for metric in e.evaluate.metrics:
+        name, _, features = metric.partition("@")
+        try:
+            registry.entry("image metric", name, "evaluate.metrics")
+        except UserError as error:
+            yield str(error)
+        if features not in e.features:
+            yield (
+                f"evaluate.metrics: given {metric!r}, wanted features after the @: {name}@ and one of "
+                f"{', '.join(e.features) or 'none is defined'}{closest(features, list(e.features))}"
+            )

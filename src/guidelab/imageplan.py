@@ -1,0 +1,151 @@
+"""The jobs of an experiment on images: the same rules, with images, labels and features in the place of points."""
+
+from dataclasses import replace
+from typing import Any
+
+from guidelab import registry
+from guidelab.errors import UserError, closest
+from guidelab.experiment import ExperimentPlan
+from guidelab.jobs import Files, Job
+from guidelab.layout import Run
+
+TRAIN = "train"  # the fold denoisers and classifiers learn from
+REFERENCE = "reference"  # the fold samples are compared with
+
+
+class ImagePlan(ExperimentPlan):
+    """All jobs of one experiment on images."""
+
+    def prepare(self, fold: str) -> Job:
+        """Read one split of the dataset, at the resolution to work at."""
+        dataset = self.spec.dataset
+        spec = {"dataset": dataset.model_dump(), "fold": fold, **self.spec.folds[fold].model_dump()}
+        modules = (registry.DATASETS[dataset.name].module,)
+        return Job("prepare", {}, (self.fold(fold),), spec, modules, "images.prepare")
+
+    def train(self, denoiser: str, part: str) -> Job:
+        """Train one denoiser with some of its seeds, with or without labels."""
+        job, d = super().train(denoiser, part), self.spec.denoisers[denoiser]
+        modules = (registry.NETS[d.net.name].module, registry.TRAINERS[d.net.name].module)
+        spec = {k: v for k, v in job.spec.items() if k != "dataset"} | {"conditional": bool(d.conditional)}
+        inputs = {"data": (self.fold(TRAIN),)}
+        return replace(job, inputs=inputs, spec=spec, modules=modules, command="images.train")
+
+    # ---- samples -------------------------------------------------------------------------------------------
+
+    def _sampler_spec(self, run: Run) -> dict[str, Any]:
+        variant = self.spec.variants[run.variant]
+        spec = super()._sampler_spec(run)
+        del spec["dataset"]
+        if variant.steps:
+            spec["sampler"] = spec["sampler"] | {"steps": variant.steps}
+        discs = {
+            t.disc: {
+                "role": self.spec.discriminators[t.disc].role,
+                "seed": None
+                if self.spec.discriminators[t.disc].role == "guide"
+                else self.spec.discriminators[t.disc].train.seed,
+                "iterations": t.iterations,
+            }
+            for t in variant.guide
+            if t.disc
+        }
+        main = self.spec.denoisers[self.spec.models[variant.main].denoiser]
+        labels = self.spec.evaluate.label_policy if main.conditional else None
+        return {**spec, "discs": discs, "labels": labels, "shard": self.spec.evaluate.shard}
+
+    def _modules(self, run: Run) -> tuple[str, ...]:
+        dataset = registry.DATASETS[
+            self.spec.dataset.name
+        ].module  # samples need its shape only: the nets know it
+        return tuple(m for m in super()._modules(run) if m != dataset)
+
+    def generate(self, disc: str) -> Job:
+        """Draw the generated side of a guiding discriminator."""
+        return replace(super().generate(disc), command="images.sample")
+
+    def sample(self, variant: str, w: str, part: str) -> Job:
+        """Draw every seed block of one point, in shards."""
+        return replace(super().sample(variant, w, part), command="images.sample")
+
+    # ---- discriminators and classifiers --------------------------------------------------------------------
+
+    def discriminate(self, disc: str) -> Job:
+        """Train a guiding discriminator, or a classifier."""
+        d = self.spec.discriminators[disc]
+        inputs: dict[str, tuple[str, ...]] = {"real": (self.fold(d.real),)}
+        seeds: list[int] | tuple[int, ...] = [d.train.seed]
+        modules = {registry.NETS[d.net.name].module}
+        if d.role == "guide":
+            inputs["generated"] = (self.generated(disc),)
+            seeds = self._source(disc).seeds
+        if d.extractor:
+            inputs["extractor"] = (self.guide(d.extractor),)
+            modules.add(registry.NETS[self.spec.discriminators[d.extractor].net.name].module)
+        spec = {
+            "disc": disc,
+            "role": d.role,
+            "net": {k: v for k, v in d.net.model_dump().items() if v is not None},
+            "train": d.train.model_dump(),
+            "train_seeds": list(seeds),
+        }
+        found = tuple(sorted(modules))
+        return Job("discriminate", inputs, (self.guide(disc),), spec, found, "images.discriminate")
+
+    # ---- features and numbers ------------------------------------------------------------------------------
+
+    def measured_in(self, features: str) -> list[str]:
+        """Every run, and the fold they are compared with."""
+        return [f"data/{REFERENCE}", *(f"{run.point}/{run.part}" for run in self.runs)]
+
+    def extract(self, features: str, of: str) -> Job:
+        """Features of a fold (`data/reference`) or of a run (`cfg/w2.00/seed0`)."""
+        if features not in self.spec.features:
+            known = list(self.spec.features)
+            raise UserError(
+                f"{self.name}: no features {features!r}; wanted one of {', '.join(known)}{closest(features, known)}"
+            )
+        if of not in self.measured_in(features):
+            raise UserError(
+                f"{self.name}: no images {of!r} to take features of{closest(of, self.measured_in(features))}"
+            )
+        extractor = self.spec.features[features]
+        images = self.fold(of.removeprefix("data/"))
+        if not of.startswith("data/"):
+            images = f"{self.root}/samples/{of}.json"
+        inputs: dict[str, tuple[str, ...]] = {"images": (images,)}
+        modules = [registry.EXTRACTORS[extractor.name].module]
+        if extractor.disc:
+            inputs["net"] = (self.guide(extractor.disc),)
+            modules.append(registry.NETS[self.spec.discriminators[extractor.disc].net.name].module)
+        options = {k: v for k, v in extractor.model_dump().items() if v is not None and k != "disc"}
+        spec = {"features": features, "extractor": options}
+        output = (self.features(features, of),)
+        return Job("extract", inputs, output, spec, tuple(sorted(modules)), "images.extract")
+
+    def measure(self, variant: str, w: str, part: str) -> Job:
+        """All numbers of one point in every feature space: one row each."""
+        run, ev = self._run(variant, w, part), self.spec.evaluate
+        inputs: dict[str, tuple[str, ...]] = {}
+        for name in self.spec.features:
+            inputs[f"features:{name}"] = (self.features(name, f"{run.point}/{run.part}"),)
+            inputs[f"reference:{name}"] = (self.features(name, f"data/{REFERENCE}"),)
+        spec = {
+            "row": self._row(run),
+            "dataset": self.spec.dataset.model_dump(),
+            "sampler": self._sampler_spec(run)["sampler"],
+            "blocks": self._blocks,
+            "metrics": ev.metrics,
+            "neighbours": ev.neighbours,
+            "label_policy": ev.label_policy,
+        }
+        modules = {registry.IMAGE_METRICS[m.partition("@")[0]].module for m in ev.metrics}
+        output = (self.at("measurements", run, "csv"),)
+        return Job("measure", inputs, output, spec, tuple(sorted(modules)), "images.measure")
+
+    def collect(self) -> Job:
+        """Concatenate all rows, choose each variant's weight, and flatten the chosen rows for DVC."""
+        job = super().collect()
+        classifiers = tuple(self.guide(name) for name in self.having("classifier", "features"))
+        inputs: Files = {**job.inputs, "classifier": classifiers}
+        return replace(job, inputs=inputs)

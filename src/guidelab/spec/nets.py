@@ -1,0 +1,57 @@
+"""Registered networks and their sizes."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+
+from guidelab.spec.base import UNION, Name, Positive, Size, Strict
+
+
+class ToyNet(Strict):
+    """A network of the 2D example and its size."""
+
+    name: Name
+    width: Size
+    layers: Size
+
+
+class Edm2Net(Strict):
+    """The EDM2 U-Net: a named size, or channels and the rest."""
+
+    name: Literal["edm2"]
+    size: Literal["XXS", "XS", "S", "M", "L", "XL", "XXL"] | None = None
+    channels: Size | None = None
+    channel_mult: Annotated[list[Positive], Field(min_length=1)] | None = None
+    blocks: Size = 3
+    attention_px: tuple[Size, ...] = (16, 8)
+    patch_px: Size = 1
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class ImageNet(Strict):
+    """A classifier or discriminator of images."""
+
+    name: Literal["small_classifier", "small_discriminator", "adm_classifier", "adm_discriminator"]
+    channels: Size
+    conditional: bool | None = None
+    channel_mult: Annotated[list[Size], Field(min_length=1)] | None = None
+    blocks: Size | None = None
+    attention_px: tuple[Size, ...] | None = None
+
+
+_IMAGE_NETS = {"edm2": f"{UNION}edm2"} | dict.fromkeys(
+    ("small_classifier", "small_discriminator", "adm_classifier", "adm_discriminator"), f"{UNION}image"
+)
+
+
+def _by_name(value: Any) -> str:
+    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
+    return _IMAGE_NETS.get(str(name), f"{UNION}toy")
+
+
+Net = Annotated[
+    Annotated[ToyNet, Tag(f"{UNION}toy")]
+    | Annotated[Edm2Net, Tag(f"{UNION}edm2")]
+    | Annotated[ImageNet, Tag(f"{UNION}image")],
+    Discriminator(_by_name),
+]
