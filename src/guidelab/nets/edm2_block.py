@@ -1,0 +1,134 @@
+"""One block of the EDM2 U-Net: resampling, a modulated residual branch, attention. Activations `[B, H, W, C]`."""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from guidelab.nets.edm2_layers import SILU, MPConv, balance, conv3x3, doubled, halved, unit, unit_
+
+Resample = Literal["keep", "down", "up"]
+Mask = Callable[[int, Tensor], Tensor]  # (number of the block, activation [B, H, W, C]) -> masked activation
+
+KEEP, ADD = balance(0.3)  # of the residual branch, and of attention
+CLIP = 256.0  # activations are clipped to this magnitude after every block
+
+
+class BlockWeights(NamedTuple):
+    """Effective weights of a block, with the factors of its activations and sums folded in."""
+
+    enter: Tensor  # [out, in, 3, 3]
+    leave: Tensor  # [out, out, 3, 3]
+    skip: Tensor | None  # [out, in]
+    qkv: Tensor | None  # [3 * out, out]: all queries, all keys, all values
+    proj: Tensor | None  # [out, out]
+
+
+class Block(nn.Module):
+    """Encoder or decoder block. Parameters are named as in the released checkpoints.
+
+    Args:
+        inputs, outputs, emb_channels: channels in, out, and of the embedding.
+        flavor: an encoder block normalises its input pixel by pixel (after the 1x1 convolution, if there is one).
+        resample: what happens to the input first.
+        heads: attention heads; 0 for no attention.
+        number: place in the net, encoder first, from 0.
+        generator: source of the initial weights.
+    Source: Karras et al. 2024, arXiv:2312.02696, figure 21 (config G).
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        emb_channels: int,
+        flavor: Literal["enc", "dec"],
+        resample: Resample,
+        heads: int,
+        number: int,
+        generator: torch.Generator | None,
+    ) -> None:
+        super().__init__()
+        self.flavor, self.resample, self.heads, self.number = flavor, resample, heads, number
+        self.outputs = outputs
+        self.emb_gain = nn.Parameter(torch.zeros(()))
+        self.conv_res0 = MPConv(outputs if flavor == "enc" else inputs, outputs, (3, 3), generator)
+        self.emb_linear = MPConv(emb_channels, outputs, (), generator)
+        self.conv_res1 = MPConv(outputs, outputs, (3, 3), generator)
+        self.conv_skip = MPConv(inputs, outputs, (1, 1), generator) if inputs != outputs else None
+        self.attn_qkv = MPConv(outputs, 3 * outputs, (1, 1), generator) if heads else None
+        self.attn_proj = MPConv(outputs, outputs, (1, 1), generator) if heads else None
+
+    def weights(self, *, force: bool) -> BlockWeights:
+        """Effective weights; `force` normalises the stored ones first (see `MPConv.effective`)."""
+        skip = qkv = proj = None
+        if self.conv_skip is not None:
+            # a decoder block only adds the result to the residual branch, so it carries the sum's factor
+            gain = KEEP if self.flavor == "dec" else 1.0
+            skip = self.conv_skip.effective(gain, force=force).flatten(1)
+        if self.attn_qkv is not None and self.attn_proj is not None:
+            raw = self.attn_qkv.effective(force=force).flatten(1)  # rows: head, channel of the head, q/k/v
+            qkv = raw.reshape(self.heads, -1, 3, raw.shape[1]).permute(2, 0, 1, 3).reshape(raw.shape)
+            proj = self.attn_proj.effective(ADD, force=force).flatten(1)
+        return BlockWeights(
+            _channels_last(self.conv_res0.effective(SILU, force=force)),
+            _channels_last(self.conv_res1.effective(SILU * ADD, force=force)),
+            skip,
+            qkv,
+            proj,
+        )
+
+    def run(self, x: Tensor, w: BlockWeights, scale: Tensor, mask: Mask | None, overwrite: bool) -> Tensor:
+        """Output `[B, H', W', out]` of `x [B, H, W, in]`.
+
+        Args:
+            x: input, left as it is.
+            w: effective weights.
+            scale: factors `[B, out]` of the residual branch's activations, from the embedding.
+            mask: drops activations of the residual branch, or None.
+            overwrite: intermediate results may be overwritten (no gradient is wanted).
+        """
+        if self.resample == "down":
+            x = halved(x)
+        elif self.resample == "up":
+            x = doubled(x)
+        if self.flavor == "enc":
+            if w.skip is not None:
+                x = functional.linear(x, w.skip)
+            x = unit(x)
+        y = conv3x3(functional.silu(x), w.enter)
+        y = functional.silu(_times(y, scale[:, None, None, :], overwrite), inplace=overwrite)
+        if mask is not None:
+            y = mask(self.number, y)
+        y = conv3x3(y, w.leave)
+        if self.flavor == "dec" and w.skip is not None:
+            x = _add(y, functional.linear(x, w.skip), 1.0, overwrite)
+        else:
+            x = _add(y, x, KEEP, overwrite)
+        if w.qkv is not None and w.proj is not None:
+            x = _add(_attend(x, w.qkv, w.proj, self.heads, overwrite), x, KEEP, overwrite)
+        return x.clamp_(-CLIP, CLIP) if overwrite else x.clamp(-CLIP, CLIP)
+
+
+def _channels_last(weight: Tensor) -> Tensor:
+    return weight.contiguous(memory_format=torch.channels_last)
+
+
+def _times(y: Tensor, by: Tensor, overwrite: bool) -> Tensor:
+    return y.mul_(by) if overwrite else y * by
+
+
+def _add(y: Tensor, x: Tensor, factor: float, overwrite: bool) -> Tensor:
+    return y.add_(x, alpha=factor) if overwrite else torch.add(y, x, alpha=factor)
+
+
+def _attend(x: Tensor, qkv: Tensor, proj: Tensor, heads: int, overwrite: bool) -> Tensor:
+    """Cosine attention over the pixels of `x [B, H, W, C]`: queries, keys and values all have unit magnitude."""
+    batch, height, width, channels = x.shape
+    flat = functional.linear(x, qkv).reshape(batch, height * width, 3, heads, channels // heads)
+    flat = unit_(flat) if overwrite else unit(flat)
+    q, k, v = flat.permute(2, 0, 3, 1, 4).unbind(0)  # each [B, heads, pixels, channels of a head]
+    mixed = functional.scaled_dot_product_attention(q, k, v)  # divides the logits by sqrt(channels of a head)
+    return functional.linear(mixed.transpose(1, 2).reshape(x.shape), proj)
