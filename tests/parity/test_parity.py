@@ -52,7 +52,7 @@ def test_agrees_with_the_reference(reference_file: Path | None) -> None:
     assert not found, f"{reference_file.name}:\n" + "\n".join(found)
 
 
-@pytest.mark.parametrize("name", ["toy2d", "posthoc_ema", "metrics"])
+@pytest.mark.parametrize("name", ["edm2_cond", "toy2d", "posthoc_ema", "metrics"])
 def test_a_wrong_reference_is_noticed(name: str) -> None:
     """The comparison can fail: each pinned output, changed a little, is reported and nothing else is."""
     path = BUNDLED / f"{name}.safetensors"
