@@ -1,0 +1,187 @@
+"""Several processes train one net: who takes which rows of a batch, and one of them leads.
+
+Started by torchrun (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`), gloo on CPUs and nccl on CUDA. The first process runs
+`guidelab.train.loop` with its folder, signals and snapshots; before each iteration it tells the others to do the same
+one, and at the end how it ended. So only one process writes, and all stop after the same iteration.
+"""
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from guidelab.errors import UserError
+from guidelab.train.loop import Course, State, run
+from guidelab.train.stop import Stopped
+
+_GO, _DONE, _STOPPED, _FAILED = range(4)
+_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # those of guidelab.train.loop
+
+
+@dataclass(frozen=True)
+class World:
+    """One process among those that train together.
+
+    Attributes:
+        rank, size: which process, of how many.
+        device: where it computes.
+        asked: set when this process was asked to stop.
+    """
+
+    rank: int = 0
+    size: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    asked: threading.Event = field(default_factory=threading.Event, compare=False)
+
+    @property
+    def leader(self) -> bool:
+        """Whether this process is the one that reads and writes the training's state and results."""
+        return self.rank == 0
+
+    def rows(self, batch: int) -> range:
+        """This process's rows of a global batch.
+
+        Raises:
+            UserError: the batch cannot be shared equally.
+        """
+        if batch % self.size:
+            raise UserError(
+                f"train: batch {batch} cannot be shared equally by {self.size} processes; "
+                "start torchrun with a number of processes that divides it, or change batch in params.yaml"
+            )
+        share = batch // self.size
+        return range(self.rank * share, (self.rank + 1) * share)
+
+    def total(self, value: Tensor) -> Tensor:
+        """Sum of `value [1]` (float64) over the processes; a request to stop, seen by any, reaches the first on the way."""
+        if self.size == 1:
+            return value
+        both = torch.cat([value, value.new_full((1,), float(self.asked.is_set()))])
+        dist.all_reduce(both)
+        if self.leader and both[1] > 0:
+            signal.raise_signal(
+                signal.SIGTERM
+            )  # as if it had been asked itself: guidelab.train.loop saves and stops
+        return both[:1]
+
+    def tell(self, *message: int) -> list[int]:
+        """Three integers of the first process, at every process."""
+        packed = torch.tensor(message or (0, 0, 0), dtype=torch.int64, device=self.device)
+        dist.broadcast(packed, src=0)
+        return [int(value) for value in packed]
+
+    def share(self, state: State) -> None:
+        """The first process's state, at every process, in place."""
+        for name in sorted(state):
+            dist.broadcast(state[name], src=0)
+
+
+@contextlib.contextmanager
+def joined() -> Iterator[World]:
+    """This process's world: alone, or the group torchrun started, joined for the length of the block.
+
+    In a group, SIGTERM, SIGUSR1 and SIGINT are requests to stop after the iteration, at whichever process they arrive.
+
+    Raises:
+        UserError: the environment says torchrun started this process, but not how.
+    """
+    size, cuda = int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.is_available()
+    if size == 1:
+        yield World(device=torch.device("cuda" if cuda else "cpu"))
+        return
+    try:
+        rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
+    except KeyError as error:
+        raise UserError(
+            f"train: WORLD_SIZE is {size} but {error} is not set. Start with torchrun, or unset WORLD_SIZE."
+        ) from error
+    device = torch.device(f"cuda:{local}" if cuda else "cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    world = World(rank, size, device)
+    with _noted(world.asked):
+        dist.init_process_group("nccl" if cuda else "gloo")
+        try:
+            yield world
+        finally:
+            dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _noted(asked: threading.Event) -> Iterator[None]:
+    """Signals only set an event, however often they come."""
+    before = {number: signal.signal(number, lambda *_: asked.set()) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def run_together(
+    course: Course,
+    folder: str | Path,
+    world: World,
+    live: State,
+    load: Callable[[State], None],
+    progress: bool,
+) -> tuple[dict[int, State], Tensor]:
+    """`guidelab.train.loop.run` at the first process, the same iterations at the others.
+
+    Args:
+        course, folder, progress: as there; `course.step` works on `live` in place and takes part in the processes'
+            collective operations.
+        world: the processes.
+        live: the state a process works on. load: copies another state into it.
+    Returns:
+        Snapshots and losses at the first process; nothing at the others.
+    Raises:
+        Stopped, UserError: as `run`, at every process.
+    """
+    if world.size == 1:
+        return run(course, folder, progress=progress)
+    if not world.leader:
+        _follow(course, world, live)
+        return {}, torch.zeros(0, 1, dtype=torch.float64)
+
+    def step(state: State, iteration: int) -> tuple[State, Tensor]:
+        fresh = state is not live
+        if fresh:
+            load(state)
+        world.tell(_GO, iteration, int(fresh))
+        if fresh:
+            world.share(live)
+        return course.step(live, iteration)
+
+    outcome = _FAILED
+    try:
+        result = run(replace(course, step=step), folder, progress=progress)
+        outcome = _DONE
+        return result
+    except Stopped:
+        outcome = _STOPPED
+        raise
+    finally:
+        with contextlib.suppress(RuntimeError):  # another process is gone: what is being raised says more
+            world.tell(outcome, 0, 0)
+
+
+def _follow(course: Course, world: World, live: State) -> None:
+    while True:
+        command, iteration, fresh = world.tell()
+        if command == _DONE:
+            return
+        if command == _STOPPED:
+            raise Stopped(f"{course.title}: stopped together with process 0")
+        if command == _FAILED:
+            raise UserError(f"{course.title}: process 0 ended with an error; see its message")
+        if fresh:
+            world.share(live)
+        course.step(live, iteration)

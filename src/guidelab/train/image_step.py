@@ -1,0 +1,229 @@
+"""One iteration of an image denoiser's training: EDM2's loss, Adam, power-function averages.
+
+Source: Karras et al. 2024, arXiv:2312.02696, appendix B and the released training code.
+"""
+
+import contextlib
+import math
+import time
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guidelab.core.ema import beta, std_to_gamma
+from guidelab.core.losses import edm2_loss
+from guidelab.errors import UserError
+from guidelab.train.distributed import World
+from guidelab.train.image_curves import Curves
+from guidelab.train.image_loader import ImageLoader
+from guidelab.train.loop import State
+from guidelab.train.streams import stream
+
+_BETAS = (0.9, 0.99)  # of Adam; arXiv:2312.02696, appendix B
+_EPS = 1e-8
+LOG_EVERY = 32  # iterations
+
+
+def learning_rate(seen: int, lr: float, decay_nimg: int, rampup_nimg: int) -> float:
+    """Rate of the step after `seen` training images: linear ramp-up, then inverse square root decay.
+
+    Args:
+        seen: images seen before the step, so that a ramp begins at 0.
+        lr: the highest rate.
+        decay_nimg: images after which the rate falls. rampup_nimg: length of the ramp; 0 for none.
+    Source: arXiv:2312.02696, eq. 67 and the released code (which ramps over ten million images).
+    """
+    ramp = min(seen / rampup_nimg, 1.0) if rampup_nimg else 1.0
+    return lr * ramp / math.sqrt(max(seen / decay_nimg, 1.0))
+
+
+class Objective(nn.Module):
+    """EDM2's loss of each image, `[B]`, summed over pixels and channels, as one module (DDP and compile wrap it).
+
+    Args:
+        net: `net(x, sigma, cond) -> D` with `net.logvar(sigma) -> [B]`.
+        sigma_data: std of the data.
+    """
+
+    def __init__(self, net: Any, sigma_data: float) -> None:
+        super().__init__()
+        self.net, self.sigma_data = net, sigma_data
+
+    def forward(self, x0: Tensor, noise: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        """Loss `[B]` of images `x0 [B, C, H, W]`."""
+        log_variance = self.net.logvar(sigma).reshape(-1)
+        return edm2_loss(self.net, x0, noise, sigma, cond, self.sigma_data, log_variance)
+
+
+def flatten(net: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Move a net's parameters and gradients into two vectors `[N]`, of which they become views.
+
+    The optimiser and the averages then take a handful of passes over memory instead of some for each parameter.
+    """
+    params = list(net.parameters())
+    flat = torch.cat([p.detach().reshape(-1) for p in params]).to(device)
+    slope = torch.zeros_like(flat)
+    for p, value, grad in zip(params, *(_views(v, params) for v in (flat, slope)), strict=True):
+        p.data, p.grad = value, grad
+    return flat, slope
+
+
+def _views(vector: Tensor, params: list[nn.Parameter]) -> list[Tensor]:
+    parts = torch.split(vector, [p.numel() for p in params])
+    return [part.view(p.shape) for part, p in zip(parts, params, strict=True)]
+
+
+class ImageTrainer:
+    """A net in training, and the step of `guidelab.train.loop`.
+
+    The live state holds everything the next iteration needs: weights, moments, averages, each one vector `[N]`, and the
+    count of gradients that were not finite. `step` works on it in place; a state from elsewhere is copied in first.
+
+    Args:
+        net: in training mode on `world.device`; its parameters become views of the state.
+        loader: the examples.
+        config: `batch`, `microbatch` (images per forward pass and process; None for all), `lr`, `decay_nimg`,
+            `rampup_nimg`, `ema_stds`.
+        sigma_data: std of the data.
+        world: the processes that share the batch.
+        compile: run the loss through `torch.compile`; a compiler that fails is a warning, not an error.
+        curves: where to log while training, or None.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        loader: ImageLoader,
+        config: Mapping[str, Any],
+        sigma_data: float,
+        world: World,
+        compile: bool = False,
+        curves: Curves | None = None,
+    ) -> None:
+        self.loader, self.config, self.world, self._curves = loader, config, world, curves
+        self._net: Any = net
+        self.rows = world.rows(config["batch"])
+        self._micro = config.get("microbatch") or len(self.rows)
+        if len(self.rows) % self._micro:
+            raise UserError(
+                f"train: microbatch {self._micro} does not divide the {len(self.rows)} images of a process "
+                f"(batch {config['batch']} shared by {world.size}); choose one that does in params.yaml"
+            )
+        flat, self._slope = flatten(net, world.device)
+        self._gammas = std_to_gamma(config["ema_stds"])
+        self._averages = [f"ema{std:.3f}" for std in config["ema_stds"]]
+        self.live: State = {"flat": flat, "first": torch.zeros_like(flat), "second": torch.zeros_like(flat)}
+        self.live |= {name: flat.clone() for name in self._averages}
+        self.live["nonfinite"] = torch.zeros((), dtype=torch.int64, device=flat.device)
+        self._objective, self._sync = self._wrapped(Objective(net, sigma_data), compile)
+        self._since = (time.perf_counter(), 0)  # when the curves' last row was written, and iterations since
+        self._loss: Tensor | None = None
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a state: the weights in use change with it."""
+        for name, value in self.live.items():
+            value.copy_(state[name])
+
+    def step(self, state: State, iteration: int) -> tuple[State, Tensor]:
+        """One iteration: `(the live state, loss [1])`; the loss is the batch's mean of the sum over pixels."""
+        if state is not self.live:
+            self.load(state)
+        batch = self.config["batch"]
+        self._slope.zero_()
+        total = torch.zeros(1, dtype=torch.float64, device=self.world.device)
+        starts = range(self.rows.start, self.rows.stop, self._micro)
+        for start in starts:
+            with contextlib.nullcontext() if start == starts[-1] else self._sync():
+                loss = self._loss_of(iteration, start)
+                # DDP averages over processes what is a sum over the batch
+                (loss * (self.world.size / batch)).backward()
+            total += loss.detach()
+        mean = self.world.total(total) / batch
+        lr = learning_rate(
+            iteration * batch, *(self.config[key] for key in ("lr", "decay_nimg", "rampup_nimg"))
+        )
+        self._update(iteration, lr)
+        if self._curves is not None:
+            self._log(iteration + 1, mean, lr)
+        return self.live, mean
+
+    def _loss_of(self, iteration: int, start: int) -> Tensor:
+        """Sum of the losses of the pass that begins at a row of the batch."""
+        if getattr(self._net, "dropout", 0):
+            # masks belong to the pass: a resumed run draws the same, another microbatch or number of processes others
+            source = stream("image dropout", self.loader.seed, iteration * self.config["batch"] + start)
+            seed = int(torch.randint(1 << 31, (1,), generator=source))
+            self._net.dropout_generator = torch.Generator(self.world.device).manual_seed(seed)
+        examples = self.loader.examples(iteration, range(start, start + self._micro))
+        total: Tensor = self._objective(*examples.to(self.world.device)).sum()
+        return total
+
+    @torch.no_grad()
+    def _update(self, iteration: int, lr: float) -> None:
+        """Zero what is not finite, then Adam and the averages, all in place."""
+        flat, first, second, slope = (*(self.live[k] for k in ("flat", "first", "second")), self._slope)
+        self.live["nonfinite"] += slope.numel() - torch.isfinite(slope).sum()
+        slope.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
+        first.lerp_(slope, 1 - _BETAS[0])
+        second.mul_(_BETAS[1]).addcmul_(slope, slope, value=1 - _BETAS[1])
+        corrections = [1 - b ** (iteration + 1) for b in _BETAS]
+        scale = (second / corrections[1]).sqrt_().add_(_EPS)
+        flat.addcdiv_(first, scale, value=-lr / corrections[0])
+        batch = self.config["batch"]
+        decays = beta((iteration + 1) * batch, batch, self._gammas).tolist()
+        for name, decay in zip(self._averages, decays, strict=True):
+            self.live[name].lerp_(flat, 1 - decay)
+
+    def _wrapped(self, objective: nn.Module, compile: bool) -> tuple[Any, Any]:
+        """The loss as it is called, and the context in which gradients stay in their process.
+
+        One pass is made and undone: a compiler shows here whether it works, and DDP settles into the buckets it keeps
+        (it rearranges them once after its first pass; were that one a real iteration, a resumed run would sum in
+        another order).
+        """
+        called, sync = self._shared(torch.compile(objective, dynamic=False) if compile else objective)
+        if compile or self.world.size > 1:
+            self._objective = called
+            try:
+                self._try()
+            except Exception as error:  # no C++ compiler, no Python headers, a read-only cache folder, ...
+                if not compile or self.world.size > 1:
+                    raise
+                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+                warnings.warn(f"training uncompiled: {reason}", stacklevel=2)
+                called = objective
+        return called, sync
+
+    def _shared(self, called: Any) -> tuple[Any, Any]:
+        if self.world.size == 1:
+            return called, contextlib.nullcontext
+        parallel = nn.parallel.DistributedDataParallel(called, broadcast_buffers=False)
+        return parallel, parallel.no_sync
+
+    def _try(self) -> None:
+        before = self.live["flat"].clone()
+        try:
+            torch.autograd.backward(self._loss_of(0, self.rows.start))
+        finally:
+            self.live["flat"].copy_(before)
+            self._slope.zero_()
+
+    def _log(self, done: int, mean: Tensor, lr: float) -> None:
+        self._loss = mean.clone() if self._loss is None else self._loss + mean
+        start, count = self._since[0], self._since[1] + 1
+        self._since = (start, count)
+        if done % LOG_EVERY:
+            return
+        values = {
+            "loss": float(self._loss / count),
+            "lr": lr,
+            "gradient_norm": float(self._slope.norm()),
+            "nonfinite_gradients": float(self.live["nonfinite"]),
+            "images_per_s": count * self.config["batch"] / (time.perf_counter() - start),
+        }
+        assert self._curves is not None  # see `step`
+        self._curves.log(done, values)
+        self._loss, self._since = None, (time.perf_counter(), 0)
