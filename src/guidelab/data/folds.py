@@ -5,10 +5,11 @@ and no list of indices has to be kept.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from guidelab.data.image_decode import refuse
 from guidelab.errors import UserError, closest
 
 TWELFTHS = 12
@@ -51,3 +52,33 @@ def subset(count: int, n: int | None, seed: int, where: str) -> list[int]:
         )
     chosen: list[int] = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:n].tolist()
     return sorted(chosen)
+
+
+def choose(
+    where: str, names: Sequence[str], content: Callable[[str], bytes], split: str, n: int | None, seed: int
+) -> list[int]:
+    """Places, among all names, of the files of a split by content, or of a random n of them; ascending.
+
+    Args:
+        where: the dataset, for errors.
+        names: all its files.
+        content: a file's bytes by its name.
+        split: one of `SPLITS`.
+        n, seed: see `subset`.
+    Raises:
+        UserError: files cannot be read, the split is empty, or n is larger than it.
+    """
+    inside, wrong = [], []
+    for place, name in enumerate(names):
+        try:
+            if twelfth(content(name)) in BY_CONTENT[split]:
+                inside.append(place)
+        except Exception as error:  # archives and file systems raise whatever they please
+            wrong.append((name, f"cannot be read ({error})"))
+    refuse(where, wrong, len(names))
+    if not inside:
+        raise UserError(
+            f"{where}: none of its {len(names)} images falls in the split {split!r} (train, holdout and test take "
+            "10, 1 and 1 of twelve parts, by each file's hash). Give more images, or another split."
+        )
+    return [inside[index] for index in subset(len(inside), n, seed, f"{where}, split {split}")]

@@ -1,0 +1,1 @@
+"""Jobs of image experiments, one module each."""

@@ -1,0 +1,160 @@
+"""ZIP archives from anyone, read as if meant to harm: what they declare is judged before anything is unpacked.
+
+Nothing is ever extracted to disk, so a name can do no harm here; unsafe names are refused all the same, since
+other tools extract the same archive.
+"""
+
+import stat
+import zipfile
+from pathlib import Path, PurePosixPath
+from types import TracebackType
+
+from guidelab.data.image_decode import SUFFIXES
+from guidelab.errors import UserError
+
+MAX_FILE = 3 << 26  # bytes of one image, unpacked
+MAX_LISTING = 1 << 30  # bytes of dataset.json: tens of millions of lines
+MAX_RATIO = 100  # the whole archive unpacked, relative to its size: pictures hardly shrink
+LISTING = "dataset.json"
+LEFTOVERS = (
+    ".DS_Store",
+    "Thumbs.db",
+    "desktop.ini",
+    "__MACOSX",
+    ".gitignore",
+    ".gitkeep",
+)  # of file managers
+_LOCAL_HEADER = 30  # bytes before an entry's name
+_NAMED = 5
+
+
+def sort_out(names: list[str], where: str) -> list[str]:
+    """The images among file names, sorted; dataset.json and the leftovers of file managers are no images.
+
+    Raises:
+        UserError: there are none, or there are files of another kind.
+    """
+    kept = [n for n in names if n != LISTING and not _is_leftover(n)]
+    images = sorted(n for n in kept if n.lower().endswith(SUFFIXES))
+    others = sorted(set(kept) - set(images))
+    if others:
+        raise UserError(
+            f"{where}: holds {len(others)} files that are no images: {', '.join(others[:_NAMED])}"
+            f"{', ...' if len(others) > _NAMED else ''}; wanted {', '.join(SUFFIXES)} and {LISTING}. Move them elsewhere."
+        )
+    if not images:
+        raise UserError(f"{where}: holds no images; wanted files {', '.join(SUFFIXES)}")
+    return images
+
+
+def _is_leftover(name: str) -> bool:
+    return any(part in LEFTOVERS or part.startswith("._") for part in name.split("/"))
+
+
+class Archive:
+    """An open ZIP of images: their names, their bytes, the content of dataset.json.
+
+    Attributes:
+        where: the path, for errors.
+        names: of the images, sorted.
+    Raises:
+        UserError: absent, no ZIP, encrypted, or with unsafe names, links, entries that overlap, and sizes only an
+            attack would declare.
+    """
+
+    def __init__(self, path: str | Path):
+        self.where = str(path)
+        if Path(path).is_dir():
+            raise UserError(f"{path}: is a folder, wanted a ZIP; use the dataset image_folder for it")
+        try:
+            self._zip = zipfile.ZipFile(path)
+        except FileNotFoundError as error:
+            raise UserError(f"{path}: no such file; wanted a ZIP of images") from error
+        except Exception as error:  # zipfile raises several kinds at broken directories
+            raise UserError(
+                f"{path}: is no readable ZIP ({error}); it may be cut short. Copy or make it again."
+            ) from error
+        try:
+            entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
+            _judge(entries, self._zip.start_dir, self.where)
+            self._entries = {entry.filename: entry for entry in entries}
+            self.names = sort_out(list(self._entries), self.where)
+        except BaseException:
+            self._zip.close()
+            raise
+
+    def __enter__(self) -> "Archive":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._zip.close()
+
+    def content(self, name: str) -> bytes:
+        """The bytes of one file, its checksum verified; raises what zipfile raises."""
+        return self._zip.read(self._entries[name])
+
+    def listing(self) -> bytes | None:
+        """The content of dataset.json, or None.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        if LISTING not in self._entries:
+            return None
+        try:
+            return self.content(LISTING)
+        except Exception as error:  # as for opening
+            raise UserError(
+                f"{self.where}: its {LISTING} cannot be read ({error}). Copy or make the archive again."
+            ) from error
+
+
+def _judge(entries: list[zipfile.ZipInfo], end: int, where: str) -> None:
+    """Refuse what no honest dataset declares."""
+    seen: set[str] = set()
+    for entry in entries:
+        fault = _fault(entry) or ("is there twice" if entry.filename in seen else "")
+        if fault:
+            raise UserError(
+                f"{where}: {entry.filename!r} {fault}. Make the archive again with plain files under relative names."
+            )
+        seen.add(entry.filename)
+    ordered = sorted(entries, key=lambda entry: entry.header_offset)
+    ends = [*(entry.header_offset for entry in ordered[1:]), end]
+    for entry, limit in zip(ordered, ends, strict=True):
+        if entry.header_offset + _LOCAL_HEADER + entry.compress_size > limit:
+            raise UserError(
+                f"{where}: {entry.filename!r} overlaps what follows it: the archive is damaged or a ZIP bomb"
+            )
+    total = sum(entry.file_size for entry in entries)
+    if total > MAX_RATIO * max(end, 1 << 16):
+        raise UserError(
+            f"{where}: declares {total} bytes in {end} bytes of archive, more than {MAX_RATIO} times as many: a ZIP "
+            "bomb, or images of one colour. If you trust it, store it uncompressed."
+        )
+
+
+def _fault(entry: zipfile.ZipInfo) -> str:
+    """What is wrong with an entry, or an empty string."""
+    name, path = entry.filename, PurePosixPath(entry.filename)
+    limit = MAX_LISTING if name == LISTING else MAX_FILE
+    kind = stat.S_IFMT(entry.external_attr >> 16)
+    if (
+        path.is_absolute()
+        or ".." in path.parts
+        or "\\" in name
+        or ":" in path.parts[0]
+        or not name.isprintable()
+    ):
+        return "is an unsafe name (absolute, with '..', a backslash, a drive or unprintable characters)"
+    if kind not in (0, stat.S_IFREG):
+        return "is a link or a special file"
+    if entry.flag_bits & 1:
+        return "is encrypted"
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        return f"is compressed by method {entry.compress_type}, wanted stored or deflated"
+    if entry.file_size > limit:
+        return f"declares {entry.file_size} bytes, wanted at most {limit}"
+    return ""
