@@ -63,6 +63,10 @@ class ExperimentPlan(RunJobs):
         """Features of a fold or of a run: images only."""
         raise UserError(f"{self.name}: is no experiment on images; it has no features {features!r}")
 
+    def picture(self, variant: str, w: str, part: str) -> Job:
+        """A few samples as one picture: images only."""
+        raise UserError(f"{self.name}: is no experiment on images; points are drawn in its figures")
+
     def collect(self) -> Job:
         """Concatenate all rows, choose each variant's weight, and flatten the chosen rows for DVC."""
         ev = self.spec.evaluate

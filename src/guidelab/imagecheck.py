@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from guidelab import registry
 from guidelab.errors import UserError, closest
-from guidelab.spec import Experiment
+from guidelab.spec import Experiment, format_weight
 from guidelab.spec.data import DrawnFold
 
 FOLDS = ("train", "reference")  # what denoisers learn from, and what samples are compared with
@@ -17,6 +17,7 @@ def check_images(e: Experiment) -> Iterator[str]:
     yield from _discriminators(e)
     yield from _features(e)
     yield from _metrics(e)
+    yield from _figures(e)
 
 
 def _data(e: Experiment) -> Iterator[str]:
@@ -101,3 +102,31 @@ def _metrics(e: Experiment) -> Iterator[str]:
                 f"evaluate.metrics: given {metric!r}, wanted features after the @: {name}@ and one of "
                 f"{', '.join(e.features) or 'none is defined'}{closest(features, list(e.features))}"
             )
+
+
+def _figures(e: Experiment) -> Iterator[str]:
+    for name, figure in e.paper.figures:
+        if figure is None:
+            continue
+        where = f"paper.figures.{name}"
+        if name not in registry.IMAGE_FIGURES:
+            yield f"{where}: is a figure of the 2D example; wanted one of {', '.join(registry.IMAGE_FIGURES)}"
+        for variant in getattr(figure, "variants", ()):
+            if variant not in e.variants:
+                yield f"{where}.variants: given {variant!r}, wanted a variant{closest(variant, list(e.variants))}"
+        for metric in getattr(figure, "metrics", ()):
+            if metric not in e.evaluate.metrics:
+                yield f"{where}.metrics: given {metric!r}, wanted one of evaluate.metrics{closest(metric, e.evaluate.metrics)}"
+        points = [point for line in getattr(figure, "lines", {}).values() for _, point in line]
+        points += [
+            *getattr(figure, "levels", {}).values(),
+            *(point for _, point in getattr(figure, "points", ())),
+        ]
+        known = [
+            f"{v}/{format_weight(w)}" for v, variant in e.variants.items() for w in variant.weights or [1.0]
+        ]
+        for point in points:
+            if (point if "/" in point else f"{point}/w1.00") not in known:
+                yield f"{where}: given {point!r}, wanted a point of a sweep{closest(point, known)}"
+        if getattr(figure, "block", None) not in (None, *e.evaluate.blocks):
+            yield f"{where}.block: given {figure.block!r}, wanted one of {', '.join(e.evaluate.blocks)}"

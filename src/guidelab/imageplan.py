@@ -6,7 +6,7 @@ from typing import Any
 from guidelab import registry
 from guidelab.errors import UserError, closest
 from guidelab.experiment import ExperimentPlan
-from guidelab.jobs import Files, Job
+from guidelab.jobs import Job
 from guidelab.layout import Run
 
 TRAIN = "train"  # the fold denoisers and classifiers learn from
@@ -144,8 +144,60 @@ class ImagePlan(ExperimentPlan):
         return Job("measure", inputs, output, spec, tuple(sorted(modules)), "images.measure")
 
     def collect(self) -> Job:
-        """Concatenate all rows, choose each variant's weight, and flatten the chosen rows for DVC."""
+        """Concatenate all rows, choose each variant's weight by every metric asked for, flatten the rows for DVC."""
         job = super().collect()
-        classifiers = tuple(self.guide(name) for name in self.having("classifier", "features"))
-        inputs: Files = {**job.inputs, "classifier": classifiers}
-        return replace(job, inputs=inputs)
+        found = {role: tuple(self.guide(n) for n in self.having(role)) for role in ("classifier", "features")}
+        return replace(job, inputs={**job.inputs, **found}, spec=job.spec | {"kind": "images"})
+
+    # ---- what is printed -----------------------------------------------------------------------------------
+
+    def table_job(self) -> Job:
+        """The experiment's table."""
+        job = super().table_job()
+        spec = job.spec | {"kind": "images", "variants": list(self.spec.variants)}
+        return replace(job, spec=spec, modules=("guidelab.paper.images.table",))
+
+    def story_job(self) -> Job:
+        """What the numbers say, in words."""
+        job = super().story_job()
+        return replace(job, spec=job.spec | {"kind": "images"}, modules=("guidelab.paper.images.story",))
+
+    def figure_job(self, figure: str) -> Job:
+        """One figure: PDF, PNG and the rows it plots."""
+        spec = {
+            "kind": "images",
+            "experiment": self.name,
+            "scale": self.spec.scale,
+            "figure": figure,
+            "settings": self._settings(figure),
+        }
+        inputs = {"fields": (self.fields(figure),)} if figure in self.drawn else self._printed
+        return Job("figure", inputs, self.figure(figure), spec, (registry.IMAGE_FIGURES[figure].module,))
+
+    def field(self, figure: str) -> Job:
+        """The images a figure shows."""
+        settings = self._settings(figure)
+        points = [point for _, point in settings.get("points", [])]
+        inputs = {}
+        for point in points:
+            runs = [run for run in self.runs_at(point) if settings["train_seed"] in run.seeds]
+            inputs[f"samples:{point}"] = tuple(self.samples(run) for run in runs)
+        spec = {"figure": figure, "settings": settings}
+        return Job("field", inputs, (self.fields(figure),), spec, (), "images.field")
+
+    def picture(self, variant: str, w: str, part: str) -> Job:
+        """A few samples of a point as one picture."""
+        run = self._run(variant, w, part)
+        block = next(b for b in self.spec.evaluate.blocks if b != self.spec.evaluate.select_block)
+        spec = {"settings": {"train_seed": run.seeds[0], "block": block}}
+        inputs = {"samples": (self.samples(run),)}
+        return Job("preview", inputs, (self.preview(run),), spec, (), "images.preview")
+
+    def _settings(self, figure: str) -> dict[str, Any]:
+        found = getattr(self.spec.paper.figures, figure, None)
+        if found is None:
+            raise UserError(
+                f"{self.name}: no figure {figure!r}; wanted one of {', '.join(self.figures)}{closest(figure, self.figures)}"
+            )
+        settings: dict[str, Any] = found.model_dump()
+        return settings

@@ -147,6 +147,21 @@ class Layout:
         stem = f"results/figures/{self.name}/{figure}"
         return f"{stem}.pdf", f"{stem}.png", f"{stem}.csv"
 
+    def preview(self, run: Run) -> str:
+        """A few samples of a run as one picture."""
+        return self.at("previews", run, "png")
+
+    @property
+    def drawn(self) -> list[str]:
+        """The figures that need arrays of their own: all but those made of measurements alone."""
+        from_rows = {"sweep", "weights", "precision_recall", "ema", "guides", "disc_training", "nfe"}
+        return [figure for figure in self.figures if figure not in from_rows]
+
+    @property
+    def previewed(self) -> list[Run]:
+        """The runs with a picture of a few samples: those of the headline, where samples are images."""
+        return [r for p in self.spec.paper.headline for r in self.runs_at(p)] if self.spec.images else []
+
     @property
     def table(self) -> tuple[str, str, str]:
         """The experiment's table as CSV, Markdown and LaTeX."""

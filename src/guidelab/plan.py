@@ -42,7 +42,12 @@ class Plan:
         """The job of a rule, cached: `job("sample", "toy2d", "cfg", "w4.00", "seeds0-4")`."""
         key = (rule, experiment, *arguments)
         if key not in self._jobs:
-            method = {"table": "table_job", "figure": "figure_job", "story": "story_job"}.get(rule, rule)
+            method = {
+                "table": "table_job",
+                "figure": "figure_job",
+                "story": "story_job",
+                "preview": "picture",
+            }.get(rule, rule)
             try:
                 self._jobs[key] = getattr(self.experiment(experiment), method)(*arguments)
             except KeyError as error:

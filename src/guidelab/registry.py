@@ -84,6 +84,16 @@ DIVERGENCES = {
     for name in ("kl", "kl_reverse", "js", "chi2", "hellinger2")
 }
 FIGURES = {name: Entry(f"guidelab.paper.{name}:make") for name in ("fig1", "fig2", "fig9", "sweep")}
+IMAGE_FIGURES = {
+    "weights": Entry("guidelab.paper.images.weights:make"),
+    "precision_recall": Entry("guidelab.paper.images.precision_recall:make"),
+    "ema": Entry("guidelab.paper.images.lines:make"),
+    "guides": Entry("guidelab.paper.images.lines:make"),
+    "disc_training": Entry("guidelab.paper.images.lines:make"),
+    "nfe": Entry("guidelab.paper.images.lines:make"),
+    "grid": Entry("guidelab.paper.images.grid:make"),
+    "variety": Entry("guidelab.paper.images.grid:make"),
+}
 
 KINDS: dict[str, dict[str, Entry]] = {
     "method": METHODS,
@@ -98,6 +108,7 @@ KINDS: dict[str, dict[str, Entry]] = {
     "extractor": EXTRACTORS,
     "image metric": IMAGE_METRICS,
     "figure": FIGURES,
+    "image figure": IMAGE_FIGURES,
 }
 
 

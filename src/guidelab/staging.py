@@ -19,6 +19,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
     e, root = plan.spec, plan.root
     guides = plan.having("guide")
     measured = ("evaluate", *_SAMPLING)
+    previews = [f"{root}/previews"] if plan.previewed else []
     found = [
         _stage(plan, "data", [f"{root}/data"], (plan.prepare(f).outputs for f in e.folds), ("dataset", "folds")),
         _stage(
@@ -66,7 +67,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
             plan,
             "field",
             [f"{root}/fields"],
-            (plan.field(f).outputs for f in plan.figures if f != "sweep"),
+            ((plan.fields(f),) for f in plan.drawn),
             (*measured, "paper"),
             ("train", "discriminate", "sample"),
         ),
@@ -84,11 +85,11 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
         _stage(
             plan,
             "paper",
-            [*plan.table, plan.story, f"results/figures/{plan.name}"],
-            [plan.table, (plan.story,), *(plan.figure(f) for f in plan.figures)],
+            [*plan.table, plan.story, f"results/figures/{plan.name}", *previews],
+            [plan.table, (plan.story,), *(plan.figure(f) for f in plan.figures), [plan.preview(r) for r in plan.previewed]],
             ("paper", "evaluate", "scale"),
-            ("measure", "field"),
-            in_git=(*plan.table, plan.story, f"results/figures/{plan.name}"),
+            ("sample", "measure", "field") if previews else ("measure", "field"),
+            in_git=(*plan.table, plan.story, f"results/figures/{plan.name}", *previews),
             plots=tuple(plan.figure(f)[2] for f in plan.figures if f == "sweep"),
             deps=(METRICS_INFO,),
         ),

@@ -59,3 +59,28 @@ rule field:
         job=payload("field", "experiment", "figure"),
     shell:
         "guidelab field --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+
+
+rule preview:
+    """A few samples of one point as a picture."""
+    input:
+        files("preview", "experiment", "variant", "w", "part"),
+    output:
+        report(
+            "results/{experiment}/previews/{variant}/{w}/{part}.png",
+            caption="../report/preview.rst",
+            category="Samples",
+            subcategory="{experiment}",
+        ),
+    log:
+        "logs/{experiment}/preview/{variant}/{w}/{part}.log",
+    conda:
+        "../envs/guidelab.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        job=payload("preview", "experiment", "variant", "w", "part"),
+    shell:
+        "guidelab preview --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"

@@ -45,6 +45,7 @@ JOBS: dict[str, tuple[str, str, str, list[str]]] = {
     "field": ("field", "EXPERIMENT FIGURE", "Evaluate nets on what a figure draws.", ["toy2d fig9"]),
     "table": ("table", "EXPERIMENT", "The experiment's table: CSV, Markdown, LaTeX.", ["toy2d"]),
     "figure": ("figure", "EXPERIMENT FIGURE", "One figure: PDF, PNG and the rows it plots.", ["toy2d sweep"]),
+    "preview": ("preview", "EXPERIMENT VARIANT WEIGHT PART", "A few samples of one point as a picture.", ["fashion cfg w2.00 seed0"]),
     "story": ("story", "EXPERIMENT", "What the numbers say, beside what the paper's pictures suggest.", ["toy2d"]),
 }  # fmt: skip
 

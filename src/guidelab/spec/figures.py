@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from guidelab.spec.base import Name, Point, Positive, Size, Strict
+from guidelab.spec.base import Metric, Name, Point, Positive, Size, Strict
 
 
 def _ordered(window: list[float]) -> list[float]:
@@ -55,6 +55,50 @@ class Sweep(Strict):
     """Curves over the weight: everything measured."""
 
 
+_MAIN = ("cfg", "autog", "dg", "dg_autog")
+LinePoint = tuple[float, Point]  # where on the axis, and what is measured there
+
+
+class Weights(Strict):
+    """FID and recall against the weight, for several variants of an experiment on images."""
+
+    variants: Annotated[tuple[Name, ...], Field(min_length=1, max_length=8)] = _MAIN
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = (
+        "fid@lite0",
+        "fid@classifier",
+        "recall@lite0",
+        "recall@classifier",
+    )
+
+
+class PrecisionRecall(Strict):
+    """Precision against recall along the weight."""
+
+    variants: Annotated[tuple[Name, ...], Field(min_length=1, max_length=8)] = _MAIN
+    features: Annotated[tuple[Name, ...], Field(min_length=1)] = ("lite0", "classifier")
+
+
+class Lines(Strict):
+    """Any numbers against anything: EMA length, guide, discriminator training, evaluations."""
+
+    x_label: str
+    metrics: Annotated[tuple[Metric, ...], Field(min_length=1, max_length=4)]
+    lines: Annotated[dict[str, Annotated[list[LinePoint], Field(min_length=1)]], Field(min_length=1)]
+    levels: dict[str, Point] = {}
+    log_x: bool = False
+    steps_differ: bool = False  # sampler steps may only differ in a figure about them
+
+
+class Grid(Strict):
+    """Samples of the same seeds side by side, a row for each point; with `labels`, of these classes only."""
+
+    points: Annotated[list[tuple[str, Point]], Field(min_length=1)]
+    n: Size = 12
+    train_seed: int = 0
+    block: Name = "report1"
+    labels: list[int] = []
+
+
 class Figures(Strict):
     """The figures of an experiment, each with what it needs."""
 
@@ -62,3 +106,11 @@ class Figures(Strict):
     fig2: Fig2 | None = None
     fig9: Fig9 | None = None
     sweep: Sweep | None = None
+    weights: Weights | None = None
+    precision_recall: PrecisionRecall | None = None
+    ema: Lines | None = None
+    guides: Lines | None = None
+    disc_training: Lines | None = None
+    nfe: Lines | None = None
+    grid: Grid | None = None
+    variety: Grid | None = None
