@@ -86,7 +86,7 @@ class ImageTrainer:
         net: in training mode on `world.device`; its parameters become views of the state.
         loader: the examples.
         config: `batch`, `microbatch` (images per forward pass and process; None for all), `lr`, `decay_nimg`,
-            `rampup_nimg`, `ema_stds`.
+            `rampup_nimg` (None: no ramp), `ema_stds`.
         sigma_data: std of the data.
         world: the processes that share the batch.
         compile: run the loss through `torch.compile`; a compiler that fails is a warning, not an error.
@@ -143,7 +143,10 @@ class ImageTrainer:
             total += loss.detach()
         mean = self.world.total(total) / batch
         lr = learning_rate(
-            iteration * batch, *(self.config[key] for key in ("lr", "decay_nimg", "rampup_nimg"))
+            iteration * batch,
+            self.config["lr"],
+            self.config["decay_nimg"],
+            self.config.get("rampup_nimg") or 0,
         )
         self._update(iteration, lr)
         if self._curves is not None:

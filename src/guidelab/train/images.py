@@ -46,7 +46,7 @@ def train_images(
 
     Args:
         config: `net` (name and keyword arguments of `build`), `conditional`, `classes`, `nimg`, `batch`, `microbatch`
-            (images per forward pass and process, or None), `lr`, `decay_nimg`, `rampup_nimg`, `p_mean`, `p_std`,
+            (images per forward pass and process, or None), `lr`, `decay_nimg`, `rampup_nimg` (or None), `p_mean`, `p_std`,
             `ema_stds`, `snapshot_nimg`; counts of images are integers.
         seeds: training seeds.
         state_dir: folder of the resumable states, one subfolder for each seed.
