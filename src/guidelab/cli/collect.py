@@ -24,12 +24,22 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         )
     rows = rows.sort_values(KEY, kind="stable").reset_index(drop=True)
     info = read_csv(job["inputs"]["metrics"][0])
-    chosen = select(rows, info, block=job["select_block"], metrics=job["select_metric"])
+    asked = job["select_metric"]
+    # images: every metric chooses a weight of its own; else the first one that was measured
+    chosen = pd.concat(
+        [
+            select(rows, info, block=job["select_block"], metrics=metrics)
+            for metrics in ([[m] for m in asked] if job.get("kind") == "images" else [asked])
+        ],
+        ignore_index=True,
+    )
     write_csv(outputs[0], rows)
     write_csv(outputs[1], chosen)
     write_csv(outputs[3], _reports(job["inputs"]))
     with atomic_write(outputs[2]) as temporary:
-        flat = flatten(rows, chosen, job["headline"], select_block=job["select_block"])
+        leading = chosen.drop_duplicates("variant")  # the choice of the first metric
+        flat = flatten(rows, leading, job["headline"], select_block=job["select_block"])
+        flat = {key.replace("@", "_"): value for key, value in flat.items()}
         temporary.write_text(json.dumps(flat, indent=1, sort_keys=True) + "\n")
 
 
@@ -60,8 +70,8 @@ def _reports(inputs: dict[str, list[str]]) -> pd.DataFrame:
     """Every discriminator's numbers on its held-out test part, one row for each net."""
     found = [
         {"role": role, "file": path, "train_seed": int(seed), **report}
-        for role in ("guide", "grade")
-        for path in inputs[role]
+        for role in ("guide", "grade", "classifier", "features")
+        for path in inputs.get(role, [])
         for seed, report in load_arrays(path)[1]["reports"].items()
     ]
     return pd.DataFrame(found)

@@ -1,10 +1,13 @@
 """`guidelab table`: the experiment's table as CSV, Markdown and LaTeX."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from guidelab.io import atomic_write, read_csv, write_csv
-from guidelab.paper.tables import make_table, to_latex, to_markdown
+
+# by the experiment's kind; a job names its own among the modules it reaches, so neither reruns for the other
+TABLES = {"toy": "guidelab.paper.tables", "images": "guidelab.paper.images.table"}
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
@@ -13,8 +16,9 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     measurements, selected, info = (
         read_csv(inputs[name][0]) for name in ("measurements", "selected", "metrics")
     )
-    table = make_table(measurements, selected, info, None, job)
-    write_csv(outputs[0], table)
-    for path, text in ((outputs[1], to_markdown(table)), (outputs[2], to_latex(table))):
+    made = import_module(TABLES[job.get("kind", "toy")])
+    table = made.make_table(measurements, selected, info, None, job)
+    write_csv(outputs[0], made.as_rows(table))
+    for path, text in ((outputs[1], made.to_markdown(table)), (outputs[2], made.to_latex(table))):
         with atomic_write(path) as temporary:
             temporary.write_text(text, encoding="utf-8")

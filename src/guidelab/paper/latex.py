@@ -18,10 +18,15 @@ def to_latex(table: pd.DataFrame) -> str:
 
     Meant to be read with `\input`; the caller chooses the float and the caption.
     """
-    parts = ["% needs \\usepackage{booktabs}; " + cells.title(table)]
-    for sheet in cells.sheets(table):
+    return document(cells.title(table), cells.sheets(table))
+
+
+def document(title: str, sheets: list[cells.Sheet]) -> str:
+    """Sheets as LaTeX, the title in a comment."""
+    parts = ["% needs \\usepackage{booktabs}; " + title]
+    for sheet in sheets:
         parts.append(
-            "\n".join([r"\noindent\textbf{" + escape(sheet.title) + r"}\par\smallskip", *_tabular(sheet)])
+            "\n".join([r"\noindent\textbf{" + escape(sheet.title) + r"}\par\smallskip", *tabular(sheet)])
         )
     return (
         parts[0]
@@ -36,7 +41,8 @@ def escape(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
-def _tabular(sheet: cells.Sheet) -> list[str]:
+def tabular(sheet: cells.Sheet) -> list[str]:
+    """The lines of one sheet's `tabular` and the notes below it."""
     lines = [r"\begin{tabular}{@{}" + sheet.align + r"@{}}", r"\toprule"]
     lines += [" & ".join(map(escape, sheet.header)) + r" \\", r"\midrule"]
     lines += [" & ".join(map(escape, row)) + r" \\" for row in sheet.body]

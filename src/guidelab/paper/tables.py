@@ -11,7 +11,7 @@ from guidelab.paper.latex import to_latex
 from guidelab.paper.markdown import to_markdown
 from guidelab.paper.published import beside_published
 
-__all__ = ["COLUMNS", "make_table", "to_latex", "to_markdown"]
+__all__ = ["COLUMNS", "as_rows", "make_table", "to_latex", "to_markdown"]
 
 COLUMNS = [
     "experiment", "scale", "row", "variant", "method", "ref", "w", "w_neutral", "selected_on", "selected_by",
@@ -72,6 +72,11 @@ def make_table(
     ]
     frame = pd.DataFrame(table).reindex(columns=COLUMNS)
     return beside_published(frame, published, spec)
+
+
+def as_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The table as its CSV: as it is, one row for each point and metric."""
+    return table
 
 
 def _same_experiment(measurements: pd.DataFrame, spec: dict[str, Any]) -> None:

@@ -1,0 +1,199 @@
+"""Numbers of image experiments that may be printed together, and differences between two points on common seeds.
+
+What the intervals mean. A row's `std_error` is a bootstrap over the generated images of one block, so an estimate
+from one training has an interval over samples: it says how far another block of seeds would land, not what another
+training would give. With two trainings or more, intervals are Student's, over trainings.
+
+A difference between two points is formed block by block, on the same trainings and the same sample seeds. The noise
+of a seed is shared, so both values tend to move together and the error of the difference is smaller than that of two
+independent values. How much smaller cannot be told from two report blocks (one degree of freedom), and the bootstrap
+of one row knows nothing of the other. We therefore combine both errors as if the points were independent,
+`sqrt(sum(a^2 + b^2)) / blocks`: an upper bound as long as shared noise does not push the values apart. The interval
+is wider than need be, never narrower by our choice. The block that chose a weight is left out even here: its
+difference is biased in favour of the chosen weight.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from guidelab.errors import UserError
+from guidelab.paper import checks, summary
+
+AS_UNPAIRED = "samples, errors combined as if unpaired"
+BETTER, WORSE, UNCLEAR, EQUAL = "better", "worse", "no clear difference", "the same point"
+# What must be equal, besides checks.COMPARABLE, wherever numbers stand in one column.
+SAMPLED = ("steps", "sampler", "dtype")
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How a metric differs between two points, `after` minus `before`, on common trainings, blocks and seeds.
+
+    Attributes:
+        value: mean over trainings of the mean over blocks; nan when there is nothing sound in common.
+        lo: lower end of the 95 % interval; nan without one.
+        hi: upper end.
+        over: `trainings`, `seed blocks`, AS_UNPAIRED, or empty.
+        n_trainings: trainings both have.
+        least: smallest difference of a single block and training.
+        most: largest.
+        before: mean of the first point over what both have.
+        after: mean of the second.
+    """
+
+    value: float = math.nan
+    lo: float = math.nan
+    hi: float = math.nan
+    over: str = summary.NOTHING
+    n_trainings: int = 0
+    least: float = math.nan
+    most: float = math.nan
+    before: float = math.nan
+    after: float = math.nan
+
+    @property
+    def clear(self) -> bool:
+        """The interval leaves out 0, and every single block and training has the sign of the mean."""
+        return (self.lo > 0 and self.least > 0) or (self.hi < 0 and self.most < 0)
+
+    def verdict(self, direction: str) -> str:
+        """`better`, `worse` or `no clear difference`; `more` and `less` for a metric without a direction."""
+        if math.isnan(self.value):
+            return summary.NOT_RUN
+        if self.least == self.most == 0:
+            return EQUAL
+        if not self.clear:
+            return UNCLEAR
+        if direction not in ("lower", "higher"):
+            return "more" if self.value > 0 else "less"
+        return BETTER if (self.value < 0) == (direction == "lower") else WORSE
+
+
+def difference(
+    rows: pd.DataFrame, before: tuple[str, float], after: tuple[str, float], metric: str
+) -> Difference:
+    """Compare two points (variant, w) of report rows; see the module for what the interval covers."""
+    sides = [_sound(summary.at_point(rows, variant, w, metric)) for variant, w in (before, after)]
+    both = sides[0].merge(
+        sides[1], on=["train_seed", "seed_block"], suffixes=("_a", "_b"), validate="one_to_one"
+    )
+    if both.empty:
+        return Difference()
+    gap = (both["value_b"] - both["value_a"]).to_numpy(np.float64)
+    by_training = pd.Series(gap).groupby(both["train_seed"].to_numpy()).mean().to_numpy(np.float64)
+    mean = float(by_training.mean())
+    lo, hi, over = math.nan, math.nan, summary.NOTHING
+    errors = both[["std_error_a", "std_error_b"]].to_numpy(np.float64)
+    if len(by_training) >= 2:
+        (lo, hi), over = summary.t_interval(by_training), summary.TRAININGS
+    elif np.isfinite(errors).all():
+        half = float(stats.norm.ppf(0.5 + summary.LEVEL / 2) * np.sqrt((errors**2).sum()) / len(gap))
+        lo, hi, over = mean - half, mean + half, AS_UNPAIRED
+    elif len(gap) >= 2:
+        (lo, hi), over = summary.t_interval(gap), summary.BLOCKS
+    return Difference(
+        mean, lo, hi, over, len(by_training), float(gap.min()), float(gap.max()),
+        *(float(both.groupby("train_seed")[side].mean().mean()) for side in ("value_a", "value_b")),
+    )  # fmt: skip
+
+
+def _sound(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a point whose value can be trusted, key and numbers only."""
+    flagged = summary.notes(rows).str.startswith(summary.NOT_ESTIMABLE)
+    good = rows[~flagged & np.isfinite(rows["value"].astype(float))]
+    return good[["train_seed", "seed_block", "value", "std_error"]]
+
+
+def lowest(rows: pd.DataFrame, variant: str, w: float, metric: str) -> tuple[float, int]:
+    """The papers' way to report: the least of all blocks of a training, the choosing one too, mean over trainings.
+
+    Returns:
+        the value and how many blocks a training has (nan and 0 without rows); optimistic by construction.
+    """
+    at = _sound(summary.at_point(rows, variant, w, metric))
+    if at.empty:
+        return math.nan, 0
+    by_training = at.groupby("train_seed")["value"]
+    return float(by_training.min().mean()), int(by_training.size().min())
+
+
+def main_steps(measurements: pd.DataFrame) -> int:
+    """The number of sampler steps of no guidance, which the main part of the table is made with.
+
+    Raises:
+        UserError: no row of `none`, or several step counts under one variant.
+    """
+    counts = measurements.groupby("variant", sort=False)["steps"].unique()
+    for variant, steps in counts.items():
+        if len(steps) > 1:
+            raise UserError(
+                f"measurements: variant {variant} has steps {', '.join(str(s) for s in sorted(steps))}; wanted one "
+                "step count for a variant. Measure each step count as a variant of its own."
+            )
+    if "none" not in counts.index:
+        raise UserError(
+            f"measurements: no rows of variant none (there are {', '.join(map(str, counts.index))}); wanted it, as "
+            "every method is compared with no guidance. Add it to the experiment's variants."
+        )
+    return int(counts["none"][0])
+
+
+def report(measurements: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:
+    """The rows that may be printed, checked: one n, features and reference for a metric, one sampler for a step count.
+
+    Raises:
+        UserError: rows that may not be averaged or compared.
+    """
+    checks.require_columns(measurements, [*checks.MEASUREMENTS, *SAMPLED, "features"], "measurements")
+    main_steps(measurements)
+    rows = summary.report_rows(measurements, selected)
+    for steps, part in rows.groupby("steps", sort=False):
+        same(part, SAMPLED, f"rows with {steps} steps")
+    return rows
+
+
+def same(rows: pd.DataFrame, columns: Iterable[str], where: str) -> None:
+    """Refuse rows that differ in any of these columns.
+
+    Raises:
+        UserError: names the column and which variant has which value.
+    """
+    for column in columns:
+        if rows[column].nunique() > 1:
+            who = rows.groupby(column, sort=False)["variant"].unique()
+            given = "; ".join(f"{value} in {', '.join(map(str, v))}" for value, v in who.items())
+            raise UserError(
+                f"{where}: {column} differs ({given}); wanted one {column} for all numbers that are compared. "
+                "Measure them alike, or show them apart."
+            )
+
+
+def baseline(rows: pd.DataFrame, variant: str) -> tuple[str, float] | None:
+    """No guidance at the variant's own number of steps, else None: step counts are never compared with each other."""
+    steps = rows.loc[rows["variant"] == variant, "steps"]
+    if steps.empty:
+        return None
+    for name in rows.loc[rows["steps"] == steps.iloc[0], "variant"].unique():
+        if name == "none" or str(name).startswith("none_s"):
+            return str(name), float(rows.loc[rows["variant"] == name, "w"].iloc[0])
+    return None
+
+
+def choices(selected: pd.DataFrame, variant: str) -> dict[str, float]:
+    """The chosen weight of a variant by each metric that chose; a variant with one weight has that one."""
+    mine = selected[selected["variant"] == variant]
+    return {str(m): float(w) for m, w in zip(mine["metric"], mine["w"], strict=True)}
+
+
+def chosen(rows: pd.DataFrame, selected: pd.DataFrame, variant: str, metric: str) -> float | None:
+    """The weight to report a variant at in one feature space: chosen by that metric, else by any, else its only one."""
+    picked = choices(selected, variant)
+    if picked:
+        return picked.get(metric, next(iter(picked.values())))
+    found = rows.loc[rows["variant"] == variant, "w"].unique()
+    return float(found[0]) if len(found) == 1 else None

@@ -1,0 +1,141 @@
+"""Look-ups the story is told from: each variant at the weight its own feature space chose, report blocks only."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import pandas as pd
+from scipy import stats
+
+from guidelab.paper import summary
+from guidelab.paper.images import compare, wording
+
+
+@dataclass(frozen=True)
+class Gap:
+    """FID of one variant against another in one feature space, each at its own weight."""
+
+    space: str
+    before: str
+    after: str
+    gap: compare.Difference
+    direction: str = "lower"
+
+
+class Findings:
+    """The report rows of an image experiment with its chosen weights.
+
+    Args:
+        measurements: all rows, the choosing block too.
+        selected: the chosen weights.
+        info: workflow/resources/metrics.csv.
+        labels: words for variants that go before ours.
+    """
+
+    def __init__(
+        self,
+        measurements: pd.DataFrame,
+        selected: pd.DataFrame,
+        info: pd.DataFrame,
+        labels: Mapping[str, str],
+    ):
+        self.measurements, self.selected, self._labels = measurements, selected, labels
+        self.all_rows = compare.report(measurements, selected)
+        self.steps = compare.main_steps(measurements)
+        self.rows = self.all_rows[self.all_rows["steps"] == self.steps]  # step counts are never compared
+        self.info: dict[str, dict[Any, Any]] = {
+            str(m): r for m, r in wording.describe(info, measurements["metric"]).to_dict("index").items()
+        }
+        self.spaces = wording.spaces(m for m in self.info if wording.base(m) == "fid")
+        self.variants = wording.ordered(self.rows["variant"])
+
+    @cached_property
+    def swept(self) -> list[str]:
+        """Variants measured at several weights."""
+        weights = self.rows.groupby("variant")["w"].nunique()
+        return [v for v in self.variants if weights[v] > 1]
+
+    def label(self, variant: str) -> str:
+        """A variant in words."""
+        return wording.label(variant, self._labels)
+
+    def space(self, name: str) -> str:
+        """A feature space in running text."""
+        return f"{wording.features_short(name)} features"
+
+    def has(self, *variants: str) -> bool:
+        """Whether all of these were measured."""
+        return all(v in self.variants for v in variants)
+
+    def weight(self, variant: str, space: str) -> float:
+        """The weight a variant is told at in a feature space."""
+        w = compare.chosen(self.rows, self.selected, variant, f"fid@{space}")
+        return float("nan") if w is None else w
+
+    def at(self, variant: str, space: str) -> str:
+        """`CFG, w = 2`."""
+        return wording.point(variant, self.weight(variant, space), self._labels)
+
+    def difference(self, before: str, after: str, space: str, metric: str) -> compare.Difference:
+        """One metric of two variants at their own weights; empty when it was not measured in this space."""
+        name = f"{metric}@{space}"
+        points = [(v, self.weight(v, space)) for v in (before, after)]
+        return (
+            compare.difference(self.rows, points[0], points[1], name)
+            if name in self.info
+            else compare.Difference()
+        )
+
+    def gap(self, before: str, after: str, space: str) -> Gap:
+        """FID of two variants at their own weights."""
+        return Gap(space, before, after, self.difference(before, after, space, "fid"))
+
+    def mean(self, variant: str, w: float, metric: str) -> float:
+        """Mean over trainings and report blocks; nan when it cannot be trusted."""
+        return summary.estimate(summary.at_point(self.rows, variant, w, metric)).value
+
+    def curve(self, variant: str, space: str) -> dict[float, float]:
+        """Weight to FID over all weights measured, ascending."""
+        weights = sorted(self.rows.loc[self.rows["variant"] == variant, "w"].unique())
+        return {float(w): self.mean(variant, float(w), f"fid@{space}") for w in weights}
+
+    def neutral(self, variant: str) -> float:
+        """The weight at which the variant adds nothing."""
+        return float(self.rows.loc[self.rows["variant"] == variant, "w_neutral"].iloc[0])
+
+    def tried(self, variant: str) -> int:
+        """How many weights a variant was measured at."""
+        return int(self.rows.loc[self.rows["variant"] == variant, "w"].nunique())
+
+    def guides(self, start: str) -> int:
+        """How many different guides the variants whose name starts so have, combinations aside."""
+        mine = self.rows[
+            self.rows["variant"].str.startswith(start)
+            & ~self.rows["ref"].astype(str).str.contains("+", regex=False)
+        ]
+        return int(mine["ref"].nunique())
+
+    def best_on_choosing_block(self, variants: Iterable[str], space: str) -> str | None:
+        """The variant whose chosen weight has the lowest FID on the block that chose the weights."""
+        chose = {str(b) for b in self.selected["selected_on"]}
+        rows = self.measurements[
+            self.measurements["seed_block"].isin(chose) & (self.measurements["steps"] == self.steps)
+        ]
+        found = {}
+        for variant in variants:
+            e = summary.estimate(summary.at_point(rows, variant, self.weight(variant, space), f"fid@{space}"))
+            if e.status == summary.OK:
+                found[variant] = e.value
+        return min(found, key=lambda v: found[v]) if found else None
+
+    def rank_correlation(self, a: str, b: str, metric: str = "fid") -> tuple[float, int]:
+        """Spearman's correlation of a metric in two feature spaces over all points, and how many points."""
+        sides = [
+            self.rows[self.rows["metric"] == f"{metric}@{space}"].groupby(["variant", "w"])["value"].mean()
+            for space in (a, b)
+        ]
+        both = pd.concat(sides, axis=1, join="inner").dropna()
+        if len(both) < 3:
+            return float("nan"), len(both)
+        return float(stats.spearmanr(both.iloc[:, 0], both.iloc[:, 1]).statistic), len(both)

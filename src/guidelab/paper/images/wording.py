@@ -1,0 +1,134 @@
+"""What readers see instead of names: variants of image experiments, metrics qualified by a feature space."""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+
+import pandas as pd
+
+from guidelab.paper import checks, names
+
+METHODS, GUIDES, DEGRADED = "Methods", "Choice of the weak model", "Degraded main model"
+TRAINED, AVERAGED = "Training of the discriminator", "Length of the average (EMA)"
+SECTIONS = (METHODS, GUIDES, DEGRADED, TRAINED, AVERAGED)
+
+_LABELS = {  # where the words of the 2D experiment are not general enough; the order is that of the tables
+    "none": "no guidance",
+    "cfg": "CFG",
+    "cfg_interval": "CFG, interval",
+    "cfg_apg": "CFG, projected (APG)",
+    "icg": "independent condition (ICG)",
+    "cg": "classifier guidance (CG)",
+    "autog": "autoguidance",
+    "dg": "discriminator (DG)",
+    "dg_first": "DG, first stage",
+    "dg_autog": "DG + autoguidance",
+    "dg_cfg": "DG + CFG",
+    "cfg_autog": "CFG + autoguidance",
+    "autog_t4": "guide: 1/4 of training",
+    "autog_t16": "guide: 1/16 of training",
+    "autog_xs": "guide: smaller",
+    "autog_xs_t16": "guide: smaller, 1/16",
+    "autog_ema": "guide: other EMA",
+    "autog_drop": "guide: trained with dropout",
+    "dropout": "dropout in both",
+    "input_noise": "input noise in both",
+    "mismatched": "dropout, guide input noise",
+}
+_FEATURES = {
+    "lite0": "EfficientNet-Lite0 features (trained on ImageNet)",
+    "classifier": "classifier features (trained on this dataset's labels)",
+    "inception": "Inception features",
+    "dinov2": "DINOv2 features",
+}
+_SHORT = {"lite0": "Lite0", "classifier": "classifier", "inception": "Inception", "dinov2": "DINOv2"}
+_Words = Callable[[re.Match[str], Callable[[str], str]], str]
+_PATTERNS: tuple[
+    tuple[re.Pattern[str], _Words], ...
+] = (  # first that fits; groups are a base variant or a number
+    (re.compile(r"(.+)_s(\d+)$"), lambda m, of: f"{of(m[1])}, {m[2]} steps"),
+    (re.compile(r"main_ema(\d+)$"), lambda m, of: f"main's EMA 0.{m[1]}"),
+    (re.compile(r"guide_ema(\d+)$"), lambda m, of: f"guide's EMA 0.{m[1]}"),
+    (re.compile(r"dg_it(\d+)$"), lambda m, of: f"DG, {int(m[1]):,} iterations"),
+)
+
+
+def label(variant: str, given: Mapping[str, str] | None = None) -> str:
+    """A variant as printed; `given` (of the job) goes before our own words, unknown names keep theirs."""
+    if given and variant in given:
+        return given[variant]
+    if variant in _LABELS:
+        return _LABELS[variant]
+    for pattern, words in _PATTERNS:
+        match = pattern.match(variant)
+        if match:
+            return words(match, lambda v: label(v, given))
+    return names.label(variant)
+
+
+def point(variant: str, w: float, given: Mapping[str, str] | None = None) -> str:
+    """`CFG, w = 2`; no guidance has no weight."""
+    return label(variant, given) if variant == "none" else f"{label(variant, given)}, w = {w:g}"
+
+
+def section(variant: str) -> str:
+    """The part of the table a variant stands in (step counts are told from the rows, not from the name)."""
+    if re.match(r"(main|guide)_ema\d+$", variant):
+        return AVERAGED
+    if re.match(r"dg_it\d+$", variant):
+        return TRAINED
+    if variant in ("dropout", "input_noise", "mismatched"):
+        return DEGRADED
+    return GUIDES if variant.startswith("autog_") else METHODS
+
+
+def ordered(variants: Iterable[object]) -> list[str]:
+    """Each variant once, in the order of our list; those it does not know last, in the order given."""
+    known = list(_LABELS)
+    found = [str(v) for v in dict.fromkeys(variants)]
+    return sorted(found, key=lambda v: known.index(v) if v in known else len(known))
+
+
+def base(metric: str) -> str:
+    """`fid@lite0` -> `fid`."""
+    return metric.partition("@")[0]
+
+
+def features(metric: str) -> str:
+    """`fid@lite0` -> `lite0`; empty for a metric without a feature space."""
+    return metric.partition("@")[2]
+
+
+def features_label(name: str) -> str:
+    """A feature space in words, with what it was trained on: that decides what it sees."""
+    return _FEATURES.get(name, f"{name} features")
+
+
+def features_short(name: str) -> str:
+    """A feature space in a heading."""
+    return _SHORT.get(name, name)
+
+
+def spaces(metrics: Iterable[object]) -> list[str]:
+    """The feature spaces of some metrics, each once, in the order given."""
+    return [f for f in dict.fromkeys(features(str(m)) for m in metrics) if f]
+
+
+def describe(info: pd.DataFrame, metrics: Iterable[object]) -> pd.DataFrame:
+    """metrics.csv for qualified names: one row for each of `metrics`, indexed by it, with its space in `label`.
+
+    Raises:
+        UserError: the part before `@` has no row in metrics.csv.
+    """
+    checks.require_columns(info, checks.METRICS, "workflow/resources/metrics.csv")
+    wanted = [str(m) for m in dict.fromkeys(metrics)]
+    checks.known_metrics([base(m) for m in wanted], info)
+    by_name = info.set_index("metric")
+    rows = []
+    for metric in wanted:
+        row = by_name.loc[base(metric)].to_dict()
+        short = features_short(features(metric))
+        rows.append(
+            row
+            | {"metric": metric, "name": row["label"], "label": f"{row['label']}, {short}".removesuffix(", ")}
+        )
+    return pd.DataFrame(rows).set_index("metric", drop=False)

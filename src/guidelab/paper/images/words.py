@@ -1,0 +1,95 @@
+"""Words for the numbers of an image experiment: a difference, where an optimum lies, whether damage was repaired."""
+
+import math
+
+from guidelab.paper import summary
+from guidelab.paper.cells import number
+from guidelab.paper.images import compare
+from guidelab.paper.images.findings import Findings, Gap
+
+
+def value(f: Findings, metric: str, x: float) -> str:
+    """A number with the digits its size allows: 178, 2.58, 0.558, 92.1 %."""
+    info = f.info[metric]
+    unit, digits = str(info["unit"]), int(info["digits"])
+    if math.isnan(x):
+        return summary.NOT_RUN
+    if abs(x) >= 10 and unit != "%":
+        digits = max(0, min(digits, 2 - int(math.log10(abs(x)))))
+    return number(x, unit, digits) + (" %" if unit == "%" else "")
+
+
+def outcome(g: Gap) -> str:
+    """`better`, `worse`, `no clear difference` or `not run`, of the second variant."""
+    return g.gap.verdict(g.direction)
+
+
+def arrow(f: Findings, metric: str, d: compare.Difference) -> str:
+    """`416 → 178 (difference −238 [−247, −229])`."""
+    if math.isnan(d.value):
+        return summary.NOT_RUN
+    ends = "" if math.isnan(d.lo) else f" [{value(f, metric, d.lo)}, {value(f, metric, d.hi)}]"
+    return f"{value(f, metric, d.before)} → {value(f, metric, d.after)} (difference {value(f, metric, d.value)}{ends})"
+
+
+def sentence(f: Findings, space: str, g: Gap) -> str:
+    """`In Lite0 features at w = 2, better: FID 416 → 178 (...); recall clearly higher, 0.322 → 0.558.`"""
+    if math.isnan(g.gap.value):
+        return f"In {f.space(space)}: {summary.NOT_RUN}."
+    recall = brief(f, "recall", f.difference(g.before, g.after, space, "recall"), space)
+    said = f"In {f.space(space)} at w = {f.weight(g.after, space):g}, **{outcome(g)}**: FID {arrow(f, f'fid@{space}', g.gap)}"
+    return f"{said}{'; ' + recall if recall else ''}."
+
+
+def brief(f: Findings, name: str, d: compare.Difference, space: str = "") -> str:
+    """`recall clearly higher, 0.449 → 0.558`; empty for a metric that was not measured."""
+    metric = f"{name}@{space}" if space else next((m for m in f.info if m.startswith(f"{name}@")), "")
+    if math.isnan(d.value) or not metric:
+        return ""
+    moved = "no clear change" if not d.clear else ("clearly higher" if d.value > 0 else "clearly lower")
+    return f"{name} {moved}, {value(f, metric, d.before)} → {value(f, metric, d.after)}"
+
+
+def bracket(f: Findings, variant: str, space: str) -> str:
+    """Where the chosen weight lies among those tried, and where the other blocks have their lowest FID."""
+    curve = {w: v for w, v in f.curve(variant, space).items() if not math.isnan(v)}
+    chosen, neutral = f.weight(variant, space), f.neutral(variant)
+    tried = sorted(curve)
+    if chosen not in curve:
+        return f"{summary.NOT_RUN}."
+    unguided = f.curve("none", space)
+    start = next(iter(unguided.values())) if unguided else math.nan
+    if chosen == neutral:
+        return f"the choice is the neutral weight {chosen:g}: no guidance."
+    below = not math.isnan(start) and start > curve[chosen]
+    above = any(w > chosen and curve[w] > curve[chosen] for w in tried)
+    said = f"w = {chosen:g} of {', '.join(f'{w:g}' for w in tried)}, above the neutral {neutral:g}; "
+    if below and above:
+        said += "**bracketed**: FID is higher without guidance and at a larger weight"
+    elif not below:
+        said += "**not an optimum**: FID is not higher without guidance"
+    elif chosen == tried[-1]:
+        said += "**not bracketed**: it is the largest weight tried, the optimum may lie beyond"
+    else:
+        said += "**not bracketed on these blocks**: no larger weight has a higher FID"
+    best = min(curve, key=lambda w: curve[w])
+    if best != chosen:
+        said += f"; these blocks have their lowest at w = {best:g}"
+    return said + "."
+
+
+def repair(f: Findings, variant: str, space: str) -> str:
+    """A damaged net, guided, against itself unguided (its neutral weight) and against the healthy net unguided."""
+    metric, chosen, neutral = f"fid@{space}", f.weight(variant, space), f.neutral(variant)
+    healthy = compare.difference(f.rows, ("none", f.weight("none", space)), (variant, chosen), metric)
+    verdict = healthy.verdict("lower")
+    against = f"against the healthy net unguided, FID {arrow(f, metric, healthy)}: {verdict}."
+    if chosen == neutral:
+        return f"the best weight is {neutral:g}, no guidance; {against}"
+    own = compare.difference(f.rows, (variant, neutral), (variant, chosen), metric)
+    if math.isnan(own.value):
+        return f"w = {chosen:g}; {against}"
+    said = {compare.BETTER: "guidance improves it", compare.WORSE: "guidance harms it"}.get(
+        own.verdict("lower"), "guidance makes no clear difference"
+    )
+    return f"{said}, at w = {chosen:g} FID {arrow(f, metric, own)} from itself unguided; {against}"
