@@ -8,8 +8,8 @@ from PIL import Image
 def center_crop(image: NDArray[np.uint8], resolution_px: int) -> NDArray[np.uint8]:
     """Halve with a box filter while both sides stay large enough, then resize bicubically and cut out the centre.
 
-    An image smaller than the resolution is enlarged. Pillow's 8-bit filters are part of the definition: another
-    library's bicubic filter gives other integers.
+    An image smaller than the resolution is enlarged. Pillow's 8-bit filters are part of the definition, across
+    first and then down: another library's filters, or the other order, give other integers.
 
     Args:
         image: `[H, W]` or `[H, W, C]` uint8, C = 1 or 3.
@@ -27,10 +27,19 @@ def center_crop(image: NDArray[np.uint8], resolution_px: int) -> NDArray[np.uint
     flat = image[..., 0] if image.shape[2:] == (1,) else image
     picture = Image.fromarray(np.ascontiguousarray(flat))
     while min(picture.size) >= 2 * resolution_px:
-        picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
+        picture = _resized(picture, picture.width // 2, picture.height // 2, Image.Resampling.BOX)
     scale = resolution_px / min(picture.size)
     width, height = round(picture.width * scale), round(picture.height * scale)
-    resized = np.asarray(picture.resize((width, height), Image.Resampling.BICUBIC))
+    resized = np.asarray(_resized(picture, width, height, Image.Resampling.BICUBIC))
     top, left = (height - resolution_px) // 2, (width - resolution_px) // 2
     centre = resized[top : top + resolution_px, left : left + resolution_px]
     return centre.reshape(resolution_px, resolution_px, *image.shape[2:]).copy()
+
+
+def _resized(picture: Image.Image, width: int, height: int, filter: Image.Resampling) -> Image.Image:
+    """Resized across, rounded to 8 bits, then resized down.
+
+    One call for both did the same when ADM and EDM2 prepared their data; since Pillow 13 it resizes tall images the
+    other way round (pull request 9549), which changes values by one here and there.
+    """
+    return picture.resize((width, picture.height), filter).resize((width, height), filter)

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
+from guidelab.data.png import decode_plain
 from guidelab.errors import UserError
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # what Pillow may try; its other readers stay out of reach
@@ -36,6 +37,8 @@ def decode_exact(name: str, content: bytes) -> Pixels:
     """
     if name.lower().endswith(".npy"):
         return _npy(content)
+    if (plain := decode_plain(content)) is not None:
+        return plain
     with _opened(content) as picture:
         if picture.mode not in ("L", "RGB"):
             raise UnusableError(

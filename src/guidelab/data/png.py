@@ -1,4 +1,4 @@
-"""The plainest PNG there is: uncompressed, no filter, so its bytes depend on no library and no machine."""
+"""The plainest PNG there is: uncompressed, without filters, so its bytes depend on no library and no machine."""
 
 import struct
 import zlib
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _COLOUR_TYPE = {1: 0, 3: 2}  # channels -> PNG's colour type: gray, RGB
 _BLOCK = 65535  # the most a stored deflate block holds
+_BEFORE_PIXELS = 8 + 25 + 8 + 2 + 5  # signature, IHDR, beginning of IDAT, of the zlib stream, of its block
 
 
 def encode_png(image: NDArray[np.uint8]) -> bytes:
@@ -29,6 +30,24 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
     return (
         _SIGNATURE + _chunk(b"IHDR", header) + _chunk(b"IDAT", _stored(rows.tobytes())) + _chunk(b"IEND", b"")
     )
+
+
+def decode_plain(content: bytes) -> NDArray[np.uint8] | None:
+    """The pixels `[C, H, W]` of a small file that `encode_png` wrote; None for any other file, sound or not.
+
+    Takes a fraction of the time of a general decoder, which counts for sets of many small images. Nothing is taken on trust:
+    the file must be what these pixels are encoded as, byte for byte.
+    """
+    if len(content) < _BEFORE_PIXELS or not content.startswith(_SIGNATURE):
+        return None
+    width, height, _, colour = struct.unpack_from(">IIBB", content, len(_SIGNATURE) + 8)
+    channels = 3 if colour else 1
+    count = height * (1 + width * channels)
+    if not 0 < count <= min(_BLOCK, len(content) - _BEFORE_PIXELS):
+        return None
+    rows = np.frombuffer(content, np.uint8, count, _BEFORE_PIXELS).reshape(height, -1)
+    pixels = rows[:, 1:].reshape(height, -1, channels).transpose(2, 0, 1)
+    return pixels if pixels.size and encode_png(pixels) == content else None
 
 
 def _stored(content: bytes) -> bytes:
