@@ -110,10 +110,14 @@ def _resolve(name: str, raw: dict[str, Any], where: str, trail: tuple[str, ...] 
 def _model_at(location: tuple[int | str, ...]) -> list[str]:
     """The keys known at a place of the spec, for the closest-name hint."""
     model: Any = Spec
-    for part in location:
+    for part, following in zip(location, (*location[1:], ""), strict=True):
         fields = getattr(model, "model_fields", None)
         if fields is not None and part in fields:
             model = fields[part].annotation
+        if str(part).startswith(UNION):
+            model = _tagged(model, str(part)) or model
+        elif str(following).startswith(UNION):
+            continue  # the next part chooses among the classes of a union
         while not (isinstance(model, type) and issubclass(model, BaseModel)):
             inner = [
                 a
@@ -125,6 +129,17 @@ def _model_at(location: tuple[int | str, ...]) -> list[str]:
             if model is None:
                 return []
     return list(model.model_fields)
+
+
+def _tagged(model: Any, tag: str) -> Any:
+    """The class of a union that goes by a tag, or None."""
+    for inner in getattr(model, "__args__", ()):
+        if any(getattr(mark, "tag", None) == tag for mark in getattr(inner, "__metadata__", ())):
+            return inner.__origin__
+        found = _tagged(inner, tag)
+        if found is not None:
+            return found
+    return None
 
 
 def _describe(error: Any) -> str:

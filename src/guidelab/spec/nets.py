@@ -25,6 +25,7 @@ class Edm2Net(Strict):
     blocks: Size = 3
     attention_px: tuple[Size, ...] = (16, 8)
     patch_px: Size = 1
+    lean: bool = False  # fewer blocks: for small nets
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 

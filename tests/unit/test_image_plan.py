@@ -1,0 +1,174 @@
+"""The plan of an experiment on images: what its jobs are given, and what is refused before work starts."""
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from guidelab.errors import UserError
+from guidelab.plan import Plan
+from guidelab.specload import load_spec
+
+ROOT = Path(__file__).parents[2]
+RAW = yaml.safe_load((ROOT / "params.yaml").read_text())
+
+
+@pytest.fixture(scope="module")
+def plan():
+    return Plan(load_spec(ROOT / "params.yaml"))
+
+
+def job(plan, *names):
+    return json.loads(plan.payload(*names))
+
+
+def test_denoisers_learn_from_the_train_fold_and_samples_are_compared_with_another(plan):
+    train = job(plan, "train", "fashion", "s", "seed0")
+    assert train["command"] == "images.train" and train["conditional"] is True
+    assert train["inputs"] == {"data": ["results/fashion/data/train.zip"]}
+    assert job(plan, "train", "fashion", "xs_uncond", "seed0")["conditional"] is False
+    measure = job(plan, "measure", "fashion", "cfg", "w2.00", "seed0")
+    assert measure["inputs"]["reference:lite0"] == [
+        "results/fashion/features/lite0/data/reference.safetensors"
+    ]
+    assert measure["inputs"]["features:lite0"] == [
+        "results/fashion/features/lite0/cfg/w2.00/seed0.safetensors"
+    ]
+    assert "samples" not in measure["inputs"]
+
+
+def test_a_samplers_job_names_its_nets_and_how_they_are_taken(plan):
+    sample = job(plan, "sample", "fashion", "dg_autog", "w2.00", "seed0")
+    assert set(sample["inputs"]) == {"model:main", "model:early", "disc:guide"}
+    assert [t["weight"] for t in sample["terms"]] == [1.0, 2.0]
+    assert sample["discs"] == {"guide": {"role": "guide", "seed": None, "iterations": None}}
+    assert sample["labels"] == "random" and "dataset" not in sample
+    assert plan.job("sample", "fashion", "none", "w1.00", "seed0").outputs == (
+        "results/fashion/samples/none/w1.00/seed0.json",
+    )
+
+
+def test_seeds_of_blocks_and_of_the_guides_samples_never_meet(plan):
+    e = plan.experiment("fashion").spec
+    drawn = [e.discriminators["guide"].drawn.seeds, *e.evaluate.blocks.values()]
+    seen = set()
+    for first, last in drawn:
+        block = set(range(first, last + 1))
+        assert not block & seen
+        seen |= block
+
+
+def test_classifiers_need_no_samples_and_guides_need_those_of_their_own_sampler(plan):
+    assert set(job(plan, "discriminate", "fashion", "clean")["inputs"]) == {"real"}
+    guide = plan.job("discriminate", "fashion", "guide")
+    assert guide.inputs["generated"] == ("results/fashion/generated/guide.json",)
+    assert guide.inputs["real"] == ("results/fashion/data/holdout.zip",)
+    assert set(job(plan, "generate", "fashion", "guide")["inputs"]) == {"model:main"}
+
+
+def test_features_are_files_of_their_own_and_know_their_classifier(plan):
+    assert job(plan, "extract", "fashion", "classifier", "none/w1.00/seed0")["inputs"] == {
+        "images": ["results/fashion/samples/none/w1.00/seed0.json"],
+        "net": ["results/fashion/discriminators/clean.safetensors"],
+    }
+    assert "net" not in job(plan, "extract", "fashion", "lite0", "data/reference")["inputs"]
+    with pytest.raises(UserError, match=r"no images 'cfg/w9.99/seed0'.*did you mean"):
+        plan.job("extract", "fashion", "lite0", "cfg/w9.99/seed0")
+    with pytest.raises(UserError, match=r"no features 'lite'.*did you mean 'lite0'"):
+        plan.job("extract", "fashion", "lite", "cfg/w2.00/seed0")
+    with pytest.raises(UserError, match="no experiment on images"):
+        plan.job("extract", "toy2d", "lite0", "none/w1.00/seed0")
+
+
+def test_every_stage_lists_its_files_once_and_folders_of_shards_are_kept(plan):
+    stages = {s.name: s for s in plan.experiment("fashion").stages()}
+    assert {"data", "train", "generate", "discriminate", "sample", "features", "measure", "paper"} <= set(
+        stages
+    )
+    assert "density" not in stages and "grade" not in stages
+    listed = [path for s in stages.values() for path in s.files]
+    assert len(listed) == len(set(listed))
+    assert "results/fashion/samples/cfg/w2.00/seed0/" in json.loads(stages["sample"].payload)["keep"]
+    assert "results/fashion/previews/cfg/w2.00/seed0.png" in stages["paper"].files
+    assert {"sample", "field", "measure"} <= set(stages["paper"].after)
+
+
+def test_a_change_reruns_only_what_it_reaches(plan, tmp_path):
+    """One more weight of one variant: the jobs of all others are given the very same payload."""
+    raw = copy.deepcopy(RAW)
+    raw["experiments"]["fashion"]["variants"]["cfg"]["weights"].append(4.0)
+    (tmp_path / "params.yaml").write_text(yaml.dump(raw))
+    changed = Plan(load_spec(tmp_path / "params.yaml"))
+    for run in plan.experiment("fashion").runs:
+        names = (*run.point.split("/"), run.part)
+        for rule in ("sample", "measure"):
+            assert plan.payload(rule, "fashion", *names) == changed.payload(rule, "fashion", *names)
+    assert plan.payload("collect", "fashion") != changed.payload("collect", "fashion")
+
+
+def mistakes():
+    def fashion(change):
+        def apply(raw):
+            change(raw["experiments"]["fashion"])
+
+        return apply
+
+    return {
+        "denoiser without conditional": (
+            fashion(lambda e: e["denoisers"]["s"].pop("conditional")), r"denoisers.s.conditional: wanted true or false"),
+        "toy net": (
+            fashion(lambda e: e["denoisers"]["s"].update(net={"name": "toy", "width": 8, "layers": 1})),
+            r"denoisers.s.net.name: given 'toy', wanted edm2"),
+        "size and channels": (
+            fashion(lambda e: e["denoisers"]["s"]["net"].update(size="S")), r"given size 'S' and channels 64, wanted one"),
+        "unknown net key": (
+            fashion(lambda e: e["denoisers"]["s"]["net"].update(chanels=3)), r"net.chanels: unknown key"),
+        "patch": (
+            fashion(lambda e: e["denoisers"]["s"]["net"].update(patch_px=3)), r"patch_px: given 3, wanted a divisor of 16"),
+        "drawn fold": (
+            fashion(lambda e: e["folds"].update(train={"n": 5, "seed": 1})), r"folds.train: given `n` and `seed`, wanted `split`"),
+        "same fold": (
+            fashion(lambda e: e["folds"].update(reference={"split": "train"})), r"memorised images would pass"),
+        "no reference": (fashion(lambda e: e["folds"].pop("reference")), r"folds: has no 'reference'"),
+        "metric without features": (
+            fashion(lambda e: e["evaluate"]["metrics"].append("fid")), r"given 'fid', wanted features after the @"),
+        "unknown features": (
+            fashion(lambda e: e["evaluate"]["metrics"].append("fid@lite")), r"wanted features after the @.*did you mean 'lite0'"),
+        "unknown metric": (
+            fashion(lambda e: e["evaluate"]["metrics"].append("fidd@lite0")), r"'fidd' is not known.*did you mean 'fid'"),
+        "classifier that guides as a discriminator": (
+            fashion(lambda e: e["variants"]["dg"]["guide"].update(disc="noisy")), r"whose role is 'classifier'; method 'discriminator'"),
+        "discriminator for classifier guidance": (
+            fashion(lambda e: e["variants"]["dg"]["guide"].update(method="classifier")), r"method 'classifier' needs a classifier"),
+        "guide without samples": (
+            fashion(lambda e: e["discriminators"]["guide"].pop("generated")), r"generated: is missing"),
+        "classifier with samples": (
+            fashion(lambda e: e["discriminators"]["noisy"].update(generated={"variant": "none", "seeds": "5-6"})),
+            r"learns classes of real images"),
+        "extractor that is none": (
+            fashion(lambda e: e["discriminators"]["guide"].update(extractor="clean", net={"name": "adm_discriminator", "channels": 32})),
+            r"extractor: given 'clean', wanted a discriminator of role classifier \(noisy\)"),
+        "features of a guide": (
+            fashion(lambda e: e["features"]["classifier"].update(disc="guide")), r"wanted a discriminator of role features \(clean\)"),
+        "figure of the 2D example": (
+            fashion(lambda e: e["paper"]["figures"].update(sweep={})), r"figures.sweep: is a figure of the 2D example"),
+        "point of no sweep": (
+            fashion(lambda e: e["paper"]["figures"]["grid"]["points"].append(["x", "cfg/w9.00"])), r"grid: given 'cfg/w9.00'"),
+        "split of points": (
+            lambda raw: raw["experiments"]["toy2d"]["folds"].update(train={"split": "train"}), r"folds.train.split: given 'train', wanted `n`"),
+        "labels of points": (
+            lambda raw: raw["experiments"]["toy2d"]["denoisers"]["s"].update(conditional=True), r"denoisers.s.classes: wanted A, B or AB"),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", mistakes())
+def test_mistakes_are_named_before_work_starts(name, tmp_path):
+    change, message = mistakes()[name]
+    raw = copy.deepcopy(RAW)
+    del raw["experiments"]["fashion_ci"]  # it extends: its mistakes are the same again
+    change(raw)
+    (tmp_path / "params.yaml").write_text(yaml.dump(raw))
+    with pytest.raises(UserError, match=message):
+        load_spec(tmp_path / "params.yaml")
