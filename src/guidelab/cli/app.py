@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from guidelab.cli.commands import JOBS, Params, commands, load_plan
 from guidelab.errors import UserError
 
 app = typer.Typer(
@@ -22,39 +23,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Params = Annotated[Path, typer.Option("--params", help="the parameters file")]
 JobJson = Annotated[
     str | None, typer.Option("--job", help="the job as JSON, instead of names (what Snakemake passes)")
 ]
 Outputs = Annotated[list[Path] | None, typer.Option("--output", "-o", help="where to write, with --job")]
 Threads = Annotated[int, typer.Option(help="CPU threads for torch", min=1)]
-
-# rule -> (module under cli/, the names it takes, one line, examples)
-JOBS: dict[str, tuple[str, str, str, list[str]]] = {
-    "prepare": ("prepare", "EXPERIMENT FOLD", "Draw or read one fold of real data.", ["toy2d reference"]),
-    "train": ("train", "EXPERIMENT DENOISER PART", "Train a denoiser, resumable, keeping snapshots.", ["toy2d xs seeds0-4"]),
-    "reconstruct": ("reconstruct", "EXPERIMENT MODEL", "Take a model at its training and EMA length.", ["toy2d averaged"]),
-    "generate": ("sample", "EXPERIMENT DISC", "Draw the generated side of a guiding discriminator.", ["toy2d guide"]),
-    "discriminate": ("discriminate", "EXPERIMENT DISC", "Train a guiding discriminator.", ["toy2d guide"]),
-    "sample": ("sample", "EXPERIMENT VARIANT WEIGHT PART", "Draw every seed block of one point.", ["toy2d cfg w4.00 seeds0-4"]),
-    "density": ("density", "EXPERIMENT VARIANT WEIGHT PART", "Exact log-densities under the sampler's ODE.", ["toy2d autog w3.00 seeds0-4"]),
-    "grade": ("discriminate", "EXPERIMENT GRADER VARIANT WEIGHT PART", "Train the discriminator that grades one point.", ["toy2d grade none w1.00 seeds0-4"]),
-    "extract": ("extract", "EXPERIMENT FEATURES IMAGES", "Features of a fold of images or of a point's samples.", ["fashion lite0 cfg/w2.00/seed0", "fashion lite0 data/reference"]),
-    "measure": ("measure", "EXPERIMENT VARIANT WEIGHT PART", "All numbers of one point, one row each.", ["toy2d autog w3.00 seeds0-4"]),
-    "collect": ("collect", "EXPERIMENT", "Concatenate the rows and choose each variant's weight.", ["toy2d"]),
-    "field": ("field", "EXPERIMENT FIGURE", "Evaluate nets on what a figure draws.", ["toy2d fig9"]),
-    "table": ("table", "EXPERIMENT", "The experiment's table: CSV, Markdown, LaTeX.", ["toy2d"]),
-    "figure": ("figure", "EXPERIMENT FIGURE", "One figure: PDF, PNG and the rows it plots.", ["toy2d sweep"]),
-    "preview": ("preview", "EXPERIMENT VARIANT WEIGHT PART", "A few samples of one point as a picture.", ["fashion cfg w2.00 seed0"]),
-    "story": ("story", "EXPERIMENT", "What the numbers say, beside what the paper's pictures suggest.", ["toy2d"]),
-}  # fmt: skip
-
-
-def _plan(params: Path) -> Any:
-    from guidelab.plan import Plan
-    from guidelab.specload import load_spec
-
-    return Plan(load_spec(params))
 
 
 def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
@@ -76,6 +49,38 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     import_module(f"guidelab.cli.{command}").run(job, outputs)
 
 
+def execute(
+    rule: str, names: list[str], job: str | None, output: list[Path], params: Path, threads: int
+) -> None:
+    """Run a job given as JSON with its outputs, or by its names in params.yaml.
+
+    Raises:
+        UserError: neither is complete.
+    """
+    from guidelab.cli.runtime import limit_threads
+
+    limit_threads(threads)
+    if job is not None:
+        # `-o a b c`: the shell gives the first to -o and the rest as names
+        payload, targets = parse_job(job), [*output, *(Path(name) for name in names)]
+        if not output:
+            raise UserError(f"guidelab {rule}: --job needs --output and takes no names; given names {names}")
+    else:
+        wanted = JOBS[rule][1].split()
+        if len(names) != len(wanted):
+            raise UserError(
+                f"guidelab {rule}: given {len(names)} names, wanted {len(wanted)}: {' '.join(wanted)} "
+                f"(for example: guidelab {rule} {JOBS[rule][3][0]})"
+            )
+        plan = load_plan(params)
+        found = plan.job(rule, *names)
+        payload, targets = (
+            json.loads(plan.payload(rule, *names)),
+            [Path(p) for p in found.outputs],
+        )
+    run_job(rule, payload, targets)
+
+
 def _command(rule: str) -> Callable[..., None]:
     names_help = f"as in params.yaml: {JOBS[rule][1]}"
 
@@ -86,30 +91,7 @@ def _command(rule: str) -> Callable[..., None]:
         params: Params = Path("params.yaml"),
         threads: Threads = 1,
     ) -> None:
-        from guidelab.cli.runtime import limit_threads
-
-        limit_threads(threads)
-        if job is not None:
-            # `-o a b c`: the shell gives the first to -o and the rest as names
-            payload, targets = parse_job(job), [*(output or []), *(Path(name) for name in names or [])]
-            if not output:
-                raise UserError(
-                    f"guidelab {rule}: --job needs --output and takes no names; given names {names}"
-                )
-        else:
-            wanted = JOBS[rule][1].split()
-            if len(names or []) != len(wanted):
-                raise UserError(
-                    f"guidelab {rule}: given {len(names or [])} names, wanted {len(wanted)}: {' '.join(wanted)} "
-                    f"(for example: guidelab {rule} {JOBS[rule][3][0]})"
-                )
-            plan = _plan(params)
-            found = plan.job(rule, *(names or []))
-            payload, targets = (
-                json.loads(plan.payload(rule, *(names or []))),
-                [Path(p) for p in found.outputs],
-            )
-        run_job(rule, payload, targets)
+        execute(rule, names or [], job, output or [], params, threads)
 
     command.__doc__ = f"{JOBS[rule][2]}\n\n" + "\n\n".join(
         f"Example: `guidelab {rule} {e}`" for e in JOBS[rule][3]
@@ -132,97 +114,47 @@ def parse_job(text: str) -> dict[str, Any]:
     return job
 
 
+app.add_typer(commands)
 for _rule in JOBS:
-    app.command(_rule, rich_help_panel="Jobs")(_command(_rule))
+    if _rule != "prepare":
+        app.command(_rule, rich_help_panel="Jobs")(_command(_rule))
 
 
-@app.command(rich_help_panel="Parameters")
-def check(params: Params = Path("params.yaml")) -> None:
-    """Check params.yaml and say what it plans, one line an experiment.
-
-    Example: `guidelab check`
-    """
-    plan = _plan(params)
-    for name, experiment in plan.spec.experiments.items():
-        layout = plan.experiment(name)
-        points = len({run.point for run in layout.runs})
-        typer.echo(
-            f"{name} ({experiment.scale}): {len(experiment.denoisers)} nets, {len(experiment.variants)} variants, "
-            f"{points} points, figures {', '.join(layout.figures) or 'none'}; table {layout.table[0]}"
-        )
-
-
-@app.command(rich_help_panel="Parameters")
-def show(experiment: str, params: Params = Path("params.yaml")) -> None:
-    """List every point of an experiment with its method, weight and training seeds.
-
-    Example: `guidelab show toy2d`
-    """
-    plan = _plan(params).experiment(experiment)
-    for run in plan.runs:
-        variant = plan.spec.variants[run.variant]
-        terms = ", ".join(f"{t.method}({t.ref or t.disc or ''})" for t in variant.guide) or "no guidance"
-        typer.echo(f"{run.point:24} {run.part:10} main={variant.main}  {terms}")
-
-
-@app.command(rich_help_panel="Parameters")
-def job(
-    names: Annotated[list[str], typer.Argument(metavar="RULE EXPERIMENT [NAMES]")],
+@app.command(rich_help_panel="Jobs")
+def prepare(
+    names: Annotated[list[str] | None, typer.Argument(metavar="EXPERIMENT FOLD, or DATASET")] = None,
+    job: JobJson = None,
+    output: Outputs = None,
     params: Params = Path("params.yaml"),
+    threads: Threads = 1,
+    resolution: Annotated[
+        int | None, typer.Option(help="with DATASET: height and width in pixels", min=1)
+    ] = None,
+    split: Annotated[str, typer.Option(help="with DATASET: train, holdout or test")] = "train",
+    source: Annotated[Path | None, typer.Option(help="with DATASET: a folder or ZIP of yours")] = None,
+    n: Annotated[int | None, typer.Option(help="with DATASET: so many images of the split", min=1)] = None,
+    seed: Annotated[int, typer.Option(help="with DATASET: chooses the n")] = 0,
 ) -> None:
-    """Print one job as Snakemake would pass it: inputs, outputs, its part of the parameters, its code digest.
+    """Draw or read one fold of real data; or write a dataset of images as a ZIP in the EDM2 format.
 
-    Example: `guidelab job sample toy2d cfg w4.00 seeds0-4`
+    Example: `guidelab prepare toy2d reference`
+
+    Example: `guidelab prepare fashion-mnist --resolution 16 --split test -o test.zip`
+
+    Example: `guidelab prepare image-folder --source ~/imagenet/train --resolution 64 -o train.zip`
     """
-    rule, *rest = names
-    if rule not in JOBS or len(rest) != len(JOBS[rule][1].split()):
-        wanted = JOBS[rule][1] if rule in JOBS else f"one of {', '.join(JOBS)}"
-        raise UserError(f"guidelab job: given {' '.join(names)!r}, wanted a rule and its names: {wanted}")
-    plan = _plan(params)
-    found = plan.job(rule, *rest)
-    typer.echo(json.dumps({"outputs": found.outputs, "job": json.loads(plan.payload(rule, *rest))}, indent=1))
+    if job is not None or len(names or []) != 1:
+        execute("prepare", names or [], job, output or [], params, threads)
+        return
+    if resolution is None or len(output or []) != 1:
+        raise UserError(
+            f"guidelab prepare {(names or [''])[0]}: wanted --resolution and one --output (for example: guidelab prepare "
+            "fashion-mnist --resolution 16 -o train.zip), or an experiment and a fold"
+        )
+    from guidelab.cli.images.prepare import prepare_dataset
 
-
-@app.command(rich_help_panel="Parameters")
-def schema() -> None:
-    """Print the JSON Schema of params.yaml (kept in workflow/schemas/, for editors).
-
-    Example: `guidelab schema > workflow/schemas/params.schema.json`
-    """
-    from guidelab.specload import json_schema
-
-    typer.echo(json.dumps(json_schema(), indent=1, sort_keys=True))
-
-
-@app.command(rich_help_panel="Workflow")
-def manifest(
-    stage: Annotated[str, typer.Option(help="the stage's files and folders as JSON")],
-    output: Annotated[Path, typer.Option("--output", "-o", help="the manifest to write")],
-) -> None:
-    """List a stage's files and remove from its folders what params.yaml no longer plans (Snakemake calls this).
-
-    Example: `snakemake -c2 results/toy2d/manifests/samples.json`
-    """
-    from guidelab.provenance import write_manifest
-
-    content = json.loads(stage)
-    for removed in write_manifest(output, content["files"], content["outs"], content["keep"]):
-        typer.echo(f"{output}: removed {removed}, no longer planned", err=True)
-
-
-@app.command(rich_help_panel="Workflow")
-def pipeline(params: Params = Path("params.yaml")) -> None:
-    """Write the DVC pipeline files from params.yaml: dvc.yaml and one folder for each larger experiment.
-
-    Example: `guidelab pipeline`
-    """
-    from guidelab.cli.runtime import write_text
-    from guidelab.pipeline import pipelines
-    from guidelab.specload import read_yaml
-
-    for path, text in pipelines(_plan(params), read_yaml(params)).items():
-        write_text(path, text)
-        typer.echo(path)
+    found = prepare_dataset((names or [""])[0], split, resolution, source, n, seed, (output or [Path()])[0])
+    typer.echo(f"{(output or [Path()])[0]}: {len(found.images)} images")
 
 
 def main() -> None:
