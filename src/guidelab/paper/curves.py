@@ -114,7 +114,7 @@ def plane(ax: Axes, rows: pd.DataFrame, x_metric: str, y_metric: str, index: int
     ax.spines[["top", "right"]].set_visible(False)
     ax.margins(0.07)
     if points:
-        _name_weights(ax, points)
+        name_weights(ax, points)
     lost = len(rows[rows["metric"].isin([x_metric, y_metric])].groupby(keys)) - len(both)
     if lost:
         ax.text(
@@ -123,7 +123,7 @@ def plane(ax: Axes, rows: pd.DataFrame, x_metric: str, y_metric: str, index: int
     ax.set_label(f"{y_metric} against {x_metric}")
 
 
-def _name_weights(ax: Axes, points: list[tuple[float, float, float]]) -> None:
+def name_weights(ax: Axes, points: list[tuple[float, float, float]]) -> None:
     """Write w beside each marker where there is room; crowded labels are left out rather than printed over others.
 
     Args:

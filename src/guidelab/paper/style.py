@@ -85,9 +85,17 @@ _LOOKS = {  # each family from dark to light
     "dg": Look("#0b6b4a", "^", "-"),
     "dg_first": Look("#7fcfae", "<", (0, (2, 1))),
     "dg_autog": Look("#b8b13a", "P", (0, (6, 1.5))),
+    "cfg_apg": Look("#2e6f9e", "p", (0, (1, 1))),
+    "icg": Look("#9cb8d8", "h", (0, (3, 1, 1, 1))),
+    "cg": Look("#5b5b5b", "X", (0, (7, 2))),
+    "dg_cfg": Look("#7a2f6f", "d", (0, (6, 1.5, 1, 1.5))),
+    "cfg_autog": Look("#e8a33d", ">", (0, (3, 2))),
     "autog_xs": Look("#3b1f6b", "s", (0, (4, 1.5)), GUIDES),
     "autog_t16": Look("#3fa37a", "^", (0, (2, 1)), GUIDES),
     "autog_ema": Look("#d99cc0", "D", (0, (5, 1.5, 1, 1.5)), GUIDES),
+    "autog_t4": Look("#7a5a1e", "p", (0, (1, 1)), GUIDES),
+    "autog_xs_t16": Look("#5f87c4", "v", (0, (7, 2)), GUIDES),
+    "autog_drop": Look("#8c8c8c", "X", (0, (3, 1, 1, 1)), GUIDES),
     "dropout": Look("#123f86", "s", "-", DEGRADED),
     "input_noise": Look("#dd5f12", "o", (0, (4, 1.5)), DEGRADED),
     "mismatched": Look("#86c386", "^", (0, (2, 1)), DEGRADED),
@@ -102,6 +110,11 @@ def look(variant: str) -> Look:
         return _LOOKS[variant]
     index = sum(variant.encode()) % len(_SPARE)
     return Look(_SPARE[index], _SPARE_MARKERS[index], (0, (3, 1, 1, 1)))
+
+
+def known(variant: str) -> bool:
+    """Whether the variant has a look of its own."""
+    return variant in _LOOKS
 
 
 def context() -> AbstractContextManager[None]:

@@ -1,0 +1,149 @@
+# ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
+"""FID and recall over the guidance weight: one panel a metric, every method against w minus its neutral weight.
+
+All methods start at no guidance, at 0 on this axis: there each of them is the unguided sampler itself.
+
+Rows: one for each (variant, w, metric): columns COLUMNS; offset = w - w_neutral; value, lo and hi are nan unless
+status is `ok`; selected marks the weight chosen by FID in the metric's own feature space.
+"""
+
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from guidelab.paper import arrays as ar
+from guidelab.paper import curves, style, summary
+from guidelab.paper.images import compare, panels, wording
+
+COLUMNS = ["variant", "label", "w", "offset", *panels.TITLE, *panels.NUMBER, "selected"]
+METRICS = ("fid@lite0", "fid@classifier", "recall@lite0", "recall@classifier")
+VARIANTS = ("cfg", "autog", "dg", "dg_autog")
+NEUTRAL = "none"
+_PANEL_MM = 56.0
+_FAR = 1.4  # times the value of no guidance
+
+
+def rows(
+    measurements: pd.DataFrame, selected: pd.DataFrame, metrics_info: pd.DataFrame, info: dict[str, Any]
+) -> pd.DataFrame:
+    """Every drawn point with its interval, to four significant digits.
+
+    Args:
+        measurements: tidy rows.
+        selected: the chosen weights.
+        metrics_info: workflow/resources/metrics.csv.
+        info: the job's spec; settings.variants and settings.metrics say what is drawn.
+    Raises:
+        UserError: rows that may not be compared, or variants at another step count than no guidance.
+    """
+    settings = info.get("settings", {})
+    wanted = [NEUTRAL, *(settings.get("variants") or VARIANTS)]
+    table = points(measurements, selected, metrics_info, wanted, settings.get("metrics") or METRICS, info)
+    return curves.round_rows(table[COLUMNS])
+
+
+def points(
+    measurements: pd.DataFrame, selected: pd.DataFrame, metrics_info: pd.DataFrame, variants: list[str],
+    metrics: Any, info: dict[str, Any],
+) -> pd.DataFrame:  # fmt: skip
+    """The points of some variants: columns COLUMNS."""
+    report = compare.report(measurements, selected)
+    report = report[report["variant"].isin(variants)]
+    compare.same(report, ("steps",), f"figure {info.get('figure', 'weights')}")
+    described = wording.describe(metrics_info, metrics).to_dict("records")
+    found: list[dict[str, object]] = []
+    for variant in [v for v in dict.fromkeys(variants) if v in set(report["variant"])]:
+        mine = report[report["variant"] == variant]
+        for w in sorted(float(x) for x in mine["w"].unique()):
+            for d in described:
+                space = wording.features(str(d["metric"]))
+                best = compare.chosen(mine, selected, variant, f"fid@{space}")
+                found.append({
+                    "variant": variant, "label": wording.label(variant, info.get("labels")), "w": w,
+                    "offset": w - float(mine["w_neutral"].iloc[0]), "features": wording.features_short(space),
+                    **{key: d[key] for key in ("metric", "name", "unit", "direction")},
+                    **panels.number(mine, variant, w, d),
+                    "selected": mine["w"].nunique() > 1 and best is not None and abs(best - w) < 5e-3,
+                })  # fmt: skip
+    return pd.DataFrame(found, columns=COLUMNS)
+
+
+def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
+    """Draw `rows`: two panels a row.
+
+    Raises:
+        UserError: a column is missing, or there are no rows.
+    """
+    style.need(rows, COLUMNS, "weights")
+    metrics = list(dict.fromkeys(rows["metric"]))
+    labels = dict(zip(rows["variant"], rows["label"], strict=True))
+    with style.context():
+        handles = [panels.handle(style.look(v), label) for v, label in labels.items()]
+        handles += panels.signs(rows, chosen=bool(rows["selected"].any()))
+        lines = -(-len(metrics) // 2)
+        height = lines * _PANEL_MM + panels.legend_mm(len(handles)) + 4
+        fig = style.figure(style.PAGE_MM, height)
+        top = height - panels.legend(fig, handles, height)
+        for i, metric in enumerate(metrics):
+            line, column = divmod(i, 2)
+            box = (12 + 89.0 * column, top - (line + 1) * _PANEL_MM + 10, 76, _PANEL_MM - 17)
+            _panel(panels.axes(fig, box, height), rows[rows["metric"] == metric], i)
+        style.footer(fig, style.origin_line(info, panels.bars(rows)))
+    return fig
+
+
+def _panel(ax: Axes, rows: pd.DataFrame, index: int) -> None:
+    """One metric: no guidance as a line across, every method from there through its weights."""
+    scale = panels.factor(rows)
+    ax.margins(x=0.04)
+    start = rows[rows["variant"] == NEUTRAL]
+    look = style.look(NEUTRAL)
+    panels.level(ax, start, look, scale)
+    sound = start[start["status"] == summary.OK]
+    for variant in dict.fromkeys(rows["variant"]):
+        mine = rows[(rows["variant"] == variant) & (rows["status"] == summary.OK)]
+        if variant == NEUTRAL or mine.empty:
+            continue
+        ink = style.look(variant)
+        panels.curve(ax, mine, "offset", ink, scale, variant)
+        chosen = mine[mine["selected"].astype(bool)]
+        panels.ring(ax, chosen["offset"], chosen["value"] * scale)
+        if len(sound) and wording.section(variant) != wording.DEGRADED and mine["offset"].min() > 0:
+            first = mine.sort_values("offset").iloc[0]
+            ends = (float(sound["value"].iloc[0]) * scale, float(first["value"]) * scale)
+            ax.plot([0, first["offset"]], ends, color=ink.color, ls=ink.dashes, lw=0.7, alpha=0.6, zorder=2)
+    if len(sound):
+        ax.plot(
+            [0], sound["value"] * scale, look.marker, ms=6, color=look.color, mew=0, zorder=5, label=NEUTRAL
+        )
+    ok = rows[rows["status"] == summary.OK]
+    if len(ok):
+        _limits(ax, ok, float(sound["value"].iloc[0]) if len(sound) else float("nan"), scale)
+    else:
+        ax.text(0.5, 0.5, summary.NOT_RUN, transform=ax.transAxes, ha="center", color=style.FAINT)
+    ax.set_xlabel("w − neutral w", labelpad=1)
+    style.letter(ax, index, panels.title(rows))
+    ax.set_label(str(rows["metric"].iloc[0]))
+
+
+def _limits(ax: Axes, ok: pd.DataFrame, start: float, scale: float) -> None:
+    """Room for everything that is not far worse than no guidance; what is, is written at the upper edge.
+
+    Too large a weight can multiply FID; drawn to scale it would press all optima into a flat line.
+    """
+    beyond = ok["value"] > _FAR * start if ok["direction"].iloc[0] == "lower" else ok["value"] != ok["value"]
+    drawn = ok[~beyond]
+    curves.limits(ax, *(ar.rounded(drawn[c].to_numpy(float) * scale, 6) for c in ("value", "lo", "hi")))
+    low, top = ax.get_ylim()
+    far = ok[beyond].sort_values(["offset", "value"]).to_dict("records")
+    above = [sum(other["offset"] == row["offset"] for other in far[:i]) for i, row in enumerate(far)]
+    top += (top - low) * 0.08 * (max(above, default=-1) + 1)  # room for what is written
+    ax.set_ylim(low, top)
+    for row, line in zip(far, above, strict=True):
+        value = row["value"] * scale
+        ax.annotate(
+            f"{value:.0f} ↑" if value >= 100 else f"{value:.3g} ↑", (row["offset"], top), xytext=(0, -6 - 7 * line), size=5.5,
+            ha="right", textcoords="offset points", color=style.look(str(row["variant"])).color, zorder=6,
+        )  # fmt: skip
