@@ -13,7 +13,7 @@ from guidelab.data.image_decode import SUFFIXES
 from guidelab.errors import UserError
 
 MAX_FILE = 3 << 26  # bytes of one image, unpacked
-MAX_LISTING = 1 << 30  # bytes of dataset.json: tens of millions of lines
+MAX_LISTING = 1 << 28  # bytes of dataset.json: millions of lines
 MAX_RATIO = 100  # the whole archive unpacked, relative to its size: pictures hardly shrink
 LISTING = "dataset.json"
 LEFTOVERS = (

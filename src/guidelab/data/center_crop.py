@@ -36,10 +36,10 @@ def center_crop(image: NDArray[np.uint8], resolution_px: int) -> NDArray[np.uint
     return centre.reshape(resolution_px, resolution_px, *image.shape[2:]).copy()
 
 
-def _resized(picture: Image.Image, width: int, height: int, filter: Image.Resampling) -> Image.Image:
+def _resized(picture: Image.Image, width: int, height: int, kernel: Image.Resampling) -> Image.Image:
     """Resized across, rounded to 8 bits, then resized down.
 
     One call for both did the same when ADM and EDM2 prepared their data; since Pillow 13 it resizes tall images the
     other way round (pull request 9549), which changes values by one here and there.
     """
-    return picture.resize((width, picture.height), filter).resize((width, height), filter)
+    return picture.resize((width, picture.height), kernel).resize((width, height), kernel)

@@ -57,9 +57,10 @@ def decode_any(name: str, content: bytes, gray: bool) -> Pixels:
         UnusableError: corrupt, too large, or not 8 bits a channel.
     """
     if name.lower().endswith(".npy"):
-        pixels = _npy(content).transpose(1, 2, 0)
-        return pixels if pixels.shape[2] == 1 and gray else np.broadcast_to(pixels, (*pixels.shape[:2], 3))
+        pixels = _gray_or_rgb(_npy(content)).transpose(1, 2, 0)
+        return pixels if gray else np.broadcast_to(pixels, (*pixels.shape[:2], 3))
     with _opened(content) as picture:
+        _at_most_8_bits(picture)
         pixels = np.asarray(picture.convert("L" if gray else "RGB"))
     return pixels[..., None] if gray else pixels
 
@@ -68,17 +69,24 @@ def is_gray(name: str, content: bytes) -> bool:
     """Whether a file holds one channel, by its header.
 
     Raises:
-        UnusableError: not an image of at most 8 bits a channel with one channel or colours.
+        UnusableError: see `decode_any`.
     """
     if name.lower().endswith(".npy"):
-        channels = _npy(content).shape[0]
-        if channels not in (1, 3):
-            raise UnusableError(f"holds {channels} channels, wanted 1 or 3")
-        return bool(channels == 1)
+        return len(_gray_or_rgb(_npy(content))) == 1
     with _opened(content, load=False) as picture:
-        if picture.mode.startswith(("I", "F")):
-            raise UnusableError(f"is a picture of mode {picture.mode}, wanted at most 8 bits a channel")
+        _at_most_8_bits(picture)
         return str(picture.mode) in ("1", "L")
+
+
+def _gray_or_rgb(pixels: Pixels) -> Pixels:
+    if len(pixels) not in (1, 3):
+        raise UnusableError(f"holds {len(pixels)} channels, wanted 1 or 3")
+    return pixels
+
+
+def _at_most_8_bits(picture: Image.Image) -> None:
+    if picture.mode.startswith(("I", "F")):  # converting these would clip them
+        raise UnusableError(f"is a picture of mode {picture.mode}, wanted at most 8 bits a channel")
 
 
 def decode_all(
@@ -192,7 +200,7 @@ def _npy(content: bytes) -> Pixels:
     if dtype != np.dtype(np.uint8):
         kind = "pickled objects" if dtype.hasobject else f"{dtype} values"
         raise UnusableError(f"holds {kind}, wanted uint8 images")
-    if len(shape) < 2 or 0 in shape or math.prod(shape) > 3 * MAX_PIXELS:
+    if len(shape) < 2 or min(shape) < 1 or math.prod(shape) > 3 * MAX_PIXELS:
         raise UnusableError(f"has shape {shape}, wanted [C, H, W]")
     if len(content) - start != math.prod(shape):
         raise UnusableError(f"holds {len(content) - start} values, but its header says {math.prod(shape)}")

@@ -1,0 +1,78 @@
+"""The job `prepare` of image experiments, and the plain command's function."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from guidelab import registry
+from guidelab.cli.images.prepare import cache_folder, prepare_dataset, run
+from guidelab.data.image_set import ImageSet
+from guidelab.data.image_zip import read_zip, write_zip
+from guidelab.errors import UserError
+from guidelab.registry import Entry
+
+
+@pytest.fixture(autouse=True)
+def registered(monkeypatch):
+    for name in ("fashion_mnist", "image_zip", "image_folder"):
+        monkeypatch.setitem(registry.DATASETS, name, Entry(f"guidelab.data.{name}:prepare"))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    images = torch.randint(0, 256, (60, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    write_zip(tmp_path / "own.zip", ImageSet(images, torch.arange(60) % 10, tuple(map(str, range(60)))))
+    return tmp_path / "own.zip"
+
+
+def job(source: Path, **changed: object) -> dict[str, object]:
+    dataset = {"name": "image_zip", "resolution_px": 4, "source": str(source)}
+    return {
+        "dataset": dataset,
+        "fold": "train",
+        "split": "train",
+        "n": 20,
+        "seed": 3,
+        "inputs": {},
+        "code": "x",
+        **changed,
+    }
+
+
+def test_a_job_writes_its_fold_and_the_same_bytes_again(source: Path, tmp_path: Path):
+    first, second = tmp_path / "new" / "train.zip", tmp_path / "again.zip"
+    run(job(source), [first])
+    run(job(source, code="y"), [second])
+    assert first.read_bytes() == second.read_bytes()
+    made = read_zip(first)
+    assert made.images.shape == (20, 1, 4, 4) and made.labels is not None and made.classes == 10
+    run(job(source, seed=4), [second])
+    assert first.read_bytes() != second.read_bytes()
+    assert [p.name for p in first.parent.iterdir()] == ["train.zip"]
+
+
+def test_a_job_that_fails_leaves_no_output(source: Path, tmp_path: Path):
+    with pytest.raises(UserError, match="n = 100, wanted 1 to"):
+        run(job(source, n=100), [tmp_path / "out.zip"])
+    assert not (tmp_path / "out.zip").exists()
+
+
+def test_the_command_takes_a_folder_and_dashes(source: Path, tmp_path: Path):
+    made = prepare_dataset("image-zip", "train", 8, source, None, 0, tmp_path / "a" / "out.zip")
+    read = read_zip(tmp_path / "a" / "out.zip")
+    assert torch.equal(read.images, made.images) and torch.equal(read.labels, made.labels)
+    with pytest.raises(UserError, match=r"fashion-mnist.: no such|no such folder"):
+        prepare_dataset("fashion-mnist", "train", 16, tmp_path / "fashion-mnist", None, 0, tmp_path / "b.zip")
+    with pytest.raises(UserError, match=r"'fashion_minst' is not known.*did you mean 'fashion_mnist'"):
+        prepare_dataset("fashion-minst", "train", 16, None, None, 0, tmp_path / "b.zip")
+    with pytest.raises(UserError, match="toy2d is no dataset of images"):
+        prepare_dataset("toy2d", "train", 16, None, None, 0, tmp_path / "b.zip")
+
+
+def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("GUIDELAB_CACHE", str(tmp_path))
+    assert cache_folder() == tmp_path
+    monkeypatch.setenv("GUIDELAB_CACHE", "")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "guidelab"
