@@ -139,10 +139,11 @@ class Edm2(nn.Module):
         overwrite: bool,
     ) -> Tensor:
         def raw(scaled: Tensor, c_noise: Tensor, cond: Tensor | None) -> Tensor:
-            patches = functional.pixel_unshuffle(scaled, self.patch_px).permute(0, 2, 3, 1)
+            small = scaled if self.patch_px == 1 else functional.pixel_unshuffle(scaled, self.patch_px)
+            patches = small.permute(0, 2, 3, 1)
             image = torch.cat([patches, torch.ones_like(patches[..., :1])], dim=-1)
-            out = self.unet.run(image, c_noise, cond, weights, mask, overwrite)
-            return functional.pixel_shuffle(out.permute(0, 3, 1, 2), self.patch_px)
+            out = self.unet.run(image, c_noise, cond, weights, mask, overwrite).permute(0, 3, 1, 2)
+            return out if self.patch_px == 1 else functional.pixel_shuffle(out, self.patch_px)
 
         return precondition(raw, self.sigma_data)(x, sigma, cond).contiguous()
 

@@ -7,7 +7,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from guidelab.nets.edm2_layers import SILU, MPConv, balance, conv3x3, doubled, halved, unit, unit_
+from guidelab.nets.edm2_layers import (
+    SILU,
+    MPConv,
+    balance,
+    conv3x3,
+    conv_doubled,
+    doubled,
+    doubling,
+    halved,
+    unit,
+    unit_,
+)
 
 Resample = Literal["keep", "down", "up"]
 Mask = Callable[[int, Tensor], Tensor]  # (number of the block, activation [B, H, W, C]) -> masked activation
@@ -19,7 +30,8 @@ CLIP = 256.0  # activations are clipped to this magnitude after every block
 class BlockWeights(NamedTuple):
     """Effective weights of a block, with the factors of its activations and sums folded in."""
 
-    enter: Tensor  # [out, in, 3, 3]
+    enter: Tensor | None  # [out, in, 3, 3]; of a block that doubles: the part for what is not doubled, if any
+    lift: Tensor | None  # [in, out, 4, 4]: the part for what is doubled (see `doubling`)
     leave: Tensor  # [out, out, 3, 3]
     skip: Tensor | None  # [out, in]
     qkv: Tensor | None  # [3 * out, out]: all queries, all keys, all values
@@ -30,9 +42,9 @@ class Block(nn.Module):
     """Encoder or decoder block. Parameters are named as in the released checkpoints.
 
     Args:
-        inputs, outputs, emb_channels: channels in, out, and of the embedding.
+        inputs, skip, outputs, emb_channels: channels in, how many of them from the encoder, out, of the embedding.
         flavor: an encoder block normalises its input pixel by pixel (after the 1x1 convolution, if there is one).
-        resample: what happens to the input first.
+        resample: what happens to the input first, except for the part from the encoder.
         heads: attention heads; 0 for no attention.
         number: place in the net, encoder first, from 0.
         generator: source of the initial weights.
@@ -42,6 +54,7 @@ class Block(nn.Module):
     def __init__(
         self,
         inputs: int,
+        skip: int,
         outputs: int,
         emb_channels: int,
         flavor: Literal["enc", "dec"],
@@ -52,7 +65,7 @@ class Block(nn.Module):
     ) -> None:
         super().__init__()
         self.flavor, self.resample, self.heads, self.number = flavor, resample, heads, number
-        self.outputs = outputs
+        self.inputs, self.skip, self.outputs = inputs, skip, outputs
         self.emb_gain = nn.Parameter(torch.zeros(()))
         self.conv_res0 = MPConv(outputs if flavor == "enc" else inputs, outputs, (3, 3), generator)
         self.emb_linear = MPConv(emb_channels, outputs, (), generator)
@@ -72,19 +85,33 @@ class Block(nn.Module):
             raw = self.attn_qkv.effective(force=force).flatten(1)  # rows: head, channel of the head, q/k/v
             qkv = raw.reshape(self.heads, -1, 3, raw.shape[1]).permute(2, 0, 1, 3).reshape(raw.shape)
             proj = self.attn_proj.effective(ADD, force=force).flatten(1)
+        enter, lift = self.conv_res0.effective(SILU, force=force), None
+        if self.resample == "up":
+            lift = doubling(enter[:, : self.inputs - self.skip])
+            enter = enter[:, self.inputs - self.skip :]
         return BlockWeights(
-            _channels_last(self.conv_res0.effective(SILU, force=force)),
+            _channels_last(enter) if enter.shape[1] else None,
+            lift,
             _channels_last(self.conv_res1.effective(SILU * ADD, force=force)),
             skip,
             qkv,
             proj,
         )
 
-    def run(self, x: Tensor, w: BlockWeights, scale: Tensor, mask: Mask | None, overwrite: bool) -> Tensor:
-        """Output `[B, H', W', out]` of `x [B, H, W, in]`.
+    def run(
+        self,
+        x: Tensor,
+        side: Tensor | None,
+        w: BlockWeights,
+        scale: Tensor,
+        mask: Mask | None,
+        overwrite: bool,
+    ) -> Tensor:
+        """Output `[B, H', W', out]` of `x [B, H, W, in - skip]`.
 
         Args:
             x: input, left as it is.
+            side: the part from the encoder `[B, H', W', skip]`, or None; left as it is.
             w: effective weights.
             scale: factors `[B, out]` of the residual branch's activations, from the embedding.
             mask: drops activations of the residual branch, or None.
@@ -92,24 +119,51 @@ class Block(nn.Module):
         """
         if self.resample == "down":
             x = halved(x)
-        elif self.resample == "up":
-            x = doubled(x)
         if self.flavor == "enc":
             if w.skip is not None:
                 x = functional.linear(x, w.skip)
             x = unit(x)
-        y = conv3x3(functional.silu(x), w.enter)
+        if w.lift is None and side is not None:
+            x, side = torch.cat([x, side], dim=-1), None
+        y = _enter(x, side, w, overwrite)
         y = functional.silu(_times(y, scale[:, None, None, :], overwrite), inplace=overwrite)
         if mask is not None:
             y = mask(self.number, y)
-        y = conv3x3(y, w.leave)
-        if self.flavor == "dec" and w.skip is not None:
-            x = _add(y, functional.linear(x, w.skip), 1.0, overwrite)
-        else:
-            x = _add(y, x, KEEP, overwrite)
+        x = self._rejoin(conv3x3(y, w.leave), x, side, w, overwrite)
         if w.qkv is not None and w.proj is not None:
             x = _add(_attend(x, w.qkv, w.proj, self.heads, overwrite), x, KEEP, overwrite)
         return x.clamp_(-CLIP, CLIP) if overwrite else x.clamp(-CLIP, CLIP)
+
+    def _rejoin(self, y: Tensor, x: Tensor, side: Tensor | None, w: BlockWeights, overwrite: bool) -> Tensor:
+        """The residual branch's result `y` plus the main branch."""
+        factor = KEEP
+        if self.flavor == "dec" and w.skip is not None:  # its weights carry the factor
+            channels = x.shape[-1]
+            side = None if side is None else functional.linear(side, w.skip[:, channels:])
+            x, factor = functional.linear(x, w.skip[:, :channels]), 1.0
+        elif side is not None:  # doubled, but as wide as the output all the same
+            return _add(y, torch.cat([doubled(x), side], dim=-1), factor, overwrite)
+        if side is not None:
+            y = _add(y, side, factor, overwrite)
+        return _add(y, x, factor, overwrite) if w.lift is None else _add_doubled(y, x, factor, overwrite)
+
+
+def _enter(x: Tensor, side: Tensor | None, w: BlockWeights, overwrite: bool) -> Tensor:
+    """First convolution of the residual branch, after its activation."""
+    if w.lift is None:
+        assert w.enter is not None  # only a doubling block may lack it
+        return conv3x3(functional.silu(x), w.enter)
+    y = conv_doubled(functional.silu(x), w.lift)
+    if side is None or w.enter is None:
+        return y
+    return _add(y, conv3x3(functional.silu(side), w.enter), 1.0, overwrite)
+
+
+def _add_doubled(y: Tensor, x: Tensor, factor: float, overwrite: bool) -> Tensor:
+    """`y [B, 2H, 2W, C]` plus the doubled `x [B, H, W, C]`, which is not made."""
+    batch, height, width, channels = x.shape
+    pixels = y.reshape(batch, height, 2, width, 2, channels)
+    return _add(pixels, x[:, :, None, :, None, :], factor, overwrite).reshape(y.shape)
 
 
 def _channels_last(weight: Tensor) -> Tensor:

@@ -52,6 +52,21 @@ def conv3x3(x: Tensor, weight: Tensor) -> Tensor:
     return functional.conv2d(x.permute(0, 3, 1, 2), weight, padding=1).permute(0, 2, 3, 1)
 
 
+def doubling(weight: Tensor) -> Tensor:
+    """Weight `[in, out, 4, 4]` with which `conv_doubled(x, .)` is `conv3x3(doubled(x), weight)`.
+
+    Of the nine pixels a 3x3 kernel sees of a doubled image only four differ, so less than half the products remain.
+    """
+    padded = functional.pad(weight.flip(2, 3), (1, 1, 1, 1))
+    rows = padded[..., 1:, :] + padded[..., :-1, :]
+    return (rows[..., 1:] + rows[..., :-1]).transpose(0, 1).contiguous(memory_format=torch.channels_last)
+
+
+def conv_doubled(x: Tensor, weight: Tensor) -> Tensor:
+    """Convolution of the doubled image, `[B, H, W, in]` to `[B, 2H, 2W, out]`; `weight` comes from `doubling`."""
+    return functional.conv_transpose2d(x.permute(0, 3, 1, 2), weight, stride=2, padding=1).permute(0, 2, 3, 1)
+
+
 def halved(x: Tensor) -> Tensor:
     """Means of 2x2 pixels, `[B, H, W, C]` to `[B, H/2, W/2, C]`."""
     return functional.avg_pool2d(x.permute(0, 3, 1, 2), 2).permute(0, 2, 3, 1)

@@ -12,10 +12,9 @@ class BlockPlan(NamedTuple):
     Attributes:
         name: key in the encoder's or decoder's module dictionary.
         inputs, outputs: channels; the inputs include those of the skip.
-        resample: what the block does to its input.
+        resample: what the block does to its input, without the skip.
         attention: whether it is followed by attention (if it has channels for a head).
         skip: channels that come from the encoder, 0 for none (decoder only).
-        lift: the input is doubled in size before the skip joins it (lean decoders only).
     """
 
     name: str
@@ -24,7 +23,6 @@ class BlockPlan(NamedTuple):
     resample: Resample
     attention: bool
     skip: int = 0
-    lift: bool = False
 
 
 class Plan(NamedTuple):
@@ -88,8 +86,8 @@ def _decoder(
             made.append(BlockPlan(f"{px}x{px}_up", here, here, "up", False))
         for index in range(blocks if lean else blocks + 1):
             skip = left.pop()
-            lift = lean and px != bottom and index == 0
+            resample: Resample = "up" if lean and px != bottom and index == 0 else "keep"
             name, attention = f"{px}x{px}_block{index}", px in attention_px
-            made.append(BlockPlan(name, here + skip, channels, "keep", attention, skip, lift))
+            made.append(BlockPlan(name, here + skip, channels, resample, attention, skip))
             here = channels
     return made

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from guidelab.nets.edm2_block import Block, BlockWeights, Mask
-from guidelab.nets.edm2_layers import SILU, MPConv, MPFourier, balance, conv3x3, doubled, join
+from guidelab.nets.edm2_layers import SILU, MPConv, MPFourier, balance, conv3x3, join
 from guidelab.nets.edm2_plan import Plan
 
 _LABEL_KEEP, _LABEL_ADD = balance(0.5)
@@ -60,6 +60,7 @@ class UNet(nn.Module):
             for part in parts:
                 block = Block(
                     part.inputs,
+                    part.skip,
                     part.outputs,
                     emb,
                     "enc" if side is self.enc else "dec",
@@ -117,22 +118,18 @@ class UNet(nn.Module):
         x = conv3x3(x, w.first)
         skips = [x] if self.plan.stem_skip else []
         for block, weights, scale in zip(self.stack, w.blocks, pieces, strict=True):
+            side = None
+            if block.skip:
+                x, side = _balanced(x, skips.pop())
+            x = block.run(x, side, weights, scale, mask, overwrite)
             if block.flavor == "enc":
-                x = block.run(x, weights, scale, mask, overwrite)
                 skips.append(x)
-                continue
-            part = self.plan.decoder[block.number - len(self.plan.encoder)]
-            if part.lift:
-                x = doubled(x)
-            if part.skip:
-                x = _joined(x, skips.pop())
-            x = block.run(x, weights, scale, mask, overwrite)
         return conv3x3(x, w.last)
 
 
-def _joined(x: Tensor, skip: Tensor) -> Tensor:
-    """Magnitude-preserving concatenation `[B, H, W, C + C']`."""
+def _balanced(x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+    """The two parts of a magnitude-preserving concatenation."""
     ours, theirs = join(x.shape[-1], skip.shape[-1])
     if ours == theirs == 1.0:  # as many channels on both sides
-        return torch.cat([x, skip], dim=-1)
-    return torch.cat([x * ours, skip * theirs], dim=-1)
+        return x, skip
+    return x * ours, skip * theirs
