@@ -104,7 +104,7 @@ def test_the_allowed_names_cannot_be_bent(tmp_path):
         bent = known + b"(N}V__defaults__\nVx\nstb."  # (None, {"__defaults__": "x"})
         with pytest.raises(UserError):
             read_reference_stats(write(tmp_path / "bent.pkl", bent))
-    with pytest.raises(UserError, match="no number|type"):
+    with pytest.raises(UserError, match="of type"):
         read_reference_stats(write(tmp_path / "type.pkl", b"cnumpy\ndtype\n(VO8\ntR."))
     with pytest.raises(UserError, match="outside itself"):
         read_reference_stats(write(tmp_path / "persistent.pkl", b"Psomewhere\n."))

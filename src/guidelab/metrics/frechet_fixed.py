@@ -103,7 +103,9 @@ def _roots(z: Float64, scale: float) -> tuple[float, Float64]:
     if largest <= 0:
         return 0.0, np.zeros(n)
     noise = 8 * EPS * largest
-    eigenvalues = np.maximum(eigenvalues, 0.0)
+    eigenvalues = np.where(
+        eigenvalues > noise, eigenvalues, 0.0
+    )  # centred rows leave one that is rounding of zero
     total = float(np.sqrt(eigenvalues).sum())
     # An eigenvalue is known to eps of the largest, its root only to the root of that: prove it harmless or redo.
     if np.sqrt(noise) * float((eigenvalues < 100 * noise).sum()) > DOUBT * scale:
