@@ -57,8 +57,8 @@ class Tree:
         }
 
     @classmethod
-    def new(cls, root: Path, fake: bool = True) -> "Tree":
-        """Copy the project, make the small experiment the default one, and commit."""
+    def new(cls, root: Path, fake: bool = True, experiment: str = EXPERIMENT) -> "Tree":
+        """Copy the project, make a small experiment the default one, and commit."""
         from guidelab.pipeline import dvc_yaml
         from guidelab.plan import Plan
         from guidelab.specload import load_spec, read_yaml
@@ -78,12 +78,12 @@ class Tree:
                 shutil.copy(source, target)
         ignored = (root / ".gitignore").read_text().splitlines()  # the project ignores results made for tests
         (root / ".gitignore").write_text(
-            "".join(f"{x}\n" for x in ignored if EXPERIMENT not in x) + ".snakemake/\n"
+            "".join(f"{x}\n" for x in ignored if experiment not in x) + ".snakemake/\n"
         )
         tree = cls(root, fake)
-        tree.write_params(lambda params: params.update(default=[EXPERIMENT]))
+        tree.write_params(lambda params: params.update(default=[experiment]))
         plan = Plan(load_spec(root / "params.yaml"))
-        (root / "dvc.yaml").write_text(dvc_yaml(plan, read_yaml(root / "params.yaml"), [EXPERIMENT]))
+        (root / "dvc.yaml").write_text(dvc_yaml(plan, read_yaml(root / "params.yaml"), [experiment]))
         tree.run("git", "init", "-q", "-b", "main")
         tree.commit("start")
         return tree
