@@ -1,14 +1,16 @@
 """Small EDM2 nets and inputs shared by their tests."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from guidelab.nets.edm2 import Edm2
 
 
-def net(seed: int = 0, **changes: object) -> Edm2:
+def net(seed: int = 0, **changes: Any) -> Edm2:
     """A net with random weights and gains away from 0, so that every part of it matters."""
-    settings: dict[str, object] = {
+    settings: dict[str, Any] = {
         "resolution_px": 8,
         "image_channels": 2,
         "classes": 5,
@@ -19,7 +21,7 @@ def net(seed: int = 0, **changes: object) -> Edm2:
         "head_channels": 16,
     }
     generator = torch.Generator().manual_seed(seed)
-    built = Edm2(**{**settings, **changes}, generator=generator)  # type: ignore[arg-type]
+    built = Edm2(**{**settings, **changes}, generator=generator)
     with torch.no_grad():
         for name, parameter in built.named_parameters():
             if name.endswith("_gain"):

@@ -4,6 +4,7 @@ import importlib.util
 import math
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 from guidelab.errors import UserError
 from guidelab.nets import edm2_layers
 from guidelab.nets.edm2 import Edm2
+from guidelab.nets.edm2_block import Block
 from guidelab.nets.edm2_sizes import CHANNELS
 
 
@@ -45,7 +47,7 @@ PLAIN = benchmark().Plain
         {"classes": 0, "attention_px": []},
     ],
 )
-def test_kept_weights_give_what_weights_normalised_at_every_call_give(changes: dict[str, object]) -> None:
+def test_kept_weights_give_what_weights_normalised_at_every_call_give(changes: dict[str, Any]) -> None:
     model = net(**changes)
     x, sigma, cond = inputs(model)
     plain = PLAIN(model, head_channels=16)
@@ -99,6 +101,29 @@ def test_resampling_is_mean_and_repetition() -> None:
     twice = edm2_layers.doubled(x)
     assert twice.shape == (2, 8, 12, 3) and torch.equal(twice[:, 3, 5], x[:, 1, 2])
     assert torch.allclose(edm2_layers.halved(twice), x, atol=1e-6)
+
+
+@pytest.mark.parametrize(("skip", "outputs"), [(0, 16), (8, 16), (8, 24), (8, 32)])
+@pytest.mark.parametrize("overwrite", [True, False])
+@torch.no_grad()
+def test_a_doubling_block_equals_one_given_the_doubled_input(
+    skip: int, outputs: int, overwrite: bool
+) -> None:
+    """Whether the skip makes the block wider than its output, narrower, or exactly as wide (no 1x1 convolution)."""
+    blocks = [
+        Block(16 + skip, skip, outputs, 12, "dec", resample, 1, 0, torch.Generator().manual_seed(2))
+        for resample in ("up", "keep")
+    ]
+    x, scale = normal(2, 4, 4, 16), 1 + normal(2, outputs)
+    side = normal(2, 8, 8, skip) if skip else None
+    twice = edm2_layers.doubled(x)
+    before = x.clone()
+    up, keep = (
+        block.run(value, side, block.weights(force=False), scale, None, overwrite)
+        for block, value in zip(blocks, (x, twice), strict=True)
+    )
+    assert up.shape == (2, 8, 8, outputs) and relative(up, keep) < 1e-5
+    assert torch.equal(x, before) and torch.equal(twice, edm2_layers.doubled(before))  # inputs are left alone
 
 
 def test_activations_are_clipped() -> None:
@@ -220,7 +245,7 @@ def test_structure_of_the_published_net() -> None:
         ({"blocks": 0}, "at least 1 block"),
     ],
 )
-def test_sizes_that_do_not_fit_are_named(changes: dict[str, object], message: str) -> None:
+def test_sizes_that_do_not_fit_are_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         net(**changes)
 
