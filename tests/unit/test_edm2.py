@@ -257,3 +257,5 @@ def test_wrong_shapes_are_named() -> None:
         model(x[:, :1], sigma, cond)
     with pytest.raises(ValueError, match="wanted"):
         model(x, sigma[:1], cond)
+    with pytest.raises(ValueError, match="wanted"):
+        model(x, sigma, cond[:1])

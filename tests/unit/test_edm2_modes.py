@@ -126,6 +126,20 @@ def test_weights_are_kept_between_evaluations_and_dropped_when_they_may_not_be()
     assert model._kept is None  # training keeps nothing
 
 
+@torch.no_grad()
+def test_weights_loaded_twice_in_a_row_are_not_mistaken_for_the_first() -> None:
+    """The memory of replaced parameters may be used again, at the same address, by other parameters."""
+    model = net()
+    x, sigma, cond = inputs(model)
+    before = model(x, sigma, cond)
+    for seed in range(1, 5):
+        model.load_state_dict(net(seed=seed).state_dict(), assign=True)
+    expected = net()
+    expected.load_state_dict(model.state_dict())
+    assert torch.equal(model(x, sigma, cond), expected(x, sigma, cond))
+    assert relative(model(x, sigma, cond), before) > 1e-3
+
+
 def test_weights_kept_in_inference_mode_can_be_differentiated_through() -> None:
     model = net().requires_grad_(False)
     x, sigma, cond = inputs(model)

@@ -5,6 +5,7 @@ Source: Karras et al. 2024, arXiv:2312.02696, config G; what `patch_px`, `lean` 
 
 import copy
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +25,20 @@ Dropout = Callable[
 _LOGVAR_FEATURES = 128
 
 
+class _Kept(NamedTuple):
+    """Effective weights, and the state of the parameters they were computed from."""
+
+    state: list[tuple[int, int, torch.dtype]]  # address, version, dtype
+    weights: UNetWeights
+    holds: list[Tensor]  # the parameters' memory, so that no other parameter can come to have its address
+
+
 class Edm2(nn.Module):
     """Denoiser `D(x, sigma, cond)` and the log-variance head of its training loss.
 
     In training mode every evaluation first normalises the stored weights (forced weight normalisation); in
-    evaluation mode the normalised weights are computed once and kept until a parameter changes.
+    evaluation mode the normalised weights are computed once and kept until a parameter changes (a change through
+    `parameter.data` is not seen: call `train()` and `eval()` after it).
 
     Args:
         resolution_px: height and width of the images.
@@ -88,7 +98,7 @@ class Edm2(nn.Module):
         self.unet = UNet(blueprint, patch + 1, patch, classes, head_channels, generator)
         self.logvar_fourier = MPFourier(_LOGVAR_FEATURES, generator)
         self.logvar_linear = MPConv(_LOGVAR_FEATURES, 1, (), generator)
-        self._kept: tuple[object, UNetWeights] | None = None
+        self._kept: _Kept | None = None
         self._compiled: Callable[..., Tensor] | None = None
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
@@ -101,9 +111,12 @@ class Edm2(nn.Module):
                 an unconditional net.
         """
         shape = (self.image_channels, self.resolution_px, self.resolution_px)
-        if x.shape[1:] != shape or sigma.shape != x.shape[:1]:
+        labelled = cond is None or not self.classes or cond.shape[:1] == sigma.shape
+        if x.shape[1:] != shape or sigma.shape != x.shape[:1] or not labelled:
+            given = None if cond is None else tuple(cond.shape)
             raise ValueError(
-                f"Edm2: given x {tuple(x.shape)}, sigma {tuple(sigma.shape)}; wanted {['B', *shape]}, [B]"
+                f"Edm2: given x {tuple(x.shape)}, sigma {tuple(sigma.shape)}, cond {given}; "
+                f"wanted {['B', *shape]}, [B], [B]"
             )
         dtype = self.unet.out_gain.dtype
         x, sigma = x.to(dtype), sigma.to(dtype)
@@ -156,10 +169,10 @@ class Edm2(nn.Module):
             return self.unet.weights()
         # in-place updates count too; tensors of inference mode do not count theirs, and cannot be updated outside it
         state = [(p.data_ptr(), 0 if p.is_inference() else p._version, p.dtype) for p in parameters]
-        if self._kept is None or self._kept[0] != state:
+        if self._kept is None or self._kept.state != state:
             with torch.inference_mode(False), torch.no_grad():
-                self._kept = (state, self.unet.weights())
-        return self._kept[1]
+                self._kept = _Kept(state, self.unet.weights(), [p.detach() for p in parameters])
+        return self._kept.weights
 
     def _mask(self, sigma: Tensor) -> Mask | None:
         drop = self.dropout
