@@ -266,23 +266,6 @@ def test_learns_and_shows_curves_that_grow(tmp_path: Path) -> None:
     assert len((tmp_path / "c/seed0/plots/metrics/loss.tsv").read_text().splitlines()) == 2  # begun anew
 
 
-def test_every_epoch_shows_every_image_once_and_places_decide_everything() -> None:
-    images, labels = pictures()
-    loader = ImageLoader(images, labels, 4, 48, -0.4, 1.0)
-    shown = torch.cat([loader.indices(iteration, range(48)) for iteration in range(5)])
-    for epoch in range(12):
-        assert shown[20 * epoch : 20 * epoch + 20].sort().values.tolist() == list(range(20))
-    assert not torch.equal(shown[:20], shown[20:40])
-    whole = loader.examples(3, range(48))
-    for rows in (range(0, 16), range(30, 36), range(40, 48)):
-        part = ImageLoader(images, labels, 4, 48, -0.4, 1.0).examples(3, rows)
-        for one, two in zip(part, whole, strict=True):
-            assert one is not None and two is not None
-            assert torch.equal(one, two[rows.start : rows.stop])
-    assert len(whole.noise.flatten(1).unique(dim=0)) == 48
-    assert float(whole.x0.min()) >= -1 and float(whole.x0.max()) <= 1
-
-
 def test_unconditional_training_ignores_labels(tmp_path: Path) -> None:
     images, _ = pictures()
     one, meta, _ = train(tmp_path / "a", conditional=False, nimg=32)
@@ -305,21 +288,3 @@ def test_states_and_arguments_that_do_not_fit_are_refused(tmp_path: Path) -> Non
             train(tmp_path, **changes)
     with pytest.raises(ValueError, match="H = W"):
         train(tmp_path, given=(images[:, :, :4], labels))
-    with pytest.raises(ValueError, match="wanted uint8"):
-        ImageLoader(images.float(), labels, 0, 8, 0.0, 1.0)
-    with pytest.raises(ValueError, match="one int64 each"):
-        ImageLoader(images, labels[:5], 0, 8, 0.0, 1.0)
-
-
-def test_a_failing_compiler_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(function: Any, **options: Any) -> Any:
-        def call(*args: Any) -> Any:
-            raise RuntimeError("no C++ compiler found")
-
-        return call
-
-    monkeypatch.setattr(torch, "compile", refuse)
-    with pytest.warns(UserWarning, match="training uncompiled: no C\\+\\+ compiler found"):
-        compiled = trainer(compile=True)
-    plain = trainer()
-    assert same(compiled.step(compiled.live, 0)[0], plain.step(plain.live, 0)[0])

@@ -41,7 +41,7 @@ def learning_rate(seen: int, lr: float, decay_nimg: int, rampup_nimg: int) -> fl
 
 
 class Objective(nn.Module):
-    """EDM2's loss of each image, `[B]`, summed over pixels and channels, as one module (DDP and compile wrap it).
+    """EDM2's loss of each image, `[B]`, summed over pixels and channels, as one module (DDP wraps it).
 
     Args:
         net: `net(x, sigma, cond) -> D` with `net.logvar(sigma) -> [B]`.
@@ -83,13 +83,14 @@ class ImageTrainer:
     count of gradients that were not finite. `step` works on it in place; a state from elsewhere is copied in first.
 
     Args:
-        net: in training mode on `world.device`; its parameters become views of the state.
+        net: in training mode on `world.device`; its parameters become views of the state. To compile it needs
+            `compiled(**options)`, the same net with the same parameters.
         loader: the examples.
         config: `batch`, `microbatch` (images per forward pass and process; None for all), `lr`, `decay_nimg`,
             `rampup_nimg` (None: no ramp), `ema_stds`.
         sigma_data: std of the data.
         world: the processes that share the batch.
-        compile: run the loss through `torch.compile`; a compiler that fails is a warning, not an error.
+        compile: evaluate the net through `torch.compile`; a compiler that fails is a warning, not an error.
         curves: where to log while training, or None.
     """
 
@@ -118,7 +119,10 @@ class ImageTrainer:
         self.live: State = {"flat": flat, "first": torch.zeros_like(flat), "second": torch.zeros_like(flat)}
         self.live |= {name: flat.clone() for name in self._averages}
         self.live["nonfinite"] = torch.zeros((), dtype=torch.int64, device=flat.device)
-        self._objective, self._sync = self._wrapped(Objective(net, sigma_data), compile)
+        self._objective: Any = Objective(net, sigma_data)
+        if compile:
+            self._compile()
+        self._sync = self._shared()
         self._since = (time.perf_counter(), 0)  # when the curves' last row was written, and iterations since
         self._loss: Tensor | None = None
 
@@ -167,44 +171,47 @@ class ImageTrainer:
     @torch.no_grad()
     def _update(self, iteration: int, lr: float) -> None:
         """Zero what is not finite, then Adam and the averages, all in place."""
-        flat, first, second, slope = (*(self.live[k] for k in ("flat", "first", "second")), self._slope)
-        self.live["nonfinite"] += slope.numel() - torch.isfinite(slope).sum()
+        batch = self.config["batch"]
+        decays = beta((iteration + 1) * batch, batch, self._gammas).tolist()
+        corrections = [1 - b ** (iteration + 1) for b in _BETAS]
+        slope, flat, first, second = self._slope, *(self.live[name] for name in ("flat", "first", "second"))
+        # x - x is 0 or NaN: a third of what isfinite costs on a CPU
+        self.live["nonfinite"] += torch.count_nonzero(slope - slope)
         slope.nan_to_num_(nan=0.0, posinf=0.0, neginf=0.0)
         first.lerp_(slope, 1 - _BETAS[0])
         second.mul_(_BETAS[1]).addcmul_(slope, slope, value=1 - _BETAS[1])
-        corrections = [1 - b ** (iteration + 1) for b in _BETAS]
         scale = (second / corrections[1]).sqrt_().add_(_EPS)
         flat.addcdiv_(first, scale, value=-lr / corrections[0])
-        batch = self.config["batch"]
-        decays = beta((iteration + 1) * batch, batch, self._gammas).tolist()
         for name, decay in zip(self._averages, decays, strict=True):
             self.live[name].lerp_(flat, 1 - decay)
 
-    def _wrapped(self, objective: nn.Module, compile: bool) -> tuple[Any, Any]:
-        """The loss as it is called, and the context in which gradients stay in their process.
+    def _compile(self) -> None:
+        """Evaluate the net through `torch.compile`; one pass is made and undone, to see whether it works.
 
-        One pass is made and undone: a compiler shows here whether it works, and DDP settles into the buckets it keeps
-        (it rearranges them once after its first pass; were that one a real iteration, a resumed run would sum in
-        another order).
+        The weights are normalised outside of what is compiled: inside, torch 2.13 loses that they are written back.
         """
-        called, sync = self._shared(torch.compile(objective, dynamic=False) if compile else objective)
-        if compile or self.world.size > 1:
-            self._objective = called
-            try:
-                self._try()
-            except Exception as error:  # no C++ compiler, no Python headers, a read-only cache folder, ...
-                if not compile or self.world.size > 1:
-                    raise
-                reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-                warnings.warn(f"training uncompiled: {reason}", stacklevel=2)
-                called = objective
-        return called, sync
+        plain, objective = self._net, self._objective
+        self._net = plain.compiled(dynamic=False)
+        self._objective = Objective(self._net, objective.sigma_data)
+        try:
+            self._try()
+        except Exception as error:  # no C++ compiler, no Python headers, a read-only cache folder, ...
+            reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+            warnings.warn(f"training uncompiled: {reason}", stacklevel=2)
+            self._net, self._objective = plain, objective
 
-    def _shared(self, called: Any) -> tuple[Any, Any]:
+    def _shared(self) -> Any:
+        """Join the processes' gradients; returns the context in which they stay apart.
+
+        One pass is made and undone, for DDP rearranges its buckets once after its first: were that one a real iteration,
+        a resumed run would sum in another order.
+        """
         if self.world.size == 1:
-            return called, contextlib.nullcontext
-        parallel = nn.parallel.DistributedDataParallel(called, broadcast_buffers=False)
-        return parallel, parallel.no_sync
+            return contextlib.nullcontext
+        parallel = nn.parallel.DistributedDataParallel(self._objective, broadcast_buffers=False)
+        self._objective = parallel
+        self._try()
+        return parallel.no_sync
 
     def _try(self) -> None:
         before = self.live["flat"].clone()

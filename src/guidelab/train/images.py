@@ -53,7 +53,7 @@ def train_images(
         images: uint8 `[N, C, H, W]`, square.
         labels: int64 `[N]` below `classes`; not used, and may be None, if not conditional.
         progress: show a bar on standard error.
-        compile: compile the loss; it takes minutes, so it pays for long trainings only.
+        compile: compile the net; it takes minutes, so it pays for long trainings only.
         curves: folder of curves to watch while training (see `guidelab.train.image_curves`), or None.
         world: the processes that train together (see `guidelab.train.distributed`); alone on the CPU when None.
         build: makes the net from its arguments, `resolution_px`, `image_channels`, `classes`, `sigma_data` and a

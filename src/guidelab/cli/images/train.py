@@ -1,7 +1,7 @@
 """`guidelab train` for images: one denoiser, one or more seeds in turn, alone or in the processes of torchrun.
 
 Curves to watch while it trains (loss, rate, gradient norm, images per second) grow under `logs/live/`, in a folder
-named after the checkpoint, if DVCLive is installed. `GUIDELAB_COMPILE=1` compiles the loss: worth its minutes for long
+named after the checkpoint, if DVCLive is installed. `GUIDELAB_COMPILE=1` compiles the net: worth its minutes for long
 trainings only. With several processes: `torchrun --nproc-per-node N -m guidelab.cli.app train EXPERIMENT DENOISER PART`.
 """
 
