@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import family_center_crop
+import family_dg
 import family_edm2
 import family_metrics
 import family_posthoc_ema
@@ -20,6 +21,7 @@ Family = Callable[[dict[str, Tensor], dict[str, Any]], Iterator[Output]]
 
 FAMILIES: dict[str, Family] = {
     "center_crop": family_center_crop.outputs,
+    "dg_": family_dg.outputs,
     "edm2": family_edm2.outputs,
     "metrics": family_metrics.outputs,
     "posthoc_ema": family_posthoc_ema.outputs,
