@@ -60,8 +60,8 @@ def _discriminators(e: Experiment) -> Iterator[str]:
                     f"{where}.extractor: given {disc.extractor!r}, wanted a discriminator of role classifier "
                     f"({', '.join(known) or 'none is defined'}){closest(disc.extractor, known)}"
                 )
-        if (disc.net.name == "adm_discriminator") != (disc.extractor is not None):
-            yield f"{where}.extractor: given {disc.extractor!r}; a net {disc.net.name!r} {'needs one' if disc.extractor is None else 'has none'}"
+        if disc.net.name == "adm_discriminator" and disc.extractor is None:
+            yield f"{where}.extractor: is missing; wanted a discriminator of role classifier: this net is a head on its features"
         wanted = {"guide": "discriminator", "classifier": "classifier", "features": "classifier"}.get(
             disc.role
         )
