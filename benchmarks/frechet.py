@@ -1,8 +1,9 @@
 """The trace of the matrix square root of the Fréchet distance: ours against scipy.linalg.sqrtm and NumPy.
 
 Run with one thread and the package importable: `OMP_NUM_THREADS=1 python benchmarks/frechet.py`.
-Prints a Markdown table of CPU seconds and relative errors. The exact value is known: two covariances that share their
-eigenvectors, with Inception-like spectra (a power law over four decades), have the trace sum(a b).
+Prints Markdown tables of CPU seconds and relative errors. The exact value is known: two covariances that share their
+eigenvectors, with Inception-like spectra (a power law over four decades), have the trace sum(a b). With `--samples`
+also a whole distance with its standard error, of fewer samples than features to a fixed reference.
 """
 
 import argparse
@@ -17,7 +18,8 @@ from collections.abc import Callable  # noqa: E402
 import numpy as np  # noqa: E402
 import scipy.linalg  # noqa: E402
 
-from guidelab.metrics.frechet import sqrt_trace  # noqa: E402
+from guidelab.metrics.frechet import frechet_distance, moments, sqrt_trace  # noqa: E402
+from guidelab.metrics.frechet_fixed import frechet_fixed, spread  # noqa: E402
 
 Matrix = np.ndarray
 
@@ -43,13 +45,43 @@ ROUTES: dict[str, Callable[[Matrix, Matrix], float]] = {
 }
 
 
+def fixed_reference(samples: int, features: int, repeats: int) -> None:
+    """Time one distance to a fixed reference: without an error in full, with a jackknife error in the small form."""
+    rng = np.random.default_rng(0)
+    basis = np.linalg.qr(rng.standard_normal((features, features)))[0] * np.logspace(0, -2, features)[:, None]
+    real, fake = (
+        (s * rng.standard_normal((n, features)) @ basis).astype(np.float32)
+        for n, s in ((10_000, 1.0), (samples, 1.1))
+    )
+    start = time.process_time()
+    fixed = spread(real)
+    once = time.process_time() - start
+    seconds: dict[str, list[float]] = {"full": [], "small": []}
+    for _ in range(repeats):
+        start = time.process_time()
+        full = frechet_distance(generated=moments(fake), reference=fixed.moments)
+        seconds["full"].append(time.process_time() - start)
+        start = time.process_time()
+        small = frechet_fixed(generated=fake, reference=fixed)
+        seconds["small"].append(time.process_time() - start)
+    print(f"\n| {samples} samples, {features} features | CPU s | distance |\n|---|---:|---:|")
+    print(f"| frechet_distance, no error | {min(seconds['full']):.2f} | {full:.6g} |")
+    print(f"| frechet_fixed, jackknife error | {min(seconds['small']):.2f} | {small.value:.6g} |")
+    print(f"| the reference's factor, once | {once:.2f} | |")
+
+
 def main() -> None:
     """Time every route once per repetition, interleaved, and print the best."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--features", type=int, default=2048)
     parser.add_argument("--decades", type=float, default=4.0, help="range of the covariance's eigenvalues")
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--samples", type=int, nargs="*", default=[], help="sizes of generated sets")
     options = parser.parse_args()
+    for samples in options.samples:
+        fixed_reference(samples, options.features, options.repeats)
+    if options.samples:
+        return
     one, two, exact = covariances(options.features, options.decades)
     seconds: dict[str, list[float]] = {name: [] for name in ROUTES}
     error: dict[str, float] = {}
