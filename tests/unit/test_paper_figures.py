@@ -255,7 +255,8 @@ def test_looks_stay_apart_in_grey(family):
 
 INKS = (
     "none", "truncation", "cfg", "cfg_interval", "autog", "dg", "dg_first", "dg_autog", "autog_xs", "autog_t16",
-    "autog_ema", "dropout", "input_noise", "mismatched",
+    "autog_ema", "dropout", "input_noise", "mismatched", "cfg_apg", "icg", "cg", "dg_cfg", "cfg_autog", "autog_t4",
+    "autog_xs_t16", "autog_drop",
 )  # fmt: skip
 
 

@@ -11,7 +11,8 @@ from guidelab.registry import entry
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Build the figure's rows, draw them, and save all three files."""
-    module = import_module(entry("figure", job["figure"]).module)
+    kind = "image figure" if job.get("kind") == "images" else "figure"
+    module = import_module(entry(kind, job["figure"]).module)
     if "fields" in job["inputs"]:
         arrays, _ = load_arrays(job["inputs"]["fields"][0])
         rows = module.rows({name: tensor.numpy() for name, tensor in arrays.items()}, job)

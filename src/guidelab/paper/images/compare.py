@@ -1,13 +1,13 @@
 """Numbers of image experiments that may be printed together, and differences between two points on common seeds.
 
-What the intervals mean. A row's `std_error` is a bootstrap over the generated images of one block, so an estimate
-from one training has an interval over samples: it says how far another block of seeds would land, not what another
+What the intervals mean. A row's `std_error` is over the generated images of one block, the reference held fixed, so an
+estimate from one training has an interval over samples: it says how far another block of seeds would land, not what another
 training would give. With two trainings or more, intervals are Student's, over trainings.
 
 A difference between two points is formed block by block, on the same trainings and the same sample seeds. The noise
 of a seed is shared, so both values tend to move together and the error of the difference is smaller than that of two
-independent values. How much smaller cannot be told from two report blocks (one degree of freedom), and the bootstrap
-of one row knows nothing of the other. We therefore combine both errors as if the points were independent,
+independent values. How much smaller cannot be told from two report blocks (one degree of freedom), and the
+standard error of one row knows nothing of the other. We therefore combine both errors as if the points were independent,
 `sqrt(sum(a^2 + b^2)) / blocks`: an upper bound as long as shared noise does not push the values apart. The interval
 is wider than need be, never narrower by our choice. The block that chose a weight is left out even here: its
 difference is biased in favour of the chosen weight.
@@ -19,11 +19,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
 from guidelab.errors import UserError
 from guidelab.paper import checks, summary
+from guidelab.paper.images import wording
 
+Key = tuple[int, str]  # training seed, seed block
 AS_UNPAIRED = "samples, errors combined as if unpaired"
 BETTER, WORSE, UNCLEAR, EQUAL = "better", "worse", "no clear difference", "the same point"
 # What must be equal, besides checks.COMPARABLE, wherever numbers stand in one column.
@@ -78,17 +81,15 @@ def difference(
     rows: pd.DataFrame, before: tuple[str, float], after: tuple[str, float], metric: str
 ) -> Difference:
     """Compare two points (variant, w) of report rows; see the module for what the interval covers."""
-    sides = [_sound(summary.at_point(rows, variant, w, metric)) for variant, w in (before, after)]
-    both = sides[0].merge(
-        sides[1], on=["train_seed", "seed_block"], suffixes=("_a", "_b"), validate="one_to_one"
-    )
-    if both.empty:
+    a, b = (_sound(summary.at_point(rows, variant, w, metric)) for variant, w in (before, after))
+    both = sorted(set(a) & set(b))
+    if not both:
         return Difference()
-    gap = (both["value_b"] - both["value_a"]).to_numpy(np.float64)
-    by_training = pd.Series(gap).groupby(both["train_seed"].to_numpy()).mean().to_numpy(np.float64)
+    gap = np.asarray([b[key][0] - a[key][0] for key in both])
+    by_training = _by_training(both, gap)
     mean = float(by_training.mean())
     lo, hi, over = math.nan, math.nan, summary.NOTHING
-    errors = both[["std_error_a", "std_error_b"]].to_numpy(np.float64)
+    errors = np.asarray([side[key][1] for key in both for side in (a, b)])
     if len(by_training) >= 2:
         (lo, hi), over = summary.t_interval(by_training), summary.TRAININGS
     elif np.isfinite(errors).all():
@@ -96,17 +97,25 @@ def difference(
         lo, hi, over = mean - half, mean + half, AS_UNPAIRED
     elif len(gap) >= 2:
         (lo, hi), over = summary.t_interval(gap), summary.BLOCKS
-    return Difference(
-        mean, lo, hi, over, len(by_training), float(gap.min()), float(gap.max()),
-        *(float(both.groupby("train_seed")[side].mean().mean()) for side in ("value_a", "value_b")),
-    )  # fmt: skip
+    ends = (float(_by_training(both, np.asarray([side[key][0] for key in both])).mean()) for side in (a, b))
+    return Difference(mean, lo, hi, over, len(by_training), float(gap.min()), float(gap.max()), *ends)
 
 
-def _sound(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a point whose value can be trusted, key and numbers only."""
-    flagged = summary.notes(rows).str.startswith(summary.NOT_ESTIMABLE)
-    good = rows[~flagged & np.isfinite(rows["value"].astype(float))]
-    return good[["train_seed", "seed_block", "value", "std_error"]]
+def _by_training(keys: list[Key], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the blocks of each training."""
+    seeds = np.asarray([seed for seed, _ in keys])
+    return np.asarray([values[seeds == seed].mean() for seed in np.unique(seeds)])
+
+
+def _sound(rows: pd.DataFrame) -> dict[Key, tuple[float, float]]:
+    """Value and standard error of every training and block of a point whose value can be trusted."""
+    flags = summary.notes(rows)
+    found = zip(rows["train_seed"], rows["seed_block"], rows["value"], rows["std_error"], flags, strict=True)
+    return {
+        (int(seed), str(block)): (float(value), float(error))
+        for seed, block, value, error, flag in found
+        if math.isfinite(value) and not flag.startswith(summary.NOT_ESTIMABLE)
+    }
 
 
 def lowest(rows: pd.DataFrame, variant: str, w: float, metric: str) -> tuple[float, int]:
@@ -116,10 +125,13 @@ def lowest(rows: pd.DataFrame, variant: str, w: float, metric: str) -> tuple[flo
         the value and how many blocks a training has (nan and 0 without rows); optimistic by construction.
     """
     at = _sound(summary.at_point(rows, variant, w, metric))
-    if at.empty:
+    if not at:
         return math.nan, 0
-    by_training = at.groupby("train_seed")["value"]
-    return float(by_training.min().mean()), int(by_training.size().min())
+    by_training: dict[int, list[float]] = {}
+    for (seed, _), (value, _) in at.items():
+        by_training.setdefault(seed, []).append(value)
+    least = [min(values) for values in by_training.values()]
+    return sum(least) / len(least), min(len(values) for values in by_training.values())
 
 
 def main_steps(measurements: pd.DataFrame) -> int:
@@ -182,6 +194,16 @@ def baseline(rows: pd.DataFrame, variant: str) -> tuple[str, float] | None:
         if name == "none" or str(name).startswith("none_s"):
             return str(name), float(rows.loc[rows["variant"] == name, "w"].iloc[0])
     return None
+
+
+def starts_unguided(rows: pd.DataFrame, variant: str) -> bool:
+    """Whether the variant at its neutral weight is the main net without guidance, the point `none`.
+
+    Not so for a sum of methods, of which one keeps its weight when the other is swept, nor for a damaged main net.
+    """
+    mine = rows[rows["variant"] == variant]
+    whole = not mine["method"].astype(str).str.contains("+", regex=False).any()
+    return whole and wording.section(variant) in (wording.METHODS, wording.GUIDES, wording.TRAINED)
 
 
 def choices(selected: pd.DataFrame, variant: str) -> dict[str, float]:

@@ -44,6 +44,7 @@ class Findings:
         self.all_rows = compare.report(measurements, selected)
         self.steps = compare.main_steps(measurements)
         self.rows = self.all_rows[self.all_rows["steps"] == self.steps]  # step counts are never compared
+        self._of_metric = {str(m): part for m, part in self.rows.groupby("metric")}
         self.info: dict[str, dict[Any, Any]] = {
             str(m): r for m, r in wording.describe(info, measurements["metric"]).to_dict("index").items()
         }
@@ -93,7 +94,8 @@ class Findings:
 
     def mean(self, variant: str, w: float, metric: str) -> float:
         """Mean over trainings and report blocks; nan when it cannot be trusted."""
-        return summary.estimate(summary.at_point(self.rows, variant, w, metric)).value
+        rows = self._of_metric.get(metric, self.rows.iloc[:0])
+        return summary.estimate(summary.at_point(rows, variant, w, metric)).value
 
     def curve(self, variant: str, space: str) -> dict[float, float]:
         """Weight to FID over all weights measured, ascending."""

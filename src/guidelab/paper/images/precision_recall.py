@@ -83,7 +83,7 @@ def _plane(ax: Axes, rows: pd.DataFrame, space: str, index: int) -> None:
             )  # fmt: skip
         chosen = part[part["selected_x"].astype(bool)]
         panels.ring(ax, chosen["value_x"], chosen["value_y"])
-        if variant != NEUTRAL and len(start) and part["offset"].min() > 0:
+        if variant != NEUTRAL and len(start) and part["starts_x"].all() and part["offset"].min() > 0:
             ends = start.iloc[0]
             ax.plot(
                 [ends["value_x"], x[0]],

@@ -13,7 +13,7 @@ from guidelab.paper.images import compare, wording
 _MARKS = MARKS | {compare.AS_UNPAIRED: "†"}
 _READING = (
     "Differences are to no guidance with as many sampler steps, on the same trainings, blocks and sample seeds. Over one "
-    "training, their intervals combine the bootstrap errors of both points as if they were unpaired: shared noise makes "
+    "training, their intervals combine the standard errors of both points as if they were unpaired: shared noise makes "
     "the true ones narrower. better, worse: the 95 % interval leaves out 0 and every block agrees in sign. Nothing is "
     "corrected for the number of comparisons: of twenty differences that are none, one may be called better or worse."
 )
@@ -192,7 +192,9 @@ def _sizes(part: pd.DataFrame) -> str:
     ran = part[part["status"] == summary.OK]
     if ran.empty:
         return "no numbers"
-    first = ran.iloc[0]
+    first = ran.sort_values("n_reference", ascending=False, kind="stable").iloc[
+        0
+    ]  # some metrics have no reference
     blocks = sorted({int(b) for b in ran["n_blocks"]})
     return (
         f"{'–'.join(str(b) for b in dict.fromkeys((blocks[0], blocks[-1])))} block{'s' if blocks[-1] > 1 else ''} of "

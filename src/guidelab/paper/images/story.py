@@ -109,7 +109,8 @@ def _bracketed(f: Findings) -> str:
     ):
         for space in f.spaces:
             lines.append(f"- {f.label(variant)}, {f.space(space)}: {words.bracket(f, variant, space)}")
-    return "\n".join(lines) or "No method was measured at several weights."
+    head = "By means over these blocks; neighbouring weights need not be told apart by their intervals."
+    return "\n".join([head, "", *lines]) if lines else "No method was measured at several weights."
 
 
 def _rivals(f: Findings) -> str:

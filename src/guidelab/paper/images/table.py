@@ -63,11 +63,16 @@ def make_table(
     rows = compare.report(measurements, selected)
     described = wording.describe(metrics_info, measurements["metric"])
     steps = compare.main_steps(measurements)
-    table = [
-        {**_line(line, measurements, rows, spec, steps), **_number(line, measurements, rows, info)}
-        for line in _lines(measurements, selected, spec)
-        for info in _in_order(described, metrics_info)
-    ]
+    by_metric = {
+        str(m): (measurements[measurements["metric"] == m], part) for m, part in rows.groupby("metric")
+    }
+    table = []
+    for line in _lines(measurements, selected, spec):
+        base = compare.baseline(rows, line.variant)
+        told = _line(line, measurements, base, spec, steps)
+        for info in _in_order(described, metrics_info):
+            all_blocks, reported = by_metric.get(str(info["metric"]), (measurements.iloc[:0], rows.iloc[:0]))
+            table.append({**told, **_number(line, all_blocks, reported, base, info)})
     frame = pd.DataFrame(table)
     order = {name: i for i, name in enumerate(wording.SECTIONS)}
     place = (
@@ -91,7 +96,10 @@ def as_rows(table: pd.DataFrame) -> pd.DataFrame:
         first = part.iloc[0]
         row = {key: first[key] for key in LINE}
         row |= {key: part[key].max() for key in ("n_trainings", "n_blocks", "n_generated")}
-        row |= {key: "; ".join(dict.fromkeys(str(v) for v in part[key] if str(v))) for key in PROTOCOL}
+        met = part[
+            pd.to_numeric(part["n_reference"], errors="coerce").fillna(0) > 0
+        ]  # some metrics have no reference
+        row |= {key: "; ".join(dict.fromkeys(str(v) for v in met[key])) for key in PROTOCOL}
         for number in part.to_dict("records"):
             row |= _columns(number)
         rows.append(row)
@@ -167,13 +175,12 @@ def _in_order(described: pd.DataFrame, info: pd.DataFrame) -> list[dict[Any, Any
 
 
 def _line(
-    line: Line, measurements: pd.DataFrame, rows: pd.DataFrame, spec: dict[str, Any], steps: int
+    line: Line, measurements: pd.DataFrame, base: tuple[str, float] | None, spec: dict[str, Any], steps: int
 ) -> dict[str, object]:
     """What is equal for all metrics of a line."""
     of_variant = measurements[measurements["variant"] == line.variant]
     told = of_variant.iloc[0].to_dict() if len(of_variant) else {}
     other = bool(told) and int(told["steps"]) != steps
-    base = compare.baseline(rows, line.variant)
     found = {
         "experiment": spec["experiment"], "scale": names.scale_name(str(spec["scale"])),
         "section": f"{told['steps']} sampler steps" if other else wording.section(line.variant), "variant": line.variant,
@@ -187,13 +194,16 @@ def _line(
 
 
 def _number(
-    line: Line, measurements: pd.DataFrame, rows: pd.DataFrame, info: dict[Any, Any]
+    line: Line,
+    measurements: pd.DataFrame,
+    rows: pd.DataFrame,
+    base: tuple[str, float] | None,
+    info: dict[Any, Any],
 ) -> dict[str, object]:
     """One metric of a line: estimate, difference to no guidance at the same number of steps, minimum of the blocks."""
     metric, empty = str(info["metric"]), float("nan")
     at = rows.iloc[:0] if line.w is None else summary.at_point(rows, line.variant, line.w, metric)
     e = summary.estimate(at, share=info["unit"] == "%")
-    base = compare.baseline(rows, line.variant)
     gap = compare.Difference()
     if line.w is not None and base is not None and base != (line.variant, line.w):
         gap = compare.difference(rows, base, (line.variant, line.w), metric)

@@ -1,10 +1,11 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
 """FID and recall over the guidance weight: one panel a metric, every method against w minus its neutral weight.
 
-All methods start at no guidance, at 0 on this axis: there each of them is the unguided sampler itself.
+A method starts at no guidance, at 0 on this axis, where it is the unguided sampler itself; sums of methods do not, as
+one of them keeps its weight while the other is swept.
 
 Rows: one for each (variant, w, metric): columns COLUMNS; offset = w - w_neutral; value, lo and hi are nan unless
-status is `ok`; selected marks the weight chosen by FID in the metric's own feature space.
+status is `ok`; selected marks the weight chosen by FID in the metric's own feature space, starts whether w_neutral is no guidance.
 """
 
 from typing import Any
@@ -17,7 +18,7 @@ from guidelab.paper import arrays as ar
 from guidelab.paper import curves, style, summary
 from guidelab.paper.images import compare, panels, wording
 
-COLUMNS = ["variant", "label", "w", "offset", *panels.TITLE, *panels.NUMBER, "selected"]
+COLUMNS = ["variant", "label", "w", "offset", *panels.TITLE, *panels.NUMBER, "selected", "starts"]
 METRICS = ("fid@lite0", "fid@classifier", "recall@lite0", "recall@classifier")
 VARIANTS = ("cfg", "autog", "dg", "dg_autog")
 NEUTRAL = "none"
@@ -65,6 +66,7 @@ def points(
                     "offset": w - float(mine["w_neutral"].iloc[0]), "features": wording.features_short(space),
                     **{key: d[key] for key in ("metric", "name", "unit", "direction")},
                     **panels.number(mine, variant, w, d),
+                    "starts": compare.starts_unguided(mine, variant),
                     "selected": mine["w"].nunique() > 1 and best is not None and abs(best - w) < 5e-3,
                 })  # fmt: skip
     return pd.DataFrame(found, columns=COLUMNS)
@@ -110,7 +112,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, index: int) -> None:
         panels.curve(ax, mine, "offset", ink, scale, variant)
         chosen = mine[mine["selected"].astype(bool)]
         panels.ring(ax, chosen["offset"], chosen["value"] * scale)
-        if len(sound) and wording.section(variant) != wording.DEGRADED and mine["offset"].min() > 0:
+        if len(sound) and mine["starts"].all() and mine["offset"].min() > 0:
             first = mine.sort_values("offset").iloc[0]
             ends = (float(sound["value"].iloc[0]) * scale, float(first["value"]) * scale)
             ax.plot([0, first["offset"]], ends, color=ink.color, ls=ink.dashes, lw=0.7, alpha=0.6, zorder=2)

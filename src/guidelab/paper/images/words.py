@@ -51,24 +51,35 @@ def brief(f: Findings, name: str, d: compare.Difference, space: str = "") -> str
 
 
 def bracket(f: Findings, variant: str, space: str) -> str:
-    """Where the chosen weight lies among those tried, and where the other blocks have their lowest FID."""
+    """Where the chosen weight lies among those tried, and where the other blocks have their lowest FID.
+
+    Below the smallest weight tried stands no guidance, if that is what the variant is at its neutral weight.
+    """
     curve = {w: v for w, v in f.curve(variant, space).items() if not math.isnan(v)}
     chosen, neutral = f.weight(variant, space), f.neutral(variant)
-    tried = sorted(curve)
     if chosen not in curve:
         return f"{summary.NOT_RUN}."
-    unguided = f.curve("none", space)
-    start = next(iter(unguided.values())) if unguided else math.nan
-    if chosen == neutral:
+    whole = compare.starts_unguided(f.rows, variant)
+    if chosen == neutral and whole:
         return f"the choice is the neutral weight {chosen:g}: no guidance."
-    below = not math.isnan(start) and start > curve[chosen]
-    above = any(w > chosen and curve[w] > curve[chosen] for w in tried)
-    said = f"w = {chosen:g} of {', '.join(f'{w:g}' for w in tried)}, above the neutral {neutral:g}; "
+    smaller = {w: v for w, v in curve.items() if w < chosen}
+    unguided = f.mean("none", f.weight("none", space), f"fid@{space}") if whole else math.nan
+    if not math.isnan(unguided):
+        smaller[neutral] = unguided
+    below = any(v > curve[chosen] for v in smaller.values())
+    above = any(v > curve[chosen] for w, v in curve.items() if w > chosen)
+    place = "above" if chosen > neutral else "not above"
+    said = (
+        f"w = {chosen:g} of {', '.join(f'{w:g}' for w in sorted(curve))}, {place} the neutral {neutral:g}; "
+    )
     if below and above:
-        said += "**bracketed**: FID is higher without guidance and at a larger weight"
-    elif not below:
-        said += "**not an optimum**: FID is not higher without guidance"
-    elif chosen == tried[-1]:
+        how = "without guidance" if set(smaller) == {neutral} else "at a smaller"
+        said += f"**bracketed**: FID is higher {how} and at a larger weight"
+    elif above and not smaller:
+        said += "**not bracketed**: it is the smallest weight tried"
+    elif above:
+        said += "**not bracketed on these blocks**: FID is higher neither without guidance nor at a smaller weight"
+    elif chosen == max(curve):
         said += "**not bracketed**: it is the largest weight tried, the optimum may lie beyond"
     else:
         said += "**not bracketed on these blocks**: no larger weight has a higher FID"

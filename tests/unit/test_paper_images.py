@@ -1,0 +1,203 @@
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+from image_cases import INFO, SPEC, chosen, images
+
+from guidelab.errors import UserError
+from guidelab.paper import latex, summary
+from guidelab.paper.images import compare, table, wording
+
+ROWS = images()
+SELECTED = chosen(ROWS)
+
+
+@pytest.fixture(scope="module")
+def made() -> pd.DataFrame:
+    return table.make_table(ROWS, SELECTED, INFO, None, SPEC | {"variants": ["none", "autog", "dg_boost"]})
+
+
+def at(frame: pd.DataFrame, variant: str, metric: str, w: float | None = None) -> pd.Series:
+    found = frame[(frame["variant"] == variant) & (frame["metric"] == metric)]
+    found = found if w is None else found[found["w"] == w]
+    assert len(found) == 1
+    return found.iloc[0]
+
+
+def rows_of(variant: str, w: float, metric: str, block: str, seed: int = 0) -> pd.Series:
+    mask = (ROWS["variant"] == variant) & (ROWS["w"] == w) & (ROWS["metric"] == metric)
+    return ROWS[mask & (ROWS["seed_block"] == block) & (ROWS["train_seed"] == seed)].iloc[0]
+
+
+def test_numbers_are_means_of_report_blocks_with_intervals_over_samples(made):
+    number = at(made, "autog", "fid@lite0")
+    both = [rows_of("autog", 2.0, "fid@lite0", b) for b in ("report1", "report2")]
+    half = 1.959963985 * math.hypot(*(b["std_error"] for b in both)) / 2
+    assert number["value"] == pytest.approx(np.mean([b["value"] for b in both]))
+    assert (number["lo"], number["hi"]) == pytest.approx((number["value"] - half, number["value"] + half))
+    assert (number["over"], number["n_trainings"], number["n_blocks"]) == ("samples", 1, 2)
+
+
+def test_difference_is_by_block_with_the_errors_of_both_points(made):
+    number = at(made, "autog", "fid@lite0")
+    gaps, errors = [], []
+    for block in ("report1", "report2"):
+        a, b = rows_of("none", 1.0, "fid@lite0", block), rows_of("autog", 2.0, "fid@lite0", block)
+        gaps.append(b["value"] - a["value"])
+        errors += [a["std_error"], b["std_error"]]
+    half = 1.959963985 * np.linalg.norm(errors) / 2
+    assert number["difference"] == pytest.approx(np.mean(gaps))
+    assert number["difference_hi"] - number["difference"] == pytest.approx(half)
+    assert (number["difference_least"], number["difference_most"]) == pytest.approx((min(gaps), max(gaps)))
+    assert (number["difference_over"], number["verdict"]) == (compare.AS_UNPAIRED, "better")
+    assert at(made, "none", "fid@lite0")["verdict"] == ""
+
+
+def test_three_trainings_have_student_intervals_over_trainings():
+    rows = images(3)
+    gap = compare.difference(compare.report(rows, chosen(rows)), ("none", 1.0), ("autog", 2.0), "fid@lite0")
+    wide = rows[(rows["seed_block"] != "select") & (rows["metric"] == "fid@lite0")]
+    means = wide.groupby(["variant", "w", "train_seed"])["value"].mean()
+    each = means.loc["autog", 2.0].to_numpy() - means.loc["none", 1.0].to_numpy()
+    assert (gap.over, gap.n_trainings) == ("trainings", 3)
+    assert (gap.lo, gap.hi) == pytest.approx(summary.t_interval(each))
+
+
+@pytest.mark.parametrize(
+    ("direction", "value", "ends", "blocks", "verdict"),
+    [
+        ("lower", -3, (-4, -2), (-3.5, -2.5), "better"),
+        ("higher", -3, (-4, -2), (-3.5, -2.5), "worse"),
+        ("lower", 3, (2, 4), (2.5, 3.5), "worse"),
+        ("lower", -3, (-4, 0.5), (-3.5, -2.5), "no clear difference"),
+        ("lower", -3, (-4, -2), (-6.5, 0.5), "no clear difference"),  # one block says otherwise
+        ("none", 3, (2, 4), (2.5, 3.5), "more"),
+        ("lower", 0, (-1, 1), (0, 0), "the same point"),
+    ],
+)
+def test_verdicts_need_the_interval_and_every_block(direction, value, ends, blocks, verdict):
+    gap = compare.Difference(value, *ends, compare.AS_UNPAIRED, 1, *blocks)
+    assert gap.verdict(direction) == verdict
+    assert compare.Difference().verdict(direction) == "not run"
+
+
+def test_the_papers_minimum_is_over_all_blocks_and_labelled(made):
+    blocks = [rows_of("cfg", 2.0, "fid@classifier", b)["value"] for b in ("select", "report1", "report2")]
+    number = at(made, "cfg", "fid@classifier")
+    assert (number["min_of_blocks"], number["blocks_of_min"]) == (pytest.approx(min(blocks)), 3)
+    wide = table.as_rows(made).set_index(["variant", "w"]).loc[("cfg", 2.0)]
+    assert wide["fid@classifier min is"] == "min of 3 (paper style)"
+    assert "min of 3 (paper style)" in table.to_markdown(made)
+
+
+def test_each_feature_space_chooses_its_own_weight(made):
+    lines = made[made["variant"] == "cg"].drop_duplicates("w").set_index("w")["chosen_by"]
+    assert dict(lines) == {1.0: "fid@lite0", 2.0: "fid@classifier"}
+    assert at(made, "cfg", "fid@lite0")["chosen_by"] == "fid@lite0, fid@classifier"
+    text = table.to_markdown(made)
+    assert "2.00, by classifier" in text and "1.00, by Lite0" in text
+    assert at(made, "cfg", "fid@lite0")["weights_tried"] == 4
+    assert "Tried in all" in text and "CFG 1 guide, 3 lines, 12 points" in text
+
+
+def test_other_step_counts_stand_apart_with_their_own_baseline(made):
+    six = at(made, "autog_s6", "fid@lite0")
+    assert (six["section"], six["baseline"]) == ("6 sampler steps", "none_s6/w1.00")
+    assert six["difference"] == pytest.approx(six["value"] - at(made, "none_s6", "fid@lite0")["value"])
+    sections = list(dict.fromkeys(made["section"]))
+    assert sections[0] == wording.METHODS and sections[-2:] == ["6 sampler steps", "18 sampler steps"]
+    assert set(made.loc[made["section"] == wording.METHODS, "steps"].replace("", np.nan).dropna()) == {12}
+
+
+def test_a_planned_variant_that_is_missing_stays_and_says_so(made):
+    assert set(made.loc[made["variant"] == "dg_boost", "status"]) == {"not run"}
+    assert "not run" in table.to_markdown(made)
+
+
+def test_the_csv_has_one_row_a_line_and_no_times_or_machines(made):
+    wide = table.as_rows(made)
+    assert not wide.duplicated(["variant", "w"]).any()
+    assert wide["fid@lite0"].iloc[0] == pytest.approx(at(made, "none", "fid@lite0")["value"], rel=1e-5)
+    assert {"fid@lite0 difference lo", "fid@classifier verdict", "recall@lite0 hi", "kid@lite0"} <= set(
+        wide.columns
+    )
+    assert not {"device", "torch", "seconds"} & set(wide.columns)
+    assert set(wide["scale"]) == {"scaled down (reduced)"}
+    assert set(wide["n_reference"]) == {"5000", ""}
+
+
+def test_no_published_value_is_printed_and_the_text_says_why(made):
+    text = table.to_markdown(made)
+    assert "No published value stands here" in text and "(published" not in text
+    assert "nothing is corrected" in text.lower()
+    assert text.startswith("## fashion, scaled down (reduced)")
+
+
+def test_latex_is_balanced(made):
+    text = table.to_latex(made)
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") > 5
+    assert text.count("{") == text.count("}") and latex.escape("main_t8") in text
+
+
+@pytest.mark.parametrize("column", ["n_generated", "features_sha256", "reference_split", "label_policy"])
+def test_a_column_never_mixes_protocols(column):
+    rows = ROWS.copy()
+    rows.loc[rows["variant"] == "cfg", column] = 500 if column == "n_generated" else "other"
+    with pytest.raises(UserError, match=f"{column} differs"):
+        table.make_table(rows, SELECTED, INFO, None, SPEC)
+
+
+def test_step_counts_are_not_mixed():
+    rows = ROWS.copy()
+    rows.loc[(rows["variant"] == "cfg") & (rows["w"] == 3.0), "steps"] = 18
+    with pytest.raises(UserError, match="variant cfg has steps 12, 18"):
+        table.make_table(rows, SELECTED, INFO, None, SPEC)
+    sampler = ROWS.assign(sampler=ROWS["sampler"].where(ROWS["variant"] != "cfg", "euler"))
+    with pytest.raises(UserError, match="sampler differs"):
+        table.make_table(sampler, SELECTED, INFO, None, SPEC)
+
+
+def test_refusals_name_what_is_missing():
+    with pytest.raises(UserError, match="no rows of variant none"):
+        table.make_table(ROWS[ROWS["variant"] != "none"], SELECTED, INFO, None, SPEC)
+    with pytest.raises(UserError, match=r"no metric 'fid'"):
+        table.make_table(ROWS, SELECTED, INFO[INFO["metric"] != "fid"], None, SPEC)
+    with pytest.raises(UserError, match="no row for cfg, which was measured at 4 weights"):
+        table.make_table(ROWS, SELECTED[SELECTED["variant"] != "cfg"], INFO, None, SPEC)
+    with pytest.raises(UserError, match="wanted full only"):
+        table.make_table(ROWS, SELECTED, INFO, None, SPEC | {"scale": "full"})
+    only = ROWS[(ROWS["variant"] != "cfg") | (ROWS["seed_block"] == "select")]
+    with pytest.raises(UserError, match="measured on no other"):
+        table.make_table(only, SELECTED, INFO, None, SPEC)
+
+
+def test_flagged_numbers_are_not_compared():
+    rows = ROWS[ROWS["variant"].isin(["none", "cfg"])].copy()
+    rows.loc[(rows["variant"] == "cfg") & (rows["metric"] == "fid@lite0"), "note"] = (
+        "not estimable: 3 effective"
+    )
+    made = table.make_table(rows, SELECTED[SELECTED["variant"] == "cfg"], INFO, None, SPEC)
+    number = at(made, "cfg", "fid@lite0")
+    assert (number["status"], number["verdict"]) == ("not estimable", "") and math.isnan(
+        number["min_of_blocks"]
+    )
+
+
+def test_decimals_follow_size(made):
+    text = table.to_markdown(made)
+    assert "179.6 ± " in text and "2.59 ± " in text and "0.0894 ± " in text
+
+
+def test_words():
+    assert (
+        wording.label("autog_s6") == "autoguidance, 6 steps"
+        and wording.label("dg_it1000") == "DG, 1,000 iterations"
+    )
+    assert wording.label("main_ema050") == "main's EMA 0.050" and wording.label("a_b") == "a b"
+    assert wording.label("dropout", {"dropout": "dropout 5 % and 10 %"}) == "dropout 5 % and 10 %"
+    assert wording.point("none", 1.0) == "no guidance" and wording.point("cfg", 1.5) == "CFG, w = 1.5"
+    assert wording.ordered(["zz", "dg", "none", "dg"]) == ["none", "dg", "zz"]
+    described = wording.describe(INFO, ["fid@lite0", "fid@classifier"])
+    assert list(described["label"]) == ["FID, Lite0", "FID, classifier"]
+    assert wording.spaces(["fid@lite0", "fid", "recall@lite0"]) == ["lite0"]
