@@ -93,7 +93,7 @@ def test_two_processes_train_as_one_and_stop_together(tmp_path: Path) -> None:
             assert group.poll() is None, group.communicate()[0]
             time.sleep(0.05)
         group.send_signal(signal.SIGTERM)
-        said = group.communicate(timeout=60)[0]
+        said = group.communicate(timeout=240)[0]
     finally:
         group.kill()
     assert group.returncode != 0
@@ -103,7 +103,7 @@ def test_two_processes_train_as_one_and_stop_together(tmp_path: Path) -> None:
     for name in ("inside1", "outside1"):
         assert "stopped together with process 0" in (tmp_path / f"{name}.txt").read_text()
     again = launch(tmp_path, "resume")
-    assert again.wait(timeout=60) == 0, again.communicate()[0]
+    assert again.wait(timeout=240) == 0, again.communicate()[0]
 
     whole, about = load_arrays(tmp_path / "whole.safetensors")
     for name in ("inside", "outside"):  # stopped and resumed, bit for bit
