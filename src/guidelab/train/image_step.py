@@ -208,7 +208,7 @@ class ImageTrainer:
         """
         if self.world.size == 1:
             return contextlib.nullcontext
-        parallel = nn.parallel.DistributedDataParallel(self._objective, broadcast_buffers=False)
+        parallel = nn.parallel.DistributedDataParallel(self._objective, forward_sync_buffers=False)
         self._objective = parallel
         self._try()
         return parallel.no_sync
