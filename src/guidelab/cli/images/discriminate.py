@@ -1,5 +1,6 @@
 """`guidelab discriminate` for images: a discriminator for each training seed of the sampler, or one classifier."""
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -96,16 +97,21 @@ def _net_config(job: Mapping[str, Any], images: Images, classes: int) -> dict[st
 
 def _build(config: Mapping[str, Any], seed: int) -> nn.Module:
     arguments = {k: v for k, v in config.items() if k != "name"}
-    net: nn.Module = registry.load("net", config["name"])(
-        **arguments, generator=stream("image discriminator weights", seed)
-    )
+    make = registry.load("net", config["name"])
+    try:
+        inspect.signature(make).bind(**arguments)
+        net: nn.Module = make(**arguments, generator=stream("image discriminator weights", seed))
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f"net {config['name']}: {error}; given {arguments}. Mend it in params.yaml."
+        ) from error
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
 
 def _extractor(path: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Constructor arguments and weights of a classifier of ours."""
     tensors, meta = load_arrays(path)
-    if "net" not in meta or "reports" not in meta or len(meta.get("seeds", ())) != 1:
+    if meta.get("role") not in _CLASSIFIERS:
         raise UserError(
             f"{path}: holds no classifier; wanted what `guidelab discriminate` makes of the role classifier"
         )
