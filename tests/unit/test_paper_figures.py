@@ -256,7 +256,7 @@ def test_looks_stay_apart_in_grey(family):
 INKS = (
     "none", "truncation", "cfg", "cfg_interval", "autog", "dg", "dg_first", "dg_autog", "autog_xs", "autog_t16",
     "autog_ema", "dropout", "input_noise", "mismatched", "cfg_apg", "icg", "cg", "dg_cfg", "cfg_autog", "autog_t4",
-    "autog_xs_t16", "autog_drop",
+    "autog_xs_t16", "autog_drop", "dg_frozen", "autog_xs_t8",
 )  # fmt: skip
 
 

@@ -162,7 +162,10 @@ def test_lines_of_one_variant_keep_its_look_and_levels_lie_across():
     rows, module, info = case("guides")
     fig = module.make(rows, info)
     ax = panel(fig, "fid@lite0")
-    assert next(li for li in ax.lines if li.get_label() == "autog").get_color() == style.look("autog").color
+    assert (
+        next(li for li in ax.lines if li.get_label() == "autoguidance").get_color()
+        == style.look("autog").color
+    )
     level = rows[(rows["kind"] == "level") & (rows["metric"] == "fid@lite0")].iloc[0]
     assert any(len(set(li.get_ydata())) == 1 and li.get_ydata()[0] == level["value"] for li in ax.lines)
     assert "no guidance" in texts(fig)
@@ -176,6 +179,18 @@ def test_step_counts_mix_only_when_asked():
     rows = ROWS.assign(steps=ROWS["steps"].where(ROWS["variant"] != "dg", 18))
     with pytest.raises(UserError, match="figure weights: steps differs"):
         weights.rows(rows, SELECTED, INFO, job("weights"))
+
+
+def test_lines_use_the_trainings_that_all_points_have():
+    rows = images(2)
+    less = rows[(rows["train_seed"] == 0) | ~rows["variant"].str.startswith(("main_", "guide_"))]
+    made = lines.rows(less, chosen(less), INFO, job("ema"))
+    assert set(made["n_trainings"]) == {1} and set(
+        lines.rows(rows, SELECTED, INFO, job("ema"))["n_trainings"]
+    ) == {2}
+    apart = less[(less["train_seed"] == 1) | (less["variant"] != "none")]
+    with pytest.raises(UserError, match="no training in common"):
+        lines.rows(apart, chosen(apart), INFO, job("ema"))
 
 
 def test_points_that_are_none_are_named():

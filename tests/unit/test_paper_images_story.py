@@ -49,7 +49,7 @@ def test_the_feature_space_decides_between_cfg_and_autoguidance():
 
 
 def test_what_discriminator_guidance_adds():
-    part = section(TEXT, "Does discriminator guidance add")
+    part = section(TEXT, "Do sums of methods")
     assert "DG + autoguidance, w = 2 **beats either alone** in Lite0 features" in part
     assert (
         "**is not shown to beat either alone** in classifier features" in part
@@ -57,7 +57,7 @@ def test_what_discriminator_guidance_adds():
     worse = images(
         dg_autog=("reference+discriminator", "main_t8+dg", BOTH, 1.0, (2.0, 200, 0.5), (2.0, 3.5, 0.8))
     )
-    part = section(told(worse), "Does discriminator guidance add")
+    part = section(told(worse), "Do sums of methods")
     assert part.count("DG + autoguidance, w = 2 **is not shown") == 2
 
 
@@ -80,6 +80,12 @@ def test_a_sum_has_no_unguided_end():
     )
     said = bracket(Findings(rows, chosen(rows), INFO, {}), "dg_autog", "lite0")
     assert "**not bracketed**: it is the smallest weight tried" in said
+
+
+def test_variants_of_a_method_against_it():
+    part = section(TEXT, "Variants of discriminator guidance")
+    assert "- DG, first stage against discriminator (DG): In Lite0 features at w = 2, **worse**" in part
+    assert "CFG, interval against CFG" in section(TEXT, "Variants of conditional guidance")
 
 
 def test_damaged_nets():
@@ -110,7 +116,7 @@ def test_absent_variants_say_so():
     gone = dict.fromkeys(("cfg", "dg_autog", "dg_cfg", "dropout", "autog_t4", "autog_drop"))
     text = told(images(**gone))
     assert "Not run: needs both." in section(text, "CFG or autoguidance?")
-    assert "DG + autoguidance: not run." in section(text, "Does discriminator")
+    assert "DG + autoguidance: not run." in section(text, "Do sums")
     assert "dropout in both: not run." in section(text, "Does guidance repair")
 
 

@@ -3,6 +3,8 @@
 settings: x_label; metrics, one panel each; lines {label: [[x, point], ...]}, a point such as `autog/w2.00`; levels
 {label: point}, drawn across; log_x; steps_differ (NFE on the x axis: else mixed step counts are refused).
 
+Every point is drawn from the trainings that all points have, so a line never mixes nets of different luck.
+
 Rows: one for each (line, x, metric), columns COLUMNS; kind is `line` or `level`, x is nan for a level.
 """
 
@@ -56,10 +58,12 @@ def rows(
     used = pd.concat([_measured(report, point, figure) for _, _, _, point in wanted])
     if not settings.get("steps_differ"):
         compare.same(used, ("steps",), f"figure {figure}")
+    report = _common_trainings(report, [point for _, _, _, point in wanted], figure)
+    variants = set(report["variant"])
     described = wording.describe(metrics_info, settings["metrics"]).to_dict("records")
     found: list[dict[str, object]] = [
         {
-            "kind": kind, "line": line, "x": x, "point": f"{variant}/w{w:.2f}",
+            "kind": kind, "line": wording.label(line, info.get("labels")) if line in variants else line, "x": x, "point": f"{variant}/w{w:.2f}",
             "features": wording.features_short(wording.features(str(d["metric"]))),
             **{key: d[key] for key in ("metric", "name", "unit", "direction")}, **panels.number(report, variant, w, d),
         }
@@ -97,6 +101,22 @@ def _measured(report: pd.DataFrame, point: tuple[str, float], figure: str) -> pd
             "of measurements.csv. Add the weight to the variant, or take the point out of the figure's settings."
         )
     return at
+
+
+def _common_trainings(report: pd.DataFrame, points: list[tuple[str, float]], figure: str) -> pd.DataFrame:
+    """The rows of the trainings that every point has: else a line would mix what x does with luck in training.
+
+    Raises:
+        UserError: no training is common.
+    """
+    trained = [set(summary.at_point(report, *point)["train_seed"]) for point in points]
+    common = set.intersection(*trained)
+    if not common:
+        raise UserError(
+            f"figure {figure}: its {len(points)} points have no training in common; wanted at least one. Give the variants "
+            "the same train_seeds."
+        )
+    return report[report["train_seed"].isin(common)]
 
 
 def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:

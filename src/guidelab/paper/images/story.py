@@ -13,18 +13,11 @@ from guidelab.paper.images import compare, wording, words
 from guidelab.paper.images.findings import Findings
 
 MAIN = (
-    "cfg",
-    "cfg_interval",
-    "cfg_apg",
-    "icg",
-    "cg",
-    "autog",
-    "dg",
-    "dg_first",
-    "dg_autog",
-    "dg_cfg",
+    "cfg", "cfg_interval", "cfg_apg", "icg", "cg", "autog", "dg", "dg_first", "dg_frozen", "dg_autog", "dg_cfg",
     "cfg_autog",
-)
+)  # fmt: skip
+_SUMS = (("dg_autog", ("autog", "dg")), ("dg_cfg", ("cfg", "dg")), ("cfg_autog", ("cfg", "autog")))
+_OF_DG = ("dg_first", "dg_frozen")
 _OF_CFG = ("cfg_interval", "cfg_apg", "icg", "cg")
 _PAPERS_ON_DAMAGE = (
     "*The paper (arXiv:2406.02507, section 4, on ImageNet):* a net that is damaged, and guided by itself damaged more, gets "
@@ -52,8 +45,9 @@ def text(measurements: pd.DataFrame, selected: pd.DataFrame, info: pd.DataFrame,
         ("Does each method beat no guidance?", _beats(f)),
         ("Is the best weight above neutral, and bracketed?", _bracketed(f)),
         ("CFG or autoguidance?", _rivals(f)),
-        ("Does discriminator guidance add to the other methods?", _adds(f)),
+        ("Do sums of methods beat either alone?", _adds(f)),
         ("Variants of conditional guidance against CFG", _against(f, "cfg", _OF_CFG)),
+        ("Variants of discriminator guidance against DG", _against(f, "dg", _OF_DG)),
         ("Which weakness of the guide helps?", f"{_PAPERS_ON_GUIDES}\n\n{_guides(f)}"),
         ("Does guidance repair or improve a damaged net?", f"{_PAPERS_ON_DAMAGE}\n\n{_damaged(f)}"),
         ("Do the feature spaces agree?", _agreement(f)),
@@ -148,17 +142,16 @@ def _rivals(f: Findings) -> str:
 
 
 def _adds(f: Findings) -> str:
-    """DG + another method against either alone, each at its own weight."""
+    """Every sum of two methods against either alone, each at its own weight."""
     lines = []
-    for both, other in (("dg_autog", "autog"), ("dg_cfg", "cfg")):
+    for both, parts in _SUMS:
         if both not in f.variants:
             lines.append(f"- {f.label(both)}: {summary.NOT_RUN}.")
             continue
         for space in f.spaces:
-            alone = [v for v in (other, "dg") if v in f.variants]
-            gaps = {v: f.gap(v, both, space) for v in alone}
+            gaps = {v: f.gap(v, both, space) for v in parts if v in f.variants}
             outcomes = [words.outcome(g) for g in gaps.values()]
-            wins = len(alone) == 2 and all(o == compare.BETTER for o in outcomes)
+            wins = len(gaps) == 2 and all(o == compare.BETTER for o in outcomes)
             said = "**beats either alone**" if wins else "**is not shown to beat either alone**"
             told = "; ".join(
                 f"FID {words.arrow(f, 'fid@' + space, g.gap)} from {f.at(v, space)}: {words.outcome(g)}"

@@ -148,4 +148,5 @@ def _limits(ax: Axes, ok: pd.DataFrame, start: float, scale: float) -> None:
         ax.annotate(
             f"{value:.0f} ↑" if value >= 100 else f"{value:.3g} ↑", (row["offset"], top), xytext=(0, -6 - 7 * line), size=5.5,
             ha="right", textcoords="offset points", color=style.look(str(row["variant"])).color, zorder=6,
+            bbox={"fc": "white", "ec": "none", "pad": 0.4},
         )  # fmt: skip

@@ -21,12 +21,14 @@ _LABELS = {  # where the words of the 2D experiment are not general enough; the 
     "autog": "autoguidance",
     "dg": "discriminator (DG)",
     "dg_first": "DG, first stage",
+    "dg_frozen": "DG, frozen classifier",
     "dg_autog": "DG + autoguidance",
     "dg_cfg": "DG + CFG",
     "cfg_autog": "CFG + autoguidance",
     "autog_t4": "guide: 1/4 of training",
     "autog_t16": "guide: 1/16 of training",
     "autog_xs": "guide: smaller",
+    "autog_xs_t8": "guide: smaller, 1/8",
     "autog_xs_t16": "guide: smaller, 1/16",
     "autog_ema": "guide: other EMA",
     "autog_drop": "guide: trained with dropout",
@@ -46,8 +48,7 @@ _PATTERNS: tuple[
     tuple[re.Pattern[str], _Words], ...
 ] = (  # first that fits; groups are a base variant or a number
     (re.compile(r"(.+)_s(\d+)$"), lambda m, of: f"{of(m[1])}, {m[2]} steps"),
-    (re.compile(r"main_ema(\d+)$"), lambda m, of: f"main's EMA 0.{m[1]}"),
-    (re.compile(r"guide_ema(\d+)$"), lambda m, of: f"guide's EMA 0.{m[1]}"),
+    (re.compile(r"(main|guide)_e(?:ma)?(\d+)$"), lambda m, of: f"{m[1]}'s EMA 0.{m[2]}"),
     (re.compile(r"dg_it(\d+)$"), lambda m, of: f"DG, {int(m[1]):,} iterations"),
 )
 
@@ -72,7 +73,7 @@ def point(variant: str, w: float, given: Mapping[str, str] | None = None) -> str
 
 def section(variant: str) -> str:
     """The part of the table a variant stands in (step counts are told from the rows, not from the name)."""
-    if re.match(r"(main|guide)_ema\d+$", variant):
+    if re.match(r"(main|guide)_e(ma)?\d+$", variant):
         return AVERAGED
     if re.match(r"dg_it\d+$", variant):
         return TRAINED
