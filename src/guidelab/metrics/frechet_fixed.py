@@ -36,12 +36,32 @@ def spread(reference: ArrayLike | Moments) -> Spread:
         ValueError: fewer than two rows, rows that are not finite, or a negative eigenvalue beyond rounding.
     """
     found = reference if isinstance(reference, Moments) else moments(reference)
+    factor = _cholesky(found.cov)
+    if factor is not None:
+        return Spread(found, factor)
     eigenvalues, vectors = np.linalg.eigh(found.cov)
     floor = 10 * len(found.cov) * EPS * max(eigenvalues[-1], 0.0)
     if eigenvalues[0] < -max(floor, 1e-12 * eigenvalues[-1]):
         raise ValueError(f"covariance has a negative eigenvalue {eigenvalues[0]:.3g}: it is not a covariance")
     keep = eigenvalues > floor  # below it an eigenvalue is rounding of zero, of either sign
     return Spread(found, np.asarray(vectors[:, keep] * np.sqrt(eigenvalues[keep]), dtype=np.float64))
+
+
+def _cholesky(cov: Float64) -> Float64 | None:
+    """A factor [F, R] by Cholesky of the features that vary, R of them; None when that is not clear of rounding."""
+    alive = np.flatnonzero(np.diag(cov) > 0)  # rectified features may be zero in every image
+    if not len(alive):
+        return None
+    try:
+        triangle = np.linalg.cholesky(cov[np.ix_(alive, alive)])
+    except np.linalg.LinAlgError:
+        return None
+    pivots = np.diag(triangle) ** 2
+    if pivots.min() <= 1e4 * len(cov) * EPS * np.diag(cov).max():  # see frechet._positive_definite
+        return None
+    factor = np.zeros((len(cov), len(alive)))
+    factor[alive] = triangle
+    return factor
 
 
 def frechet_fixed(*, generated: ArrayLike, reference: Spread) -> Value:
