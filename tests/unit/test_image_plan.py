@@ -139,17 +139,17 @@ def mistakes():
         "unknown metric": (
             fashion(lambda e: e["evaluate"]["metrics"].append("fidd@lite0")), r"'fidd' is not known.*did you mean 'fid'"),
         "classifier that guides as a discriminator": (
-            fashion(lambda e: e["variants"]["dg"]["guide"].update(disc="noisy")), r"whose role is 'classifier'; method 'discriminator'"),
+            fashion(lambda e: e["variants"]["dg"]["guide"].update(disc="clean")), r"whose role is 'features'; method 'discriminator'"),
         "discriminator for classifier guidance": (
             fashion(lambda e: e["variants"]["dg"]["guide"].update(method="classifier")), r"method 'classifier' needs a classifier"),
         "guide without samples": (
             fashion(lambda e: e["discriminators"]["guide"].pop("generated")), r"generated: is missing"),
         "classifier with samples": (
-            fashion(lambda e: e["discriminators"]["noisy"].update(generated={"variant": "none", "seeds": "5-6"})),
+            fashion(lambda e: e["discriminators"]["clean"].update(generated={"variant": "none", "seeds": "5-6"})),
             r"learns classes of real images"),
         "extractor that is none": (
             fashion(lambda e: e["discriminators"]["guide"].update(extractor="clean", net={"name": "adm_discriminator", "channels": 32})),
-            r"extractor: given 'clean', wanted a discriminator of role classifier \(noisy\)"),
+            r"extractor: given 'clean', wanted a discriminator of role classifier \((noisy|none is defined)\)"),
         "features of a guide": (
             fashion(lambda e: e["features"]["classifier"].update(disc="guide")), r"wanted a discriminator of role features \(clean\)"),
         "figure of the 2D example": (

@@ -116,7 +116,7 @@ def test_random_denoisers_have_no_density(plan):
 
 
 def test_parameters_file_is_plain_yaml_for_other_tools():
-    assert yaml.safe_load((ROOT / "params.yaml").read_text())["default"] == ["toy2d"]
+    assert yaml.safe_load((ROOT / "params.yaml").read_text())["default"] == ["toy2d", "fashion"]
 
 
 @pytest.mark.parametrize(
