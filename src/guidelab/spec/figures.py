@@ -97,6 +97,7 @@ class Grid(Strict):
     train_seed: int = 0
     block: Name = "report1"
     labels: list[int] = []
+    class_names: list[str] = []  # words for the labels
 
 
 class Figures(Strict):
