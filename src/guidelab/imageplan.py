@@ -8,6 +8,7 @@ from guidelab.errors import UserError, closest
 from guidelab.experiment import ExperimentPlan
 from guidelab.jobs import Job
 from guidelab.layout import Run
+from guidelab.spec import ImageDataset
 
 TRAIN = "train"  # the fold denoisers and classifiers learn from
 REFERENCE = "reference"  # the fold samples are compared with
@@ -27,9 +28,15 @@ class ImagePlan(ExperimentPlan):
         """Train one denoiser with some of its seeds, with or without labels."""
         job, d = super().train(denoiser, part), self.spec.denoisers[denoiser]
         modules = (registry.NETS[d.net.name].module, registry.TRAINERS[d.net.name].module)
-        spec = {k: v for k, v in job.spec.items() if k != "dataset"} | {"conditional": bool(d.conditional)}
+        spec = job.spec | {"conditional": bool(d.conditional), "dataset": {"classes": self._classes}}
         inputs = {"data": (self.fold(TRAIN),)}
         return replace(job, inputs=inputs, spec=spec, modules=modules, command="images.train")
+
+    @property
+    def _classes(self) -> int:
+        dataset = self.spec.dataset
+        assert isinstance(dataset, ImageDataset)  # that is what this plan is for
+        return dataset.classes
 
     # ---- samples -------------------------------------------------------------------------------------------
 
@@ -88,6 +95,7 @@ class ImagePlan(ExperimentPlan):
             "net": {k: v for k, v in d.net.model_dump().items() if v is not None},
             "train": d.train.model_dump(),
             "train_seeds": list(seeds),
+            "classes": self._classes,
         }
         found = tuple(sorted(modules))
         return Job("discriminate", inputs, (self.guide(disc),), spec, found, "images.discriminate")

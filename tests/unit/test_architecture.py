@@ -29,7 +29,7 @@ ALLOWED = {
     "jobs": {"layout", "registry", "spec", "errors"},
     "staging": {"layout", "stages", "experiment"},
     "experiment": {"staging", "jobs", "layout", "registry", "spec", "stages", "errors"},
-    "imageplan": {"experiment", "jobs", "layout", "registry", "errors"},
+    "imageplan": {"experiment", "jobs", "layout", "registry", "spec", "errors"},
     "imagecheck": {"spec", "registry", "errors"},
     "plan": {"experiment", "imageplan", "jobs", "digest", "spec", "errors"},
     "digest": {"errors"},

@@ -6,7 +6,7 @@ rule prepare:
     output:
         "results/{experiment}/data/{fold}.{data}",
     log:
-        "logs/{experiment}/prepare/{fold}.log",
+        "logs/{experiment}/prepare/{fold}.{data}.log",
     conda:
         "../envs/guidelab.yaml"
     threads: 1

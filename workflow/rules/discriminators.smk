@@ -8,7 +8,7 @@ rule generate:
     output:
         "results/{experiment}/generated/{disc}.{array}",
     log:
-        "logs/{experiment}/generate/{disc}.log",
+        "logs/{experiment}/generate/{disc}.{array}.log",
     conda:
         "../envs/guidelab.yaml"
     threads: 1

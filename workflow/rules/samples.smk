@@ -8,7 +8,7 @@ rule sample:
     output:
         "results/{experiment}/samples/{variant}/{w}/{part}.{array}",
     log:
-        "logs/{experiment}/sample/{variant}/{w}/{part}.log",
+        "logs/{experiment}/sample/{variant}/{w}/{part}.{array}.log",
     conda:
         "../envs/guidelab.yaml"
     threads: 1

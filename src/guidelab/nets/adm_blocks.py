@@ -107,16 +107,16 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[B, C, H, W]`, same shape out."""
-        b, c, height, width = x.shape
-        # as a 1 x 1 convolution over the map, which keeps channels_last memory as it is
-        qkv = functional.conv2d(self.norm(x), self.qkv.weight[..., None], self.qkv.bias)
-        split = (b, 3, self.heads, -1) if self.split_first else (b, self.heads, 3, -1)
-        parts = qkv.reshape(*split, height * width).transpose(-1, -2)  # [B, ., ., T, C/heads]
-        q, k, v = parts.unbind(1 if self.split_first else 2)  # [B, heads, T, C/heads]
-        attended = functional.scaled_dot_product_attention(q, k, v).transpose(-1, -2)
-        projected = functional.conv2d(
-            attended.reshape(b, c, height, width), self.proj_out.weight[..., None], self.proj_out.bias
-        )
+        b, c = x.shape[:2]
+        tokens = self.norm(x).flatten(2).transpose(1, 2)  # [B, T, C]; a view of channels_last memory
+        # in this layout the products need no copies, and the fused attention kernel takes its inputs as they are
+        qkv = functional.linear(tokens, self.qkv.weight[:, :, 0], self.qkv.bias)
+        split = (b, -1, 3, self.heads) if self.split_first else (b, -1, self.heads, 3)
+        parts = qkv.reshape(*split, c // self.heads).unbind(2 if self.split_first else 3)
+        q, k, v = (part.transpose(1, 2) for part in parts)  # [B, heads, T, C/heads]
+        attended = functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, -1, c)
+        projected = functional.linear(attended, self.proj_out.weight[:, :, 0], self.proj_out.bias)
+        projected = projected.transpose(1, 2).reshape(x.shape)
         return x + projected
 
 

@@ -5,7 +5,7 @@ Source: Karras et al. 2024, arXiv:2312.02696, config G; what `patch_px`, `lean` 
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,7 @@ from torch.nn import functional
 from guidelab.core.precond import coefficients, precondition
 from guidelab.errors import UserError
 from guidelab.nets.edm2_block import Mask
+from guidelab.nets.edm2_compiled import Compiled
 from guidelab.nets.edm2_layers import MPConv, MPFourier
 from guidelab.nets.edm2_plan import plan
 from guidelab.nets.edm2_sizes import CHANNEL_MULT, channels_of
@@ -99,7 +100,7 @@ class Edm2(nn.Module):
         self.logvar_fourier = MPFourier(_LOGVAR_FEATURES, generator)
         self.logvar_linear = MPConv(_LOGVAR_FEATURES, 1, (), generator)
         self._kept: _Kept | None = None
-        self._compiled: Callable[..., Tensor] | None = None
+        self._compiled: Compiled | None = None
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         """Denoised `[B, C, H, W]`, in the dtype of the parameters (float32).
@@ -121,8 +122,10 @@ class Edm2(nn.Module):
         dtype = self.unet.out_gain.dtype
         x, sigma = x.to(dtype), sigma.to(dtype)
         mask = self._mask(sigma)
-        evaluate = self._denoise if self._compiled is None or mask is not None else self._compiled
-        return evaluate(x, sigma, cond, self._weights(), mask, not torch.is_grad_enabled())
+        overwrite = not torch.is_grad_enabled()
+        if self._compiled is None or mask is not None:
+            return self._denoise(x, sigma, cond, self._weights(), mask, overwrite)
+        return self._compiled(x, sigma, cond, self._weights(), overwrite)
 
     def logvar(self, sigma: Tensor) -> Tensor:
         """Log-variance `[B]` of the loss at noise levels `sigma [B]`, which weights it during training.
@@ -133,13 +136,14 @@ class Edm2(nn.Module):
         features = self.logvar_fourier(coefficients(sigma, self.sigma_data).c_noise)
         return functional.linear(features, self.logvar_linear.effective(force=self.training))[:, 0]
 
-    def compiled(self, **options: object) -> "Edm2":
+    def compiled(self, **options: Any) -> "Edm2":
         """The same net, sharing its parameters, evaluated through `torch.compile` (`options` are passed on).
 
-        Evaluations with dropout are not compiled. Building takes about a minute of CPU time per mode and batch size.
+        Building takes half a CPU minute or more per mode and batch size, and again after each change of the weights.
+        Evaluations with dropout are not compiled.
         """
         fast = copy.copy(self)
-        fast._compiled = torch.compile(fast._denoise, **options)  # type: ignore[call-overload]
+        fast._compiled = Compiled(fast, options)
         return fast
 
     def _denoise(

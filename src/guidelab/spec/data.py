@@ -15,10 +15,11 @@ class ToyDataset(Strict):
 
 
 class ImageDataset(Strict):
-    """Images: a registered name, the resolution to work at, and where to look first."""
+    """Images: a registered name, the resolution to work at, the number of classes, and where to look first."""
 
     name: Name
     resolution_px: Size
+    classes: Size
     source: str | None = None  # a folder or ZIP of the user's own; otherwise where the dataset is known to be
 
 
