@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from guidelab import registry
@@ -105,7 +104,7 @@ def _build(config: Mapping[str, Any], seed: int) -> nn.Module:
         raise UserError(
             f"net {config['name']}: {error}; given {arguments}. Mend it in params.yaml."
         ) from error
-    return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+    return net
 
 
 def _extractor(path: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
