@@ -5,7 +5,7 @@ Source: Karras et al. 2024, arXiv:2312.02696, config G; what `patch_px`, `lean` 
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,11 +14,13 @@ from torch.nn import functional
 from guidelab.core.precond import coefficients, precondition
 from guidelab.errors import UserError
 from guidelab.nets.edm2_block import Mask
-from guidelab.nets.edm2_compiled import Compiled
 from guidelab.nets.edm2_layers import MPConv, MPFourier
 from guidelab.nets.edm2_plan import plan
 from guidelab.nets.edm2_sizes import CHANNEL_MULT, channels_of
 from guidelab.nets.edm2_unet import UNet, UNetWeights
+
+if TYPE_CHECKING:
+    from guidelab.nets.edm2_compiled import Compiled
 
 Dropout = Callable[
     [int, Tensor, tuple[int, ...]], Tensor
@@ -142,6 +144,8 @@ class Edm2(nn.Module):
         Building takes half a CPU minute or more per mode and batch size, and again after each change of the weights.
         Evaluations with dropout are not compiled.
         """
+        from guidelab.nets.edm2_compiled import Compiled  # the compiler takes a while to import
+
         fast = copy.copy(self)
         fast._compiled = Compiled(fast, options)
         return fast
