@@ -11,6 +11,7 @@ from guidelab.core.denoiser import per_sample
 from guidelab.core.guidance import Potential
 from guidelab.nets import vp_time
 from guidelab.nets.adm_encoder import AdmEncoder
+from guidelab.nets.frozen import told
 from guidelab.nets.image_discriminator import AdmDiscriminator, variance_preserving
 
 _COSINE_PX = (
@@ -19,6 +20,12 @@ _COSINE_PX = (
 
 
 def outputs(tensors: dict[str, Tensor], config: dict[str, Any]) -> Iterator[Output]:
+    for output in computed(tensors, config):
+        if output.name in tensors:
+            yield output
+
+
+def computed(tensors: dict[str, Tensor], config: dict[str, Any]) -> Iterator[Output]:
     t = tensors["in/t"]
     for name, ours in (
         ("marginal_mean", vp_time.marginal_mean(t)),
@@ -27,8 +34,7 @@ def outputs(tensors: dict[str, Tensor], config: dict[str, Any]) -> Iterator[Outp
         ("antiderivative", vp_time.log_sigma_squared(t)),
         ("normalizing_constant", vp_time.log_uniform_length(t.dtype)),
     ):
-        if f"out/{name}" in tensors:
-            yield Output(f"out/{name}", ours, FLOAT32)
+        yield Output(f"out/{name}", ours, FLOAT32)
     x, sigma = tensors["in/x"], tensors["in/sigma"]
     tau = vp_time.time_of_sigma(sigma)
     for name, ours in (
@@ -36,11 +42,11 @@ def outputs(tensors: dict[str, Tensor], config: dict[str, Any]) -> Iterator[Outp
         ("vp_mean", 1 / torch.sqrt(1 + sigma**2)),
         ("vp_std", vp_time.marginal_std(tau)),
     ):
-        if f"out/{name}" in tensors:
-            yield Output(f"out/{name}", ours, FLOAT32)
+        yield Output(f"out/{name}", ours, FLOAT32)
     net = discriminator(tensors, config)
     cond = tensors.get("in/class_labels")
     cond = cond.argmax(1) if cond is not None and cond.ndim == 2 else cond
+    cond = told(cond, net.classes)  # an unconditional file may hold labels nobody is told
     logit = net(x, sigma, cond).detach()
     log_ratio_bit, term_bit = _rounding(net, x, sigma, cond)
     yield Output("out/log_ratio", logit, FLOAT32, log_ratio_bit)
