@@ -210,6 +210,10 @@ def test_compiled_equals_eager_and_follows_the_weights() -> None:
     fast = model.compiled(dynamic=False)
     with torch.no_grad():
         assert relative(fast(x, sigma, cond), model(x, sigma, cond)) < 1e-5
+        assert fast._compiled is not None
+        built = fast._compiled.constant
+        fast(x, sigma, cond)
+        assert built is not None and fast._compiled.constant is built  # not again for the same weights
         model.load_state_dict(net(seed=5, **small).state_dict())
         assert relative(fast(x, sigma, cond), model(x, sigma, cond)) < 1e-5
     x.requires_grad_()

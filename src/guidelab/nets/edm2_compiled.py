@@ -19,6 +19,7 @@ class _Constant(nn.Module):
     def __init__(self, net: nn.Module, weights: UNetWeights) -> None:
         super().__init__()
         self.net, self.count = net, len(weights.blocks)
+        self.training = False  # not by eval(), which would reach the net and make it drop its weights
         for name, value in weights._asdict().items():
             if name != "blocks":
                 self.register_buffer(name, value)
@@ -63,7 +64,7 @@ class Compiled:
         if not overwrite or self.net.training or x.device.type != "cpu":
             return self.general(x, sigma, cond, weights, None, overwrite)
         if self.constant is None or self.constant[0] is not weights:
-            built = torch.compile(_Constant(self.net, weights).eval(), **self.options)
+            built = torch.compile(_Constant(self.net, weights), **self.options)
             self.constant = (weights, built)
         with config.patch(freezing=True):
             return self.constant[1](x, sigma, cond)
