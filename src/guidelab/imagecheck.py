@@ -15,6 +15,7 @@ def check_images(e: Experiment) -> Iterator[str]:
     yield from _data(e)
     yield from _nets(e)
     yield from _discriminators(e)
+    yield from _terms(e)
     yield from _features(e)
     yield from _metrics(e)
     yield from _figures(e)
@@ -67,6 +68,31 @@ def _discriminators(e: Experiment) -> Iterator[str]:
         )
         if wanted and not disc.net.name.endswith(wanted):
             yield f"{where}.net.name: given {disc.net.name!r}, wanted a {wanted} for the role {disc.role!r}"
+
+
+def _terms(e: Experiment) -> Iterator[str]:
+    for name, variant in e.variants.items():
+        where = f"variants.{name}"
+        boosts = [term for term in variant.guide if term.boost]
+        for term in boosts:
+            if term.method != "discriminator" or term.stages != "first":
+                yield f"{where}.guide: given boost for {term.method} at stages {term.stages!r}, wanted `discriminator` and `stages: first`"
+        if len(boosts) > 1:
+            yield f"{where}.guide: given {len(boosts)} boosted terms, wanted at most one"
+        discs = [term.disc for term in variant.guide if term.disc]
+        if len(discs) != len(set(discs)):
+            yield f"{where}.guide: given {', '.join(discs)}, wanted each discriminator in one term"
+        for term in variant.guide:
+            train = e.discriminators[term.disc].train if term.disc in e.discriminators else None
+            if train and (
+                term.sigma_lo < train.sigma_min or (term.sigma_hi or e.sampler.sigma_max) > train.sigma_max
+            ):
+                yield (
+                    f"{where}.guide: {term.disc} acts in ({term.sigma_lo}, {term.sigma_hi or e.sampler.sigma_max}], wanted within "
+                    f"[{train.sigma_min}, {train.sigma_max}], where it was trained (sigma_lo, sigma_hi)"
+                )
+            if term.iterations and train and term.iterations % train.evaluate_every:
+                yield f"{where}.guide.iterations: given {term.iterations}, wanted a multiple of {train.evaluate_every}, when {term.disc} is kept"
 
 
 def _features(e: Experiment) -> Iterator[str]:

@@ -156,6 +156,15 @@ def mistakes():
             fashion(lambda e: e["paper"]["figures"].update(sweep={})), r"figures.sweep: is a figure of the 2D example"),
         "point of no sweep": (
             fashion(lambda e: e["paper"]["figures"]["grid"]["points"].append(["x", "cfg/w9.00"])), r"grid: given 'cfg/w9.00'"),
+        "guide outside its noise levels": (
+            fashion(lambda e: e["variants"]["dg"]["guide"].update(sigma_hi=50.0)), r"guide acts in \(0.02, 50.0\], wanted within"),
+        "snapshot that is not kept": (
+            fashion(lambda e: e["variants"]["dg"]["guide"].update(iterations=100)), r"given 100, wanted a multiple of 90"),
+        "boost at both stages": (
+            fashion(lambda e: e["variants"]["dg"]["guide"].update(boost=True)), r"wanted `discriminator` and `stages: first`"),
+        "one discriminator twice": (
+            fashion(lambda e: e["variants"]["dg_autog"]["guide"].insert(0, dict(e["variants"]["dg_autog"]["guide"][0]))),
+            r"wanted each discriminator in one term"),
         "split of points": (
             lambda raw: raw["experiments"]["toy2d"]["folds"].update(train={"split": "train"}), r"folds.train.split: given 'train', wanted `n`"),
         "labels of points": (

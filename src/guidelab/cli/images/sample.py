@@ -1,5 +1,6 @@
 """`guidelab sample` and `guidelab generate` for images: every seed block of one point, in shards, restartable."""
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 
 from guidelab import registry
 from guidelab.assemble import Nets, assemble, load_net, nets_sha256
+from guidelab.core.guidance.boosting import Boosting
 from guidelab.core.noise import SeededNoise
+from guidelab.core.samplers.boosted import boosted
 from guidelab.core.schedules import edm_sigmas
 from guidelab.errors import UserError
 from guidelab.io import load_arrays
@@ -85,6 +88,8 @@ def maker(
     sigmas = edm_sigmas(s["steps"], s["sigma_min"], s["sigma_max"], s["rho"])
     solver = registry.load("sampler", s["name"])
     main: Any = nets.models[job["main"]]
+    boosts = [term for term in job["terms"] if term.get("boost")]
+    plain = [term for term in job["terms"] if not term.get("boost")]
     event = (main.image_channels, main.resolution_px, main.resolution_px)
 
     def make(first: int, last: int) -> tuple[Tensor, Tensor | None]:
@@ -99,17 +104,31 @@ def maker(
             return x
 
         def solve(seeds: Tensor, x: Tensor) -> Tensor:
-            built = assemble(job, nets, seeds)
-            with torch.no_grad():
-                result: Tensor = solver(
-                    built.predict, x, sigmas, labels[-1] if labels else None, correct=built.correct
+            built = assemble({**job, "terms": plain}, nets, seeds)
+            cond = labels[-1] if labels else None
+            if boosts:
+                boosting, noise = _boosting(boosts[0], nets), _churn_noise(seeds)
+                return boosted(
+                    built.predict, x, sigmas, cond, boosting=boosting, noise=noise, correct=built.correct
                 )
+            with torch.no_grad():
+                result: Tensor = solver(built.predict, x, sigmas, cond, correct=built.correct)
             return result
 
         x = draw((first, last), start, s["sigma_max"], solve, batch=BATCH, dtype=s["dtype"])
         return to_uint8(x), torch.cat(labels) if labels else None
 
     return make
+
+
+def _boosting(term: Mapping[str, Any], nets: Nets) -> Boosting:
+    high = term["sigma_hi"] or math.inf
+    return Boosting(nets.discriminators[term["disc"]], term["weight"], term["sigma_lo"], high)  # type: ignore[arg-type]
+
+
+def _churn_noise(seeds: Tensor) -> SeededNoise:
+    """Generators of a sample's churn: of its own seed, and not those its start and label came from."""
+    return SeededNoise([(int(seed) * 2654435761 + 97) % (1 << 32) for seed in seeds])
 
 
 def to_uint8(x: Tensor) -> Tensor:
