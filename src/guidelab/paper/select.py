@@ -34,7 +34,9 @@ def select(rows: pd.DataFrame, info: pd.DataFrame, *, block: str, metrics: Seque
             )
             mean = mean[mean.map(math.isfinite)] if len(mean) else mean
             if len(mean):
-                better = direction.get(metric.partition("@")[0], "lower")  # recall@lite0: the direction of recall
+                better = direction.get(
+                    metric.partition("@")[0], "lower"
+                )  # recall@lite0: the direction of recall
                 best = mean.idxmin() if better == "lower" else mean.idxmax()
                 names = " ".join(f"{w:.2f}" for w in mean.index)
                 chosen.append((experiment, variant, metric, float(str(best)), block, len(mean), names))
