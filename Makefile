@@ -27,8 +27,8 @@ paper: setup  ## Environment, the default experiments, tables, figures, report
 	snakemake --cores $(CORES) --report results/report.html > /dev/null
 	@echo "report: results/report.html   tables: results/tables/   figures: results/figures/"
 
-full: setup  ## The whole factorial of the 2D experiment (about an hour on two cores)
-	snakemake --cores $(CORES) --rerun-incomplete results/tables/toy2d_full.csv
+full: setup  ## The large forms of both experiments: every weight, all ablations, several trainings (hours on two cores)
+	snakemake --cores $(CORES) --rerun-incomplete results/tables/toy2d_full.csv results/fashion_full/manifests/paper.json
 
 test: setup  ## Environment, then lint and every test
 	$(MAKE) --no-print-directory lint
