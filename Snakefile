@@ -26,6 +26,7 @@ localrules:
     table,
     figure,
     story,
+    preview,
     manifest,
 
 
