@@ -18,15 +18,17 @@ class ExperimentPlan(RunJobs):
         """What every number of a run must know of where it comes from."""
         used = self.spec.variants[run.variant]
         swept = next((t for t in used.guide if t.weight is None), None)
+        w = 1.0 if run.w is None else run.w
+        neutral = registry.METHODS[swept.method].neutral if swept else 1.0
         return {
             "experiment": self.name,
             "scale": self.spec.scale,
             "variant": run.variant,
             "method": "+".join(t.method for t in used.guide) or "none",
             "ref": "+".join(t.ref or t.disc or "" for t in used.guide),
-            "w": 1.0 if run.w is None else run.w,
-            "w_neutral": registry.METHODS[swept.method].neutral if swept else 1.0,
-            "w_effective": (run.w or 1.0) * (0.5 if swept and swept.stages == "first" else 1.0),
+            "w": w,
+            "w_neutral": neutral,
+            "w_effective": neutral + (0.5 if swept and swept.stages == "first" else 1.0) * (w - neutral),
             "sigma_lo": swept.sigma_lo if swept else 0.0,
             "sigma_hi": (swept.sigma_hi if swept else None) or self.spec.sampler.sigma_max,
         }

@@ -28,8 +28,16 @@ def _data(e: Experiment) -> Iterator[str]:
     for name, fold in e.folds.items():
         if isinstance(fold, DrawnFold):
             yield f"folds.{name}: given `n` and `seed`, wanted `split` (train, holdout or test): images are not drawn"
-    if "train" in e.folds and "reference" in e.folds and e.folds["train"] == e.folds["reference"]:
-        yield "folds.reference: given the fold nets are trained on, wanted another: memorised images would pass for good ones"
+    splits = {name: getattr(fold, "split", None) for name, fold in e.folds.items()}
+    learnt = {"folds.train": "train"} | {
+        f"discriminators.{n}.real": d.real for n, d in e.discriminators.items()
+    }
+    for where, name in learnt.items():
+        if "reference" in splits and splits.get(name) == splits["reference"]:
+            yield (
+                f"{where}: given {name!r}, of the split {splits[name]!r} that samples are compared with, wanted another: "
+                "memorised images would pass for good ones"
+            )
 
 
 def _nets(e: Experiment) -> Iterator[str]:
@@ -60,6 +68,11 @@ def _discriminators(e: Experiment) -> Iterator[str]:
                 yield (
                     f"{where}.extractor: given {disc.extractor!r}, wanted a discriminator of role classifier "
                     f"({', '.join(known) or 'none is defined'}){closest(disc.extractor, known)}"
+                )
+            elif extractor.real == disc.real:
+                yield (
+                    f"{where}.real: given {disc.real!r}, which its extractor {disc.extractor!r} was trained on: it would be "
+                    "judged on images it knows; wanted another fold"
                 )
         if disc.net.name == "adm_discriminator" and disc.extractor is None:
             yield f"{where}.extractor: is missing; wanted a discriminator of role classifier: this net is a head on its features"

@@ -131,6 +131,12 @@ def mistakes():
             fashion(lambda e: e["folds"].update(train={"n": 5, "seed": 1})), r"folds.train: given `n` and `seed`, wanted `split`"),
         "same fold": (
             fashion(lambda e: e["folds"].update(reference={"split": "train"})), r"memorised images would pass"),
+        "guide trained on the reference": (
+            fashion(lambda e: e["discriminators"]["guide"].update(real="reference")), r"discriminators.guide.real: given 'reference'"),
+        "trained on the reference's split": (
+            fashion(lambda e: e["folds"].update(train={"split": "test", "n": 5000})), r"folds.train: given 'train', of the split 'test'"),
+        "an average that cannot be reconstructed": (
+            fashion(lambda e: e["models"]["early"].update(ema_std=0.07)), r"from the 4 averages kept .* wanted at least 24"),
         "no reference": (fashion(lambda e: e["folds"].pop("reference")), r"folds: has no 'reference'"),
         "metric without features": (
             fashion(lambda e: e["evaluate"]["metrics"].append("fid")), r"given 'fid', wanted features after the @"),

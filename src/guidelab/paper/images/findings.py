@@ -112,20 +112,22 @@ class Findings:
 
     def guides(self, start: str) -> int:
         """How many different guides the variants whose name starts so have, combinations aside."""
-        mine = self.rows[
-            self.rows["variant"].str.startswith(start)
-            & ~self.rows["ref"].astype(str).str.contains("+", regex=False)
-        ]
+        named = self.rows["variant"].str.startswith(start)
+        if start == "autog":  # the same main net with other averages of its guide
+            named |= self.rows["variant"].str.match(r"guide_e\d+$")
+        mine = self.rows[named & ~self.rows["ref"].astype(str).str.contains("+", regex=False)]
         return int(mine["ref"].nunique())
 
     def best_on_choosing_block(self, variants: Iterable[str], space: str) -> str | None:
-        """The variant whose chosen weight has the lowest FID on the block that chose the weights."""
+        """The variant whose chosen weight has the lowest FID on the block that chose the weights, trainings in common."""
         chose = {str(b) for b in self.selected["selected_on"]}
         rows = self.measurements[
             self.measurements["seed_block"].isin(chose) & (self.measurements["steps"] == self.steps)
         ]
-        found = {}
-        for variant in variants:
+        found, named = {}, list(variants)
+        seeds = [set(rows.loc[rows["variant"] == v, "train_seed"]) for v in named]
+        rows = rows[rows["train_seed"].isin(set.intersection(*seeds) if seeds else set())]
+        for variant in named:
             e = summary.estimate(summary.at_point(rows, variant, self.weight(variant, space), f"fid@{space}"))
             if e.status == summary.OK:
                 found[variant] = e.value

@@ -78,7 +78,10 @@ def _budget(table: pd.DataFrame) -> str:
     ]
     said = []
     for name, start in (("CFG", "cfg"), ("autoguidance", "autog"), ("DG", "dg")):
-        mine = lines[lines["variant"].str.startswith(start)]
+        named = lines["variant"].str.startswith(start)
+        if start == "autog":  # the same main net with other averages of its guide
+            named |= lines["variant"].str.match(r"guide_e\d+$")
+        mine = lines[named]
         if len(mine):
             guides, points = (
                 mine["guides"].nunique(),
@@ -199,7 +202,7 @@ def _sizes(part: pd.DataFrame) -> str:
     return (
         f"{'–'.join(str(b) for b in dict.fromkeys((blocks[0], blocks[-1])))} block{'s' if blocks[-1] > 1 else ''} of "
         f"{int(first['n_generated']):,} samples for each training, against {int(first['n_reference']):,} of "
-        f"{first['reference_split']}"
+        f"{first['reference_split']} in FID; KID, precision and recall meet an equal number drawn from it"
     )
 
 

@@ -17,7 +17,7 @@ MAIN = (
     "cfg_autog",
 )  # fmt: skip
 _SUMS = (("dg_autog", ("autog", "dg")), ("dg_cfg", ("cfg", "dg")), ("cfg_autog", ("cfg", "autog")))
-_OF_DG = ("dg_first", "dg_frozen")
+_OF_DG = ("dg_first", "dg_boost", "dg_frozen")
 _OF_CFG = ("cfg_interval", "cfg_apg", "icg", "cg")
 _PAPERS_ON_DAMAGE = (
     "*The paper (arXiv:2406.02507, section 4, on ImageNet):* a net that is damaged, and guided by itself damaged more, gets "
@@ -71,7 +71,7 @@ def _opening(f: Findings, spec: dict[str, Any]) -> str:
     return (
         f"{spec['experiment']}, {names.scale_name(str(spec['scale']))}; {f.steps} sampler steps unless said; "
         f"{int(first['n_generated']):,} images a block, blocks {blocks}, which chose no weight. Each method is told at the "
-        f"weight that its FID in the same feature space chose on another block. {over}. Differences are on common seeds; over "
+        f"weight that its FID in the same feature space chose on another block (or at its only weight). {over}. Differences are on common seeds; over "
         "one training their errors are combined as if unpaired, an upper bound. A difference is called clear when its 95 % "
         "interval leaves out 0 and every block agrees in sign; nothing is corrected for the number of comparisons."
     )
@@ -98,9 +98,7 @@ def _beats(f: Findings) -> str:
 def _bracketed(f: Findings) -> str:
     """Where the chosen weight lies among those tried, and whether the other blocks agree."""
     lines = []
-    for variant in wording.ordered(
-        v for v in f.swept if v in (*MAIN, "autog_t16", "autog_t4", "autog_xs", "autog_xs_t16")
-    ):
+    for variant in wording.ordered(v for v in f.swept if v in MAIN or v.startswith("autog_")):
         for space in f.spaces:
             lines.append(f"- {f.label(variant)}, {f.space(space)}: {words.bracket(f, variant, space)}")
     head = "By means over these blocks; neighbouring weights need not be told apart by their intervals."

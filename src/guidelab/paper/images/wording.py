@@ -22,6 +22,7 @@ _LABELS = {  # where the words of the 2D experiment are not general enough; the 
     "dg": "discriminator (DG)",
     "dg_first": "DG, first stage",
     "dg_frozen": "DG, frozen classifier",
+    "dg_boost": "DG, boosted",
     "dg_autog": "DG + autoguidance",
     "dg_cfg": "DG + CFG",
     "cfg_autog": "CFG + autoguidance",

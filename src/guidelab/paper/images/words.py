@@ -96,7 +96,10 @@ def repair(f: Findings, variant: str, space: str) -> str:
     verdict = healthy.verdict("lower")
     against = f"against the healthy net unguided, FID {arrow(f, metric, healthy)}: {verdict}."
     if chosen == neutral:
-        return f"the best weight is {neutral:g}, no guidance; {against}"
+        most = max(f.curve(variant, space))
+        guided = compare.difference(f.rows, (variant, neutral), (variant, most), metric)
+        said = f"; guided at w = {most:g} FID {arrow(f, metric, guided)}: {guided.verdict('lower')}"
+        return f"the best weight is {neutral:g}, no guidance{said if most != neutral else ''}; {against}"
     own = compare.difference(f.rows, (variant, neutral), (variant, chosen), metric)
     if math.isnan(own.value):
         return f"w = {chosen:g}; {against}"
