@@ -138,10 +138,17 @@ class ImagePlan(ExperimentPlan):
         for name in self.spec.features:
             inputs[f"features:{name}"] = (self.features(name, f"{run.point}/{run.part}"),)
             inputs[f"reference:{name}"] = (self.features(name, f"data/{REFERENCE}"),)
+        sampled = self._sampler_spec(run)
         spec = {
             "row": self._row(run),
+            "of": {
+                "variant": variant,
+                "weights": [term["weight"] for term in sampled["terms"]],
+                "train_seeds": sampled["train_seeds"],
+                "sampler": sampled["sampler"],
+            },
             "dataset": self.spec.dataset.model_dump(),
-            "sampler": self._sampler_spec(run)["sampler"],
+            "sampler": sampled["sampler"],
             "blocks": self._blocks,
             "metrics": ev.metrics,
             "neighbours": ev.neighbours,

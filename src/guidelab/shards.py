@@ -139,8 +139,8 @@ def _read(shard: Path, entry: Mapping[str, Any], manifest: str | Path) -> dict[s
     if not shard.is_file() or sha256(shard) != entry["sha256"]:
         state = "is not the file its manifest lists" if shard.is_file() else "is missing"
         raise UserError(
-            f"{shard}: {state} ({manifest} wants sha256 {entry['sha256'][:12]}...). Delete {manifest} and run again: "
-            "only what is missing or changed is made again."
+            f"{shard}: {state} ({manifest} wants sha256 {entry['sha256'][:12]}...). Delete this shard and {manifest} and run "
+            "again: the other shards stay."
         )
     tensors, _ = load_arrays(shard)
     wanted(tensors, "images", shard, (entry["n"], None, None, None))

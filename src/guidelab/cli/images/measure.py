@@ -76,7 +76,7 @@ def _spaces(job: dict[str, Any]) -> Iterator[Space]:
         (path,), (reference_path,) = job["inputs"][f"features:{name}"], job["inputs"][f"reference:{name}"]
         generated, about = load_arrays(path)
         folded, reference_about = load_arrays(reference_path)
-        _same_point(job["row"], about, path)
+        _same_point(job, about, path)
         for found, where in ((about, path), (reference_about, reference_path)):
             if found.get("kind") != "features" or found["features"] != name:
                 raise UserError(f"{where}: holds features {found.get('features')!r}, wanted {name!r}")
@@ -91,19 +91,25 @@ def _spaces(job: dict[str, Any]) -> Iterator[Space]:
         yield Space(name, path, generated, about, reference_path, reference, reference_about, metrics, fixed)
 
 
-def _same_point(row: dict[str, Any], about: dict[str, Any], path: str) -> None:
-    """Refuse features of another point: a file moved by hand would give its numbers another name.
+def _same_point(job: dict[str, Any], about: dict[str, Any], path: str) -> None:
+    """Refuse features of another sampler: a file moved by hand would give its numbers another name.
 
     Raises:
         UserError: says what the file holds and what was wanted.
     """
     source = about.get("source", {})
-    weights = [term["weight"] for term in source.get("terms", [])] or [1.0]
-    if source.get("variant") != row["variant"] or row["w"] not in weights:
-        raise UserError(
-            f"{path}: holds features of {source.get('variant')} at weight {weights}, wanted {row['variant']} at "
-            f"{row['w']}. Delete the file and run again."
-        )
+    held = {
+        "variant": source.get("variant"),
+        "weights": [term["weight"] for term in source.get("terms", [])],
+        "train_seeds": source.get("seeds"),
+        "sampler": source.get("sampler"),
+    }
+    for key, value in held.items():
+        if value != job["of"][key]:
+            raise UserError(
+                f"{path}: holds features of samples with {key} {value}, wanted {job['of'][key]}. Delete the file, and the "
+                "samples it was made from if they are the older ones, and run again."
+            )
 
 
 def _same_samples(spaces: list[Space]) -> list[int]:
@@ -134,6 +140,11 @@ def _measured(job: dict[str, Any], space: Space, seed: int, block: str) -> dict[
     if held is None or list(held) != [first, last]:
         raise UserError(f"{space.path}: block {block!r} holds seeds {held}, wanted {[first, last]}")
     prefix, n = f"seed{seed}/{block}/", last - first + 1
+    if {"kid", "precision", "recall"} & set(space.metrics) and len(space.reference) < n:
+        raise UserError(
+            f"{space.reference_path}: holds {len(space.reference)} images, wanted at least the {n} of block {block!r}: KID, "
+            "precision and recall compare equal numbers. Give a larger reference fold or smaller blocks."
+        )
     features = wanted(space.generated, f"{prefix}features", space.path, (n, space.reference.shape[1]))
     logits = labels = None
     if {"inception_score", "accuracy"} & set(space.metrics):
