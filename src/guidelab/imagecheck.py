@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from guidelab import registry
 from guidelab.errors import UserError, closest
-from guidelab.spec import Experiment, format_weight
+from guidelab.spec import Experiment, Variant, format_weight
 from guidelab.spec.data import DrawnFold
 
 FOLDS = ("train", "reference")  # what denoisers learn from, and what samples are compared with
@@ -28,6 +28,12 @@ def _data(e: Experiment) -> Iterator[str]:
     for name, fold in e.folds.items():
         if isinstance(fold, DrawnFold):
             yield f"folds.{name}: given `n` and `seed`, wanted `split` (train, holdout or test): images are not drawn"
+    if e.dataset.name in ("image_zip", "image_folder") and getattr(e.dataset, "source", None) is None:
+        yield f"dataset.source: is missing; wanted the ZIP or folder of {e.dataset.name}"
+    n = getattr(e.folds.get("reference"), "n", None)
+    largest = max(last - first + 1 for first, last in e.evaluate.blocks.values())
+    if n is not None and n < largest:
+        yield f"folds.reference.n: given {n}, wanted at least {largest}, the images of a block (KID, precision, recall)"
     splits = {name: getattr(fold, "split", None) for name, fold in e.folds.items()}
     learnt = {"folds.train": "train"} | {
         f"discriminators.{n}.real": d.real for n, d in e.discriminators.items()
@@ -52,8 +58,20 @@ def _nets(e: Experiment) -> Iterator[str]:
             yield f"denoisers.{name}.net: given size {size!r} and channels {channels!r}, wanted one of them"
         patch = getattr(net, "patch_px", 1)
         resolution = getattr(e.dataset, "resolution_px", 1)
+        levels = len(getattr(net, "channel_mult", None) or (1, 2, 3, 4))
         if resolution % patch:
             yield f"denoisers.{name}.net.patch_px: given {patch}, wanted a divisor of {resolution}, the resolution"
+        elif (resolution // patch) % 2 ** (levels - 1):
+            yield (
+                f"denoisers.{name}.net.channel_mult: given {levels} levels, wanted fewer: {resolution} px in patches of {patch} "
+                f"cannot be halved {levels - 1} times"
+            )
+        else:
+            sides = [resolution // patch // 2**level for level in range(levels)]
+            explicit = getattr(net, "model_fields_set", ())
+            for px in getattr(net, "attention_px", ()) if "attention_px" in explicit else ():
+                if px not in sides:
+                    yield f"denoisers.{name}.net.attention_px: given {px}, wanted sides of its levels: {sides}"
 
 
 def _discriminators(e: Experiment) -> Iterator[str]:
@@ -74,6 +92,10 @@ def _discriminators(e: Experiment) -> Iterator[str]:
                     f"{where}.real: given {disc.real!r}, which its extractor {disc.extractor!r} was trained on: it would be "
                     "judged on images it knows; wanted another fold"
                 )
+        if disc.train.cached_draws and disc.extractor is None:
+            yield f"{where}.train.cached_draws: given {disc.train.cached_draws}, but there is no frozen extractor to keep features of"
+        if disc.role == "features" and disc.train.sigma_max > 0:
+            yield f"{where}.train.sigma_max: given {disc.train.sigma_max}, wanted 0.0: features are of clean images"
         if disc.net.name == "adm_discriminator" and disc.extractor is None:
             yield f"{where}.extractor: is missing; wanted a discriminator of role classifier: this net is a head on its features"
         wanted = {"guide": "discriminator", "classifier": "classifier", "features": "classifier"}.get(
@@ -87,6 +109,7 @@ def _terms(e: Experiment) -> Iterator[str]:
     for name, variant in e.variants.items():
         where = f"variants.{name}"
         boosts = [term for term in variant.guide if term.boost]
+        yield from _told(e, variant, where)
         for term in boosts:
             if term.method != "discriminator" or term.stages != "first":
                 yield f"{where}.guide: given boost for {term.method} at stages {term.stages!r}, wanted `discriminator` and `stages: first`"
@@ -104,8 +127,37 @@ def _terms(e: Experiment) -> Iterator[str]:
                     f"{where}.guide: {term.disc} acts in ({term.sigma_lo}, {term.sigma_hi or e.sampler.sigma_max}], wanted within "
                     f"[{train.sigma_min}, {train.sigma_max}], where it was trained (sigma_lo, sigma_hi)"
                 )
-            if term.iterations and train and term.iterations % train.evaluate_every:
-                yield f"{where}.guide.iterations: given {term.iterations}, wanted a multiple of {train.evaluate_every}, when {term.disc} is kept"
+            if term.iterations and train is None:
+                yield f"{where}.guide.iterations: given {term.iterations} for {term.method}, which has no discriminator"
+            elif (
+                term.iterations
+                and train
+                and (term.iterations % train.evaluate_every or term.iterations > train.iterations)
+            ):
+                yield (
+                    f"{where}.guide.iterations: given {term.iterations}, wanted a multiple of {train.evaluate_every} up to "
+                    f"{train.iterations}, when {term.disc} is kept"
+                )
+
+
+def _told(e: Experiment, variant: Variant, where: str) -> Iterator[str]:
+    """An unconditional main net gives no class: whoever needs one cannot be called."""
+
+    def conditional(model: str | None) -> bool:
+        found = e.models.get(model or "")
+        denoiser = e.denoisers.get(found.denoiser) if found else None
+        return bool(denoiser and denoiser.conditional)
+
+    if conditional(variant.main):
+        return
+    for term in variant.guide:
+        disc = e.discriminators.get(term.disc or "")
+        needs = conditional(term.ref) or term.method == "classifier"
+        if needs or (disc and getattr(disc.net, "conditional", None)):
+            yield (
+                f"{where}.guide: main {variant.main!r} is unconditional, so no class is asked for, but {term.ref or term.disc!r} "
+                "needs one; wanted unconditional nets throughout, or a conditional main net"
+            )
 
 
 def _features(e: Experiment) -> Iterator[str]:
@@ -117,6 +169,10 @@ def _features(e: Experiment) -> Iterator[str]:
             registry.entry("extractor", extractor.name, f"{where}.name")
         except UserError as error:
             yield str(error)
+        if extractor.name in ("inception", "dinov2") and extractor.path is None:
+            yield f"{where}.path: is missing; wanted the file with the weights of {extractor.name}, which no package ships"
+        if extractor.size_px is not None and extractor.name != "efficientnet_lite0":
+            yield f"{where}.size_px: given {extractor.size_px}; {extractor.name} has a size of its own"
         if (extractor.name == "trained") != (extractor.disc is not None):
             yield f"{where}.disc: given {extractor.disc!r}; only the extractor `trained` takes one, and needs it"
         if extractor.disc is not None:
@@ -130,6 +186,8 @@ def _features(e: Experiment) -> Iterator[str]:
 
 
 def _metrics(e: Experiment) -> Iterator[str]:
+    if e.evaluate.density is not None:
+        yield "evaluate.density: given, but log-densities are computed for the 2D example only"
     for metric in e.evaluate.metrics:
         name, _, features = metric.partition("@")
         try:
@@ -167,5 +225,21 @@ def _figures(e: Experiment) -> Iterator[str]:
         for point in points:
             if (point if "/" in point else f"{point}/w1.00") not in known:
                 yield f"{where}: given {point!r}, wanted a point of a sweep{closest(point, known)}"
+        classes = getattr(e.dataset, "classes", 0)
+        for label in getattr(figure, "labels", ()):
+            if not 0 <= label < classes:
+                yield f"{where}.labels: given {label}, wanted classes from 0 to {classes - 1}"
+        seed = getattr(figure, "train_seed", None)
+        for _, point in getattr(figure, "points", ()) if seed is not None else ():
+            variant = e.variants.get(point.partition("/")[0])
+            if variant and seed not in (variant.train_seeds or _seeds(e, variant)):
+                yield f"{where}.train_seed: given {seed}, which {point} has not; it has {variant.train_seeds or _seeds(e, variant)}"
         if getattr(figure, "block", None) not in (None, *e.evaluate.blocks):
             yield f"{where}.block: given {figure.block!r}, wanted one of {', '.join(e.evaluate.blocks)}"
+
+
+def _seeds(e: Experiment, variant: Variant) -> list[int]:
+    """The training seeds of a variant's main net."""
+    model = e.models.get(variant.main)
+    denoiser = e.denoisers.get(model.denoiser) if model else None
+    return list(denoiser.train.seeds) if denoiser else []

@@ -1,13 +1,15 @@
 """params.yaml -> Spec: reading without trust, `extends`, and errors that say where, given, wanted, closest."""
 
 import difflib
+import re
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from guidelab.errors import UserError
+from guidelab import registry
+from guidelab.errors import UserError, closest
 from guidelab.spec import Experiment, Spec
 from guidelab.spec.base import UNION
 from guidelab.speccheck import check
@@ -150,12 +152,16 @@ def _describe(error: Any) -> str:
         near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"{path}: unknown key; wanted one of {', '.join(known)}{hint}"
+    if error["type"] == "union_tag_not_found":
+        known = list(registry.NETS)
+        given = error["input"].get("name") if isinstance(error.get("input"), dict) else error.get("input")
+        return f"{path}.name: given {given!r}, wanted one of {', '.join(known)}{closest(str(given), known)}"
     if error["type"] == "missing":
         return f"{path}: is missing; wanted a value"
     given = error.get("input")
     hint = (
         " (write 1.0e-2, with a dot: YAML reads 1e-2 as text)"
-        if isinstance(given, str) and "e" in given
+        if isinstance(given, str) and re.match(r"[\d.]+e", given)
         else ""
     )
     message = error["msg"].removeprefix("Value error, ").removeprefix("Input should be ")

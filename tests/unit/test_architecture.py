@@ -24,7 +24,7 @@ ALLOWED = {
     "registry": {"errors"},
     "spec": {"errors"},
     "speccheck": {"spec", "registry", "imagecheck", "errors"},
-    "specload": {"spec", "speccheck", "errors"},
+    "specload": {"spec", "speccheck", "registry", "errors"},
     "layout": {"spec", "speccheck", "errors"},
     "jobs": {"layout", "registry", "spec", "errors"},
     "staging": {"layout", "stages", "experiment"},

@@ -151,3 +151,26 @@ def test_a_missing_package_is_named(tmp_path):
         "prepare", "toy2d_ci", "train", "--params", str(ROOT / "params.yaml"), cwd=tmp_path, **env
     )
     refused(done, "the package 'torch' is missing; run `make setup`")
+
+
+def test_ctrl_c_is_no_success(tmp_path):
+    """The command line's library turns an interrupt into a return value; the exit status must still say it."""
+    code = (
+        "import sys; from guidelab.cli import app\n"
+        "def stop(*given): raise KeyboardInterrupt\n"
+        "app.execute = stop; sys.argv = ['guidelab', 'sample', 'a', 'b', 'c', 'd']; app.main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 130, (done.returncode, done.stderr)
+
+
+def test_preparing_never_overwrites_its_source(tmp_path):
+    (tmp_path / "mine").mkdir()
+    for target in (tmp_path / "mine", tmp_path / "mine" / "x.zip"):
+        done = subprocess.run(
+            [sys.executable, "-m", "guidelab.cli.app", "prepare", "image-folder", "--source", str(tmp_path / "mine"),
+             "--resolution", "16", "-o", str(target)],
+            capture_output=True, text=True,
+        )  # fmt: skip
+        assert done.returncode == 1 and "is the source, or inside it" in done.stderr
+    assert list((tmp_path / "mine").iterdir()) == []

@@ -91,7 +91,7 @@ def test_every_stage_lists_its_files_once_and_folders_of_shards_are_kept(plan):
     listed = [path for s in stages.values() for path in s.files]
     assert len(listed) == len(set(listed))
     assert "results/fashion/samples/cfg/w2.00/seed0/" in json.loads(stages["sample"].payload)["keep"]
-    assert "results/fashion/previews/cfg/w2.00/seed0.png" in stages["paper"].files
+    assert "results/fashion/previews/cfg/w1.50/seed0.png" in stages["paper"].files
     assert {"sample", "field", "measure"} <= set(stages["paper"].after)
 
 
@@ -137,6 +137,30 @@ def mistakes():
             fashion(lambda e: e["folds"].update(train={"split": "test", "n": 5000})), r"folds.train: given 'train', of the split 'test'"),
         "an average that cannot be reconstructed": (
             fashion(lambda e: e["models"]["early"].update(ema_std=0.07)), r"from the 4 averages kept .* wanted at least 24"),
+        "unknown net": (
+            fashion(lambda e: e["denoisers"]["s"]["net"].update(name="edm")), r"net.name: given 'edm', wanted one of .*did you mean 'edm2'"),
+        "reference smaller than a block": (
+            fashion(lambda e: e["folds"].update(reference={"split": "test", "n": 500})), r"reference.n: given 500, wanted at least 1000"),
+        "zip without a source": (
+            fashion(lambda e: e["dataset"].update(name="image_zip")), r"dataset.source: is missing"),
+        "too many levels": (
+            fashion(lambda e: e["denoisers"]["s"]["net"].update(channel_mult=[1, 1, 1, 1, 1])), r"cannot be halved 4 times"),
+        "attention at no level": (
+            fashion(lambda e: e["denoisers"]["s"]["net"].update(attention_px=[5])), r"attention_px: given 5, wanted sides .*\[8, 4\]"),
+        "inception without weights": (
+            fashion(lambda e: e["features"]["lite0"].update(name="inception", size_px=None)), r"features.lite0.path: is missing"),
+        "density of images": (
+            fashion(lambda e: e["evaluate"].update(density={"n": 4, "steps": 4})), r"evaluate.density: given, but"),
+        "evaluated never": (
+            fashion(lambda e: e["discriminators"]["guide"]["train"].update(evaluate_every=5000)), r"evaluate_every = 5000 is more"),
+        "a class for an unconditional net": (
+            fashion(lambda e: e["variants"]["autog"].update(main="blind")), r"main 'blind' is unconditional"),
+        "grid of another training": (
+            fashion(lambda e: e["paper"]["figures"]["grid"].update(train_seed=7)), r"grid.train_seed: given 7, which none has not; it has \[0\]"),
+        "a class that is none": (
+            fashion(lambda e: e["paper"]["figures"]["variety"].update(labels=[0, 12])), r"variety.labels: given 12, wanted classes from 0 to 9"),
+        "snapshot after the end": (
+            fashion(lambda e: e["variants"]["dg"]["guide"].update(iterations=2400)), r"given 2400, wanted a multiple of 120 up to 1200"),
         "no reference": (fashion(lambda e: e["folds"].pop("reference")), r"folds: has no 'reference'"),
         "metric without features": (
             fashion(lambda e: e["evaluate"]["metrics"].append("fid")), r"given 'fid', wanted features after the @"),
@@ -165,7 +189,7 @@ def mistakes():
         "guide outside its noise levels": (
             fashion(lambda e: e["variants"]["dg"]["guide"].update(sigma_hi=50.0)), r"guide acts in \(0.02, 50.0\], wanted within"),
         "snapshot that is not kept": (
-            fashion(lambda e: e["variants"]["dg"]["guide"].update(iterations=100)), r"given 100, wanted a multiple of 90"),
+            fashion(lambda e: e["variants"]["dg"]["guide"].update(iterations=100)), r"given 100, wanted a multiple of 120"),
         "boost at both stages": (
             fashion(lambda e: e["variants"]["dg"]["guide"].update(boost=True)), r"wanted `discriminator` and `stages: first`"),
         "one discriminator twice": (

@@ -26,7 +26,9 @@ app = typer.Typer(
 JobJson = Annotated[
     str | None, typer.Option("--job", help="the job as JSON, instead of names (what Snakemake passes)")
 ]
-Outputs = Annotated[list[Path] | None, typer.Option("--output", "-o", help="where to write, with --job")]
+Outputs = Annotated[
+    list[Path] | None, typer.Option("--output", "-o", help="where to write, with --job or a DATASET")
+]
 Threads = Annotated[int, typer.Option(help="CPU threads for torch", min=1)]
 
 
@@ -153,8 +155,15 @@ def prepare(
         )
     from guidelab.cli.images.prepare import prepare_dataset
 
-    found = prepare_dataset((names or [""])[0], split, resolution, source, n, seed, (output or [Path()])[0])
-    typer.echo(f"{(output or [Path()])[0]}: {len(found.images)} images")
+    target = (output or [Path()])[0].resolve()
+    if source is not None and (target == source.resolve() or source.resolve() in target.parents):
+        raise UserError(
+            f"{target}: is the source, or inside it; give --output another place, so that nothing is overwritten"
+        )
+    found = prepare_dataset((names or [""])[0], split, resolution, source, n, seed, target)
+    channels, height, width = found.images.shape[1:]
+    labels = "no labels" if found.labels is None else f"{len(set(found.labels.tolist()))} classes"
+    typer.echo(f"{target}: {len(found.images)} images of {channels} x {height} x {width}, {labels}")
 
 
 def main() -> None:
@@ -162,7 +171,9 @@ def main() -> None:
     from guidelab.cli.runtime import EXIT_STOPPED, Stopped
 
     try:
-        app(standalone_mode=False)
+        code = app(standalone_mode=False)
+        if isinstance(code, int) and code:  # typer turns Ctrl-C into a return value: 130
+            sys.exit(code)
     except UserError as error:
         sys.exit(f"guidelab: {error}")
     except Stopped as error:

@@ -94,6 +94,14 @@ class DiscriminatorTrain(Strict):
     cached_draws: Size | None = None  # noisy features kept of each image, where the extractor is frozen
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
 
+    @model_validator(mode="after")
+    def _is_evaluated(self) -> "DiscriminatorTrain":
+        if self.evaluate_every > self.iterations:
+            raise ValueError(
+                f"evaluate_every = {self.evaluate_every} is more than iterations = {self.iterations}"
+            )
+        return self
+
 
 class Discriminator(Strict):
     """A discriminator that guides, a family of them that grade one sampler each, or a classifier of images.

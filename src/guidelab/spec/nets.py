@@ -45,9 +45,10 @@ _IMAGE_NETS = {"edm2": f"{UNION}edm2"} | dict.fromkeys(
 )
 
 
-def _by_name(value: Any) -> str:
-    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-    return _IMAGE_NETS.get(str(name), f"{UNION}toy")
+def _by_name(value: Any) -> str | None:
+    """Which class a net is of; None, which is refused, for a name that is not known."""
+    name = str(value.get("name") if isinstance(value, dict) else getattr(value, "name", None))
+    return _IMAGE_NETS.get(name, f"{UNION}toy" if name.startswith("toy") else None)
 
 
 Net = Annotated[
