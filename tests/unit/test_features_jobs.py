@@ -20,6 +20,7 @@ BLOCKS = {"select": [0, 29], "report1": [100, 129]}
 METRICS = [
     "fid@tiny", "kid@tiny", "recall@tiny", "precision@tiny", "fid@pixels", "inception_score@tiny", "accuracy@tiny",
 ]  # fmt: skip
+SAMPLER = {"name": "heun", "steps": 12, "dtype": "float32"}
 ROW = {
     "experiment": "fashion", "scale": "ci", "variant": "cfg", "method": "reference", "ref": "blind", "w": 2.0,
     "w_neutral": 1.0, "w_effective": 2.0, "sigma_lo": 0.0, "sigma_hi": float("inf"),
@@ -61,7 +62,7 @@ def registry(monkeypatch):
 def samples(folder, weight=2.0, seeds=(0, 1), conditional=True, first=0):
     path = folder / "cfg/w2.00/seeds0-1.json"
     about = {
-        "variant": "cfg", "seeds": list(seeds), "blocks": BLOCKS, "terms": [{"weight": weight}], "sampler": {},
+        "variant": "cfg", "seeds": list(seeds), "blocks": BLOCKS, "terms": [{"weight": weight}], "sampler": SAMPLER,
         "nets_sha256": {"model:main": "1"}, "code": "samplecode",
     }  # fmt: skip
     shards = [s for seed in seeds for block, ends in BLOCKS.items() for s in split(seed, block, ends, 17)]
@@ -101,8 +102,8 @@ def job(tmp_path, registry):
         inputs[f"features:{name}"] = [str(extracted(tmp_path, made, name))]
         inputs[f"reference:{name}"] = [str(extracted(tmp_path, real, name))]
     return {
-        "row": ROW, "dataset": {"name": "fashion_mnist"}, "blocks": BLOCKS, "metrics": METRICS, "neighbours": 3,
-        "sampler": {"name": "heun", "steps": 12, "dtype": "float32"}, "label_policy": "random", "inputs": inputs,
+        "row": ROW, "of": {"variant": "cfg", "weights": [2.0], "train_seeds": [0, 1], "sampler": SAMPLER}, "dataset": {"name": "fashion_mnist"}, "blocks": BLOCKS, "metrics": METRICS, "neighbours": 3,
+        "sampler": SAMPLER, "label_policy": "random", "inputs": inputs,
         "code": "measurecode",
     }  # fmt: skip
 
@@ -162,8 +163,11 @@ def changed(path, change):
 @pytest.mark.parametrize(
     ("label", "change", "told"),
     [
-        ("features:tiny", lambda t, a: a["source"].update(variant="autog"), "features of autog at weight"),
-        ("features:tiny", lambda t, a: a["source"].update(terms=[{"weight": 3.0}]), r"at weight \[3.0\], wanted cfg at 2"),
+        ("features:tiny", lambda t, a: a["source"].update(variant="autog"), "with variant autog, wanted cfg"),
+        ("features:tiny", lambda t, a: a["source"].update(terms=[{"weight": 3.0}]), r"with weights \[3.0\], wanted \[2.0\]"),
+        ("features:tiny", lambda t, a: a["source"].update(terms=[{"weight": 2.0}, {"weight": 1.0}]), r"weights \[2.0, 1.0\], wanted"),
+        ("features:tiny", lambda t, a: a["source"].update(seeds=[0]), r"with train_seeds \[0\], wanted \[0, 1\]"),
+        ("features:tiny", lambda t, a: a["source"]["sampler"].update(steps=18), "'steps': 18.*, wanted .*'steps': 12"),
         ("features:tiny", lambda t, a: a.update(images_sha256="0"), "different images"),
         ("reference:pixels", lambda t, a: a.update(images_sha256="0"), "different reference images"),
         ("reference:tiny", lambda t, a: a.update(features_sha256="0"), "features_sha256 is 0"),
