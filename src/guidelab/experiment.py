@@ -137,7 +137,7 @@ class ExperimentPlan(RunJobs):
             "figure": figure,
             "settings": f.model_dump(),
         }
-        if figure == "sweep":
+        if not f.arrays:
             return Job("figure", self._printed, self.figure(figure), spec, (registry.FIGURES[figure].module,))
         inputs = {"fields": (self.fields(figure),)}
         return Job("figure", inputs, self.figure(figure), spec, (registry.FIGURES[figure].module,))

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 
 from guidelab import registry
-from guidelab.errors import UserError, closest
+from guidelab.errors import closest
 from guidelab.spec import Experiment, Variant, format_weight
 from guidelab.spec.data import DrawnFold
+from guidelab.speclook import nets_known, registered, seeds_of, unknown
 
 FOLDS = ("train", "reference")  # what denoisers learn from, and what samples are compared with
 
@@ -81,13 +82,9 @@ def _discriminators(e: Experiment) -> Iterator[str]:
             yield f"{where}.role: given 'grade', wanted guide, classifier or features: no images are graded yet"
         if disc.extractor is not None:
             extractor = e.discriminators.get(disc.extractor)
-            if extractor is None or extractor.role != "classifier":
-                known = [n for n, d in e.discriminators.items() if d.role == "classifier"]
-                yield (
-                    f"{where}.extractor: given {disc.extractor!r}, wanted a discriminator of role classifier "
-                    f"({', '.join(known) or 'none is defined'}){closest(disc.extractor, known)}"
-                )
-            elif extractor.real == disc.real:
+            problem = _of_role(e, f"{where}.extractor", disc.extractor, "classifier")
+            yield problem
+            if not problem and extractor and extractor.real == disc.real:
                 yield (
                     f"{where}.real: given {disc.real!r}, which its extractor {disc.extractor!r} was trained on: it would be "
                     "judged on images it knows; wanted another fold"
@@ -103,6 +100,12 @@ def _discriminators(e: Experiment) -> Iterator[str]:
         )
         if wanted and not disc.net.name.endswith(wanted):
             yield f"{where}.net.name: given {disc.net.name!r}, wanted a {wanted} for the role {disc.role!r}"
+
+
+def _of_role(e: Experiment, where: str, given: str, role: str) -> str:
+    """A message unless `given` is a discriminator of this role."""
+    known = [name for name, disc in e.discriminators.items() if disc.role == role]
+    return unknown(where, given, f"a discriminator of role {role}", known)
 
 
 def _terms(e: Experiment) -> Iterator[str]:
@@ -165,10 +168,7 @@ def _features(e: Experiment) -> Iterator[str]:
         yield "features: is missing; wanted at least one, as `lite0: {name: efficientnet_lite0, size_px: 64}`"
     for name, extractor in e.features.items():
         where = f"features.{name}"
-        try:
-            registry.entry("extractor", extractor.name, f"{where}.name")
-        except UserError as error:
-            yield str(error)
+        yield registered(f"{where}.name", "extractor", extractor.name)
         if extractor.name in ("inception", "dinov2") and extractor.path is None:
             yield f"{where}.path: is missing; wanted the file with the weights of {extractor.name}, which no package ships"
         if extractor.size_px is not None and extractor.name != "efficientnet_lite0":
@@ -176,13 +176,7 @@ def _features(e: Experiment) -> Iterator[str]:
         if (extractor.name == "trained") != (extractor.disc is not None):
             yield f"{where}.disc: given {extractor.disc!r}; only the extractor `trained` takes one, and needs it"
         if extractor.disc is not None:
-            found = e.discriminators.get(extractor.disc)
-            if found is None or found.role != "features":
-                known = [n for n, d in e.discriminators.items() if d.role == "features"]
-                yield (
-                    f"{where}.disc: given {extractor.disc!r}, wanted a discriminator of role features "
-                    f"({', '.join(known) or 'none is defined'}){closest(extractor.disc, known)}"
-                )
+            yield _of_role(e, f"{where}.disc", extractor.disc, "features")
 
 
 def _metrics(e: Experiment) -> Iterator[str]:
@@ -190,10 +184,7 @@ def _metrics(e: Experiment) -> Iterator[str]:
         yield "evaluate.density: given, but log-densities are computed for the 2D example only"
     for metric in e.evaluate.metrics:
         name, _, features = metric.partition("@")
-        try:
-            registry.entry("image metric", name, "evaluate.metrics")
-        except UserError as error:
-            yield str(error)
+        yield registered("evaluate.metrics", "image metric", name)
         if features not in e.features:
             yield (
                 f"evaluate.metrics: given {metric!r}, wanted features after the @: {name}@ and one of "
@@ -232,14 +223,12 @@ def _figures(e: Experiment) -> Iterator[str]:
         seed = getattr(figure, "train_seed", None)
         for _, point in getattr(figure, "points", ()) if seed is not None else ():
             variant = e.variants.get(point.partition("/")[0])
-            if variant and seed not in (variant.train_seeds or _seeds(e, variant)):
-                yield f"{where}.train_seed: given {seed}, which {point} has not; it has {variant.train_seeds or _seeds(e, variant)}"
+            had = (
+                (variant.train_seeds or seeds_of(e, variant))
+                if variant and nets_known(e, variant)
+                else [seed]
+            )
+            if seed not in had:
+                yield f"{where}.train_seed: given {seed}, which {point} has not; it has {had}"
         if getattr(figure, "block", None) not in (None, *e.evaluate.blocks):
             yield f"{where}.block: given {figure.block!r}, wanted one of {', '.join(e.evaluate.blocks)}"
-
-
-def _seeds(e: Experiment, variant: Variant) -> list[int]:
-    """The training seeds of a variant's main net."""
-    model = e.models.get(variant.main)
-    denoiser = e.denoisers.get(model.denoiser) if model else None
-    return list(denoiser.train.seeds) if denoiser else []

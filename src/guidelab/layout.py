@@ -6,7 +6,7 @@ from functools import cached_property
 
 from guidelab.errors import UserError, closest
 from guidelab.spec import Experiment, Variant, format_weight, split_point
-from guidelab.speccheck import seeds_of
+from guidelab.speclook import seeds_of
 
 
 @dataclass(frozen=True)
@@ -154,8 +154,7 @@ class Layout:
     @property
     def drawn(self) -> list[str]:
         """The figures that need arrays of their own: all but those made of measurements alone."""
-        from_rows = {"sweep", "weights", "precision_recall", "ema", "guides", "disc_training", "nfe"}
-        return [figure for figure in self.figures if figure not in from_rows]
+        return [figure for figure in self.figures if getattr(self.spec.paper.figures, figure).arrays]
 
     @property
     def previewed(self) -> list[Run]:

@@ -1,13 +1,13 @@
 """Checks across the keys of params.yaml: names that must exist, folds and seeds that must not meet, no cycles."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import combinations
 
 from guidelab import registry
-from guidelab.errors import UserError, closest
 from guidelab.imagecheck import check_images
 from guidelab.spec import Discriminator, Experiment, Spec, Variant, format_weight, split_point
 from guidelab.spec.data import DrawnFold, SplitFold
+from guidelab.speclook import nets_known, registered, seeds_of, unknown
 
 KEPT = (
     24  # averages (snapshots times lengths) a post-hoc EMA needs: from 16 its profile was off by up to 13 %
@@ -16,27 +16,11 @@ KEPT = (
 
 def check(spec: Spec) -> list[str]:
     """Every cross-key mistake of a spec as `place: given, wanted, closest`; empty when there is none."""
-    problems = [_unknown("default", name, "an experiment", spec.experiments) for name in spec.default]
+    problems = [unknown("default", name, "an experiment", spec.experiments) for name in spec.default]
     found = [p for p in problems if p]
     for name, experiment in spec.experiments.items():
         found += [f"experiments.{name}.{problem}" for problem in _experiment(experiment)]
     return found
-
-
-def _unknown(where: str, given: str, wanted: str, known: Iterable[str]) -> str:
-    """A message when `given` is not among `known`, else an empty string."""
-    names = list(known)
-    if given in names:
-        return ""
-    return f"{where}: given {given!r}, wanted {wanted} ({', '.join(names) or 'none is defined'}){closest(given, names)}"
-
-
-def _registered(where: str, kind: str, name: str) -> str:
-    try:
-        registry.entry(kind, name, where)
-    except UserError as error:
-        return str(error)
-    return ""
 
 
 def _experiment(e: Experiment) -> Iterator[str]:
@@ -66,20 +50,20 @@ def _coordinates(e: Experiment) -> Iterator[str]:
         if disc.role not in ("guide", "grade"):
             yield f"discriminators.{name}.role: given {disc.role!r}, wanted guide or grade: there are no images to classify"
     for metric in e.evaluate.metrics:
-        yield _registered("evaluate.metrics", "metric", metric)
+        yield registered("evaluate.metrics", "metric", metric)
 
 
 def _nets(e: Experiment) -> Iterator[str]:
-    yield _registered("dataset.name", "dataset", e.dataset.name)
-    yield _registered("sampler.name", "sampler", e.sampler.name)
+    yield registered("dataset.name", "dataset", e.dataset.name)
+    yield registered("sampler.name", "sampler", e.sampler.name)
     for (a, x), (b, y) in combinations(e.folds.items(), 2):
         if isinstance(x, DrawnFold) and isinstance(y, DrawnFold) and x.seed == y.seed:
             yield f"folds.{b}.seed: given {y.seed}, the seed of {a!r}; folds with one seed hold the same points"
     if e.sampler.sigma_min >= e.sampler.sigma_max:
         yield f"sampler.sigma_min: given {e.sampler.sigma_min}, wanted less than sigma_max {e.sampler.sigma_max}"
     for name, denoiser in e.denoisers.items():
-        yield _registered(f"denoisers.{name}.net.name", "net", denoiser.net.name)
-        yield _registered(f"denoisers.{name}.net.name", "trainer", denoiser.net.name)
+        yield registered(f"denoisers.{name}.net.name", "net", denoiser.net.name)
+        yield registered(f"denoisers.{name}.net.name", "trainer", denoiser.net.name)
         if len(set(denoiser.train.seeds)) != len(denoiser.train.seeds):
             yield f"denoisers.{name}.train.seeds: given {denoiser.train.seeds}, wanted each seed once"
 
@@ -87,7 +71,7 @@ def _nets(e: Experiment) -> Iterator[str]:
 def _models(e: Experiment) -> Iterator[str]:
     for name, model in e.models.items():
         where = f"models.{name}"
-        problem = _unknown(f"{where}.denoiser", model.denoiser, "a denoiser", e.denoisers)
+        problem = unknown(f"{where}.denoiser", model.denoiser, "a denoiser", e.denoisers)
         if problem:
             yield problem
             continue
@@ -113,7 +97,7 @@ def _models(e: Experiment) -> Iterator[str]:
 def _variants(e: Experiment) -> Iterator[str]:
     for name, variant in e.variants.items():
         where = f"variants.{name}"
-        yield _unknown(f"{where}.main", variant.main, "a model", e.models)
+        yield unknown(f"{where}.main", variant.main, "a model", e.models)
         swept = [term for term in variant.guide if term.weight is None]
         if variant.guide and len(swept) != 1:
             yield f"{where}.guide: {len(swept)} terms without `weight`, wanted exactly one (the one `weights` sweeps)"
@@ -125,14 +109,14 @@ def _variants(e: Experiment) -> Iterator[str]:
         if variant.weights and len(set(variant.weights)) != len(variant.weights):
             yield f"{where}.weights: given {variant.weights}, wanted each weight once"
         yield from _terms(e, variant, where)
-        if not list(_unknown_models(e, variant)):
+        if nets_known(e, variant):
             yield from _train_seeds(e, variant, where)
 
 
 def _terms(e: Experiment, variant: Variant, where: str) -> Iterator[str]:
     for i, term in enumerate(variant.guide):
         place = f"{where}.guide.{i}"
-        problem = _registered(f"{place}.method", "method", term.method)
+        problem = registered(f"{place}.method", "method", term.method)
         if problem:
             yield problem
             continue
@@ -145,7 +129,7 @@ def _terms(e: Experiment, variant: Variant, where: str) -> Iterator[str]:
             if (given is not None) != (needs == key):
                 yield f"{place}.{key}: given {given!r}; method {term.method!r} needs {needs or 'neither ref nor disc'}"
             elif given is not None:
-                yield _unknown(f"{place}.{key}", given, wanted, known)
+                yield unknown(f"{place}.{key}", given, wanted, known)
         role = e.discriminators[term.disc].role if term.disc in e.discriminators else None
         wanted = "classifier" if term.method == "classifier" else "guide"
         if role == "grade":
@@ -154,24 +138,6 @@ def _terms(e: Experiment, variant: Variant, where: str) -> Iterator[str]:
             yield f"{place}.disc: given {term.disc!r}, whose role is {role!r}; method {term.method!r} needs a {wanted}"
         if term.sigma_hi is not None and term.sigma_lo >= term.sigma_hi:
             yield f"{place}.sigma_lo: given {term.sigma_lo}, wanted less than sigma_hi {term.sigma_hi}"
-
-
-def _unknown_models(e: Experiment, variant: Variant) -> Iterator[str]:
-    for name in (variant.main, *(t.ref for t in variant.guide if t.ref)):
-        if name not in e.models or e.models[name].denoiser not in e.denoisers:
-            yield name
-
-
-def seeds_of(e: Experiment, variant: Variant) -> list[int]:
-    """The training seeds a variant can run with: those every net of it was trained with."""
-    names = [variant.main, *(t.ref for t in variant.guide if t.ref)]
-    seeds = [e.denoisers[e.models[name].denoiser].train.seeds for name in names]
-    for term in variant.guide:
-        if term.disc in e.discriminators:
-            disc = e.discriminators[term.disc]
-            if disc.train_seeds:
-                seeds.append(disc.train_seeds)
-    return sorted(set.intersection(*(set(s) for s in seeds)))
 
 
 def _train_seeds(e: Experiment, variant: Variant, where: str) -> Iterator[str]:
@@ -186,8 +152,8 @@ def _train_seeds(e: Experiment, variant: Variant, where: str) -> Iterator[str]:
 def _discriminators(e: Experiment) -> Iterator[str]:
     for name, disc in e.discriminators.items():
         where = f"discriminators.{name}"
-        yield _registered(f"{where}.net.name", "net", disc.net.name)
-        yield _unknown(f"{where}.real", disc.real, "a fold", e.folds)
+        yield registered(f"{where}.net.name", "net", disc.net.name)
+        yield unknown(f"{where}.real", disc.real, "a fold", e.folds)
         if disc.role == "guide":
             if disc.drawn.variant is None:
                 yield f"{where}.generated.variant: is missing; a guide is trained on one sampler's samples"
@@ -208,7 +174,7 @@ def _discriminators(e: Experiment) -> Iterator[str]:
 
 def _point(e: Experiment, where: str, point: str) -> Iterator[str]:
     name, w = split_point(point)
-    problem = _unknown(where, name, "a variant", e.variants)
+    problem = unknown(where, name, "a variant", e.variants)
     if problem:
         yield problem
         return
@@ -262,11 +228,11 @@ def _evaluate(e: Experiment) -> Iterator[str]:
         yield f"evaluate.neighbours: given {e.evaluate.neighbours}, wanted fewer than the {smallest} samples of a block"
     if e.evaluate.density and e.evaluate.density.n > smallest:
         yield f"evaluate.density.n: given {e.evaluate.density.n}, wanted at most the {smallest} samples of a block"
-    yield _unknown("evaluate.select_block", e.evaluate.select_block, "a block", e.evaluate.blocks)
+    yield unknown("evaluate.select_block", e.evaluate.select_block, "a block", e.evaluate.blocks)
     measured = [*e.evaluate.metrics, *(registry.DIVERGENCES if e.evaluate.density else ())]
     for metric in e.evaluate.select_metric:
-        yield _unknown("evaluate.select_metric", metric, "a measured metric", measured)
-    yield _unknown("folds", "reference", "a fold named reference", e.folds)
+        yield unknown("evaluate.select_metric", metric, "a measured metric", measured)
+    yield unknown("folds", "reference", "a fold named reference", e.folds)
 
 
 def _paper(e: Experiment) -> Iterator[str]:
@@ -277,11 +243,9 @@ def _paper(e: Experiment) -> Iterator[str]:
         for point in figure.panels if figure else []:
             yield from _point(e, f"paper.figures.{name}.panels", point)
     for name, drawn in (("fig1", figures.fig1), ("fig2", figures.fig2), ("fig9", figures.fig9)):
-        shared = set.intersection(
-            *(set(seeds_of(e, v)) for v in e.variants.values() if not list(_unknown_models(e, v)))
-        )
+        shared = set.intersection(*(set(seeds_of(e, v)) for v in e.variants.values() if nets_known(e, v)))
         if drawn and drawn.train_seed not in shared:
             yield f"paper.figures.{name}.train_seed: given {drawn.train_seed}, wanted one of {sorted(shared)}, which every net has"
     if figures.fig9:
         for key in ("main", "cfg", "autog"):
-            yield _unknown(f"paper.figures.fig9.{key}", getattr(figures.fig9, key), "a model", e.models)
+            yield unknown(f"paper.figures.fig9.{key}", getattr(figures.fig9, key), "a model", e.models)

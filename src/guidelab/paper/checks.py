@@ -1,6 +1,7 @@
 """What a table or a curve refuses to print, each refusal with where, what was given, what was wanted, what to do."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pandas as pd
 
@@ -144,3 +145,18 @@ def honest_blocks(
                 "Add a block to evaluate.blocks and measure again."
             )
     return free
+
+
+def same_experiment(measurements: pd.DataFrame, spec: dict[str, Any]) -> None:
+    """Refuse rows of another experiment or scale than the one whose table is printed.
+
+    Raises:
+        UserError: names what was given and what was wanted.
+    """
+    for key in ("experiment", "scale"):
+        given = {str(v) for v in measurements[key]} - {str(spec[key])}
+        if given:
+            raise UserError(
+                f"table of {spec['experiment']} ({spec['scale']}): rows of {key} {', '.join(sorted(given))} given; "
+                f"wanted {spec[key]} only. Collect the measurements of {spec['experiment']} again."
+            )

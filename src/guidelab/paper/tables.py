@@ -60,7 +60,7 @@ def make_table(
         UserError: the rows may not be compared or printed; see `checks`.
     """
     checks.require_columns(metrics_info, checks.METRICS, "workflow/resources/metrics.csv")
-    _same_experiment(measurements, spec)
+    checks.same_experiment(measurements, spec)
     rows = summary.report_rows(measurements, selected, spec.get("report_blocks"))
     metrics = list(spec.get("metrics") or dict.fromkeys(measurements["metric"]))
     checks.known_metrics([*measurements["metric"], *metrics], metrics_info)
@@ -77,17 +77,6 @@ def make_table(
 def as_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The table as its CSV: as it is, one row for each point and metric."""
     return table
-
-
-def _same_experiment(measurements: pd.DataFrame, spec: dict[str, Any]) -> None:
-    """Refuse rows of another experiment or scale than the one whose table is printed."""
-    for key in ("experiment", "scale"):
-        given = {str(v) for v in measurements[key]} - {str(spec[key])}
-        if given:
-            raise UserError(
-                f"table of {spec['experiment']} ({spec['scale']}): rows of {key} {', '.join(sorted(given))} given; "
-                f"wanted {spec[key]} only. Collect the measurements of {spec['experiment']} again."
-            )
 
 
 def _points(measurements: pd.DataFrame, selected: pd.DataFrame, spec: dict[str, Any]) -> list[_Point]:

@@ -1,6 +1,6 @@
 """The figures of an experiment, each with what it needs."""
 
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, Field
 
@@ -20,6 +20,8 @@ Window = Annotated[list[float], Field(min_length=4, max_length=4), AfterValidato
 class Fig1(Strict):
     """Samples of the truth and of four samplers over the data's region."""
 
+    arrays: ClassVar[bool] = True
+
     n: Size
     window: Window
     grid: Size
@@ -31,6 +33,8 @@ class Fig1(Strict):
 class Fig2(Strict):
     """Close-up: densities, their ratio, trajectories."""
 
+    arrays: ClassVar[bool] = True
+
     sigma: Positive
     window: Window
     grid: Size
@@ -41,6 +45,8 @@ class Fig2(Strict):
 
 class Fig9(Strict):
     """Learned densities and their ratios along sigma."""
+
+    arrays: ClassVar[bool] = True
 
     sigmas: Annotated[list[Positive], Field(min_length=1)]
     window: Window
@@ -54,6 +60,8 @@ class Fig9(Strict):
 class Sweep(Strict):
     """Curves over the weight: everything measured."""
 
+    arrays: ClassVar[bool] = False  # made of measurements alone
+
 
 _MAIN = ("cfg", "autog", "dg", "dg_autog")
 LinePoint = tuple[float, Point]  # where on the axis, and what is measured there
@@ -61,6 +69,8 @@ LinePoint = tuple[float, Point]  # where on the axis, and what is measured there
 
 class Weights(Strict):
     """FID and recall against the weight, for several variants of an experiment on images."""
+
+    arrays: ClassVar[bool] = False  # made of measurements alone
 
     variants: Annotated[tuple[Name, ...], Field(min_length=1, max_length=8)] = _MAIN
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = (
@@ -74,12 +84,16 @@ class Weights(Strict):
 class PrecisionRecall(Strict):
     """Precision against recall along the weight."""
 
+    arrays: ClassVar[bool] = False  # made of measurements alone
+
     variants: Annotated[tuple[Name, ...], Field(min_length=1, max_length=8)] = _MAIN
     features: Annotated[tuple[Name, ...], Field(min_length=1)] = ("lite0", "classifier")
 
 
 class Lines(Strict):
     """Any numbers against anything: EMA length, guide, discriminator training, evaluations."""
+
+    arrays: ClassVar[bool] = False  # made of measurements alone
 
     x_label: str
     metrics: Annotated[tuple[Metric, ...], Field(min_length=1, max_length=4)]
@@ -91,6 +105,8 @@ class Lines(Strict):
 
 class Grid(Strict):
     """Samples of the same seeds side by side, a row for each point; with `labels`, of these classes only."""
+
+    arrays: ClassVar[bool] = True
 
     points: Annotated[list[tuple[str, Point]], Field(min_length=1)]
     n: Size = 12

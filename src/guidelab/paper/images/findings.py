@@ -112,9 +112,7 @@ class Findings:
 
     def guides(self, start: str) -> int:
         """How many different guides the variants whose name starts so have, combinations aside."""
-        named = self.rows["variant"].str.startswith(start)
-        if start == "autog":  # the same main net with other averages of its guide
-            named |= self.rows["variant"].str.match(r"guide_e\d+$")
+        named = wording.kin(self.rows["variant"], start)
         mine = self.rows[named & ~self.rows["ref"].astype(str).str.contains("+", regex=False)]
         return int(mine["ref"].nunique())
 

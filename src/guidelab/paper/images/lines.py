@@ -133,20 +133,9 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
         handles = [panels.handle(look, label, marker=kind == LINE) for (kind, label), look in looks.items()]
         handles += panels.signs(rows[rows["kind"] == LINE])
         columns = 4 if max(len(label) for _, label in looks) < 28 else 3
-        lines = -(-len(metrics) // 2)
-        height = lines * _PANEL_MM + panels.legend_mm(len(handles), columns) + 4
-        fig = style.figure(style.PAGE_MM, height)
-        top = height - panels.legend(fig, handles, height, columns)
-        for i, metric in enumerate(metrics):
-            line, column = divmod(i, 2)
-            box = (12 + 89.0 * column, top - (line + 1) * _PANEL_MM + 11, 76, _PANEL_MM - 18)
-            _panel(
-                panels.axes(fig, box, height),
-                rows[rows["metric"] == metric],
-                looks,
-                info.get("settings", {}),
-                i,
-            )
+        fig, found = panels.page(handles, len(metrics), _PANEL_MM, (12, 89.0, 11, 76, 18), columns)
+        for i, (ax, metric) in enumerate(zip(found, metrics, strict=True)):
+            _panel(ax, rows[rows["metric"] == metric], looks, info.get("settings", {}), i)
         style.footer(fig, style.origin_line(info, panels.bars(rows)))
     return fig
 

@@ -108,6 +108,32 @@ def legend_mm(entries: int, columns: int = 5) -> float:
     return 3.7 * -(-entries // columns) + 2.5
 
 
+def page(
+    handles: list[Line2D],
+    count: int,
+    panel_mm: float,
+    inset: tuple[float, float, float, float, float],
+    columns: int = 5,
+) -> tuple[Figure, list[Axes]]:
+    """A page of panels, two a row, under a legend.
+
+    Args:
+        handles: of the legend, in `columns`.
+        count: how many panels.
+        panel_mm: height of a row.
+        inset: of a panel's axes in mm: from the left, between two, from below, width, and what the row keeps of its height.
+    """
+    left, pitch, below, width, kept = inset
+    height = -(-count // 2) * panel_mm + legend_mm(len(handles), columns) + 4
+    fig = style.figure(style.PAGE_MM, height)
+    top = height - legend(fig, handles, height, columns)
+    boxes = (
+        (left + pitch * (i % 2), top - (i // 2 + 1) * panel_mm + below, width, panel_mm - kept)
+        for i in range(count)
+    )
+    return fig, [axes(fig, box, height) for box in boxes]
+
+
 def title(rows: pd.DataFrame) -> str:
     """`FID, Lite0 features (lower is better)`."""
     first = rows.iloc[0]

@@ -48,14 +48,9 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     with style.context():
         handles = [panels.handle(style.look(v), label) for v, label in labels.items()]
         handles += panels.signs(rows, chosen=bool(rows["selected"].any()))
-        lines = -(-len(spaces) // 2)
-        height = lines * _PANEL_MM + panels.legend_mm(len(handles)) + 4
-        fig = style.figure(style.PAGE_MM, height)
-        top = height - panels.legend(fig, handles, height)
-        for i, space in enumerate(spaces):
-            line, column = divmod(i, 2)
-            box = (14 + 88.0 * column, top - (line + 1) * _PANEL_MM + 12, 74, _PANEL_MM - 19)
-            _plane(panels.axes(fig, box, height), rows[rows["metric"].str.endswith(f"@{space}")], space, i)
+        fig, found = panels.page(handles, len(spaces), _PANEL_MM, (14, 88.0, 12, 74, 19))
+        for i, (ax, space) in enumerate(zip(found, spaces, strict=True)):
+            _plane(ax, rows[rows["metric"].str.endswith(f"@{space}")], space, i)
         style.footer(fig, style.origin_line(info, "numbers beside markers: w", panels.bars(rows)))
     return fig
 

@@ -78,10 +78,7 @@ def _budget(table: pd.DataFrame) -> str:
     ]
     said = []
     for name, start in (("CFG", "cfg"), ("autoguidance", "autog"), ("DG", "dg")):
-        named = lines["variant"].str.startswith(start)
-        if start == "autog":  # the same main net with other averages of its guide
-            named |= lines["variant"].str.match(r"guide_e\d+$")
-        mine = lines[named]
+        mine = lines[wording.kin(lines["variant"], start)]
         if len(mine):
             guides, points = (
                 mine["guides"].nunique(),

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from guidelab.errors import UserError
-from guidelab.paper import names, summary
+from guidelab.paper import checks, names, summary
 from guidelab.paper.images import compare, wording
 from guidelab.paper.images.sheets import to_latex, to_markdown
 
@@ -59,7 +59,7 @@ def make_table(
     Raises:
         UserError: rows that may not be compared or printed; see `compare.report` and `checks`.
     """
-    _same_experiment(measurements, spec)
+    checks.same_experiment(measurements, spec)
     rows = compare.report(measurements, selected)
     described = wording.describe(metrics_info, measurements["metric"])
     steps = compare.main_steps(measurements)
@@ -123,16 +123,6 @@ def _columns(number: dict[Any, Any]) -> dict[str, object]:
         blocks = f"min of {number['blocks_of_min']} (paper style)" if number["blocks_of_min"] else ""
         found |= {f"{metric} min of blocks": number["min_of_blocks"], f"{metric} min is": blocks}
     return found
-
-
-def _same_experiment(measurements: pd.DataFrame, spec: dict[str, Any]) -> None:
-    for key in ("experiment", "scale"):
-        other = {str(v) for v in measurements[key]} - {str(spec[key])}
-        if other:
-            raise UserError(
-                f"table of {spec['experiment']} ({spec['scale']}): rows of {key} {', '.join(sorted(other))} given; "
-                f"wanted {spec[key]} only. Collect the measurements of {spec['experiment']} again."
-            )
 
 
 def _lines(measurements: pd.DataFrame, selected: pd.DataFrame, spec: dict[str, Any]) -> list[Line]:

@@ -84,14 +84,9 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     with style.context():
         handles = [panels.handle(style.look(v), label) for v, label in labels.items()]
         handles += panels.signs(rows, chosen=bool(rows["selected"].any()))
-        lines = -(-len(metrics) // 2)
-        height = lines * _PANEL_MM + panels.legend_mm(len(handles)) + 4
-        fig = style.figure(style.PAGE_MM, height)
-        top = height - panels.legend(fig, handles, height)
-        for i, metric in enumerate(metrics):
-            line, column = divmod(i, 2)
-            box = (12 + 89.0 * column, top - (line + 1) * _PANEL_MM + 10, 76, _PANEL_MM - 17)
-            _panel(panels.axes(fig, box, height), rows[rows["metric"] == metric], i)
+        fig, found = panels.page(handles, len(metrics), _PANEL_MM, (12, 89.0, 10, 76, 17))
+        for i, (ax, metric) in enumerate(zip(found, metrics, strict=True)):
+            _panel(ax, rows[rows["metric"] == metric], i)
         style.footer(fig, style.origin_line(info, panels.bars(rows)))
     return fig
 

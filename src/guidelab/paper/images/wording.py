@@ -72,6 +72,12 @@ def point(variant: str, w: float, given: Mapping[str, str] | None = None) -> str
     return label(variant, given) if variant == "none" else f"{label(variant, given)}, w = {w:g}"
 
 
+def kin(variants: "pd.Series[str]", start: str) -> "pd.Series[bool]":
+    """Which variants try guides of one method: those whose name starts so; for autoguidance, other averages of its guide too."""
+    named = variants.str.startswith(start)
+    return named | variants.str.match(r"guide_e\d+$") if start == "autog" else named
+
+
 def section(variant: str) -> str:
     """The part of the table a variant stands in (step counts are told from the rows, not from the name)."""
     if re.match(r"(main|guide)_e(ma)?\d+$", variant):
