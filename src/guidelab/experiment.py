@@ -7,6 +7,7 @@ from guidelab import registry
 from guidelab.errors import UserError, closest
 from guidelab.jobs import Files, Job, RunJobs
 from guidelab.layout import Run
+from guidelab.spec import Variant
 from guidelab.stages import Stage
 from guidelab.staging import METRICS_INFO, stages_of
 
@@ -30,8 +31,13 @@ class ExperimentPlan(RunJobs):
             "w_neutral": neutral,
             "w_effective": neutral + (0.5 if swept and swept.stages == "first" else 1.0) * (w - neutral),
             "sigma_lo": swept.sigma_lo if swept else 0.0,
-            "sigma_hi": (swept.sigma_hi if swept else None) or self.spec.sampler.sigma_max,
+            "sigma_hi": (swept.sigma_hi if swept else None) or self._highest(used),
         }
+
+    def _highest(self, variant: Variant) -> float | None:
+        """The noise level a variant's sampler starts from; None for a chain of discrete steps."""
+        found: float | None = getattr(variant.sampler or self.spec.sampler, "sigma_max", None)
+        return found
 
     def measure(self, variant: str, w: str, part: str) -> Job:
         """All numbers of one point: one row each."""
@@ -64,6 +70,26 @@ class ExperimentPlan(RunJobs):
     def extract(self, features: str, of: str) -> Job:
         """Features of a fold or of a run: images only."""
         raise UserError(f"{self.name}: is no experiment on images; it has no features {features!r}")
+
+    @property
+    def synthetic(self) -> list[str]:
+        """The list of made-up files that an experiment of scale smoke runs on; nothing at any other scale."""
+        return []
+
+    @property
+    def obtains(self) -> list[str]:
+        """Everything published by others that is brought into our form."""
+        return []
+
+    @property
+    def encoded(self) -> list[str]:
+        """The folds that nets see as an autoencoder's latents."""
+        return []
+
+    @property
+    def learnt_from(self) -> tuple[str, ...]:
+        """The stages whose files denoisers are trained on; the 2D example's are drawn as they go."""
+        return ()
 
     def picture(self, variant: str, w: str, part: str) -> Job:
         """A few samples as one picture: images only."""

@@ -4,10 +4,13 @@ from collections.abc import Iterator
 
 from guidelab import registry
 from guidelab.errors import closest
+from guidelab.largecheck import check_large
 from guidelab.spec import Experiment, Variant, format_weight
-from guidelab.spec.data import DrawnFold
-from guidelab.speclook import nets_known, registered, seeds_of, unknown
+from guidelab.spec.data import DrawnFold, ReleasedFold
+from guidelab.spec.nets import DENOISERS
+from guidelab.speclook import is_large, nets_known, registered, seeds_of, unknown
 
+_CHAIN_MAX = 157.41  # the noise level of the last step of the linear chain of 1,000: where its samplers start
 FOLDS = ("train", "reference")  # what denoisers learn from, and what samples are compared with
 
 
@@ -20,6 +23,7 @@ def check_images(e: Experiment) -> Iterator[str]:
     yield from _features(e)
     yield from _metrics(e)
     yield from _figures(e)
+    yield from check_large(e)
 
 
 def _data(e: Experiment) -> Iterator[str]:
@@ -29,9 +33,11 @@ def _data(e: Experiment) -> Iterator[str]:
     for name, fold in e.folds.items():
         if isinstance(fold, DrawnFold):
             yield f"folds.{name}: given `n` and `seed`, wanted `split` (train, holdout or test): images are not drawn"
+        if isinstance(fold, ReleasedFold) and not is_large(e):
+            yield f"folds.{name}: given a checkpoint, wanted `split`: {e.dataset.name} is compared with its own images"
     if e.dataset.name in ("image_zip", "image_folder") and getattr(e.dataset, "source", None) is None:
         yield f"dataset.source: is missing; wanted the ZIP or folder of {e.dataset.name}"
-    n = getattr(e.folds.get("reference"), "n", None)
+    n = None if is_large(e) else getattr(e.folds.get("reference"), "n", None)  # theirs may differ in size
     largest = max(last - first + 1 for first, last in e.evaluate.blocks.values())
     if n is not None and n < largest:
         yield f"folds.reference.n: given {n}, wanted at least {largest}, the images of a block (KID, precision, recall)"
@@ -51,14 +57,18 @@ def _nets(e: Experiment) -> Iterator[str]:
     for name, denoiser in e.denoisers.items():
         if denoiser.conditional is None or denoiser.classes is not None:
             yield f"denoisers.{name}.conditional: wanted true or false, and no `classes`: this dataset has images"
-        if denoiser.net.name != "edm2":
-            yield f"denoisers.{name}.net.name: given {denoiser.net.name!r}, wanted edm2, a denoiser of images"
+        if denoiser.net.name not in (DENOISERS if is_large(e) else ("edm2",)):
+            wanted = " or ".join(DENOISERS) if is_large(e) else "edm2"
+            yield f"denoisers.{name}.net.name: given {denoiser.net.name!r}, wanted {wanted}, a denoiser of images"
         net = denoiser.net
+        if net.name == "dit":
+            continue  # it has patches and no levels
         size, channels = getattr(net, "size", None), getattr(net, "channels", None)
         if (size is None) == (channels is None):
             yield f"denoisers.{name}.net: given size {size!r} and channels {channels!r}, wanted one of them"
         patch = getattr(net, "patch_px", 1)
-        resolution = getattr(e.dataset, "resolution_px", 1)
+        latent = getattr(e.dataset, "latent", None)
+        resolution = latent.side_px if latent else getattr(e.dataset, "resolution_px", 1)
         levels = len(getattr(net, "channel_mult", None) or (1, 2, 3, 4))
         if resolution % patch:
             yield f"denoisers.{name}.net.patch_px: given {patch}, wanted a divisor of {resolution}, the resolution"
@@ -84,7 +94,8 @@ def _discriminators(e: Experiment) -> Iterator[str]:
             extractor = e.discriminators.get(disc.extractor)
             problem = _of_role(e, f"{where}.extractor", disc.extractor, "classifier")
             yield problem
-            if not problem and extractor and extractor.real == disc.real:
+            known = extractor is not None and extractor.checkpoint is not None and e.weights == "released"
+            if not problem and extractor and not known and extractor.real == disc.real:
                 yield (
                     f"{where}.real: given {disc.real!r}, which its extractor {disc.extractor!r} was trained on: it would be "
                     "judged on images it knows; wanted another fold"
@@ -123,11 +134,11 @@ def _terms(e: Experiment) -> Iterator[str]:
             yield f"{where}.guide: given {', '.join(discs)}, wanted each discriminator in one term"
         for term in variant.guide:
             train = e.discriminators[term.disc].train if term.disc in e.discriminators else None
-            if train and (
-                term.sigma_lo < train.sigma_min or (term.sigma_hi or e.sampler.sigma_max) > train.sigma_max
-            ):
+            start: float = getattr(variant.sampler or e.sampler, "sigma_max", _CHAIN_MAX)
+            highest = term.sigma_hi or start
+            if train and (term.sigma_lo < train.sigma_min or highest > train.sigma_max):
                 yield (
-                    f"{where}.guide: {term.disc} acts in ({term.sigma_lo}, {term.sigma_hi or e.sampler.sigma_max}], wanted within "
+                    f"{where}.guide: {term.disc} acts in ({term.sigma_lo}, {highest}], wanted within "
                     f"[{train.sigma_min}, {train.sigma_max}], where it was trained (sigma_lo, sigma_hi)"
                 )
             if term.iterations and train is None:
@@ -168,8 +179,14 @@ def _features(e: Experiment) -> Iterator[str]:
         yield "features: is missing; wanted at least one, as `lite0: {name: efficientnet_lite0, size_px: 64}`"
     for name, extractor in e.features.items():
         where = f"features.{name}"
+        if extractor.name is None:
+            yield from _space(e, where, extractor.of)
+            continue
         yield registered(f"{where}.name", "extractor", extractor.name)
-        if extractor.name in ("inception", "dinov2") and extractor.path is None:
+        if not is_large(e) and (extractor.reference != "reference" or extractor.checkpoint or extractor.of):
+            yield f"{where}: given of, reference or checkpoint, which {e.dataset.name} has no use for; wanted them with imagenet or cifar10"
+        weights = extractor.path or extractor.checkpoint
+        if extractor.name in ("inception", "dinov2") and weights is None:
             yield f"{where}.path: is missing; wanted the file with the weights of {extractor.name}, which no package ships"
         if extractor.size_px is not None and extractor.name != "efficientnet_lite0":
             yield f"{where}.size_px: given {extractor.size_px}; {extractor.name} has a size of its own"
@@ -179,12 +196,21 @@ def _features(e: Experiment) -> Iterator[str]:
             yield _of_role(e, f"{where}.disc", extractor.disc, "features")
 
 
+def _space(e: Experiment, where: str, of: str | None) -> Iterator[str]:
+    """Features that are another entry's, compared by another rule."""
+    if of is None or not is_large(e):
+        yield f"{where}.name: is missing; wanted an extractor ({', '.join(registry.EXTRACTORS)})"
+    elif of not in e.features or e.features[of].name is None:
+        known = [name for name, entry in e.features.items() if entry.name]
+        yield unknown(f"{where}.of", of, "features with an extractor", known)
+
+
 def _metrics(e: Experiment) -> Iterator[str]:
     if e.evaluate.density is not None:
         yield "evaluate.density: given, but log-densities are computed for the 2D example only"
     for metric in e.evaluate.metrics:
         name, _, features = metric.partition("@")
-        yield registered("evaluate.metrics", "image metric", name)
+        yield registered("evaluate.metrics", "large metric" if is_large(e) else "image metric", name)
         if features not in e.features:
             yield (
                 f"evaluate.metrics: given {metric!r}, wanted features after the @: {name}@ and one of "

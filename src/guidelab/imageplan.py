@@ -122,6 +122,7 @@ class ImagePlan(ExperimentPlan):
         if not of.startswith("data/"):
             images = f"{self.root}/samples/{of}.json"
         inputs: dict[str, tuple[str, ...]] = {"images": (images,)}
+        assert extractor.name is not None  # others are measured in nothing of their own
         modules = [registry.EXTRACTORS[extractor.name].module]
         if extractor.disc:
             inputs["net"] = (self.guide(extractor.disc),)
@@ -154,9 +155,13 @@ class ImagePlan(ExperimentPlan):
             "neighbours": ev.neighbours,
             "label_policy": ev.label_policy,
         }
-        modules = {registry.IMAGE_METRICS[m.partition("@")[0]].module for m in ev.metrics}
         output = (self.at("measurements", run, "csv"),)
-        return Job("measure", inputs, output, spec, tuple(sorted(modules)), "images.measure")
+        return Job("measure", inputs, output, spec, self._metric_modules, "images.measure")
+
+    @property
+    def _metric_modules(self) -> tuple[str, ...]:
+        asked = {m.partition("@")[0] for m in self.spec.evaluate.metrics}
+        return tuple(sorted({registry.IMAGE_METRICS[name].module for name in asked}))
 
     def collect(self) -> Job:
         """Concatenate all rows, choose each variant's weight by every metric asked for, flatten the rows for DVC."""

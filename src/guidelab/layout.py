@@ -116,11 +116,40 @@ class Layout:
 
     def model(self, model: str) -> str:
         """The nets of a model, all training seeds."""
-        return f"{self.root}/models/{model}.safetensors"
+        released = self.released("models", model)
+        return self.obtained("models", model) if released else f"{self.root}/models/{model}.safetensors"
 
     def guide(self, disc: str) -> str:
         """The guiding discriminators, one for each training seed."""
+        if self.released("discriminators", disc):
+            return self.obtained("discriminators", disc)
         return f"{self.root}/discriminators/{disc}.safetensors"
+
+    def released(self, kind: str, name: str) -> str | None:
+        """The row of checkpoints.csv a model or discriminator is taken from, or None where it is trained here.
+
+        Args:
+            kind: `models` or `discriminators`.
+            name: of the entry.
+        """
+        entry = getattr(self.spec, kind).get(name)
+        return entry.checkpoint if entry and self.spec.weights == "released" else None
+
+    def obtained(self, kind: str, name: str) -> str:
+        """Something published by others, in our form: a model, discriminator, autoencoder or statistics."""
+        return f"{self.root}/obtained/{kind}/{name}.safetensors"
+
+    def latents(self, side: str) -> str:
+        """Images as an autoencoder sees them: of a fold (`data/train`) or of a guide's samples (`generated/dg`)."""
+        return f"{self.root}/latents/{side}.zip"
+
+    @property
+    def trained(self) -> list[str]:
+        """The denoisers trained here: all, or those that a model without released weights needs."""
+        if self.spec.weights == "trained":
+            return list(self.spec.denoisers)
+        used = {m.denoiser for n, m in self.spec.models.items() if not self.released("models", n)}
+        return [name for name in self.spec.denoisers if name in used]
 
     def at(self, folder: str, run: Run, suffix: str = "safetensors") -> str:
         """A per-run file: `samples`, `density`, `measurements`, ..."""

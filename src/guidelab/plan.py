@@ -5,7 +5,9 @@ from guidelab.errors import UserError, closest
 from guidelab.experiment import ExperimentPlan
 from guidelab.imageplan import ImagePlan
 from guidelab.jobs import Job
+from guidelab.largeplan import LargePlan
 from guidelab.spec import Spec
+from guidelab.speclook import is_large
 
 
 class Plan:
@@ -29,7 +31,8 @@ class Plan:
             )
         if name not in self._plans:
             spec = self.spec.experiments[name]
-            self._plans[name] = (ImagePlan if spec.images else ExperimentPlan)(name, spec)
+            kind = (LargePlan if is_large(spec) else ImagePlan) if spec.images else ExperimentPlan
+            self._plans[name] = kind(name, spec)
         return self._plans[name]
 
     def payload(self, rule: str, experiment: str, *arguments: str) -> str:
@@ -48,6 +51,10 @@ class Plan:
                 "story": "story_job",
                 "preview": "picture",
             }.get(rule, rule)
+            if not hasattr(self.experiment(experiment), method):
+                raise UserError(
+                    f"{experiment}: has no jobs of {rule}: nothing in it is released by others, encoded or made up"
+                )
             try:
                 self._jobs[key] = getattr(self.experiment(experiment), method)(*arguments)
             except KeyError as error:

@@ -16,7 +16,7 @@ class Entry:
     """Where a name is carried: `module:attribute`, and what the spec must give along with it."""
 
     target: str
-    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing
+    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when too large for lists
     neutral: float = 1.0  # methods: the weight at which nothing is added
 
     @property
@@ -32,11 +32,15 @@ METHODS = {
     "classifier": Entry("guidelab.core.guidance.classifier:classifier", needs="disc", neutral=0.0),
     "projected": Entry("guidelab.core.guidance.projected:Projected", needs="ref", neutral=1.0),
     "independent": Entry("guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0),
+    "leading": Entry("guidelab.core.guidance.leading:Leading", needs="ref", neutral=1.0),
 }
 NETS = {
     "toy": Entry("guidelab.nets.toy:ToyDenoiser"),
     "toy_discriminator": Entry("guidelab.nets.toy_discriminator:ToyDiscriminator"),
     "edm2": Entry("guidelab.nets.edm2:Edm2"),
+    "edm": Entry("guidelab.nets.edm:Edm"),
+    "adm": Entry("guidelab.nets.adm:Adm"),
+    "dit": Entry("guidelab.nets.dit:Dit"),
     "small_classifier": Entry("guidelab.nets.small_discriminator:SmallClassifier"),
     "small_discriminator": Entry("guidelab.nets.small_discriminator:SmallDiscriminator"),
     "adm_classifier": Entry("guidelab.nets.image_discriminator:AdmClassifier"),
@@ -46,17 +50,23 @@ TRAINERS = {  # by net
     "toy": Entry("guidelab.train.toy:train_toy"),
     "edm2": Entry("guidelab.train.images:train_images"),
 }
+LARGE_TRAINERS = {  # by net: on devices, from streams
+    name: Entry("guidelab.train.large.denoisers:train_denoiser") for name in ("edm2", "edm", "adm", "dit")
+}
 DATASETS = {
     "toy2d": Entry("guidelab.data.toy2d:fractal"),
     "fashion_mnist": Entry("guidelab.data.fashion_mnist:prepare"),
     "image_zip": Entry("guidelab.data.image_zip:prepare"),
     "image_folder": Entry("guidelab.data.image_folder:prepare"),
+    "imagenet": Entry("guidelab.data.large.imagenet:prepare", needs="stream"),
+    "cifar10": Entry("guidelab.data.large.cifar10:prepare", needs="stream"),
 }
 EXTRACTORS = {
     "efficientnet_lite0": Entry("guidelab.features.efficientnet_lite0:EfficientNetLite0"),
     "trained": Entry("guidelab.features.trained:Trained"),
     "inception": Entry("guidelab.features.inception:Inception"),
     "dinov2": Entry("guidelab.features.dinov2:Dinov2"),
+    "tiny": Entry("guidelab.features.tiny:Tiny"),
 }
 IMAGE_METRICS = {
     "fid": Entry("guidelab.metrics.images:measure_images"),
@@ -66,11 +76,19 @@ IMAGE_METRICS = {
     "inception_score": Entry("guidelab.metrics.images:measure_images"),
     "accuracy": Entry("guidelab.metrics.images:measure_images"),
 }
+LARGE_METRICS = {
+    name: Entry("guidelab.metrics.protocol:measure_protocol")
+    for name in ("fid", "sfid", "kid", "precision", "recall", "inception_score", "accuracy")
+}
 TRUTHS = {"toy2d": Entry("guidelab.data.toy2d_truth:truth_at")}  # datasets whose density is known
 FACTS = {
     "toy2d": Entry("guidelab.data.toy2d_truth:facts")
 }  # constants of the exact density, kept with the data
-SAMPLERS = {"heun": Entry("guidelab.core.samplers.heun:heun")}
+SAMPLERS = {
+    "heun": Entry("guidelab.core.samplers.heun:heun"),
+    "ddpm": Entry("guidelab.core.samplers.chain:ddpm"),
+    "ddim": Entry("guidelab.core.samplers.chain:ddim"),
+}
 METRICS = {
     name: Entry("guidelab.metrics.measure_toy:measure_points")
     for name in (
@@ -99,6 +117,7 @@ KINDS: dict[str, dict[str, Entry]] = {
     "method": METHODS,
     "net": NETS,
     "trainer": TRAINERS,
+    "large trainer": LARGE_TRAINERS,
     "dataset": DATASETS,
     "truth": TRUTHS,
     "facts": FACTS,
@@ -107,6 +126,7 @@ KINDS: dict[str, dict[str, Entry]] = {
     "divergence": DIVERGENCES,
     "extractor": EXTRACTORS,
     "image metric": IMAGE_METRICS,
+    "large metric": LARGE_METRICS,
     "figure": FIGURES,
     "image figure": IMAGE_FIGURES,
 }

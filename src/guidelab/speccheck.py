@@ -6,8 +6,8 @@ from itertools import combinations
 from guidelab import registry
 from guidelab.imagecheck import check_images
 from guidelab.spec import Discriminator, Experiment, Spec, Variant, format_weight, split_point
-from guidelab.spec.data import DrawnFold, SplitFold
-from guidelab.speclook import nets_known, registered, seeds_of, unknown
+from guidelab.spec.data import DrawnFold
+from guidelab.speclook import is_large, nets_known, registered, seeds_of, unknown
 
 KEPT = (
     24  # averages (snapshots times lengths) a post-hoc EMA needs: from 16 its profile was off by up to 13 %
@@ -44,8 +44,8 @@ def _coordinates(e: Experiment) -> Iterator[str]:
         if denoiser.classes is None or denoiser.conditional is not None:
             yield f"denoisers.{name}.classes: wanted A, B or AB, and no `conditional`: this dataset has no images"
     for name, fold in e.folds.items():
-        if isinstance(fold, SplitFold):
-            yield f"folds.{name}.split: given {fold.split!r}, wanted `n` and `seed`: this dataset is drawn, not split"
+        if not isinstance(fold, DrawnFold):
+            yield f"folds.{name}: given {', '.join(fold.model_fields_set)}, wanted `n` and `seed`: this dataset is drawn, not split"
     for name, disc in e.discriminators.items():
         if disc.role not in ("guide", "grade"):
             yield f"discriminators.{name}.role: given {disc.role!r}, wanted guide or grade: there are no images to classify"
@@ -59,11 +59,17 @@ def _nets(e: Experiment) -> Iterator[str]:
     for (a, x), (b, y) in combinations(e.folds.items(), 2):
         if isinstance(x, DrawnFold) and isinstance(y, DrawnFold) and x.seed == y.seed:
             yield f"folds.{b}.seed: given {y.seed}, the seed of {a!r}; folds with one seed hold the same points"
-    if e.sampler.sigma_min >= e.sampler.sigma_max:
-        yield f"sampler.sigma_min: given {e.sampler.sigma_min}, wanted less than sigma_max {e.sampler.sigma_max}"
+    samplers = {"sampler": e.sampler} | {
+        f"variants.{name}.sampler": variant.sampler for name, variant in e.variants.items() if variant.sampler
+    }
+    for where, sampler in samplers.items():
+        low, high = getattr(sampler, "sigma_min", 0.0), getattr(sampler, "sigma_max", 1.0)
+        if low >= high:
+            yield f"{where}.sigma_min: given {low}, wanted less than sigma_max {high}"
     for name, denoiser in e.denoisers.items():
         yield registered(f"denoisers.{name}.net.name", "net", denoiser.net.name)
-        yield registered(f"denoisers.{name}.net.name", "trainer", denoiser.net.name)
+        kind = "large trainer" if is_large(e) else "trainer"
+        yield registered(f"denoisers.{name}.net.name", kind, denoiser.net.name)
         if len(set(denoiser.train.seeds)) != len(denoiser.train.seeds):
             yield f"denoisers.{name}.train.seeds: given {denoiser.train.seeds}, wanted each seed once"
 

@@ -24,6 +24,12 @@ def registered(where: str, kind: str, name: str) -> str:
     return ""
 
 
+def is_large(e: Experiment) -> bool:
+    """Whether an experiment's images are read as a stream, its jobs those of the papers' size."""
+    entry = registry.DATASETS.get(e.dataset.name)
+    return entry is not None and entry.needs == "stream"
+
+
 def seeds_of(e: Experiment, variant: Variant) -> list[int]:
     """The training seeds a variant can run with: those every net of it was trained with."""
     names = [variant.main, *(t.ref for t in variant.guide if t.ref)]

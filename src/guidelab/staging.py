@@ -17,35 +17,63 @@ _SAMPLING = ("dataset", "denoisers", "models", "discriminators", "sampler", "var
 def stages_of(plan: "ExperimentPlan") -> list[Stage]:
     """The stages of an experiment in the order they are made; those without a file are left out."""
     e, root = plan.spec, plan.root
-    guides = plan.having("guide")
+    guides = [g for g in plan.having("guide") if not plan.released("discriminators", g)]
     measured = ("evaluate", *_SAMPLING)
     previews = [f"{root}/previews"] if plan.previewed else []
     found = [
-        _stage(plan, "data", [f"{root}/data"], (plan.prepare(f).outputs for f in e.folds), ("dataset", "folds")),
+        _stage(plan, "synthetic", [f"{root}/synthetic"], [plan.synthetic], ("dataset", "models", "discriminators")),
+        _stage(plan, "data", [f"{root}/data"], (plan.prepare(f).outputs for f in e.folds), ("dataset", "folds"), ("synthetic",)),
+        _stage(
+            plan,
+            "obtain",
+            [f"{root}/obtained"],
+            [[path] for path in plan.obtains],
+            ("dataset", "models", "discriminators", "folds"),
+            ("synthetic",),
+        ),
+        _stage(
+            plan,
+            "encode",
+            [f"{root}/latents/data"],
+            [[plan.latents(f"data/{fold}")] for fold in plan.encoded],
+            ("dataset", "folds"),
+            ("data", "obtain"),
+        ),
         _stage(
             plan,
             "train",
             [f"{root}/checkpoints", f"{root}/models"],
-            [*(plan.train(d, part_name(p)).outputs for d in e.denoisers for p in plan.parts(d)), *((plan.model(m),) for m in e.models)],
+            [
+                *(plan.train(d, part_name(p)).outputs for d in plan.trained for p in plan.parts(d)),
+                *((plan.model(m),) for m in e.models if not plan.released("models", m)),
+            ],
             ("dataset", "denoisers", "models"),
+            plan.learnt_from,
         ),
-        _stage(plan, "generate", [f"{root}/generated"], (plan.generate(g).outputs for g in guides), _SAMPLING, ("train",)),
+        _stage(
+            plan,
+            "generate",
+            [f"{root}/generated", *([f"{root}/latents/generated"] if plan.encoded and guides else [])],
+            [*(plan.generate(g).outputs for g in guides), *([plan.latents(f"generated/{g}")] for g in guides if plan.encoded)],
+            _SAMPLING,
+            ("train", "obtain"),
+        ),
         _stage(
             plan,
             "discriminate",
             [f"{root}/discriminators"],
-            ((plan.guide(g),) for g in plan.having("guide", "classifier", "features")),
+            ((plan.guide(g),) for g in plan.having("guide", "classifier", "features") if not plan.released("discriminators", g)),
             (*_SAMPLING, "folds"),
-            ("data", "generate"),
+            ("data", "obtain", "encode", "generate"),
         ),
-        _stage(plan, "sample", [f"{root}/samples"], ([plan.samples(run)] for run in plan.runs), measured, ("train", "discriminate")),
+        _stage(plan, "sample", [f"{root}/samples"], ([plan.samples(run)] for run in plan.runs), measured, ("train", "obtain", "discriminate")),
         _stage(
             plan,
             "features",
             [f"{root}/features"],
             [plan.extract(f, of).outputs for f in e.features for of in plan.measured_in(f)],
             (*measured, "folds", "features"),
-            ("data", "sample", "discriminate"),
+            ("synthetic", "data", "sample", "discriminate"),
         ),
         _stage(
             plan,
@@ -77,7 +105,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
             [f"{root}/measurements", *plan.collected],
             [*([plan.at("measurements", run, "csv")] for run in plan.runs), plan.collected],
             (*measured, "folds", "paper", "scale"),
-            ("data", "discriminate", "sample", "features", "density", "grade"),
+            ("data", "obtain", "discriminate", "sample", "features", "density", "grade"),
             in_git=plan.collected,
             metrics=(plan.collected[2],),
             deps=(METRICS_INFO,),

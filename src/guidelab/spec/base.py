@@ -33,6 +33,7 @@ Size = Annotated[int, BeforeValidator(_size, json_schema_input_type=int | str), 
 Seeds = Annotated[tuple[int, int], BeforeValidator(_range, json_schema_input_type=str)]
 Point = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(/w\d+\.\d{2})?$")]
 Metric = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_]*(@[A-Za-z][A-Za-z0-9_]*)?$")]  # fid@lite0
+Released = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]  # a row of checkpoints.csv
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Weight = Annotated[float, Field(ge=0, lt=1000, allow_inf_nan=False)]  # it names files: w1.40
 TrainSeeds = Annotated[list[int], Field(min_length=1)]

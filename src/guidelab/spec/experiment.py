@@ -4,16 +4,30 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from guidelab.spec.base import Metric, Name, Point, Positive, Seeds, Size, Strict, TrainSeeds, Weight
+from guidelab.spec.base import (
+    Metric,
+    Name,
+    Point,
+    Positive,
+    Released,
+    Seeds,
+    Size,
+    Strict,
+    TrainSeeds,
+    Weight,
+)
 from guidelab.spec.data import Dataset, Extractor, Fold, ImageDataset
 from guidelab.spec.figures import Figures
 from guidelab.spec.nets import Net
+from guidelab.spec.samplers import AnySampler, Sampling
+
+Precision = Literal["float32", "bfloat16", "float16"]  # of nets on a GPU; on a CPU always float32
 
 
 class Train(Strict):
     """How a denoiser is trained; `nimg` counts training examples seen."""
 
-    _later = frozenset({"rampup_nimg", "microbatch"})
+    _later = frozenset({"rampup_nimg", "microbatch", "loss", "label_dropout", "flip", "precision"})
 
     nimg: Size
     batch: Size
@@ -27,6 +41,14 @@ class Train(Strict):
     seeds_per_job: Size = 8
     rampup_nimg: Size | None = None  # images over which the learning rate rises from 0
     microbatch: Size | None = None  # images in memory at once: gradients are accumulated over a batch
+    loss: Literal["edm", "edm2", "vp"] | None = (
+        None  # the net's own by default; `vp` does not use p_mean, p_std
+    )
+    label_dropout: Annotated[float, Field(ge=0, lt=1)] = (
+        0.0  # share of images whose class the net is not told
+    )
+    flip: bool = False  # half of the images are mirrored
+    precision: Precision = "float32"
 
     @model_validator(mode="after")
     def _whole_batches(self) -> "Train":
@@ -61,12 +83,17 @@ class Degrade(Strict):
 
 
 class Model(Strict):
-    """A denoiser at a training length and an EMA length, degraded at sampling time if asked."""
+    """A denoiser at a training length and an EMA length, degraded at sampling time if asked.
+
+    With `weights: released` the net is the released checkpoint; the rest says what it is, and how it is trained here.
+    """
 
     denoiser: Name
     nimg: Size
     ema_std: Annotated[float, Field(gt=0, lt=0.2886)]
     degrade: Degrade = Degrade()
+    checkpoint: Released | None = None
+    unlabelled: bool = False  # asked without a class, as the null class of DiT
 
 
 class Generated(Strict):
@@ -79,7 +106,7 @@ class Generated(Strict):
 class DiscriminatorTrain(Strict):
     """How a discriminator is trained; `validation` and `test` are shares held out of both sides."""
 
-    _later = frozenset({"cached_draws", "weight_decay"})
+    _later = frozenset({"cached_draws", "weight_decay", "precision"})
 
     lr: Positive
     batch: Size
@@ -93,6 +120,7 @@ class DiscriminatorTrain(Strict):
     seed: int
     cached_draws: Size | None = None  # noisy features kept of each image, where the extractor is frozen
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    precision: Precision = "float32"
 
     @model_validator(mode="after")
     def _is_evaluated(self) -> "DiscriminatorTrain":
@@ -118,6 +146,7 @@ class Discriminator(Strict):
     train: DiscriminatorTrain
     points: list[Point] = []
     train_seeds: TrainSeeds | None = None
+    checkpoint: Released | None = None
 
     @model_validator(mode="after")
     def _has_both_sides(self) -> "Discriminator":
@@ -134,17 +163,6 @@ class Discriminator(Strict):
         """The generated side of a guide or grader."""
         assert self.generated is not None  # checked on construction
         return self.generated
-
-
-class Sampler(Strict):
-    """The sampler and its noise levels (EDM schedule)."""
-
-    name: Name
-    steps: Annotated[int, Field(ge=2)]
-    sigma_min: Positive
-    sigma_max: Positive
-    rho: Positive
-    dtype: Literal["float32", "float64"]
 
 
 class Term(Strict):
@@ -176,6 +194,7 @@ class Variant(Strict):
     weights: Annotated[list[Weight], Field(min_length=1)] | None = None
     train_seeds: TrainSeeds | None = None
     steps: Annotated[int, Field(ge=2)] | None = None  # instead of sampler.steps; never compared across
+    sampler: AnySampler | None = None  # instead of the experiment's
 
 
 class Density(Strict):
@@ -204,6 +223,8 @@ class Paper(Strict):
 
     headline: list[Point]
     figures: Figures
+    published: dict[Point, list[str]] = {}  # the rows of published.csv that a point is to reproduce
+    published_experiment: Name | None = None  # whose rows; by default this experiment's
 
 
 class Experiment(Strict):
@@ -216,10 +237,14 @@ class Experiment(Strict):
     models: Annotated[dict[Name, Model], Field(min_length=1)]
     discriminators: dict[Name, Discriminator] = {}
     features: dict[Name, Extractor] = {}
-    sampler: Sampler
+    sampler: AnySampler
+    sampling: Sampling = Sampling()
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
     evaluate: Evaluate
     paper: Paper
+    weights: Literal["released", "trained"] = (
+        "trained"  # of every model and discriminator that names a checkpoint
+    )
 
     @property
     def images(self) -> bool:

@@ -1,0 +1,117 @@
+"""Checks across the keys of an experiment at the papers' size: released weights, latents, samplers, references."""
+
+from collections.abc import Iterator
+
+from guidelab import registry
+from guidelab.errors import UserError
+from guidelab.released import Row, load_rows
+from guidelab.spec import Experiment, split_point
+from guidelab.spec.data import ReleasedFold
+from guidelab.spec.samplers import ChainSampler
+from guidelab.speclook import is_large, unknown
+
+_VP = ("adm", "dit")  # nets of the discrete chain
+_MADE_OF = {  # what a row of checkpoints.csv must be, by where it is named
+    "models": ("net",),
+    "guide": ("discriminator",),
+    "classifier": ("classifier", "extractor_classifier"),
+    "folds": ("reference",),
+    "features": ("features",),
+    "latent": ("autoencoder",),
+}
+
+
+def check_large(e: Experiment) -> Iterator[str]:
+    """Every mistake that only such an experiment can have, as `place: given, wanted, closest`."""
+    if not is_large(e):
+        yield from _small(e)
+        return
+    try:
+        rows = load_rows()
+    except UserError as error:
+        yield str(error)
+        return
+    yield from _checkpoints(e, rows)
+    yield from _samplers(e)
+    yield from _references(e)
+    yield from _published(e)
+
+
+def _small(e: Experiment) -> Iterator[str]:
+    """What an experiment held in memory has no use for."""
+    where = {
+        "weights": e.weights == "released",
+        "dataset.latent": getattr(e.dataset, "latent", None) is not None,
+        "sampler.name": isinstance(e.sampler, ChainSampler),
+        "paper.published": bool(e.paper.published),
+    }
+    where |= {f"models.{n}.checkpoint": m.checkpoint is not None for n, m in e.models.items()}
+    where |= {f"models.{n}.unlabelled": m.unlabelled for n, m in e.models.items()}
+    where |= {f"variants.{n}.sampler": v.sampler is not None for n, v in e.variants.items()}
+    known = [name for name, entry in registry.DATASETS.items() if entry.needs == "stream"]
+    for place, given in where.items():
+        if given:
+            yield f"{place}: given, but only experiments on {' or '.join(known)} know it"
+
+
+def _checkpoints(e: Experiment, rows: dict[str, Row]) -> Iterator[str]:
+    named = [(f"models.{n}.checkpoint", m.checkpoint, "models") for n, m in e.models.items()]
+    named += [(f"discriminators.{n}.checkpoint", d.checkpoint, d.role) for n, d in e.discriminators.items()]
+    named += [(f"features.{n}.checkpoint", x.checkpoint, "features") for n, x in e.features.items()]
+    named += [
+        (f"folds.{n}.checkpoint", f.checkpoint, "folds")
+        for n, f in e.folds.items()
+        if isinstance(f, ReleasedFold)
+    ]
+    latent = getattr(e.dataset, "latent", None)
+    named += [("dataset.latent.autoencoder", latent.autoencoder, "latent")] if latent else []
+    for where, name, kind in named:
+        if name is None:
+            continue
+        problem = unknown(where, name, "a row of workflow/resources/checkpoints.csv", rows)
+        if problem:
+            yield problem
+        elif rows[name].kind not in _MADE_OF.get(kind, ()):
+            yield f"{where}: given {name!r}, which is a {rows[name].kind}, wanted a {' or '.join(_MADE_OF.get(kind, ('file',)))}"
+    for name, disc in e.discriminators.items():
+        beneath = e.discriminators.get(disc.extractor or "")
+        if e.weights == "released" and disc.checkpoint and beneath and not beneath.checkpoint:
+            yield f"discriminators.{name}.checkpoint: is a head on {disc.extractor!r}, which is not released; wanted a checkpoint there too"
+
+
+def _samplers(e: Experiment) -> Iterator[str]:
+    """A net of the discrete chain can be sampled by both kinds; an EDM net knows no chain."""
+    for name, variant in e.variants.items():
+        sampler = variant.sampler or e.sampler
+        model = e.models.get(variant.main)
+        denoiser = e.denoisers.get(model.denoiser) if model else None
+        if denoiser and isinstance(sampler, ChainSampler) and denoiser.net.name not in _VP:
+            yield f"variants.{name}: main {variant.main!r} is a net {denoiser.net.name}, which sampler {sampler.name} cannot step; wanted heun"
+        if isinstance(sampler, ChainSampler) and any(term.boost for term in variant.guide):
+            yield f"variants.{name}.guide: given boost, wanted sampler heun: boosting is defined there"
+        if variant.steps and variant.sampler:
+            yield f"variants.{name}.steps: given beside `sampler`, wanted the steps there"
+
+
+def _references(e: Experiment) -> Iterator[str]:
+    for name, entry in e.features.items():
+        yield unknown(f"features.{name}.reference", entry.reference, "a fold", e.folds)
+    for name, fold in e.folds.items():
+        if isinstance(fold, ReleasedFold) and name in ("train", "reference"):
+            yield f"folds.{name}: given a checkpoint, wanted a split of the dataset"
+    for metric in e.evaluate.metrics:
+        base, _, space = metric.partition("@")
+        used = e.features.get(space)
+        met = e.folds.get(used.reference) if used else None
+        if base == "kid" and isinstance(met, ReleasedFold):
+            yield f"evaluate.metrics: given {metric!r}, wanted a space whose reference is a fold of images, all of them: KID meets features, not statistics"
+
+
+def _published(e: Experiment) -> Iterator[str]:
+    for point in e.paper.published:
+        variant, w = split_point(point)
+        known = [f"w{x:.2f}" for x in e.variants[variant].weights or [1.0]] if variant in e.variants else []
+        if variant not in e.variants:
+            yield unknown("paper.published", variant, "a variant", e.variants)
+        elif (w or "w1.00") not in known:
+            yield f"paper.published: given {point!r}, wanted a weight of its sweep ({', '.join(known)})"

@@ -1,0 +1,198 @@
+"""The jobs of an experiment on images at the papers' size: released weights, latents, GPUs, streams instead of lists."""
+
+from dataclasses import replace
+from typing import Any
+
+from guidelab import registry
+from guidelab.errors import UserError
+from guidelab.imageplan import TRAIN
+from guidelab.jobs import Files, Job
+from guidelab.layout import Run
+from guidelab.releasedplan import AUTOENCODER, ReleasedPlan
+from guidelab.spec.data import ReleasedFold
+
+PUBLISHED = "workflow/resources/published.csv"
+_REPORTED = ("guide", "classifier", "features")  # discriminators whose test reports are collected
+
+
+class LargePlan(ReleasedPlan):
+    """All jobs of one experiment at the papers' size, or of its smoke copy."""
+
+    # ---- data ----------------------------------------------------------------------------------------------
+
+    @property
+    def _latent_inputs(self) -> Files:
+        return {"autoencoder": (self.obtained("autoencoders", AUTOENCODER),)} if self._latent else {}
+
+    def _options(self) -> dict[str, Any]:
+        """What every job on images or latents is told of them."""
+        return {"latent": self._latent.model_dump() if self._latent else None}
+
+    @property
+    def encoded(self) -> list[str]:
+        """The folds that nets see as an autoencoder's latents."""
+        if not self._latent:
+            return []
+        used = [TRAIN] if self.trained else []
+        used += [
+            d.real for n, d in self.spec.discriminators.items() if not self.released("discriminators", n)
+        ]
+        return list(dict.fromkeys(used))
+
+    def prepare(self, fold: str) -> Job:
+        """Stream one split of the dataset, or the images published for comparison, into a ZIP."""
+        job, entry = super().prepare(fold), self.spec.folds[fold]
+        spec = job.spec
+        if isinstance(entry, ReleasedFold):
+            spec = spec | {"checkpoint": self.row(entry.checkpoint), "folder": self._folder}
+        elif self._smoke:
+            spec = spec | {"dataset": spec["dataset"] | {"source": f"{self.root}/synthetic/images"}}
+        return replace(job, inputs=self._made_up, spec=spec, command="large.prepare")
+
+    def encode(self, side: str) -> Job:
+        """Encode a fold (`data/train`) or a guide's samples (`generated/dg`)."""
+        of, _, name = side.partition("/")
+        images = self.fold(name) if of == "data" else self.generated(name)
+        if of not in ("data", "generated") or not self._latent:
+            raise UserError(
+                f"{self.name}: no latents {side!r}; wanted data/FOLD or generated/GUIDE of a dataset with `latent`"
+            )
+        spec = self._options() | ({} if of == "data" else {"block": "generated"})
+        inputs = {"images": (images,), **self._latent_inputs}
+        return Job("encode", inputs, (self.latents(side),), spec, (), "large.encode")
+
+    # ---- training ------------------------------------------------------------------------------------------
+
+    @property
+    def learnt_from(self) -> tuple[str, ...]:
+        """The stages whose files denoisers are trained on."""
+        return ("data", "encode")
+
+    def _learnt(self, fold: str) -> str:
+        return self.latents(f"data/{fold}") if self._latent else self.fold(fold)
+
+    def train(self, denoiser: str, part: str) -> Job:
+        """Train one denoiser with some of its seeds, on images or latents."""
+        job, net = super().train(denoiser, part), self.spec.denoisers[denoiser].net.name
+        modules = (registry.NETS[net].module, registry.LARGE_TRAINERS[net].module)
+        spec = job.spec | self._options()
+        return replace(
+            job, inputs={"data": (self._learnt(TRAIN),)}, spec=spec, modules=modules, command="large.train"
+        )
+
+    def discriminate(self, disc: str) -> Job:
+        """Train a guiding discriminator, or a classifier."""
+        job, d = super().discriminate(disc), self.spec.discriminators[disc]
+        inputs = dict(job.inputs) | {"real": (self._learnt(d.real),)}
+        if d.role == "guide" and self._latent:
+            inputs["generated"] = (self.latents(f"generated/{disc}"),)
+        return replace(job, inputs=inputs, spec=job.spec | self._options(), command="large.discriminate")
+
+    # ---- samples -------------------------------------------------------------------------------------------
+
+    def _sampler_spec(self, run: Run) -> dict[str, Any]:
+        variant, e = self.spec.variants[run.variant], self.spec
+        spec = super()._sampler_spec(run)
+        if variant.sampler:
+            spec["sampler"] = variant.sampler.model_dump() | (
+                {"steps": variant.steps} if variant.steps else {}
+            )
+        models = self.models_of(variant)
+        how = {"unlabelled": [m for m in models if e.models[m].unlabelled], **e.sampling.model_dump()}
+        return {**spec, **how, **self._options()}
+
+    def _net_inputs(self, run: Run) -> Files:
+        return {**super()._net_inputs(run), **self._latent_inputs}
+
+    def _modules(self, run: Run) -> tuple[str, ...]:
+        variant = self.spec.variants[run.variant]
+        sampler = (variant.sampler or self.spec.sampler).name
+        return tuple(sorted({*super()._modules(run), registry.SAMPLERS[sampler].module}))
+
+    def generate(self, disc: str) -> Job:
+        """Draw the generated side of a guiding discriminator."""
+        return replace(super().generate(disc), command="large.sample")
+
+    def sample(self, variant: str, w: str, part: str) -> Job:
+        """Draw every seed block of one point, in shards that workers share."""
+        return replace(super().sample(variant, w, part), command="large.sample")
+
+    # ---- features and numbers ------------------------------------------------------------------------------
+
+    @property
+    def _spaces(self) -> dict[str, dict[str, Any]]:
+        """Every feature space: whose features, which reference, how many neighbours."""
+        return {
+            name: {
+                "of": entry.of or name,
+                "reference": entry.reference,
+                "statistics": isinstance(self.spec.folds[entry.reference], ReleasedFold),
+                "neighbours": entry.neighbours or self.spec.evaluate.neighbours,
+            }
+            for name, entry in self.spec.features.items()
+        }
+
+    def measured_in(self, features: str) -> list[str]:
+        """Every run, and the folds they are compared with in these features."""
+        if self.spec.features[features].of:
+            return []
+        folds = [space["reference"] for space in self._spaces.values() if space["of"] == features]
+        return [
+            *(f"data/{fold}" for fold in dict.fromkeys(folds)),
+            *(f"{run.point}/{run.part}" for run in self.runs),
+        ]
+
+    def extract(self, features: str, of: str) -> Job:
+        """Features of a fold or of a run, shard by shard."""
+        job, entry = super().extract(features, of), self.spec.features[features]
+        spec = dict(job.spec)
+        inputs = dict(job.inputs)
+        if entry.checkpoint:
+            options = {
+                k: v
+                for k, v in spec["extractor"].items()
+                if k not in ("checkpoint", "reference", "neighbours")
+            }
+            spec["extractor"] = {**options, "checkpoint": self.row(entry.checkpoint), "folder": self._folder}
+            inputs |= self._made_up
+        else:
+            spec["extractor"] = {
+                k: v for k, v in spec["extractor"].items() if k not in ("reference", "neighbours")
+            }
+        return replace(job, inputs=inputs, spec=spec, command="large.extract")
+
+    def measure(self, variant: str, w: str, part: str) -> Job:
+        """All numbers of one point in every feature space: one row each."""
+        job, run = super().measure(variant, w, part), self._run(variant, w, part)
+        inputs: dict[str, tuple[str, ...]] = {}
+        for name, space in self._spaces.items():
+            inputs[f"features:{space['of']}"] = (self.features(space["of"], f"{run.point}/{run.part}"),)
+            inputs[f"reference:{name}"] = (self.features(space["of"], f"data/{space['reference']}"),)
+            if space["statistics"]:
+                inputs[f"statistics:{name}"] = (self.obtained("references", space["reference"]),)
+        spec = job.spec | {"spaces": self._spaces}
+        return replace(job, inputs=inputs, spec=spec, command="large.measure")
+
+    @property
+    def _metric_modules(self) -> tuple[str, ...]:
+        asked = {m.partition("@")[0] for m in self.spec.evaluate.metrics}
+        return tuple(sorted({registry.LARGE_METRICS[name].module for name in asked}))
+
+    def table_job(self) -> Job:
+        """The experiment's table, with the published values beside ours."""
+        job, published = super().table_job(), self.spec.paper.published
+        of = self.spec.paper.published_experiment or self.name
+        spec = job.spec | {"published": dict(published), "published_experiment": of}
+        inputs = {**job.inputs, "published": (PUBLISHED,)}
+        return replace(job, inputs=inputs, spec=spec)
+
+    def collect(self) -> Job:
+        """All rows, and the reports of the discriminators trained here."""
+        job = super().collect()
+        inputs = {
+            key: tuple(p for p in paths if not p.startswith(f"{self.root}/obtained/"))
+            if key in _REPORTED
+            else paths
+            for key, paths in job.inputs.items()
+        }
+        return replace(job, inputs=inputs)
