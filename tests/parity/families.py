@@ -8,6 +8,7 @@ from typing import Any
 
 import family_center_crop
 import family_dg
+import family_edm
 import family_edm2
 import family_metrics
 import family_posthoc_ema
@@ -23,6 +24,7 @@ FAMILIES: dict[str, Family] = {
     "center_crop": family_center_crop.outputs,
     "dg_": family_dg.outputs,
     "edm2": family_edm2.outputs,
+    "edm_": family_edm.outputs,
     "metrics": family_metrics.outputs,
     "posthoc_ema": family_posthoc_ema.outputs,
     "toy2d": family_toy2d.outputs,
