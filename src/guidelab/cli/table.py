@@ -16,8 +16,9 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     measurements, selected, info = (
         read_csv(inputs[name][0]) for name in ("measurements", "selected", "metrics")
     )
+    published = read_csv(inputs["published"][0]) if "published" in inputs else None
     made = import_module(TABLES[job.get("kind", "toy")])
-    table = made.make_table(measurements, selected, info, None, job)
+    table = made.make_table(measurements, selected, info, published, job)
     write_csv(outputs[0], made.as_rows(table))
     for path, text in ((outputs[1], made.to_markdown(table)), (outputs[2], made.to_latex(table))):
         with atomic_write(path) as temporary:

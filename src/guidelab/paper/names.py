@@ -21,6 +21,8 @@ _LABELS = {
 }
 
 FULL_SCALE = "full"
+FULL_SCALES = (FULL_SCALE, "paper")  # whose numbers may stand beside a paper's
+SMOKE = "smoke"  # everything tiny, weights random: that it runs is all it shows
 
 
 def label(variant: str) -> str:
@@ -37,7 +39,14 @@ def ordered(variants: Iterable[object]) -> list[str]:
 
 def scale_name(scale: str) -> str:
     """`full`, or `scaled down (reduced)`: a smaller experiment is always named as such."""
-    return FULL_SCALE if scale == FULL_SCALE else f"scaled down ({scale})"
+    if scale == SMOKE:
+        return "smoke test: random weights, no number here means anything"
+    return scale if scale in FULL_SCALES else f"scaled down ({scale})"
+
+
+def prefix(scale: str) -> str:
+    """What goes before every label of a smoke test, so that a line taken out of its table still says what it is."""
+    return "smoke: " if scale == SMOKE else ""
 
 
 def split_point(point: str) -> tuple[str, float | None]:

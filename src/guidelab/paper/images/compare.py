@@ -14,7 +14,7 @@ difference is biased in favour of the chosen weight.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -185,14 +185,30 @@ def same(rows: pd.DataFrame, columns: Iterable[str], where: str) -> None:
             )
 
 
-def baseline(rows: pd.DataFrame, variant: str) -> tuple[str, float] | None:
-    """No guidance at the variant's own number of steps, else None: step counts are never compared with each other."""
+def baseline(
+    rows: pd.DataFrame, variant: str, mains: Mapping[str, str] | None = None
+) -> tuple[str, float] | None:
+    """No guidance at the variant's own number of steps, else None: step counts are never compared with each other.
+
+    Args:
+        rows: of the report.
+        variant: what is compared with it.
+        mains: variant to the net it guides, where an experiment has several: no guidance is then that of the same net.
+    """
     steps = rows.loc[rows["variant"] == variant, "steps"]
     if steps.empty:
         return None
-    for name in rows.loc[rows["steps"] == steps.iloc[0], "variant"].unique():
-        if name == "none" or str(name).startswith("none_s"):
-            return str(name), float(rows.loc[rows["variant"] == name, "w"].iloc[0])
+    at = rows[rows["steps"] == steps.iloc[0]]
+    unguided = [str(v) for v in at["variant"].unique() if v == "none" or str(v).startswith("none_s")]
+    if mains:
+        alone = at.loc[at["method"].astype(str).isin(["", "none"]), "variant"].unique()
+        unguided = [
+            v
+            for v in dict.fromkeys([*unguided, *map(str, alone)])
+            if mains.get(v) == mains.get(variant) is not None
+        ]
+    for name in unguided[:1]:
+        return name, float(rows.loc[rows["variant"] == name, "w"].iloc[0])
     return None
 
 

@@ -31,6 +31,7 @@ class Findings:
         selected: the chosen weights.
         info: workflow/resources/metrics.csv.
         labels: words for variants that go before ours.
+        mains: variant to the net it guides, where an experiment has several.
     """
 
     def __init__(
@@ -39,8 +40,9 @@ class Findings:
         selected: pd.DataFrame,
         info: pd.DataFrame,
         labels: Mapping[str, str],
+        mains: Mapping[str, str] | None = None,
     ):
-        self.measurements, self.selected, self._labels = measurements, selected, labels
+        self.measurements, self.selected, self._labels, self.mains = measurements, selected, labels, mains
         self.all_rows = compare.report(measurements, selected)
         self.steps = compare.main_steps(measurements)
         self.rows = self.all_rows[self.all_rows["steps"] == self.steps]  # step counts are never compared
@@ -56,6 +58,20 @@ class Findings:
         """Variants measured at several weights."""
         weights = self.rows.groupby("variant")["w"].nunique()
         return [v for v in self.variants if weights[v] > 1]
+
+    def base(self, variant: str) -> str | None:
+        """No guidance of the net that a variant guides; None when it was not measured, or is this variant itself."""
+        if not self.mains:
+            return "none"
+        found = compare.baseline(self.rows, variant, self.mains)
+        return found[0] if found and found[0] != variant else None
+
+    @cached_property
+    def guided(self) -> dict[str, str]:
+        """Guided variants that have an unguided one of the same net, with that one."""
+        alone = set(self.rows.loc[self.rows["method"].astype(str).isin(["", "none"]), "variant"])
+        pairs = {v: self.base(v) for v in self.variants if v not in alone}
+        return {v: b for v, b in pairs.items() if b is not None}
 
     def label(self, variant: str) -> str:
         """A variant in words."""

@@ -6,9 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from guidelab.paper import latex, markdown, summary
+from guidelab.paper import latex, markdown, names, summary
 from guidelab.paper.cells import ARROWS, MARK_NOTES, MARKS, Sheet, number, title
-from guidelab.paper.images import compare, wording
+from guidelab.paper.images import beside, beside_print, compare, wording
 
 _MARKS = MARKS | {compare.AS_UNPAIRED: "†"}
 _READING = (
@@ -25,6 +25,10 @@ _NO_PUBLISHED = (
     "No published value stands here: the papers' numbers are of other datasets, nets and numbers of samples, and FID "
     "compares only at equal features, reference and number of samples."
 )
+_SMOKE = (
+    "This is a smoke test. The nets have random weights, the images are made up and the numbers mean nothing: it shows that "
+    "every step from data to this table runs. No published value stands here, nor may any of this stand beside one."
+)
 
 
 def to_markdown(table: pd.DataFrame) -> str:
@@ -39,11 +43,20 @@ def to_latex(table: pd.DataFrame) -> str:
 
 def sheets(table: pd.DataFrame) -> list[Sheet]:
     """First how each line's weight was chosen, then the numbers by section and feature space."""
+    listed = table[table["section"] == beside.SECTION]
+    table = table[table["section"] != beside.SECTION]
     found = [_origins(table)]
     spaces = [f for f in dict.fromkeys(table["features"]) if f]
     for section, part in table.groupby("section", sort=False):
         found += [_numbers(str(section), space, part[part["features"] == space]) for space in spaces]
-    found[-1].notes.extend([_READING, _MINIMUM, _NO_PUBLISHED])
+    if str(table["scale"].iloc[0]) == names.scale_name(names.SMOKE):
+        found[0].notes.insert(0, _SMOKE)
+    if len(listed):
+        found[-1].notes.extend([_READING, _MINIMUM.replace("with nothing", "with published minima only")])
+        return [*found, beside_print.sheet(listed)]
+    found[-1].notes.extend([_READING, _MINIMUM, *([] if "published_verdict" in table else [_NO_PUBLISHED])])
+    if "published_verdict" in table:
+        found[-1].notes.append(f"Published values: {table['published_verdict'].iloc[0]}.")
     return found
 
 
@@ -173,7 +186,7 @@ def _heading(metric: dict[Any, Any]) -> str:
 
 def _weight(line: dict[Any, Any], space: str) -> str:
     """The weight, and who chose it when that was another feature space."""
-    by = [wording.features(m) for m in str(line["chosen_by"]).split(", ") if m]
+    by = [f for m in str(line["chosen_by"]).split(", ") if (f := wording.features(m))]
     other = f", by {', '.join(map(wording.features_short, by))}" if by and space not in by else ""
     return _w(line["w"]) + other
 
@@ -183,6 +196,8 @@ def _chooser(line: dict[Any, Any]) -> str:
     by = [m for m in str(line["chosen_by"]).split(", ") if m]
     if not by:
         return "the only one" if line["weights_tried"] else "–"
+    if not any(wording.features(m) for m in by):
+        return by[0]
     spaces = [wording.features_short(wording.features(m)) for m in by]
     return f"{wording.base(by[0]).upper()} in {' and '.join(spaces)}"
 
@@ -196,11 +211,31 @@ def _sizes(part: pd.DataFrame) -> str:
         0
     ]  # some metrics have no reference
     blocks = sorted({int(b) for b in ran["n_blocks"]})
-    return (
+    each = (
         f"{'–'.join(str(b) for b in dict.fromkeys((blocks[0], blocks[-1])))} block{'s' if blocks[-1] > 1 else ''} of "
-        f"{int(first['n_generated']):,} samples for each training, against {int(first['n_reference']):,} of "
-        f"{first['reference_split']} in FID; KID, precision and recall meet an equal number drawn from it"
+        f"{int(first['n_generated']):,} samples for each training"
     )
+    met = pd.to_numeric(ran["n_reference"], errors="coerce").fillna(0)
+    released = ran["reference_split"].astype(str).str.startswith(beside.RELEASED)
+    distances = ran["metric"].map(wording.base).isin(["fid", "sfid"])
+    unequal = ~distances & (met > 0) & (met != ran["n_generated"])
+    if released.any() or unequal.any() or (ran["metric"].map(wording.base) == "sfid").any():
+        return f"{each}; {_met(ran)}"
+    return (
+        f"{each}, against {int(first['n_reference']):,} of {first['reference_split']} in FID; KID, precision and recall meet an "
+        "equal number drawn from it"
+    )
+
+
+def _met(ran: pd.DataFrame) -> str:
+    """`FID, sFID against released adm_256; precision, recall against 10,000 of adm`: sizes as they are."""
+    found: dict[str, list[str]] = {}
+    for row in ran.drop_duplicates("metric").to_dict("records"):
+        split, n = str(row["reference_split"]), int(row["n_reference"] or 0)
+        if split not in ("", "none"):
+            found.setdefault(f"{n:,} of {split}" if n else split, []).append(str(row["name"]))
+    said = "; ".join(f"{', '.join(metrics)} against {what}" for what, metrics in found.items())
+    return said or "no reference"
 
 
 def _marks(part: pd.DataFrame) -> list[str]:

@@ -17,6 +17,11 @@ MAIN = (
     "cfg_autog",
 )  # fmt: skip
 _SUMS = (("dg_autog", ("autog", "dg")), ("dg_cfg", ("cfg", "dg")), ("cfg_autog", ("cfg", "autog")))
+_MORE_SUMS = (
+    ("cg_dg", ("cg", "dg")),
+    ("cfg_dg", ("cfg", "dg")),
+    ("cg_autog", ("cg", "autog")),
+)  # told if measured
 _OF_DG = ("dg_first", "dg_boost", "dg_frozen")
 _OF_CFG = ("cfg_interval", "cfg_apg", "icg", "cg")
 _PAPERS_ON_DAMAGE = (
@@ -36,11 +41,13 @@ def text(measurements: pd.DataFrame, selected: pd.DataFrame, info: pd.DataFrame,
         measurements: tidy rows of one image experiment.
         selected: the chosen weights; the block that chose them is left out of every number.
         info: workflow/resources/metrics.csv.
-        spec: experiment, scale and optionally labels (words for variants).
+        spec: experiment, scale and optionally labels (words for variants) and mains (variant to the net it guides).
     Raises:
         UserError: rows that may not be compared; see `compare.report`.
     """
-    f = Findings(measurements, selected, info, spec.get("labels") or {})
+    if spec["scale"] == names.SMOKE:
+        return _smoke(measurements, spec)
+    f = Findings(measurements, selected, info, spec.get("labels") or {}, spec.get("mains"))
     sections = (
         ("Does each method beat no guidance?", _beats(f)),
         ("Is the best weight above neutral, and bracketed?", _bracketed(f)),
@@ -57,6 +64,24 @@ def text(measurements: pd.DataFrame, selected: pd.DataFrame, info: pd.DataFrame,
     for heading, body in sections:
         parts += [f"## {heading}", body]
     return "\n\n".join(parts) + "\n"
+
+
+def _smoke(measurements: pd.DataFrame, spec: dict[str, Any]) -> str:
+    """What may be said of random weights: that everything ran."""
+    finite = int(pd.to_numeric(measurements["value"], errors="coerce").notna().sum())
+    at = measurements[["variant", "w"]].drop_duplicates()
+    return (
+        f"# What these numbers show\n\n{spec['experiment']}, {names.scale_name(names.SMOKE)}.\n\nNothing about any method: the "
+        f"nets have random weights and the images are made up. They show that every step runs: {len(measurements)} numbers "
+        f"of {len(at)} points of {at['variant'].nunique()} variants, {finite} of them finite.\n"
+    )
+
+
+def _methods(f: Findings) -> dict[str, str]:
+    """The guided methods that are told one by one, each with no guidance of the same net."""
+    if not f.mains:
+        return {v: "none" for v in f.variants if v in MAIN}
+    return {v: b for v, b in f.guided.items() if wording.section(v) == wording.METHODS}
 
 
 def _opening(f: Findings, spec: dict[str, Any]) -> str:
@@ -80,13 +105,14 @@ def _opening(f: Findings, spec: dict[str, Any]) -> str:
 def _beats(f: Findings) -> str:
     """Every guided method at its own weight against no guidance, in each feature space."""
     lines = []
-    for variant in wording.ordered(v for v in f.variants if v in MAIN):
-        told = [words.sentence(f, space, f.gap("none", variant, space)) for space in f.spaces]
+    methods = _methods(f)
+    for variant in wording.ordered(methods):
+        told = [words.sentence(f, space, f.gap(methods[variant], variant, space)) for space in f.spaces]
         lines.append(f"- {f.label(variant)}: {' '.join(told)}")
     if not lines:
         return "No guided method was measured."
     for space in f.spaces:
-        gaps = [f.gap("none", v, space) for v in f.variants if v in MAIN]
+        gaps = [f.gap(base, v, space) for v, base in methods.items()]
         tally = [words.outcome(g) for g in gaps]
         lines.append(
             f"- In all, in {f.space(space)}: {tally.count(compare.BETTER)} of {len(tally)} clearly better than no guidance, "
@@ -98,7 +124,8 @@ def _beats(f: Findings) -> str:
 def _bracketed(f: Findings) -> str:
     """Where the chosen weight lies among those tried, and whether the other blocks agree."""
     lines = []
-    for variant in wording.ordered(v for v in f.swept if v in MAIN or v.startswith("autog_")):
+    methods = _methods(f)
+    for variant in wording.ordered(v for v in f.swept if v in methods or v.startswith("autog_")):
         for space in f.spaces:
             lines.append(f"- {f.label(variant)}, {f.space(space)}: {words.bracket(f, variant, space)}")
     head = "By means over these blocks; neighbouring weights need not be told apart by their intervals."
@@ -121,7 +148,7 @@ def _rivals(f: Findings) -> str:
             for m in ("recall", "precision", "accuracy")
         ]
         lines.append(
-            f"- In {f.space(space)}, {said}: FID {words.arrow(f, 'fid@' + space, gap.gap)} from {f.at('cfg', space)} to "
+            f"- In {f.space(space)}, {said}: {words.fid(f, space)} {words.arrow(f, 'fid@' + space, gap.gap)} from {f.at('cfg', space)} to "
             f"{f.at('autog', space)}. " + "; ".join(filter(None, more)) + "."
         )
     clear = {w for w in winners.values() if w in (compare.BETTER, compare.WORSE)}
@@ -142,7 +169,7 @@ def _rivals(f: Findings) -> str:
 def _adds(f: Findings) -> str:
     """Every sum of two methods against either alone, each at its own weight."""
     lines = []
-    for both, parts in _SUMS:
+    for both, parts in (*_SUMS, *((b, p) for b, p in _MORE_SUMS if b in f.variants)):
         if both not in f.variants:
             lines.append(f"- {f.label(both)}: {summary.NOT_RUN}.")
             continue
@@ -217,7 +244,8 @@ def _agreement(f: Findings) -> str:
     lines.append(
         f"- Weights chosen apart in {len(apart)} of {len(f.swept)} sweeps{': ' + said if said else ''}."
     )
-    pairs = {v: tuple(words.outcome(f.gap("none", v, s)) for s in (a, b)) for v in f.variants if v != "none"}
+    bases = f.guided if f.mains else {v: "none" for v in f.variants if v != "none"}
+    pairs = {v: tuple(words.outcome(f.gap(base, v, s)) for s in (a, b)) for v, base in bases.items()}
     against = [v for v, pair in pairs.items() if set(pair) == {compare.BETTER, compare.WORSE}]
     same = sum(one == two for one, two in pairs.values())
     lines.append(

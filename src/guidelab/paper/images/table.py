@@ -1,8 +1,8 @@
 """The table of an image experiment: one line for each variant at each weight that was chosen for it.
 
 Every line has, in every feature space, the metrics with their intervals, the difference to no guidance on common
-seeds, and the papers' minimum over the blocks, which is optimistic and labelled so. The papers' own values are of
-other datasets and stand nowhere here.
+seeds, and the papers' minimum over the blocks, which is optimistic and labelled so. The papers' own values stand beside
+ours only where an experiment reproduces a paper's at full scale; see `beside`.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import pandas as pd
 
 from guidelab.errors import UserError
 from guidelab.paper import checks, names, summary
-from guidelab.paper.images import compare, wording
+from guidelab.paper.images import beside, beside_print, compare, wording
 from guidelab.paper.images.sheets import to_latex, to_markdown
 
 __all__ = ["as_rows", "make_table", "to_latex", "to_markdown"]
@@ -28,6 +28,7 @@ NUMBER = [
 PROTOCOL = ("n_reference", "reference_split", "label_policy")
 COMPARED = ("fid", "kid", "precision", "recall", "accuracy")  # with a difference to no guidance
 LOWEST = ("fid",)  # with the papers' minimum
+PAPERS = "the paper's"  # in chosen_by: a weight that is printed for the published value beside it
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def make_table(
     measurements: pd.DataFrame,
     selected: pd.DataFrame,
     metrics_info: pd.DataFrame,
-    published: None,
+    published: pd.DataFrame | None,
     spec: dict[str, Any],
 ) -> pd.DataFrame:
     """Every printed number: one row for each line and metric, columns LINE, metric and its description, NUMBER, PROTOCOL.
@@ -54,8 +55,9 @@ def make_table(
         measurements: tidy rows of one image experiment.
         selected: the weight of each variant, one row for each metric that chose.
         metrics_info: workflow/resources/metrics.csv, unqualified names.
-        published: None; the papers have no numbers on this dataset.
-        spec: experiment, scale, and optionally variants (all planned) and labels (words for variants).
+        published: workflow/resources/published.csv; None where the papers have no numbers on this dataset.
+        spec: experiment, scale, and optionally variants (all planned), labels (words for variants), mains (variant to its
+            main net, where there are several) and published (point to published rows).
     Raises:
         UserError: rows that may not be compared or printed; see `compare.report` and `checks`.
     """
@@ -68,7 +70,7 @@ def make_table(
     }
     table = []
     for line in _lines(measurements, selected, spec):
-        base = compare.baseline(rows, line.variant)
+        base = compare.baseline(rows, line.variant, spec.get("mains"))
         told = _line(line, measurements, base, spec, steps)
         for info in _in_order(described, metrics_info):
             all_blocks, reported = by_metric.get(str(info["metric"]), (measurements.iloc[:0], rows.iloc[:0]))
@@ -79,11 +81,21 @@ def make_table(
         frame["section"].map(order).fillna(len(order))
     )  # other step counts last, each a section of its own
     sort = frame.assign(_place=place, _steps=pd.to_numeric(frame["steps"]).where(place == len(order)))
-    return (
+    made = (
         sort.sort_values(["_place", "_steps"], kind="stable")
         .drop(columns=["_place", "_steps"])
         .reset_index(drop=True)
     )
+    return made if published is None else _with_published(made, measurements, published, spec)
+
+
+def _with_published(
+    table: pd.DataFrame, measurements: pd.DataFrame, published: pd.DataFrame, spec: dict[str, Any]
+) -> pd.DataFrame:
+    """The table with the published rows after it, or, scaled down, with the word that nothing is compared."""
+    if not beside.full_scale(spec):
+        return table.assign(published_verdict=beside_print.not_compared(str(spec["scale"])))
+    return pd.concat([table, beside.rows(table, measurements, published, spec)], ignore_index=True)
 
 
 def as_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -92,17 +104,22 @@ def as_rows(table: pd.DataFrame) -> pd.DataFrame:
     What is equal in all columns of a line (blocks, n, reference) stands once. Numbers have six significant digits.
     """
     rows = []
-    for _, part in table.groupby(["variant", "w"], sort=False, dropna=False):
+    listed = table[table["section"] == beside.SECTION]
+    about = beside_print.csv_columns(listed) if len(listed) else {}
+    ours = table[table["section"] != beside.SECTION]
+    for (variant, w), part in ours.groupby(["variant", "w"], sort=False, dropna=False):
         first = part.iloc[0]
         row = {key: first[key] for key in LINE}
         row |= {key: part[key].max() for key in ("n_trainings", "n_blocks", "n_generated")}
-        met = part[
-            pd.to_numeric(part["n_reference"], errors="coerce").fillna(0) > 0
-        ]  # some metrics have no reference
+        met = part[~part["reference_split"].isin(["", "none"])]  # some metrics have no reference
         row |= {key: "; ".join(dict.fromkeys(str(v) for v in met[key])) for key in PROTOCOL}
         for number in part.to_dict("records"):
             row |= _columns(number)
+        row |= about.get((variant, w), {})
+        if not len(listed) and "published_verdict" in part:
+            row |= {"published": "", "published verdict": first["published_verdict"]}
         rows.append(row)
+    rows += beside_print.csv_lines(listed, LINE) if len(listed) else []
     wide = pd.DataFrame(rows)
     floats = wide.select_dtypes("float").columns
     return wide.assign(**{c: wide[c].map(lambda v: float(f"{v:.6g}")) for c in floats})
@@ -128,6 +145,7 @@ def _columns(number: dict[Any, Any]) -> dict[str, object]:
 def _lines(measurements: pd.DataFrame, selected: pd.DataFrame, spec: dict[str, Any]) -> list[Line]:
     """The lines in order; every measured or planned variant has at least one, two metrics may choose two weights."""
     lines = []
+    papers = beside.points(spec)
     for variant in wording.ordered([*spec.get("variants", []), *measurements["variant"]]):
         weights = sorted(measurements.loc[measurements["variant"] == variant, "w"].unique())
         mine = selected[selected["variant"] == variant]
@@ -150,6 +168,9 @@ def _lines(measurements: pd.DataFrame, selected: pd.DataFrame, spec: dict[str, A
                     int(part["n_candidates"].iloc[0]),
                 )
             )
+        taken = {round(float(w), 2) for w in mine["w"]}
+        more = sorted({round(w, 2) for w in papers.get(variant, ())} - taken)
+        lines += [Line(variant, w, (PAPERS,), "", 0) for w in more if any(abs(w - x) < 5e-3 for x in weights)]
     return lines
 
 
@@ -174,7 +195,7 @@ def _line(
     found = {
         "experiment": spec["experiment"], "scale": names.scale_name(str(spec["scale"])),
         "section": f"{told['steps']} sampler steps" if other else wording.section(line.variant), "variant": line.variant,
-        "label": wording.label(line.variant, spec.get("labels")), "guides": str(told.get("ref", "")),
+        "label": names.prefix(str(spec["scale"])) + wording.label(line.variant, spec.get("labels")), "guides": str(told.get("ref", "")),
         "method": str(told.get("method", "")), "w": line.w, "w_neutral": told.get("w_neutral", float("nan")),
         "chosen_by": ", ".join(line.chosen_by), "chosen_on": line.chosen_on, "weights_tried": line.weights_tried,
         "steps": told.get("steps", ""), "nfe": told.get("nfe", ""),

@@ -26,6 +26,9 @@ _LABELS = {  # where the words of the 2D experiment are not general enough; the 
     "dg_autog": "DG + autoguidance",
     "dg_cfg": "DG + CFG",
     "cfg_autog": "CFG + autoguidance",
+    "cg_dg": "CG + DG",
+    "cfg_dg": "CFG + DG",
+    "cg_autog": "CG + autoguidance",
     "autog_t4": "guide: 1/4 of training",
     "autog_t16": "guide: 1/16 of training",
     "autog_xs": "guide: smaller",
@@ -41,9 +44,16 @@ _FEATURES = {
     "lite0": "EfficientNet-Lite0 features (trained on ImageNet)",
     "classifier": "classifier features (trained on this dataset's labels)",
     "inception": "Inception features",
+    "adm": "Inception features, the published evaluator's reference",
     "dinov2": "DINOv2 features",
 }
-_SHORT = {"lite0": "Lite0", "classifier": "classifier", "inception": "Inception", "dinov2": "DINOv2"}
+_SHORT = {
+    "lite0": "Lite0",
+    "classifier": "classifier",
+    "inception": "Inception",
+    "adm": "ADM protocol",
+    "dinov2": "DINOv2",
+}
 _Words = Callable[[re.Match[str], Callable[[str], str]], str]
 _PATTERNS: tuple[
     tuple[re.Pattern[str], _Words], ...
@@ -106,6 +116,11 @@ def features(metric: str) -> str:
     return metric.partition("@")[2]
 
 
+def of_dinov2(space: str) -> bool:
+    """Whether a space is of DINOv2's features, in which the Fréchet distance has a name of its own."""
+    return "dinov2" in space
+
+
 def features_label(name: str) -> str:
     """A feature space in words, with what it was trained on: that decides what it sees."""
     return _FEATURES.get(name, f"{name} features")
@@ -133,7 +148,8 @@ def describe(info: pd.DataFrame, metrics: Iterable[object]) -> pd.DataFrame:
     by_name = info.set_index("metric")
     rows = []
     for metric in wanted:
-        row = by_name.loc[base(metric)].to_dict()
+        alike = base(metric) == "fid" and of_dinov2(features(metric)) and "fd_dinov2" in by_name.index
+        row = by_name.loc["fd_dinov2" if alike else base(metric)].to_dict()
         short = features_short(features(metric))
         rows.append(
             row

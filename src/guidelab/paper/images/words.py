@@ -19,6 +19,11 @@ def value(f: Findings, metric: str, x: float) -> str:
     return number(x, unit, digits) + (" %" if unit == "%" else "")
 
 
+def fid(f: Findings, space: str) -> str:
+    """The name of the Fréchet distance in a feature space: `FID`, or `FD-DINOv2`."""
+    return str(f.info[f"fid@{space}"]["name"])
+
+
 def outcome(g: Gap) -> str:
     """`better`, `worse`, `no clear difference` or `not run`, of the second variant."""
     return g.gap.verdict(g.direction)
@@ -37,7 +42,7 @@ def sentence(f: Findings, space: str, g: Gap) -> str:
     if math.isnan(g.gap.value):
         return f"In {f.space(space)}: {summary.NOT_RUN}."
     recall = brief(f, "recall", f.difference(g.before, g.after, space, "recall"), space)
-    said = f"In {f.space(space)} at w = {f.weight(g.after, space):g}, **{outcome(g)}**: FID {arrow(f, f'fid@{space}', g.gap)}"
+    said = f"In {f.space(space)} at w = {f.weight(g.after, space):g}, **{outcome(g)}**: {fid(f, space)} {arrow(f, f'fid@{space}', g.gap)}"
     return f"{said}{'; ' + recall if recall else ''}."
 
 
@@ -59,11 +64,12 @@ def bracket(f: Findings, variant: str, space: str) -> str:
     chosen, neutral = f.weight(variant, space), f.neutral(variant)
     if chosen not in curve:
         return f"{summary.NOT_RUN}."
-    whole = compare.starts_unguided(f.rows, variant)
+    base = f.base(variant)
+    whole = base is not None and compare.starts_unguided(f.rows, variant)
     if chosen == neutral and whole:
         return f"the choice is the neutral weight {chosen:g}: no guidance."
     smaller = {w: v for w, v in curve.items() if w < chosen}
-    unguided = f.mean("none", f.weight("none", space), f"fid@{space}") if whole else math.nan
+    unguided = f.mean(str(base), f.weight(str(base), space), f"fid@{space}") if whole else math.nan
     if not math.isnan(unguided):
         smaller[neutral] = unguided
     below = any(v > curve[chosen] for v in smaller.values())

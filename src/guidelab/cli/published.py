@@ -1,0 +1,25 @@
+"""`guidelab published`: what an experiment is to reproduce, before anything was run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+published_commands = typer.Typer(rich_markup_mode="markdown", add_completion=False)
+
+RESOURCE = Path("workflow/resources/published.csv")
+
+
+@published_commands.command(rich_help_panel="Parameters")
+def published(
+    experiment: str,
+    resource: Annotated[Path, typer.Option("--published", help="the published values")] = RESOURCE,
+) -> None:
+    """The published values of an experiment with their protocols: the table as it stands while nothing was run.
+
+    Example: `guidelab published imagenet256`
+    """
+    from guidelab.io import read_csv
+    from guidelab.paper.images.beside_print import not_run_table, published_markdown
+
+    typer.echo(published_markdown(not_run_table(read_csv(resource), experiment)), nl=False)
