@@ -1,0 +1,1 @@
+"""Datasets larger than memory: read, cropped and written one image at a time."""
