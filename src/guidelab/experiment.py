@@ -87,6 +87,11 @@ class ExperimentPlan(RunJobs):
         return []
 
     @property
+    def reencoded(self) -> list[str]:
+        """The guides that learn from an autoencoder's latents of samples."""
+        return []
+
+    @property
     def learnt_from(self) -> tuple[str, ...]:
         """The stages whose files denoisers are trained on; the 2D example's are drawn as they go."""
         return ()

@@ -68,7 +68,9 @@ def _nets(e: Experiment) -> Iterator[str]:
             yield f"denoisers.{name}.net: given size {size!r} and channels {channels!r}, wanted one of them"
         patch = getattr(net, "patch_px", 1)
         latent = getattr(e.dataset, "latent", None)
-        resolution = latent.side_px if latent else getattr(e.dataset, "resolution_px", 1)
+        resolution = (
+            latent.side_px if latent and not denoiser.pixels else getattr(e.dataset, "resolution_px", 1)
+        )
         levels = len(getattr(net, "channel_mult", None) or (1, 2, 3, 4))
         if resolution % patch:
             yield f"denoisers.{name}.net.patch_px: given {patch}, wanted a divisor of {resolution}, the resolution"

@@ -9,6 +9,7 @@ from guidelab.imageplan import TRAIN
 from guidelab.jobs import Files, Job
 from guidelab.layout import Run
 from guidelab.releasedplan import AUTOENCODER, ReleasedPlan
+from guidelab.spec import Denoiser, Discriminator
 from guidelab.spec.data import ReleasedFold
 
 PUBLISHED = "workflow/resources/published.csv"
@@ -20,24 +21,32 @@ class LargePlan(ReleasedPlan):
 
     # ---- data ----------------------------------------------------------------------------------------------
 
-    @property
-    def _latent_inputs(self) -> Files:
-        return {"autoencoder": (self.obtained("autoencoders", AUTOENCODER),)} if self._latent else {}
+    def _options(self, entry: Denoiser | Discriminator) -> dict[str, Any]:
+        """What a job of a net is told of what the net works on."""
+        latent = self._where(entry)
+        return {"latent": latent.model_dump() if latent else None}
 
-    def _options(self) -> dict[str, Any]:
-        """What every job on images or latents is told of them."""
-        return {"latent": self._latent.model_dump() if self._latent else None}
+    @property
+    def _autoencoder(self) -> Files:
+        return {"autoencoder": (self.obtained("autoencoders", AUTOENCODER),)}
 
     @property
     def encoded(self) -> list[str]:
         """The folds that nets see as an autoencoder's latents."""
-        if not self._latent:
-            return []
-        used = [TRAIN] if self.trained else []
+        e = self.spec
+        used = [TRAIN for n in self.trained if self._where(e.denoisers[n])]
         used += [
-            d.real for n, d in self.spec.discriminators.items() if not self.released("discriminators", n)
+            d.real
+            for n, d in e.discriminators.items()
+            if self._where(d) and not self.released("discriminators", n)
         ]
         return list(dict.fromkeys(used))
+
+    @property
+    def reencoded(self) -> list[str]:
+        """The guides that learn from latents of samples."""
+        guides = [n for n in self.having("guide") if not self.released("discriminators", n)]
+        return [n for n in guides if self._where(self.spec.discriminators[n])]
 
     def prepare(self, fold: str) -> Job:
         """Stream one split of the dataset, or the images published for comparison, into a ZIP."""
@@ -52,13 +61,17 @@ class LargePlan(ReleasedPlan):
     def encode(self, side: str) -> Job:
         """Encode a fold (`data/train`) or a guide's samples (`generated/dg`)."""
         of, _, name = side.partition("/")
-        images = self.fold(name) if of == "data" else self.generated(name)
-        if of not in ("data", "generated") or not self._latent:
+        known = [
+            *(f"data/{fold}" for fold in self.encoded),
+            *(f"generated/{guide}" for guide in self.reencoded),
+        ]
+        if side not in known or not self.latent:
             raise UserError(
-                f"{self.name}: no latents {side!r}; wanted data/FOLD or generated/GUIDE of a dataset with `latent`"
+                f"{self.name}: no latents {side!r}; wanted one of {', '.join(known) or 'none is needed'}"
             )
-        spec = self._options() | ({} if of == "data" else {"block": "generated"})
-        inputs = {"images": (images,), **self._latent_inputs}
+        images = self.fold(name) if of == "data" else self.generated(name)
+        spec = {"latent": self.latent.model_dump()} | ({} if of == "data" else {"block": "generated"})
+        inputs = {"images": (images,), **self._autoencoder}
         return Job("encode", inputs, (self.latents(side),), spec, (), "large.encode")
 
     # ---- training ------------------------------------------------------------------------------------------
@@ -68,25 +81,25 @@ class LargePlan(ReleasedPlan):
         """The stages whose files denoisers are trained on."""
         return ("data", "encode")
 
-    def _learnt(self, fold: str) -> str:
-        return self.latents(f"data/{fold}") if self._latent else self.fold(fold)
+    def _learnt(self, entry: Denoiser | Discriminator, fold: str) -> str:
+        return self.latents(f"data/{fold}") if self._where(entry) else self.fold(fold)
 
     def train(self, denoiser: str, part: str) -> Job:
         """Train one denoiser with some of its seeds, on images or latents."""
-        job, net = super().train(denoiser, part), self.spec.denoisers[denoiser].net.name
-        modules = (registry.NETS[net].module, registry.LARGE_TRAINERS[net].module)
-        spec = job.spec | self._options()
-        return replace(
-            job, inputs={"data": (self._learnt(TRAIN),)}, spec=spec, modules=modules, command="large.train"
-        )
+        job, entry = super().train(denoiser, part), self.spec.denoisers[denoiser]
+        name = entry.net.name
+        modules = (registry.NETS[name].module, registry.LARGE_TRAINERS[name].module)
+        inputs = {"data": (self._learnt(entry, TRAIN),)}
+        spec = job.spec | self._options(entry)
+        return replace(job, inputs=inputs, spec=spec, modules=modules, command="large.train")
 
     def discriminate(self, disc: str) -> Job:
         """Train a guiding discriminator, or a classifier."""
         job, d = super().discriminate(disc), self.spec.discriminators[disc]
-        inputs = dict(job.inputs) | {"real": (self._learnt(d.real),)}
-        if d.role == "guide" and self._latent:
+        inputs = dict(job.inputs) | {"real": (self._learnt(d, d.real),)}
+        if d.role == "guide" and self._where(d):
             inputs["generated"] = (self.latents(f"generated/{disc}"),)
-        return replace(job, inputs=inputs, spec=job.spec | self._options(), command="large.discriminate")
+        return replace(job, inputs=inputs, spec=job.spec | self._options(d), command="large.discriminate")
 
     # ---- samples -------------------------------------------------------------------------------------------
 
@@ -99,10 +112,14 @@ class LargePlan(ReleasedPlan):
             )
         models = self.models_of(variant)
         how = {"unlabelled": [m for m in models if e.models[m].unlabelled], **e.sampling.model_dump()}
-        return {**spec, **how, **self._options()}
+        return {**spec, **how, **self._options(self._main(run))}
+
+    def _main(self, run: Run) -> Denoiser:
+        return self.spec.denoisers[self.spec.models[self.spec.variants[run.variant].main].denoiser]
 
     def _net_inputs(self, run: Run) -> Files:
-        return {**super()._net_inputs(run), **self._latent_inputs}
+        latent = self._where(self._main(run))
+        return {**super()._net_inputs(run), **(self._autoencoder if latent else {})}
 
     def _modules(self, run: Run) -> tuple[str, ...]:
         variant = self.spec.variants[run.variant]

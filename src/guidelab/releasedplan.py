@@ -11,6 +11,7 @@ from guidelab.errors import UserError, closest
 from guidelab.imageplan import ImagePlan
 from guidelab.jobs import Files, Job
 from guidelab.released import Row, load_rows
+from guidelab.spec import Denoiser, Discriminator
 from guidelab.spec.data import Latent, ReleasedFold
 
 AUTOENCODER = "autoencoder"
@@ -27,16 +28,22 @@ class ReleasedPlan(ImagePlan):
     # ---- where nets work -----------------------------------------------------------------------------------
 
     @property
-    def _latent(self) -> Latent | None:
+    def latent(self) -> Latent | None:
+        """The dataset's latents, if some of the nets work there."""
         return getattr(self.spec.dataset, "latent", None)
 
-    @property
-    def _side(self) -> int:
-        return self._latent.side_px if self._latent else int(getattr(self.spec.dataset, "resolution_px", 0))
+    def _where(self, entry: Denoiser | Discriminator) -> Latent | None:
+        """The latents a net works on; None for pixels."""
+        return None if entry.pixels else self.latent
 
-    @property
-    def _channels(self) -> int:
-        return self._latent.channels if self._latent else 3
+    def _shape(self, entry: Denoiser | Discriminator) -> dict[str, int]:
+        """Side and channels of what a net works on."""
+        latent = self._where(entry)
+        pixels = int(getattr(self.spec.dataset, "resolution_px", 0))
+        return {
+            "resolution_px": latent.side_px if latent else pixels,
+            "image_channels": latent.channels if latent else 3,
+        }
 
     # ---- what is published by others -----------------------------------------------------------------------
 
@@ -78,13 +85,28 @@ class ReleasedPlan(ImagePlan):
     def synthesize(self) -> Job:
         """Make up pictures, and checkpoints in the released formats."""
         dataset = self.spec.dataset
+        files = {row: self._shape_of_row(row) for row in self.needed}
         spec = {
             "dataset": dataset.model_dump(),
-            "checkpoints": [self.row(name) for name in self.needed],
+            "checkpoints": [{"row": self.row(name), **shape} for name, shape in files.items()],
+            "pictures": max(last - first + 1 for first, last in self.spec.evaluate.blocks.values()),
             "seed": 0,
         }
-        spec |= {"pictures": max(last - first + 1 for first, last in self.spec.evaluate.blocks.values())}
         return Job("synthesize", {}, tuple(self.synthetic), spec, (registry.DATASETS[dataset.name].module,))
+
+    def _shape_of_row(self, row: str) -> dict[str, Any]:
+        """What a made-up file holds: the shape of what its net works on, and its classes."""
+        for kind in ("models", "discriminators"):
+            for name in getattr(self.spec, kind):
+                if self.released(kind, name) == row:
+                    found = self._expected(kind, name)
+                    found |= {
+                        "classes": found.get("classes", self._classes if found.pop("told", True) else 0)
+                    }
+                    return {key: value for key, value in found.items() if key != "name"}
+        latent, pixels = self.latent, int(getattr(self.spec.dataset, "resolution_px", 0))
+        side = {"side_px": latent.side_px} if latent is not None and row == latent.autoencoder else {}
+        return {"resolution_px": pixels, "image_channels": 3, "classes": self._classes, **side}
 
     @property
     def needed(self) -> list[str]:
@@ -94,7 +116,7 @@ class ReleasedPlan(ImagePlan):
         names += [self.released("discriminators", d) for d in e.discriminators]
         names += [fold.checkpoint for fold in e.folds.values() if isinstance(fold, ReleasedFold)]
         names += [extractor.checkpoint for extractor in e.features.values()]
-        names += [self._latent.autoencoder] if self._latent else []
+        names += [self.latent.autoencoder] if self.latent else []
         return list(dict.fromkeys(name for name in names if name))
 
     @property
@@ -103,7 +125,7 @@ class ReleasedPlan(ImagePlan):
         e = self.spec
         found = [self.model(m) for m in e.models if self.released("models", m)]
         found += [self.guide(d) for d in e.discriminators if self.released("discriminators", d)]
-        found += [self.obtained("autoencoders", AUTOENCODER)] if self._latent else []
+        found += [self.obtained("autoencoders", AUTOENCODER)] if self.latent else []
         return found + [
             self.obtained("references", f) for f, fold in e.folds.items() if isinstance(fold, ReleasedFold)
         ]
@@ -128,7 +150,7 @@ class ReleasedPlan(ImagePlan):
             fold = self.spec.folds[name]
             checkpoint = fold.checkpoint if isinstance(fold, ReleasedFold) else None
         else:
-            checkpoint = self._latent.autoencoder if self._latent else None
+            checkpoint = self.latent.autoencoder if self.latent else None
         assert checkpoint is not None  # it is one of `obtains`
         spec: dict[str, Any] = {
             "checkpoint": self.row(checkpoint),
@@ -146,19 +168,18 @@ class ReleasedPlan(ImagePlan):
         """What the file must hold: the images its net works on, and how many classes it is told."""
         if kind in ("autoencoders", "references"):
             return {}
-        dataset = self.spec.dataset
-        assert not isinstance(dataset, str)
-        shape = {"resolution_px": self._side, "image_channels": self._channels}
         if kind == "models":
             denoiser = self.spec.denoisers[self.spec.models[name].denoiser]
-            return {
-                **shape,
-                "name": denoiser.net.name,
-                "classes": self._classes if denoiser.conditional else 0,
-            }
+            classes = self._classes if denoiser.conditional else 0
+            return {**self._shape(denoiser), "name": denoiser.net.name, "classes": classes}
         disc = self.spec.discriminators[name]
-        told = disc.role == "classifier" or getattr(disc.net, "conditional", None)
-        return {**shape, "name": disc.net.name, "classes": self._classes if told else 0}
+        found: dict[str, Any] = {**self._shape(disc), "name": disc.net.name}
+        if disc.role == "guide":
+            return found | {"told": bool(getattr(disc.net, "conditional", None))}
+        own = (
+            self._rows[disc.checkpoint or ""].kind == "classifier"
+        )  # a guide's extractor may know other classes
+        return found | ({"classes": self._classes} if own else {})
 
     def _seeds_of(self, kind: str, name: str) -> list[int]:
         if kind == "models":

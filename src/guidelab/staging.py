@@ -53,8 +53,8 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
         _stage(
             plan,
             "generate",
-            [f"{root}/generated", *([f"{root}/latents/generated"] if plan.encoded and guides else [])],
-            [*(plan.generate(g).outputs for g in guides), *([plan.latents(f"generated/{g}")] for g in guides if plan.encoded)],
+            [f"{root}/generated", *([f"{root}/latents/generated"] if plan.reencoded else [])],
+            [*(plan.generate(g).outputs for g in guides), *([plan.latents(f"generated/{g}")] for g in plan.reencoded)],
             _SAMPLING,
             ("train", "obtain"),
         ),

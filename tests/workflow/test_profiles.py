@@ -8,6 +8,10 @@ from pathlib import Path
 
 import yte
 
+from guidelab.needs import LARGE, SMALL, SMOKE, needs
+from guidelab.plan import Plan
+from guidelab.specload import load_spec
+
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "slurm" / "config.yaml"
 SITE = ("GUIDELAB_SLURM_PARTITION", "GUIDELAB_SLURM_ACCOUNT")
@@ -34,12 +38,25 @@ def local_rules():
     return set(re.findall(r"\w+", block))
 
 
-def test_every_rule_that_goes_to_the_cluster_asks_for_memory_and_time(monkeypatch):
-    asked = read(SLURM, monkeypatch)["set-resources"]
-    assert set(asked) == set(rules()) - local_rules()
-    for name, resources in asked.items():
-        assert set(resources) == {"mem_mb", "runtime"}, name
-        assert all(str(value).endswith("* attempt") for value in resources.values()), name
+def test_every_rule_that_goes_to_the_cluster_asks_for_memory_time_threads_and_gpus():
+    """The rule asks, the numbers are in one table, and every attempt is given more."""
+    remote = set(rules()) - local_rules()
+    assert remote == set(SMALL) == set(LARGE) == set(SMOKE)
+    for name in remote:
+        for what in ("threads", "mem_mb", "runtime", "gpu"):
+            assert f'need("{name}", "{what}")' in rules()[name], (name, what)
+
+
+def test_small_experiments_ask_for_no_gpu_and_large_ones_do(monkeypatch):
+    plan = Plan(load_spec(ROOT / "params.yaml"))
+    monkeypatch.delenv("GUIDELAB_GPUS", raising=False)
+    assert all(found.gpu == 0 for found in SMALL.values())
+    assert needs(plan, "sample", "fashion") == SMALL["sample"]
+    assert needs(plan, "sample", "imagenet256").gpu == 1
+    assert needs(plan, "sample", "imagenet256_smoke").gpu == 1  # so that a test cluster schedules GPUs
+    assert needs(plan, "sample", "imagenet256_smoke").mem_mb == SMALL["sample"].mem_mb
+    monkeypatch.setenv("GUIDELAB_GPUS", "4")
+    assert (needs(plan, "sample", "imagenet256").gpu, needs(plan, "measure", "imagenet256").gpu) == (4, 0)
 
 
 def test_traps_stay_out_of_the_slurm_profile(monkeypatch):
@@ -75,12 +92,12 @@ def test_snakemake_reads_what_the_profile_asks_for(tmp_path):
     """The literal command on a workflow of one rule: resources reach the job, the site's partition too."""
     (tmp_path / "slurm").symlink_to(SLURM.parent)
     (tmp_path / "Snakefile").write_text(
-        "rule sample:\n    output: 'a'\n    resources: mem_mb=1\n    shell: 'touch {output}'\n"
+        "rule sample:\n    output: 'a'\n    resources: mem_mb=lambda wildcards, attempt: 2000 * attempt\n    shell: 'touch {output}'\n"
     )
     environment = os.environ | {"GUIDELAB_SLURM_PARTITION": "big", "GUIDELAB_SLURM_ACCOUNT": "123"}
     command = [sys.executable, "-m", "snakemake", "-n", "--profile", "slurm", "a"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     shown = done.stdout + done.stderr
-    for wanted in ("mem_mb=2000", "runtime=60", "slurm_partition=big", "slurm_account=123"):
+    for wanted in ("mem_mb=2000", "runtime=30", "slurm_partition=big", "slurm_account=123"):
         assert wanted in shown

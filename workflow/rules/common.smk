@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from guidelab import provenance
 from guidelab.errors import UserError
+from guidelab.needs import needs
 from guidelab.plan import Plan
 from guidelab.specload import load_spec
 from guidelab.summary import summary
@@ -36,6 +37,16 @@ def payload(rule, *names):
     return lambda wildcards: PLAN.payload(rule, *(wildcards[name] for name in names))
 
 
+def need(rule, what):
+    """Resource function: what a rule's jobs ask for; memory and minutes grow with every attempt."""
+
+    def asked(wildcards, attempt=1):
+        found = getattr(needs(PLAN, rule, wildcards.experiment), what)
+        return found * attempt if what in ("mem_mb", "runtime") else found
+
+    return asked
+
+
 wildcard_constraints:
     experiment=r"[A-Za-z]\w*",
     fold=r"[A-Za-z]\w*",
@@ -49,6 +60,9 @@ wildcard_constraints:
     data=r"safetensors|zip",
     array=r"safetensors|json",
     features=r"[A-Za-z]\w*",
+    kind=r"models|discriminators|autoencoders|references",
+    name=r"[A-Za-z]\w*",
+    side=r"(data|generated)/[A-Za-z]\w*",
     of=r"data/[A-Za-z]\w*|[A-Za-z]\w*/w\d+\.\d\d/seeds?[0-9_-]+",
 
 

@@ -3,16 +3,19 @@
 
 rule prepare:
     """Draw or read one fold of real data."""
+    input:
+        files("prepare", "experiment", "fold"),
     output:
         "results/{experiment}/data/{fold}.{data}",
     log:
         "logs/{experiment}/prepare/{fold}.{data}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
+    threads: need("prepare", "threads")
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=need("prepare", "mem_mb"),
+        runtime=need("prepare", "runtime"),
+        gpu=need("prepare", "gpu"),
     params:
         job=payload("prepare", "experiment", "fold"),
     shell:

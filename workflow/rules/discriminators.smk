@@ -11,10 +11,11 @@ rule generate:
         "logs/{experiment}/generate/{disc}.{array}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
+    threads: need("generate", "threads")
     resources:
-        mem_mb=1500,
-        runtime=120,
+        mem_mb=need("generate", "mem_mb"),
+        runtime=need("generate", "runtime"),
+        gpu=need("generate", "gpu"),
     params:
         job=payload("generate", "experiment", "disc"),
     shell:
@@ -31,10 +32,11 @@ rule discriminate:
         "logs/{experiment}/discriminate/{disc}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
+    threads: need("discriminate", "threads")
     resources:
-        mem_mb=1500,
-        runtime=120,
+        mem_mb=need("discriminate", "mem_mb"),
+        runtime=need("discriminate", "runtime"),
+        gpu=need("discriminate", "gpu"),
     params:
         job=payload("discriminate", "experiment", "disc"),
     shell:
@@ -51,10 +53,11 @@ rule grade:
         "logs/{experiment}/grade/{disc}/{variant}/{w}/{part}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
+    threads: need("grade", "threads")
     resources:
-        mem_mb=1500,
-        runtime=120,
+        mem_mb=need("grade", "mem_mb"),
+        runtime=need("grade", "runtime"),
+        gpu=need("grade", "gpu"),
     params:
         job=payload("grade", "experiment", "disc", "variant", "w", "part"),
     shell:

@@ -11,10 +11,11 @@ rule extract:
         "logs/{experiment}/extract/{features}/{of}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
+    threads: need("extract", "threads")
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=need("extract", "mem_mb"),
+        runtime=need("extract", "runtime"),
+        gpu=need("extract", "gpu"),
     params:
         job=payload("extract", "experiment", "features", "of"),
     shell:
@@ -31,10 +32,11 @@ rule measure:
         "logs/{experiment}/measure/{variant}/{w}/{part}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
+    threads: need("measure", "threads")
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=need("measure", "mem_mb"),
+        runtime=need("measure", "runtime"),
+        gpu=need("measure", "gpu"),
     params:
         job=payload("measure", "experiment", "variant", "w", "part"),
     shell:

@@ -11,10 +11,11 @@ rule sample:
         "logs/{experiment}/sample/{variant}/{w}/{part}.{array}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
+    threads: need("sample", "threads")
     resources:
-        mem_mb=1500,
-        runtime=120,
+        mem_mb=need("sample", "mem_mb"),
+        runtime=need("sample", "runtime"),
+        gpu=need("sample", "gpu"),
     params:
         job=payload("sample", "experiment", "variant", "w", "part"),
     shell:
@@ -31,10 +32,11 @@ rule density:
         "logs/{experiment}/density/{variant}/{w}/{part}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
+    threads: need("density", "threads")
     resources:
-        mem_mb=1500,
-        runtime=120,
+        mem_mb=need("density", "mem_mb"),
+        runtime=need("density", "runtime"),
+        gpu=need("density", "gpu"),
     params:
         job=payload("density", "experiment", "variant", "w", "part"),
     shell:
@@ -51,10 +53,11 @@ rule field:
         "logs/{experiment}/field/{figure}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
+    threads: need("field", "threads")
     resources:
-        mem_mb=1500,
-        runtime=60,
+        mem_mb=need("field", "mem_mb"),
+        runtime=need("field", "runtime"),
+        gpu=need("field", "gpu"),
     params:
         job=payload("field", "experiment", "figure"),
     shell:

@@ -12,10 +12,11 @@ rule train:
         "logs/{experiment}/train/{denoiser}/{part}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
+    threads: need("train", "threads")
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=need("train", "mem_mb"),
+        runtime=need("train", "runtime"),
+        gpu=need("train", "gpu"),
     params:
         job=payload("train", "experiment", "denoiser", "part"),
     shell:
@@ -32,10 +33,11 @@ rule reconstruct:
         "logs/{experiment}/reconstruct/{model}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
+    threads: need("reconstruct", "threads")
     resources:
-        mem_mb=1500,
-        runtime=30,
+        mem_mb=need("reconstruct", "mem_mb"),
+        runtime=need("reconstruct", "runtime"),
+        gpu=need("reconstruct", "gpu"),
     params:
         job=payload("reconstruct", "experiment", "model"),
     shell:

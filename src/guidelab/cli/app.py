@@ -1,6 +1,7 @@
 """`guidelab`: every job as a plain command, and the commands that check, show and cost a plan."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -46,9 +47,24 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
                 )
     module = JOBS[rule][0]
     command = job.get("command", module)
-    if command not in (module, f"images.{module}"):
-        raise UserError(f"--job: command {command!r} is not {rule}'s; wanted {module} or images.{module}")
+    if command not in (module, f"images.{module}", f"large.{module}"):
+        raise UserError(
+            f"--job: command {command!r} is not {rule}'s; wanted {module}, images.{module} or large.{module}"
+        )
+    if command in ("large.train", "large.sample"):
+        share(sys.argv)
     import_module(f"guidelab.cli.{command}").run(job, outputs)
+
+
+def share(arguments: list[str]) -> None:
+    """Go on as one process for each GPU where there are several: the job is then shared by torchrun's workers."""
+    if "RANK" in os.environ or os.environ.get("GUIDELAB_DEVICE"):
+        return
+    import torch
+
+    if torch.cuda.device_count() > 1:
+        run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(torch.cuda.device_count())]
+        os.execv(sys.executable, [sys.executable, *run, "-m", "guidelab.cli.app", *arguments[1:]])
 
 
 def execute(

@@ -15,6 +15,9 @@ Params = Annotated[Path, typer.Option("--params", help="the parameters file")]
 # rule -> (module under cli/, the names it takes, one line, examples)
 JOBS: dict[str, tuple[str, str, str, list[str]]] = {
     "prepare": ("prepare", "EXPERIMENT FOLD", "Draw or read one fold of real data.", ["toy2d reference"]),
+    "synthesize": ("synthesize", "EXPERIMENT", "Make up pictures and checkpoints for a smoke experiment.", ["imagenet256_smoke"]),
+    "obtain": ("obtain", "EXPERIMENT KIND NAME", "Bring a released file into our form, after checking it.", ["imagenet512 models main", "imagenet256 references adm"]),
+    "encode": ("encode", "EXPERIMENT SIDE", "Encode a fold or a guide's samples with the autoencoder.", ["imagenet256 data/holdout"]),
     "train": ("train", "EXPERIMENT DENOISER PART", "Train a denoiser, resumable, keeping snapshots.", ["toy2d xs seeds0-4"]),
     "reconstruct": ("reconstruct", "EXPERIMENT MODEL", "Take a model at its training and EMA length.", ["toy2d averaged"]),
     "generate": ("sample", "EXPERIMENT DISC", "Draw the generated side of a guiding discriminator.", ["toy2d guide"]),

@@ -3,6 +3,7 @@
 from guidelab.spec.base import Strict, format_weight, split_point
 from guidelab.spec.data import Extractor, ImageDataset
 from guidelab.spec.experiment import (
+    Denoiser,
     Discriminator,
     Experiment,
     Model,
@@ -11,6 +12,7 @@ from guidelab.spec.experiment import (
 )
 
 __all__ = [
+    "Denoiser",
     "Discriminator",
     "Experiment",
     "Extractor",

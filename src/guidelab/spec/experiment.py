@@ -72,6 +72,7 @@ class Denoiser(Strict):
     net: Net
     classes: Literal["A", "B", "AB"] | None = None
     conditional: bool | None = None
+    pixels: bool = False  # works on pixels although the dataset has latents
     train: Train
 
 
@@ -147,6 +148,7 @@ class Discriminator(Strict):
     points: list[Point] = []
     train_seeds: TrainSeeds | None = None
     checkpoint: Released | None = None
+    pixels: bool = False  # works on pixels although the dataset has latents
 
     @model_validator(mode="after")
     def _has_both_sides(self) -> "Discriminator":
