@@ -1,0 +1,255 @@
+"""Sampling at scale: what a sample depends on, restarts, processes that share shards, latents, both uint8 rules."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from large_sampling import CFG, DDIM, DDPM, DG, DIT_CFG, HEUN, dit_job, job, save_net, term, write_nets
+
+from guidelab.cli.images import sample as small
+from guidelab.cli.large import machine, sample, workers
+from guidelab.cli.large.sample import decoder, prepared, run, truncated
+from guidelab.core.chain import respaced, schedule_of
+from guidelab.core.noise import SeededNoise
+from guidelab.core.samplers.chain import ddpm
+from guidelab.errors import UserError
+from guidelab.nets.dit import Dit
+from guidelab.shards import load_manifest, read_block
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("nets")
+    write_nets(folder)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch):
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "GUIDELAB_DEVICE", "GUIDELAB_COMPILE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def drawing(found, decode=None):
+    return prepared(found, 0, CPU, decode or decoder(found, CPU))
+
+
+def floats(found, first, last):
+    """Samples before they become bytes."""
+    return drawing(found, lambda x: x.double())(first, last)
+
+
+CASES = {
+    "heun": lambda f: job(f, CFG),
+    "dg": lambda f: job(f, [*CFG, *DG]),
+    "boost": lambda f: job(f, [DG[0] | {"boost": True}]),
+    "dropout": lambda f: job(f, CFG, degrade={"main": {"dropout": 0.1, "input_noise": 0.0},
+                                              "blind": {"dropout": 0.0, "input_noise": 0.1}}),
+    "ddpm": lambda f: dit_job(f),
+    "ddim": lambda f: dit_job(f, sampler=DDIM),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_sample_depends_on_its_seed_alone(files, case):
+    """Whatever the batch and the shard: equal to rounding (1 of 255 where a byte's edge is crossed), labels equal."""
+    found = CASES[case](files)
+    whole, labels = floats(found | {"batch": 10}, 0, 9)
+    parts = [floats(found | {"batch": b}, *ends) for b, ends in ((2, (0, 4)), (3, (5, 9)))]
+    assert torch.equal(torch.cat([p[1] for p in parts]), labels) and labels.unique().numel() > 2
+    again = torch.cat([p[0] for p in parts])
+    assert torch.allclose(again, whole, rtol=1e-3, atol=1e-3 * float(whole.abs().max()))
+    assert len({tuple(row.flatten().tolist()) for row in whole}) == 10
+
+
+def test_pixels_by_heun_are_those_of_the_small_jobs(files):
+    found = job(files, CFG, batch=small.BATCH)
+    expected, labels = small.maker(found, small.image_nets(found, 0), None)(0, 5)
+    images, again = drawing(found)(0, 5)
+    assert torch.equal(images, expected) and torch.equal(labels, again)
+
+
+def test_the_guide_that_is_called_without_a_class_is_the_null_class(files):
+    """Guidance by a net called with None equals guidance written out with the label that means no class."""
+    found = dit_job(files, batch=4)
+    images, labels = floats(found, 0, 3)
+    net = small.image_nets(found, 0).models["dit"]
+    noise = SeededNoise(range(4))
+    start = noise.randn((4, 8, 8))
+    assert torch.equal(noise.randint(4), labels)
+
+    def guided(x, sigma, cond):
+        main = net(x, sigma, cond)
+        return main + 0.5 * (main - net(x, sigma, torch.full_like(cond, 4)))
+
+    def variance(x, sigma, cond, lo, hi):
+        return net.log_variance(x, sigma, cond, lo, hi)
+
+    chain = respaced(schedule_of("linear"), 8)
+    expected = ddpm(
+        guided, start, chain, labels, variance=variance, noise=lambda step: noise.randn((4, 8, 8))
+    )
+    assert torch.allclose(images, expected.double(), rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
+
+
+def test_the_main_nets_variance_costs_no_second_forward(files, monkeypatch):
+    calls = []
+    raw = Dit.raw
+    monkeypatch.setattr(Dit, "raw", lambda *a: calls.append(1) or raw(*a))
+    floats(dit_job(files, batch=4), 0, 3)
+    assert len(calls) == 8 * 2  # main and guide, once a step
+
+
+def test_neutral_guidance_is_no_guidance(files):
+    images, _ = drawing(dit_job(files))(0, 4)
+    plain, _ = drawing(dit_job(files, []))(0, 4)
+    neutral, _ = drawing(dit_job(files, [term("reference", 1.0, ref="null")]))(0, 4)
+    assert torch.equal(neutral, plain) and not torch.equal(images, plain)
+
+
+@pytest.mark.parametrize(("case", "uint8"), [("heun", "edm"), ("heun", "truncate"), ("ddpm", "edm")])
+def test_shards_are_made_once_and_again_when_cut(files, tmp_path, case, uint8):
+    found, output = CASES[case](files) | {"uint8": uint8}, tmp_path / "part.json"
+    run(found, [output])
+    content = load_manifest(output)
+    assert [s["n"] for s in content["shards"]] == [4, 4, 2, 4, 1] and content["precision"] == "float32"
+    images, labels = read_block(output, 0, "a")
+    assert images.shape[0] == len(labels) == 10
+    paths = sorted((tmp_path / "part").rglob("*.safetensors"))
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in paths}
+    paths[0].unlink()
+    paths[1].write_bytes(before[paths[1]][0][:100])
+    run(found, [output])
+    for path, (content, when) in before.items():
+        assert path.read_bytes() == content
+        assert (path.stat().st_mtime_ns == when) == (path not in paths[:2])
+    run(found | {"code": "other"}, [output])
+    assert all(p.stat().st_mtime_ns != before[p][1] for p in paths)
+
+
+def test_two_processes_write_the_same_bytes_as_one(files, tmp_path):
+    found = job(files, CFG)
+    run(found, [tmp_path / "one.json"])
+    started = [launched(found, tmp_path / "two.json", rank, 2) for rank in (1, 0)]
+    for process in started:
+        output, errors = process.communicate(timeout=120)
+        assert process.returncode == 0, errors
+    one, two = (tmp_path / name for name in ("one", "two"))
+    names = sorted(str(p.relative_to(one)) for p in one.rglob("*") if p.is_file())
+    assert names == sorted(str(p.relative_to(two)) for p in two.rglob("*") if p.is_file()) and len(names) == 5
+    assert all((one / n).read_bytes() == (two / n).read_bytes() for n in names)
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+
+
+def launched(found, output, rank, size):
+    code = (
+        "import json, sys\nfrom pathlib import Path\nfrom guidelab.cli.large.sample import run\n"
+        "run(json.loads(sys.argv[1]), [Path(sys.argv[2])])"
+    )
+    environ = os.environ | {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
+    command = [sys.executable, "-c", code, json.dumps(found), str(output)]
+    return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_the_first_process_says_who_failed(files, tmp_path, monkeypatch):
+    folder, here = tmp_path / "part", machine.World(0, 2, 0)
+    with pytest.raises(RuntimeError), workers.present(folder, machine.World(1, 2, 1)):
+        raise RuntimeError("disk full")
+    shards = sample.split(0, "a", [0, 7], 4)
+    with pytest.raises(UserError, match="process 1 of 2 failed: RuntimeError: disk full"):
+        workers.wait(folder, shards, {}, here, began=0.0)
+    clock = iter(range(1000))
+    with pytest.raises(UserError, match=r"2 of 2 shards are missing, those of process \[0, 1\]") as told:
+        workers.wait(
+            folder, shards, {}, here, began=1e12, now=lambda: float(next(clock)), sleep=lambda s: None,
+            patience_s=5.0,
+        )  # fmt: skip
+    assert "A process died or hangs" in str(told.value)
+
+
+def test_shares_cover_every_shard_once():
+    shards = sample.split(0, "a", [0, 99], 7)
+    parts = [workers.share(shards, machine.World(r, 4, r)) for r in range(4)]
+    assert sorted((s.first for part in parts for s in part)) == [s.first for s in shards]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_truncation_is_adms_and_differs_from_edms():
+    x = torch.tensor([-1.2, -1.0, 0.0, 0.9999, 1.0])
+    assert truncated(x).tolist() == [0, 0, 127, 254, 255]
+    assert small.to_uint8(x).tolist() == [0, 0, 128, 255, 255]
+
+
+def test_latents_are_decoded_in_batches(files, tmp_path, monkeypatch):
+    asked = []
+
+    class Half:
+        def decode(self, x, encoding, batch):
+            asked.append((len(x), encoding, batch))
+            return torch.full((len(x), 3, 16, 16), 7, dtype=torch.uint8)
+
+    monkeypatch.setattr(sample, "load_autoencoder", lambda path, where, precision: Half())
+    (tmp_path / "vae").write_text("x")
+    found = dit_job(files, latent={"autoencoder": "vae", "encoding": "ldm", "side_px": 8, "channels": 4})
+    found["inputs"]["autoencoder"] = [str(tmp_path / "vae")]
+    run(found, [tmp_path / "part.json"])
+    images, _ = read_block(tmp_path / "part.json", 0, "a")
+    assert images.shape == (10, 3, 16, 16) and asked[:2] == [(3, "ldm", 2), (1, "ldm", 2)]
+    assert load_manifest(tmp_path / "part.json")["autoencoder_sha256"]
+
+
+def test_a_sampler_that_does_not_fit_the_net_is_refused(files, tmp_path):
+    with pytest.raises(UserError, match="was trained with linear.*schedule: linear"):
+        drawing(dit_job(files, sampler=DDPM | {"schedule": "cosine"}))
+    with pytest.raises(UserError, match="no whole stride"):
+        drawing(dit_job(files, sampler=DDIM | {"steps": 64}))
+    with pytest.raises(UserError, match="`boost` needs the sampler heun"):
+        drawing(job(files, [DG[0] | {"boost": True}], DDPM))
+
+
+def test_noise_levels_are_moved_to_those_the_net_knows(files, tmp_path):
+    from guidelab.nets.edm import Edm
+
+    config = {"resolution_px": 8, "image_channels": 3, "classes": 0, "architecture": "adm", "precond": "iddpm",
+              "channels": 32, "channel_mult": [1], "blocks": 1, "attention_px": []}  # fmt: skip
+    net = Edm(**config, generator=torch.Generator().manual_seed(0)).eval()
+    save_net(tmp_path / "main.safetensors", net, {"name": "edm", **config})
+    try:
+        found = drawing(job(tmp_path, [], models=("main",), labels=None))
+    except UserError as error:
+        if "net 'edm' is not known" in str(error):
+            pytest.skip("the net has no entry in the registry yet")
+        raise
+    known = torch.tensor(found.sigmas[:-1], dtype=torch.float64)
+    assert torch.allclose(net.round_sigma(known).double(), known) and found.sigmas[-1] == 0
+    plain = sample.edm_sigmas(4, net.sigma_range[0], 80.0, 7.0)
+    assert not torch.equal(known, plain[:-1]) and torch.allclose(known, plain[:-1], rtol=0.1)
+
+
+def test_too_little_memory_says_what_to_lower(files, monkeypatch):
+    found = drawing(job(files, CFG))
+
+    def full(*args):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
+
+    monkeypatch.setattr(sample.Drawing, "solve", full)
+    with pytest.raises(UserError, match=r"out of memory.*Lower `batch` \(now 3\)"):
+        found(0, 3)
+
+
+def test_a_term_may_be_on_in_part_of_a_chain(files):
+    inside = term("reference", 3.0, ref="null", sigma_lo=0.5, sigma_hi=5.0)
+    images = [drawing(dit_job(files, terms))(0, 2)[0] for terms in ([], [inside], DIT_CFG)]
+    assert not torch.equal(images[0], images[1]) and not torch.equal(images[1], images[2])
+
+
+def test_boosting_changes_images(files):
+    images = [
+        drawing(job(files, [DG[0] | more], HEUN | {"steps": 12}))(0, 5)[0] for more in ({}, {"boost": True})
+    ]
+    assert not torch.equal(*images)
