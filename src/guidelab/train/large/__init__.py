@@ -1,0 +1,1 @@
+"""Training on data too large for memory, on devices: denoisers, discriminators, classifiers."""

@@ -1,0 +1,201 @@
+"""Training examples read lazily, each a function of its place alone.
+
+A place is (seed, iteration, position in the global batch), as in `guidelab.train.image_loader`, whose draws these are:
+neither the number of threads nor processes, nor a resumed run, changes what stands there.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from guidelab.core.losses import lognormal_sigma
+from guidelab.train.image_loader import ImageLoader
+from guidelab.train.streams import stream
+
+_GROUP = 32  # positions that share one generator of noise, as in guidelab.train.image_loader
+_KEPT_BYTES = 1 << 30  # decoded images of data smaller than this stay in memory
+_YFLIP = 0.12 / 2  # share of images mirrored upside down by EDM's augmentation
+
+
+class Source(Protocol):
+    """Images or latents on disk: uint8 `[n, C, H, W]`, or float32 `[n, 2 C, h, w]` (means, then stds), by index."""
+
+    def __len__(self) -> int:
+        """How many there are."""
+        ...
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        """Those at `index [n]`."""
+        ...
+
+
+class Batch(NamedTuple):
+    """What one pass trains on.
+
+    Attributes:
+        x0: clean, in the net's units, `[B, C, H, W]`. noise: standard normal, like it.
+        level: noise levels `[B]`, or discrete steps `[B]` int64.
+        cond: labels `[B]` or None.
+        augment: EDM's augmentation labels `[B, A]` or None.
+    """
+
+    x0: Tensor
+    noise: Tensor
+    level: Tensor
+    cond: Tensor | None
+    augment: Tensor | None
+
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device; the copy runs while the device computes."""
+        if device.type == "cpu":
+            return self
+        parts = (p if p is None else p.pin_memory().to(device, non_blocking=True) for p in self)
+        return Batch(*parts)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Draws:
+    """How examples are drawn.
+
+    Attributes:
+        p_mean, p_std: of the logarithm of the noise level.
+        steps: length of the discrete chain, of which steps are drawn uniformly; None for noise levels.
+        label_dropout: share of the labels replaced by `null`.
+        null: the label that stands for none.
+        flip: mirror half of the images.
+        augment_dim: width of EDM's augmentation labels; 0 for none.
+    """
+
+    p_mean: float
+    p_std: float
+    steps: int | None = None
+    label_dropout: float = 0.0
+    null: int = 0
+    flip: bool = False
+    augment_dim: int = 0
+
+
+class Kept:
+    """A source of images that keeps what it has decoded, if all of it is small.
+
+    Args:
+        source: gives uint8 images. shape: `(C, H, W)` of one of them.
+    """
+
+    def __init__(self, source: Source, shape: Sequence[int]) -> None:
+        self._source = source
+        size = len(source) * torch.Size(shape).numel()
+        self._images = torch.empty(len(source), *shape, dtype=torch.uint8) if size <= _KEPT_BYTES else None
+        self._known = torch.zeros(len(source), dtype=torch.bool)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: Tensor) -> Tensor:
+        if self._images is None:
+            return self._source[index]
+        fresh = torch.unique(index[~self._known[index]])
+        if len(fresh):  # two threads may decode the same image: both write the same
+            self._images[fresh] = self._source[fresh]
+            self._known[fresh] = True
+        return self._images[index]
+
+
+class LargeLoader:
+    """Rows of the global batches of one training.
+
+    Args:
+        source: images or latents.
+        shape: `(C, H, W)` of what the net sees.
+        labels: int64 `[N]`, or None for a net without classes.
+        seed: training seed. batch: examples of the global batch.
+        draws: how they are drawn.
+        standardise: from latents to what the net sees; None for images.
+    Source: Karras et al. 2022, arXiv:2206.00364, appendix F.2 (augmentation labels); latents are drawn anew each
+    time, as in Karras et al. 2024, arXiv:2312.02696.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        shape: Sequence[int],
+        labels: Tensor | None,
+        seed: int,
+        batch: int,
+        draws: Draws,
+        standardise: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.seed, self.batch, self.draws = seed, batch, draws
+        self._source, self._event, self._standardise = source, tuple(shape), standardise
+        self._labels = labels
+        # an image of no memory for each of ours: the order is that of the loader for data in memory
+        blank = torch.zeros(1, dtype=torch.uint8).expand(len(source), *self._event)
+        self._order = ImageLoader(blank, labels, seed, batch, draws.p_mean, draws.p_std)
+        self._lock = threading.Lock()  # it keeps the orders of two epochs
+
+    def examples(self, iteration: int, rows: range) -> Batch:
+        """What stands at `rows` of an iteration's batch; any number of threads may ask."""
+        with self._lock:
+            index = self._order.indices(iteration, rows)
+        found = self._source[index]
+        if self._standardise is None:
+            x0 = found.to(torch.float32) / 127.5 - 1
+        else:
+            mean, std = found.chunk(2, dim=1)
+            x0 = self._standardise(mean + std * self._normals("latent draw", iteration, rows))
+        x0, augment = self._mirrored(x0, iteration, rows)
+        level, cond = self._level(iteration, rows), self._cond(index, iteration, rows)
+        return Batch(x0, self._normals("image noise", iteration, rows), level, cond, augment)
+
+    def _level(self, iteration: int, rows: range) -> Tensor:
+        draws = self.draws
+        if draws.steps is not None:
+            source = stream("image steps", self.seed, iteration)
+            return torch.randint(draws.steps, (self.batch,), generator=source)[rows.start : rows.stop]
+        normals = torch.randn(self.batch, generator=stream("image sigma", self.seed, iteration))
+        return lognormal_sigma(normals[rows.start : rows.stop], draws.p_mean, draws.p_std)
+
+    def _cond(self, index: Tensor, iteration: int, rows: range) -> Tensor | None:
+        if self._labels is None:
+            return None
+        cond = self._labels[index]
+        if not self.draws.label_dropout:
+            return cond
+        dropped = self._uniform("label dropout", iteration, rows) < self.draws.label_dropout
+        return torch.where(dropped, self.draws.null, cond)
+
+    def _mirrored(self, x0: Tensor, iteration: int, rows: range) -> tuple[Tensor, Tensor | None]:
+        """Images left-right mirrored, with EDM's labels also upside down, and what was done to each."""
+        draws = self.draws
+        if not draws.flip and not draws.augment_dim:
+            return x0, None
+        across = self._uniform("image flip", iteration, rows) < 0.5
+        x0 = torch.where(across[:, None, None, None], x0.flip(3), x0)
+        if not draws.augment_dim:
+            return x0, None
+        over = self._uniform("image upside down", iteration, rows) < _YFLIP
+        x0 = torch.where(over[:, None, None, None], x0.flip(2), x0)
+        labels = torch.zeros(len(x0), draws.augment_dim)
+        labels[:, 0], labels[:, 1] = across.float(), over.float()
+        return x0, labels
+
+    def _uniform(self, purpose: str, iteration: int, rows: range) -> Tensor:
+        drawn = torch.rand(self.batch, generator=stream(purpose, self.seed, iteration))
+        return drawn[rows.start : rows.stop]
+
+    def _normals(self, purpose: str, iteration: int, rows: range) -> Tensor:
+        """Standard normal `[len(rows), C, H, W]`; groups of positions have generators of their own."""
+        groups = -(-self.batch // _GROUP)
+        first, last = rows.start // _GROUP, -(-rows.stop // _GROUP)
+        drawn = [
+            torch.randn(
+                _GROUP, *self._event, generator=stream(purpose, self.seed, iteration * groups + group)
+            )
+            for group in range(first, last)
+        ]
+        begin = rows.start - first * _GROUP
+        return torch.cat(drawn)[begin : begin + len(rows)]
