@@ -156,7 +156,7 @@ def _rows_of(
             ran = True
             yield told | _first(judged)
     if not ran:
-        yield told | _not_run(one, weight)
+        yield told | _not_run(one, weight, table)
 
 
 def _first(judged: list[dict[str, object]]) -> dict[str, object]:
@@ -165,11 +165,13 @@ def _first(judged: list[dict[str, object]]) -> dict[str, object]:
     return (sound or judged)[0]
 
 
-def _not_run(one: Mapping[str, Any], weight: float) -> dict[str, object]:
-    missing = _no_target(one)
+def _not_run(one: Mapping[str, Any], weight: float, table: pd.DataFrame) -> dict[str, object]:
+    """What stands beside a published number that was not run; in the CSV's column of our metric, if we have one."""
+    missing, theirs = _no_target(one), str(one["metric"])
+    ours = next((m for m in map(str, table["metric"]) if _stands_for(m, theirs)), _OURS.get(theirs, theirs))
     return {
-        "variant": "", "label": one["row"], "w": float(weight), "metric": _OURS.get(str(one["metric"]), str(one["metric"])),
-        "name": name_of(str(one["metric"])), "status": summary.NOT_RUN, "n_trainings": 0, "n_blocks": 0,
+        "variant": "", "label": one["row"], "w": float(weight), "metric": ours,
+        "name": name_of(theirs), "status": summary.NOT_RUN, "n_trainings": 0, "n_blocks": 0,
         "n_generated": 0, "value": math.nan, "lo": math.nan, "hi": math.nan, "over": "", "unit": "", "features": "",
         "published_verdict": f"{missing}; {summary.NOT_RUN}" if missing else summary.NOT_RUN,
     }  # fmt: skip

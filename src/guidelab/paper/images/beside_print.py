@@ -79,37 +79,27 @@ def _notes(table: pd.DataFrame) -> str:
 
 
 def _line(row: Mapping[Any, Any]) -> list[str]:
-    ran = str(row["status"]) == summary.OK
-    weight = row["published_weight"]
-    compared = "–" if math.isnan(row["compared"]) else f"{_short(row['compared'])} ({row['compared_as']})"
+    digits, weight = 2 if abs(row["published"]) >= 1 else 3, row["published_weight"]
+
+    def show(value: float, after: str = "") -> str:
+        return "–" if math.isnan(value) else cells.number(value, "", digits) + after
+
     return [
         str(row["published_row"]), beside.name_of(str(row["published_metric"])),
         "–" if math.isnan(weight) else f"{weight:.2f}", f"{row['published']:g}", str(row["published_protocol"]),
         str(row["published_from"]), f"{row['label']}, w = {row['w']:g}" if row["variant"] else "–",
-        _mean(row) if ran else str(row["status"]), compared, _signed(row["published_difference"]),
-        "–" if math.isnan(row["allowed"]) else _short(row["allowed"]), str(row["published_verdict"]),
+        _mean(row, digits) if str(row["status"]) == summary.OK else str(row["status"]),
+        show(row["compared"], f" ({row['compared_as']})"),
+        ("+" if row["published_difference"] > 0 else "") + show(row["published_difference"]),
+        show(row["allowed"]), str(row["published_verdict"]),
     ]  # fmt: skip
 
 
-def _mean(row: Mapping[Any, Any]) -> str:
+def _mean(row: Mapping[Any, Any], digits: int) -> str:
     """`1.37 ± 0.02†`: marks as in the other sheets."""
-    mark = cells.MARKS.get(str(row["over"]), "†")
-    return (
-        _short(row["value"])
-        + ("" if math.isnan(row["lo"]) else f" ± {_short((row['hi'] - row['lo']) / 2)}")
-        + mark
-    )
-
-
-def _short(value: float) -> str:
-    """Digits as the papers print them: three significant ones, two decimals at least from 1 on."""
-    return f"{value:.2f}" if abs(value) >= 1 else f"{value:.3f}"
-
-
-def _signed(value: float) -> str:
-    if math.isnan(value):
-        return "–"
-    return f"{'−' if value < 0 else '+'}{_short(abs(value))}"
+    half = (row["hi"] - row["lo"]) / 2
+    ends = "" if math.isnan(half) else f" ± {cells.number(half, '', digits)}"
+    return cells.number(row["value"], "", digits) + ends + cells.MARKS.get(str(row["over"]), "†")
 
 
 def csv_columns(table: pd.DataFrame) -> dict[tuple[object, object], dict[str, object]]:

@@ -95,7 +95,12 @@ def _with_published(
     """The table with the published rows after it, or, scaled down, with the word that nothing is compared."""
     if not beside.full_scale(spec):
         return table.assign(published_verdict=beside_print.not_compared(str(spec["scale"])))
-    return pd.concat([table, beside.rows(table, measurements, published, spec)], ignore_index=True)
+    listed = beside.rows(table, measurements, published, spec)
+    blank = {
+        c: 0 if pd.api.types.is_integer_dtype(t) else "" for c, t in table.dtypes.items() if t != "float64"
+    }
+    listed = listed.astype(object).fillna({c: v for c, v in blank.items() if c in listed})
+    return pd.concat([table.astype(object), listed], ignore_index=True)  # as objects: 250 stays 250
 
 
 def as_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -106,7 +111,7 @@ def as_rows(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     listed = table[table["section"] == beside.SECTION]
     about = beside_print.csv_columns(listed) if len(listed) else {}
-    ours = table[table["section"] != beside.SECTION]
+    ours = table[table["section"] != beside.SECTION].infer_objects()
     for (variant, w), part in ours.groupby(["variant", "w"], sort=False, dropna=False):
         first = part.iloc[0]
         row = {key: first[key] for key in LINE}
