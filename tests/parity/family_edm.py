@@ -1,6 +1,5 @@
 """EDM's networks of 2022 through the converter of released weights: denoised output, rounding, sampler."""
 
-import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -21,15 +20,19 @@ _SIGMA_MIN, _SIGMA_MAX, _RHO = 0.002, 80.0, 7.0  # of EDM's sampler; a net may k
 def outputs(tensors: dict[str, Tensor], config: dict[str, Any]) -> Iterator[Output]:
     net = network(tensors, config)
     cond = _indices(tensors.get("in/class_labels"))
-    for name in [name for name in tensors if name.startswith("out/")]:
+    names = [name for name in tensors if name.startswith("out/")]
+    told = [name for name in names if name.endswith("augment") and not name.endswith("no_augment")]
+    for name in names:
         if name == "out/round_sigma":
             levels = tensors.get("in/round_sigma", torch.tensor(_ROUNDED))
             yield Output(name, net.round_sigma(levels), FLOAT32)
         elif name.startswith("out/denoised"):
             labels = None if "no_label" in name or "uncond" in name else cond
-            augment = tensors.get("in/augment_labels") if "no_augment" not in name else None
+            # without an output of that name, the plain one was given the augmentation labels
+            augmented = name in told or not (told or name.endswith("no_augment"))
+            augment = tensors.get("in/augment_labels") if augmented else None
             yield Output(name, net(tensors["in/x"], tensors["in/sigma"], labels, augment), FLOAT32)
-        elif re.match(r"out/sample", name):
+        elif name.startswith("out/sample"):
             yield Output(name, _sample(net, tensors["in/noise"], cond, config["num_steps"]), FLOAT32)
 
 

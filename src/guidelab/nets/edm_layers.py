@@ -1,7 +1,7 @@
 """Layers of EDM's three U-Nets: weights with their initial distribution, resampling by a small filter, embeddings."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -151,6 +151,19 @@ class GroupNorm(nn.GroupNorm):
         super().__init__(groups, channels, eps)
 
 
+class Precise(nn.Module):
+    """A module whose buffers stay in float32 when a net is moved to half precision: they multiply large numbers."""
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Precise":
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        for name, value in before.items():
+            now = self._buffers[name]
+            if value is not None and now is not None and now.dtype in (torch.float16, torch.bfloat16):
+                self._buffers[name] = value.to(now.device)
+        return self
+
+
 class Positional(nn.Module):
     """Sinusoidal embedding `[B]` to `[B, channels]`, cosines first.
 
@@ -170,7 +183,7 @@ class Positional(nn.Module):
         return torch.cat([angles.cos(), angles.sin()], dim=1)
 
 
-class Fourier(nn.Module):
+class Fourier(Precise):
     """Embedding by waves of random frequency (std 16), cosines first.
 
     Source: Song et al. 2021, arXiv:2011.13456.

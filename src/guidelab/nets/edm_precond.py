@@ -4,13 +4,14 @@ import math
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from guidelab.core.precond import Coefficients, coefficients
 from guidelab.errors import UserError
+from guidelab.nets.edm_layers import Precise
 
 
-class EdmPrecond(nn.Module):
+class EdmPrecond(Precise):
     """EDM's own: inputs, outputs and targets of the raw network have unit variance.
 
     Attributes:

@@ -188,7 +188,8 @@ class SongUNet(nn.Module):
 
     def _encode(self, x: Tensor, emb: Tensor, mask: Mask | None) -> tuple[Tensor, list[Tensor]]:
         """Output of the encoder, and what the decoder reads of it."""
-        aux, skips = x, list[Tensor]()
+        aux = x
+        skips: list[Tensor] = []
         for name, block in self.enc.items():
             if name.endswith("aux_down"):
                 aux = block(aux)
