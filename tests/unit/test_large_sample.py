@@ -137,7 +137,7 @@ def test_two_processes_write_the_same_bytes_as_one(files, tmp_path):
     run(found, [tmp_path / "one.json"])
     started = [launched(found, tmp_path / "two.json", rank, 2) for rank in (1, 0)]
     for process in started:
-        output, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=120)
         assert process.returncode == 0, errors
     one, two = (tmp_path / name for name in ("one", "two"))
     names = sorted(str(p.relative_to(one)) for p in one.rglob("*") if p.is_file())
@@ -175,7 +175,7 @@ def test_the_first_process_says_who_failed(files, tmp_path, monkeypatch):
 def test_shares_cover_every_shard_once():
     shards = sample.split(0, "a", [0, 99], 7)
     parts = [workers.share(shards, machine.World(r, 4, r)) for r in range(4)]
-    assert sorted((s.first for part in parts for s in part)) == [s.first for s in shards]
+    assert sorted(s.first for part in parts for s in part) == [s.first for s in shards]
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
@@ -204,7 +204,7 @@ def test_latents_are_decoded_in_batches(files, tmp_path, monkeypatch):
 
 
 def test_a_sampler_that_does_not_fit_the_net_is_refused(files, tmp_path):
-    with pytest.raises(UserError, match="was trained with linear.*schedule: linear"):
+    with pytest.raises(UserError, match=r"was trained with linear.*schedule: linear"):
         drawing(dit_job(files, sampler=DDPM | {"schedule": "cosine"}))
     with pytest.raises(UserError, match="no whole stride"):
         drawing(dit_job(files, sampler=DDIM | {"steps": 64}))

@@ -52,7 +52,8 @@ class Dinov2:
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Extracted:
         """Class tokens [B, D] of images [B, C, H, W] uint8."""
-        return Extracted(self.net((resize(check_images(images, self.name)) / 255 - self._mean) / self._std))
+        x = resize(check_images(images, self.name)) / 255
+        return Extracted(self.net((x - self._mean.to(x)) / self._std.to(x)))
 
 
 def resize(images: Tensor) -> Tensor:

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from guidelab.errors import UserError
-from guidelab.features.extractor import Extracted, as_rgb, check_images, checked_weights
+from guidelab.features.extractor import as_rgb, check_images, checked_weights
 from guidelab.features.inception_net import INPUT_PX, InceptionNet
+from guidelab.features.spatial import SpatialExtracted, spatial_features
 from guidelab.features.weights import read_state_dict, wanted_path
 
 FILE = "weights-inception-2015-12-05-6726825d.pth"
@@ -18,9 +19,9 @@ RELEASED = "6726825d"  # the released file's sha256 begins so, as its name says
 class Inception:
     """Extractor `inception`: pool3 features [B, 2048], and logits without bias [B, 1008] for the Inception score.
 
-    The values are those of torch-fidelity's `inception-v3-compat` (tested against it), from the same weights' file,
-    which is read as tensors alone. Images are resized to 299 pixels as the original graph does: bilinear from the
-    top left corner, no antialiasing.
+    Beside them spatial features [B, 2023], those of sFID. The values are those of torch-fidelity's
+    `inception-v3-compat` (tested against it), from the same weights' file, which is read as tensors alone. Images are
+    resized to 299 pixels as the original graph does: bilinear from the top left corner, no antialiasing.
     """
 
     name = "inception"
@@ -54,12 +55,12 @@ class Inception:
         self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     @torch.no_grad()
-    def __call__(self, images: Tensor) -> Extracted:
-        """Features [B, 2048] and logits [B, 1008] of images [B, C, H, W] uint8."""
+    def __call__(self, images: Tensor) -> SpatialExtracted:
+        """Features [B, 2048], logits [B, 1008] and spatial features [B, 2023] of images [B, C, H, W] uint8."""
         gray = resize_tf1(check_images(images, self.name).to(torch.float32), INPUT_PX)
         x = as_rgb((gray - 128) / 128).contiguous(memory_format=torch.channels_last)
-        features, logits = self.net(x)
-        return Extracted(features, logits)
+        features, logits, middle = self.net.with_map(x)
+        return SpatialExtracted(features, logits, spatial_features(middle))
 
 
 def _floats(weights: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -73,7 +74,9 @@ def resize_tf1(x: Tensor, side: int) -> Tensor:
     """
     for dim in (3, 2):
         size = x.shape[dim]
+        # made on the CPU, so that every device samples at the same places
         at = torch.arange(side, dtype=torch.float32) * torch.tensor(size / side, dtype=torch.float32)
+        at = at.to(x.device)
         low = at.long()
         part = (at - low).reshape(-1, *([1] * (3 - dim)))
         below, above = x.index_select(dim, low), x.index_select(dim, (low + 1).clamp_max(size - 1))

@@ -19,6 +19,7 @@ Branches = list[list[Step]]
 BN_EPS = 1e-3
 CLASSES = 1008
 INPUT_PX = 299
+MAP, MAP_CHANNELS = "Mixed_6d", 192  # the block after six of its kind, and the width of its first branch
 
 
 def block_a(pool: int) -> Branches:
@@ -154,10 +155,19 @@ class InceptionNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Features and logits."""
+        return self.with_map(x)[:2]
+
+    def with_map(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Features, logits, and the map [B, 192, 17, 17] that the original graph calls mixed_6/conv.
+
+        It is the first branch of the block (after its ReLU), and so the first channels of what the block returns.
+        """
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(pool(x, "shrink")))
         x = pool(x, "shrink")
         for name in MIXED:
             x = self.get_submodule(name)(x)
+            if name == MAP:
+                kept = x[:, :MAP_CHANNELS]
         features = x.mean((2, 3))
-        return features, features @ self.fc.weight.mT
+        return features, features @ self.fc.weight.mT, kept
