@@ -87,6 +87,11 @@ class ExperimentPlan(RunJobs):
         return []
 
     @property
+    def prepared(self) -> list[str]:
+        """The folds of data that are drawn or read."""
+        return list(self.spec.folds)
+
+    @property
     def reencoded(self) -> list[str]:
         """The guides that learn from an autoencoder's latents of samples."""
         return []

@@ -10,7 +10,7 @@ from guidelab.spec.data import DrawnFold, ReleasedFold
 from guidelab.spec.nets import DENOISERS
 from guidelab.speclook import is_large, nets_known, registered, seeds_of, unknown
 
-_CHAIN_MAX = 157.41  # the noise level of the last step of the linear chain of 1,000: where its samplers start
+_CHAIN_MIN, _CHAIN_MAX = 0.01, 157.41  # noise levels of the first and last step of the linear chain of 1,000
 FOLDS = ("train", "reference")  # what denoisers learn from, and what samples are compared with
 
 
@@ -136,9 +136,11 @@ def _terms(e: Experiment) -> Iterator[str]:
             yield f"{where}.guide: given {', '.join(discs)}, wanted each discriminator in one term"
         for term in variant.guide:
             train = e.discriminators[term.disc].train if term.disc in e.discriminators else None
-            start: float = getattr(variant.sampler or e.sampler, "sigma_max", _CHAIN_MAX)
+            sampler = variant.sampler or e.sampler
+            start: float = getattr(sampler, "sigma_max", _CHAIN_MAX)
             highest = term.sigma_hi or start
-            if train and (term.sigma_lo < train.sigma_min or highest > train.sigma_max):
+            lowest = max(term.sigma_lo, 0.0 if hasattr(sampler, "sigma_max") else _CHAIN_MIN)
+            if train and (lowest < train.sigma_min or highest > train.sigma_max):
                 yield (
                     f"{where}.guide: {term.disc} acts in ({term.sigma_lo}, {highest}], wanted within "
                     f"[{train.sigma_min}, {train.sigma_max}], where it was trained (sigma_lo, sigma_hi)"

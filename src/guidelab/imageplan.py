@@ -27,7 +27,7 @@ class ImagePlan(ExperimentPlan):
     def train(self, denoiser: str, part: str) -> Job:
         """Train one denoiser with some of its seeds, with or without labels."""
         job, d = super().train(denoiser, part), self.spec.denoisers[denoiser]
-        modules = (registry.NETS[d.net.name].module, registry.TRAINERS[d.net.name].module)
+        modules = (registry.NETS[d.net.name].module, self._trainer(d.net.name))
         spec = job.spec | {"conditional": bool(d.conditional), "dataset": {"classes": self._classes}}
         inputs = {"data": (self.fold(TRAIN),)}
         return replace(job, inputs=inputs, spec=spec, modules=modules, command="images.train")

@@ -107,10 +107,14 @@ class RunJobs(Layout):
         }
         modules = (
             registry.NETS[d.net.name].module,
-            registry.TRAINERS[d.net.name].module,
+            self._trainer(d.net.name),
             registry.DATASETS[self.spec.dataset.name].module,
         )
         return Job("train", {}, (f"{stem}.safetensors", f"{stem}.csv"), spec, modules)
+
+    def _trainer(self, net: str) -> str:
+        """The module that trains a net."""
+        return registry.TRAINERS[net].module
 
     def reconstruct(self, model: str) -> Job:
         """Take a model's nets from the snapshots, at its training length and EMA length."""

@@ -89,6 +89,10 @@ def _samplers(e: Experiment) -> Iterator[str]:
             yield f"variants.{name}: main {variant.main!r} is a net {denoiser.net.name}, which sampler {sampler.name} cannot step; wanted heun"
         if isinstance(sampler, ChainSampler) and any(term.boost for term in variant.guide):
             yield f"variants.{name}.guide: given boost, wanted sampler heun: boosting is defined there"
+        if variant.real:
+            yield unknown(f"variants.{name}.real", variant.real, "a fold", e.folds)
+            if variant.guide or variant.weights:
+                yield f"variants.{name}: given real images and guidance, wanted one of them"
         if variant.steps and variant.sampler:
             yield f"variants.{name}.steps: given beside `sampler`, wanted the steps there"
 

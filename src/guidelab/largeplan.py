@@ -81,17 +81,18 @@ class LargePlan(ReleasedPlan):
         """The stages whose files denoisers are trained on."""
         return ("data", "encode")
 
+    def _trainer(self, net: str) -> str:
+        return registry.LARGE_TRAINERS[net].module
+
     def _learnt(self, entry: Denoiser | Discriminator, fold: str) -> str:
         return self.latents(f"data/{fold}") if self._where(entry) else self.fold(fold)
 
     def train(self, denoiser: str, part: str) -> Job:
         """Train one denoiser with some of its seeds, on images or latents."""
         job, entry = super().train(denoiser, part), self.spec.denoisers[denoiser]
-        name = entry.net.name
-        modules = (registry.NETS[name].module, registry.LARGE_TRAINERS[name].module)
         inputs = {"data": (self._learnt(entry, TRAIN),)}
         spec = job.spec | self._options(entry)
-        return replace(job, inputs=inputs, spec=spec, modules=modules, command="large.train")
+        return replace(job, inputs=inputs, spec=spec, command="large.train")
 
     def discriminate(self, disc: str) -> Job:
         """Train a guiding discriminator, or a classifier."""
@@ -112,12 +113,17 @@ class LargePlan(ReleasedPlan):
             )
         models = self.models_of(variant)
         how = {"unlabelled": [m for m in models if e.models[m].unlabelled], **e.sampling.model_dump()}
+        if variant.real:
+            return spec | how | {"real": variant.real, "latent": None, "labels": None}
         return {**spec, **how, **self._options(self._main(run))}
 
     def _main(self, run: Run) -> Denoiser:
         return self.spec.denoisers[self.spec.models[self.spec.variants[run.variant].main].denoiser]
 
     def _net_inputs(self, run: Run) -> Files:
+        real = self.spec.variants[run.variant].real
+        if real:
+            return {"images": (self.fold(real),)}
         latent = self._where(self._main(run))
         return {**super()._net_inputs(run), **(self._autoencoder if latent else {})}
 
@@ -137,6 +143,14 @@ class LargePlan(ReleasedPlan):
     # ---- features and numbers ------------------------------------------------------------------------------
 
     @property
+    def prepared(self) -> list[str]:
+        """The folds of images that are read; of published statistics only where images are compared too."""
+        images = ("kid", "precision", "recall")
+        asked = {m.partition("@")[2] for m in self.spec.evaluate.metrics if m.partition("@")[0] in images}
+        met = {space["reference"] for name, space in self._spaces.items() if name in asked}
+        return [n for n, fold in self.spec.folds.items() if not isinstance(fold, ReleasedFold) or n in met]
+
+    @property
     def _spaces(self) -> dict[str, dict[str, Any]]:
         """Every feature space: whose features, which reference, how many neighbours."""
         return {
@@ -153,7 +167,11 @@ class LargePlan(ReleasedPlan):
         """Every run, and the folds they are compared with in these features."""
         if self.spec.features[features].of:
             return []
-        folds = [space["reference"] for space in self._spaces.values() if space["of"] == features]
+        folds = [
+            s["reference"]
+            for s in self._spaces.values()
+            if s["of"] == features and s["reference"] in self.prepared
+        ]
         return [
             *(f"data/{fold}" for fold in dict.fromkeys(folds)),
             *(f"{run.point}/{run.part}" for run in self.runs),
@@ -184,7 +202,8 @@ class LargePlan(ReleasedPlan):
         inputs: dict[str, tuple[str, ...]] = {}
         for name, space in self._spaces.items():
             inputs[f"features:{space['of']}"] = (self.features(space["of"], f"{run.point}/{run.part}"),)
-            inputs[f"reference:{name}"] = (self.features(space["of"], f"data/{space['reference']}"),)
+            if space["reference"] in self.prepared:
+                inputs[f"reference:{name}"] = (self.features(space["of"], f"data/{space['reference']}"),)
             if space["statistics"]:
                 inputs[f"statistics:{name}"] = (self.obtained("references", space["reference"]),)
         spec = job.spec | {"spaces": self._spaces}

@@ -26,13 +26,13 @@ _PLOT = {"x": "offset", "y": "value", "template": "sweep"}  # .dvc/plots/sweep.j
 def pipelines(plan: Plan, params: Mapping[str, Any]) -> dict[str, str]:
     """Every pipeline file and its text.
 
-    Experiments of scale `ci` have none: they are for tests, which make their own.
+    Experiments of scale `ci` or `smoke` have none: they are for tests, which make their own.
 
     Args:
         plan: the plan of params.yaml.
         params: the content of params.yaml as written, before `extends` is resolved.
     """
-    others = [n for n, e in plan.spec.experiments.items() if n not in plan.spec.default and e.scale != "ci"]
+    others = [n for n, e in plan.spec.experiments.items() if n not in plan.spec.default and e.scale not in ("ci", "smoke")]
     files = {"dvc.yaml": dvc_yaml(plan, params, plan.spec.default)}
     return files | {
         f"workflow/dvc/{name}/dvc.yaml": dvc_yaml(plan, params, [name], depth=3) for name in others

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from guidelab import registry
 from guidelab.errors import UserError, closest
+from guidelab.smoke import shrink
 from guidelab.spec import Experiment, Spec
 from guidelab.spec.base import UNION
 from guidelab.speccheck import check
@@ -109,6 +110,15 @@ def _resolve(name: str, raw: dict[str, Any], where: str, trail: tuple[str, ...] 
     return merge(base, {key: value for key, value in own.items() if key != "extends"})  # type: ignore[no-any-return]
 
 
+def _sized(name: str, raw: dict[str, Any], where: str) -> dict[str, Any]:
+    """One experiment, complete; at the scale `smoke` shrunk as a whole, with what it says itself on top."""
+    found, own = _resolve(name, raw, where), raw[name]
+    if not isinstance(found, dict) or found.get("scale") != "smoke":
+        return found
+    of = own["extends"] if isinstance(own, dict) and "extends" in own else name
+    return shrink(found, str(of))
+
+
 def _model_at(location: tuple[int | str, ...]) -> list[str]:
     """The keys known at a place of the spec, for the closest-name hint."""
     model: Any = Spec
@@ -178,7 +188,7 @@ def load_spec(path: str | Path = "params.yaml") -> Spec:
     raw = read_yaml(path)
     experiments = raw.get("experiments")
     if isinstance(experiments, dict):
-        resolved = {name: _resolve(name, experiments, str(path)) for name in experiments}
+        resolved = {name: _sized(name, experiments, str(path)) for name in experiments}
         raw = {**raw, "experiments": resolved}
     try:
         spec = Spec.model_validate(raw)

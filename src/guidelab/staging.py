@@ -22,7 +22,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
     previews = [f"{root}/previews"] if plan.previewed else []
     found = [
         _stage(plan, "synthetic", [f"{root}/synthetic"], [plan.synthetic], ("dataset", "models", "discriminators")),
-        _stage(plan, "data", [f"{root}/data"], (plan.prepare(f).outputs for f in e.folds), ("dataset", "folds"), ("synthetic",)),
+        _stage(plan, "data", [f"{root}/data"], (plan.prepare(f).outputs for f in plan.prepared), ("dataset", "folds"), ("synthetic",)),
         _stage(
             plan,
             "obtain",

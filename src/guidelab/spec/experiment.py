@@ -197,6 +197,7 @@ class Variant(Strict):
     train_seeds: TrainSeeds | None = None
     steps: Annotated[int, Field(ge=2)] | None = None  # instead of sampler.steps; never compared across
     sampler: AnySampler | None = None  # instead of the experiment's
+    real: Name | None = None  # a fold's images in the place of samples: what perfect samples would get
 
 
 class Density(Strict):
