@@ -112,7 +112,7 @@ def test_cut_short_compressed_and_odd_archives_are_refused(tmp_path: Path):
     offset = struct.unpack_from("<I", lies, entry + 42)[0]
     struct.pack_into("<I", lies, entry + 42, offset + 1)
     (tmp_path / "d.zip").write_bytes(lies)
-    with pytest.raises(UserError, match="overlaps|damaged"):
+    with pytest.raises(UserError, match=r"overlaps|damaged"):
         ZipImages(tmp_path / "d.zip")[:]
     with zipfile.ZipFile(tmp_path / "e.zip", "w") as odd, zipfile.ZipFile(path) as file:
         odd.writestr("a.png", file.read("00000/img00000000.png"))
@@ -196,7 +196,7 @@ def test_headers_that_lie_are_refused():
     np.save(file, np.zeros((8, 4, 4), np.float32))
     content = file.getvalue()
     for bad in (content[:-1], content + b"x", content[:8], b"", content.replace(b"(8, 4, 4)", b"(9, 4, 4)")):
-        with pytest.raises(ValueError, match="holds|no NPY array"):
+        with pytest.raises(ValueError, match=r"holds|no NPY array"):
             read_latent(bad)
     huge = content.replace(b"(8, 4, 4)", b"(8<<9,4,4)"[:9])
     with pytest.raises(ValueError, match="no NPY array"):
@@ -247,5 +247,5 @@ def test_other_files_than_reference_batches_are_refused(tmp_path: Path):
     header = content.replace(b"(3, 6, 6, 3), }      ", b"(3000000,99,99,3), }")
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("arr_0.npy", header)
-    with pytest.raises(UserError, match="declares|readable NPZ"):
+    with pytest.raises(UserError, match=r"declares|readable NPZ"):
         ReferenceImages(path, 99)
