@@ -35,6 +35,19 @@ class Downsample(nn.Module):
         return out
 
 
+class Upsample(nn.Module):
+    """Doubles height and width: each value four times, then a convolution if it is learned."""
+
+    def __init__(self, channels: int, learned: bool) -> None:
+        super().__init__()
+        self.conv: nn.Module = nn.Conv2d(channels, channels, 3, padding=1) if learned else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[B, C, H, W]` to `[B, C, 2 H, 2 W]`."""
+        out: Tensor = self.conv(functional.interpolate(x, scale_factor=2, mode="nearest"))
+        return out
+
+
 class ResBlock(nn.Module):
     """ADM's residual block: normalise, SiLU, convolve, twice; the embedding scales and shifts the second norm.
 
@@ -43,7 +56,7 @@ class ResBlock(nn.Module):
         emb: length of the embedding.
         out: channels of the output.
         scale_shift: the embedding scales and shifts (else it is added).
-        down: average 2 x 2 before the first convolution, and on the skip connection.
+        down, up: average 2 x 2, or repeat 2 x 2, before the first convolution and on the skip connection.
         dropout: probability, in training mode only.
     Source: Dhariwal & Nichol 2021, arXiv:2105.05233.
     """
@@ -56,9 +69,10 @@ class ResBlock(nn.Module):
         scale_shift: bool = True,
         down: bool = False,
         dropout: float = 0.0,
+        up: bool = False,
     ) -> None:
         super().__init__()
-        self.scale_shift, self.down = scale_shift, down
+        self.scale_shift, self.down, self.up = scale_shift, down, up
         self.in_layers = nn.Sequential(
             normalisation(channels), nn.SiLU(), nn.Conv2d(channels, out, 3, padding=1)
         )
@@ -71,10 +85,12 @@ class ResBlock(nn.Module):
         self.skip_connection: nn.Module = nn.Identity() if out == channels else nn.Conv2d(channels, out, 1)
 
     def forward(self, x: Tensor, emb: Tensor) -> Tensor:
-        """`[B, C, H, W]` and embedding `[B, E]` to `[B, out, H, W]`, or half the size with `down`."""
+        """`[B, C, H, W]` and embedding `[B, E]` to `[B, out, H, W]`; half the size with `down`, twice with `up`."""
         h = self.in_layers[1](self.in_layers[0](x))
         if self.down:
             h, x = functional.avg_pool2d(h, 2), functional.avg_pool2d(x, 2)
+        elif self.up:
+            h, x = (functional.interpolate(part, scale_factor=2, mode="nearest") for part in (h, x))
         h = self.in_layers[2](h)
         shift_by = self.emb_layers(emb)[:, :, None, None]
         if self.scale_shift:

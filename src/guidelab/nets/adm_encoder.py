@@ -5,15 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from guidelab.nets.adm_blocks import (
-    AttentionBlock,
-    AttentionPool,
-    Downsample,
-    ResBlock,
-    TimeEmbedding,
-    initialise,
-    normalisation,
-)
+from guidelab.nets.adm_blocks import AttentionPool, TimeEmbedding, initialise, normalisation
+from guidelab.nets.adm_levels import Levels, through
 
 
 class AdmEncoder(nn.Module):
@@ -49,7 +42,7 @@ class AdmEncoder(nn.Module):
         image_channels: int,
         outputs: int,
         channels: int = 128,
-        channel_mult: Sequence[int] = (1, 2, 4),
+        channel_mult: Sequence[float] = (1, 2, 4),
         blocks: int = 4,
         attention_px: Sequence[int] = (32, 16, 8),
         head_channels: int | None = 64,
@@ -64,33 +57,26 @@ class AdmEncoder(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if resolution_px % 2 ** (len(channel_mult) - 1):
-            raise ValueError(f"AdmEncoder: {resolution_px} px cannot be halved {len(channel_mult) - 1} times")
-
-        def block(width: int, out: int, down: bool = False) -> ResBlock:
-            return ResBlock(width, 4 * channels, out, scale_shift, down, dropout)
-
-        def attention(width: int) -> AttentionBlock:
-            return AttentionBlock(width, _heads(width, head_channels, heads), split_first)
-
+        levels = Levels(
+            channels,
+            channel_mult,
+            blocks,
+            attention_px,
+            head_channels,
+            heads,
+            scale_shift,
+            resblock_down,
+            learned_resampling,
+            split_first,
+            dropout,
+        )
         self.time_embed = TimeEmbedding(channels)
         if labels:
             self.label_emb = nn.Embedding(labels, 4 * channels)
-        width, side = channel_mult[0] * channels, resolution_px
-        self.input_blocks = nn.ModuleList([nn.ModuleList([nn.Conv2d(image_channels, width, 3, padding=1)])])
-        for level, mult in enumerate(channel_mult):
-            for _ in range(blocks):
-                layers: list[nn.Module] = [block(width, mult * channels)]
-                width = mult * channels
-                if side in attention_px:
-                    layers.append(attention(width))
-                self.input_blocks.append(nn.ModuleList(layers))
-            if level < len(channel_mult) - 1:
-                down = block(width, width, True) if resblock_down else Downsample(width, learned_resampling)
-                self.input_blocks.append(nn.ModuleList([down]))
-                side //= 2
-        self.middle_block = nn.ModuleList([block(width, width), attention(width), block(width, width)])
-        self.out = _pooling(pool, side, width, _heads(width, head_channels, heads), outputs)
+        self.input_blocks, widths, side = levels.descent(resolution_px, image_channels)
+        width = widths[-1]
+        self.middle_block = levels.middle(width)
+        self.out = _pooling(pool, side, width, levels.heads_of(width), outputs)
         self.feature_shape = (width, side, side)
         if generator is not None:
             initialise(self, generator)
@@ -108,18 +94,13 @@ class AdmEncoder(nn.Module):
             emb = emb + self.label_emb(labels)
         h = x
         for layers in [*self.input_blocks, self.middle_block]:
-            for layer in layers:  # type: ignore[attr-defined]
-                h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
+            h = through(layers, h, emb)
         return h
 
     def forward(self, x: Tensor, steps: Tensor, labels: Tensor | None = None) -> Tensor:
         """Output `[B, outputs]` of the pooled features; arguments as in `features`."""
         out: Tensor = self.out(self.features(x, steps, labels))
         return out
-
-
-def _heads(width: int, head_channels: int | None, heads: int) -> int:
-    return heads if head_channels is None else max(1, width // head_channels)
 
 
 def _pooling(pool: str, side: int, width: int, heads: int, outputs: int) -> nn.Sequential:

@@ -10,10 +10,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from guidelab.core.chain import schedule_of
 from guidelab.core.denoiser import per_sample
 from guidelab.nets.adm_encoder import AdmEncoder
 from guidelab.nets.frozen import extractor_config, told
 from guidelab.nets.vp_time import STEPS, cosine_time, time_of_sigma
+
+_DISCRETE = {
+    "discrete": "linear",
+    "discrete_cosine": "cosine",
+}  # steps of these schedules, as `core.chain` has them
+SCHEDULES = ("linear", "cosine", *_DISCRETE)
 
 
 def variance_preserving(x: Tensor, sigma: Tensor, schedule: str = "linear") -> tuple[Tensor, Tensor]:
@@ -22,19 +29,25 @@ def variance_preserving(x: Tensor, sigma: Tensor, schedule: str = "linear") -> t
     Args:
         x: clean image plus sigma times noise.
         sigma: noise levels.
-        schedule: `linear`, or `cosine` for networks trained with ADM's cosine schedule (its 64 px classifier).
+        schedule: `linear`, the continuous time of discriminator guidance on EDM's noise levels; `cosine`, the same
+            for networks trained with ADM's cosine schedule (its 64 px classifier); `discrete` and
+            `discrete_cosine`, the step of ADM's discrete schedules, whole at their own noise levels: for guiding
+            ADM and DiT along their own chains.
     Returns:
         Scaled input `[B, C, H, W]` and time steps `[B]` between 0 and 999.
     Raises:
         ValueError: a schedule of another name.
-    Source: Kim et al. 2023, arXiv:2211.17091, appendix.
+    Source: Kim et al. 2023, arXiv:2211.17091, appendix; Dhariwal & Nichol 2021, arXiv:2105.05233 (discrete steps).
     """
-    if schedule not in ("linear", "cosine"):
-        raise ValueError(f"variance_preserving: schedule {schedule!r}; wanted 'linear' or 'cosine'")
+    if schedule not in SCHEDULES:
+        raise ValueError(f"variance_preserving: schedule {schedule!r}; wanted one of {', '.join(SCHEDULES)}")
     sigma = sigma.to(x.dtype)
+    scaled = x / per_sample(torch.sqrt(1 + sigma**2), x)
+    if schedule in _DISCRETE:
+        return scaled, schedule_of(_DISCRETE[schedule]).step_of(sigma)
     time = time_of_sigma(sigma)
     time = cosine_time(time) if schedule == "cosine" else time
-    return x / per_sample(torch.sqrt(1 + sigma**2), x), time * STEPS
+    return scaled, time * STEPS
 
 
 class AdmClassifier(nn.Module):
