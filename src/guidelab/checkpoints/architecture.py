@@ -1,0 +1,64 @@
+"""What the converters of plain parameter lists share: hints, wanted parameters, and the check of what was inferred."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from guidelab.errors import UserError
+
+
+def fits(make: type[nn.Module], config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not exactly the state of the network a configuration describes.
+
+    Args:
+        make: class of the network; it is built without memory for its weights.
+        config: its constructor arguments, and its `name`.
+        tensors: by the network's own names.
+    Raises:
+        UserError: they do not fit, or there can be no such network.
+    """
+    arguments = {key: value for key, value in config.items() if key != "name"}
+    found = {name: value.shape for name, value in tensors.items()}
+    where = f"parameters taken for {config['name']} with {arguments}"
+    try:
+        with torch.device("meta"):
+            wanted = {name: value.shape for name, value in make(**arguments).state_dict().items()}
+    except ValueError as error:
+        raise UserError(f"{where}: {error}") from error
+    for name in sorted(wanted.keys() | tensors.keys()):
+        had, needed = (tuple(shapes[name]) if name in shapes else "nothing" for shapes in (found, wanted))
+        if had != needed:
+            raise UserError(
+                f"{where}: {name} holds {had}, wanted {needed}. Is it the file of another network? Where only its "
+                "architecture was guessed wrongly, give hints."
+            )
+
+
+def need(state: Mapping[str, Tensor], name: str, what: str) -> Tensor:
+    """A tensor that every checkpoint of this kind has.
+
+    Raises:
+        UserError: it has none of this name.
+    """
+    if name not in state:
+        some = ", ".join(sorted(state)[:3]) or "nothing"
+        raise UserError(
+            f"checkpoint of {what}: has no {name} (it has {some} ...). Is it the file of another network?"
+        )
+    return state[name]
+
+
+def known(hints: Mapping[str, Any] | None, names: tuple[str, ...], what: str) -> dict[str, Any]:
+    """Hints as a dictionary.
+
+    Raises:
+        UserError: one of them is not known.
+    """
+    unknown = sorted(set(hints or {}) - set(names))
+    if unknown:
+        raise UserError(
+            f"checkpoint of {what}: hint {unknown[0]!r} is not known; wanted some of {', '.join(names)}"
+        )
+    return dict(hints or {})
