@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import family_adm
 import family_center_crop
 import family_dg
+import family_dit
 import family_edm
 import family_edm2
 import family_metrics
@@ -21,8 +23,10 @@ from torch import Tensor
 Family = Callable[[dict[str, Tensor], dict[str, Any]], Iterator[Output]]
 
 FAMILIES: dict[str, Family] = {
+    "adm": family_adm.outputs,
     "center_crop": family_center_crop.outputs,
     "dg_": family_dg.outputs,
+    "dit": family_dit.outputs,
     "edm2": family_edm2.outputs,
     "edm_": family_edm.outputs,
     "metrics": family_metrics.outputs,
