@@ -1,0 +1,56 @@
+"""What one job does, as numbers; and the sizes all rules share."""
+
+from dataclasses import dataclass, field
+
+from guidelab.costs import configs
+from guidelab.spec import Experiment
+
+FLOAT = 4  # bytes of a float32
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a job does.
+
+    Attributes:
+        images: images or points made, read or trained on.
+        evaluations: of nets, by what is evaluated: `main`, `reference`, `gradient`, `training`, ...; one is one image.
+        flop: arithmetic, 2 per multiply-add; `float32_flop`, its part that is not in a half precision.
+        disk_bytes: written, uncompressed.
+        memory_bytes: most held at once on one device, weights and activations.
+    """
+
+    images: int = 0
+    evaluations: dict[str, int] = field(default_factory=dict)
+    flop: float = 0.0
+    float32_flop: float = 0.0
+    disk_bytes: float = 0.0
+    memory_bytes: float = 0.0
+
+
+def image_bytes(e: Experiment) -> int:
+    """Of one image as 8-bit numbers, or of one point as float32."""
+    channels, side = configs.pixels(e)
+    return channels * side * side if side else channels * FLOAT
+
+
+def area(e: Experiment) -> float:
+    """Of an image, relative to 512 x 512 pixels: what an autoencoder's work goes with."""
+    return (configs.pixels(e)[1] / 512) ** 2
+
+
+def is_half(precision: str | None) -> bool:
+    """Whether a GPU computes in 16 bits."""
+    return precision in ("float16", "bfloat16")
+
+
+def share(precision: str | None) -> float:
+    """Of float32's memory that activations take."""
+    return 0.5 if is_half(precision) else 1.0
+
+
+def seeds_in(part: str) -> int:
+    """How many training seeds a part's name holds: 5 for `seeds0-4`."""
+    numbers = part.removeprefix("seeds").removeprefix("seed")
+    first, _, last = numbers.partition("-")
+    return int(last) - int(first) + 1 if last else numbers.count("_") + 1
