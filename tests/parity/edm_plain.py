@@ -43,7 +43,10 @@ class Plain:
     def __call__(
         self, x: Tensor, sigma: Tensor, labels: Tensor | None, augment: Tensor | None = None
     ) -> Tensor:
-        x, s = x.double(), sigma.double().reshape(-1, 1, 1, 1)
+        x, s = (
+            x.float().double(),
+            sigma.float().double().reshape(-1, 1, 1, 1),
+        )  # what is rounded in released nets
         data = self.config.get("sigma_data", 0.5)
         if self.precond == "EDMPrecond":
             root = (s**2 + data**2) ** 0.5
