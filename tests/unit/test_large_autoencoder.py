@@ -162,15 +162,19 @@ def job(saved: Path, images: Path, **entries) -> dict:
     return {"inputs": {"images": [str(images)], "autoencoder": [str(saved)]}, "latent": LATENT, **entries}
 
 
-def test_a_fold_is_encoded_in_order_with_its_labels(saved: Path, tmp_path: Path):
+def test_a_fold_is_encoded_in_order_with_its_labels(
+    saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     x = pictures(7)
     images = fold(tmp_path / "fold.zip", x)
     encode.run(job(saved, images, batch=3), [tmp_path / "latents.zip"])
     found = ZipLatents(tmp_path / "latents.zip", "edm2")
     assert found.labels is not None and found.labels.tolist() == [0, 1, 2, 0, 1, 2, 0]
     assert torch.allclose(found[:], load_autoencoder(saved).encode(x, "edm2"), atol=1e-5)
-    encode.run(job(saved, images, batch=3), [tmp_path / "again.zip"])
-    assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "latents.zip").read_bytes()
+    for count in (1, 3):  # devices
+        monkeypatch.setattr(encode, "_devices", lambda count=count: [torch.device("cpu")] * count)
+        encode.run(job(saved, images, batch=3), [tmp_path / "again.zip"])
+        assert (tmp_path / "again.zip").read_bytes() == (tmp_path / "latents.zip").read_bytes()
     with pytest.raises(UserError, match="of encoding edm2, wanted ldm"):
         ZipLatents(tmp_path / "latents.zip", "ldm")
 

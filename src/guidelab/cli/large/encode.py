@@ -1,15 +1,20 @@
 """Encode a fold, or the samples of a run, into an autoencoder's means and standard deviations."""
 
+import contextlib
+import os
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 from tqdm import tqdm
 
 from guidelab.autoencoder import Autoencoder, load_autoencoder
-from guidelab.cli.large.machine import device
+from guidelab.cli.large.machine import device, memory_named, settle
 from guidelab.data.large.stream import ZipImages
 from guidelab.data.large.write import ZipWriter
 from guidelab.errors import UserError
@@ -17,7 +22,8 @@ from guidelab.io import atomic_write, load_arrays, sha256, wanted
 from guidelab.shards import folder_of, load_manifest
 
 BATCH = 16  # images at a time; results depend on it by rounding only
-Batch = tuple[Tensor, Tensor | None]  # images [n, 3, H, W] uint8, labels [n]
+_AHEAD = 2  # batches waiting for each device: it never waits for the disk, and few are in memory
+Batch = tuple[Tensor, Tensor | None]  # images [n, 3, H, W] uint8, or their moments; labels [n]
 
 
 @dataclass(frozen=True)
@@ -33,23 +39,62 @@ class Images:
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Write the latents of a fold's images, or of one block of samples, with the encoding's name beside the labels.
 
-    One batch of a fold, or one shard of samples, is in memory at a time.
+    A few batches of a fold, or one shard of samples, are in memory at a time. All GPUs of the machine take part.
     """
     (path,), (weights,) = job["inputs"]["images"], job["inputs"]["autoencoder"]
     latent, size = job["latent"], job.get("batch", BATCH)
     images = _fold(path, size) if path.endswith(".zip") else _samples(path, job["block"], size)
-    net = load_autoencoder(weights, device(), job.get("precision", "float32"))
     about: dict[str, Any] = {"encoding": latent["encoding"], "autoencoder_sha256": sha256(weights)}
+    nets = [load_autoencoder(weights, where, job.get("precision", "float32")) for where in _devices()]
     with (
         atomic_write(outputs[0]) as temporary,
         ZipWriter(temporary, about | ({"parts": images.parts} if images.parts else {})) as writer,
         tqdm(total=images.count, desc="encode", unit="image", mininterval=1.0, dynamic_ncols=True) as bar,
+        memory_named(outputs[0].name, "the number of images at a time (`batch`)"),
     ):
-        for x, labels in images.batches:
-            _check(images.where, x, net, latent)
-            for row, moments in enumerate(net.encode(x, latent["encoding"], size).cpu().numpy()):
-                writer.add_latent(moments, None if labels is None else int(labels[row]))
-            bar.update(len(x))
+        for moments, labels in _encoded(images, nets, latent, size):
+            for row, one in enumerate(moments.numpy()):
+                writer.add_latent(one, None if labels is None else int(labels[row]))
+            bar.update(len(moments))
+
+
+def _devices() -> list[torch.device]:
+    """Every GPU of this machine, unless GUIDELAB_DEVICE names one device or there is none."""
+    first = device()
+    settle(first)
+    if first.type != "cuda" or os.environ.get("GUIDELAB_DEVICE"):
+        return [first]
+    return [torch.device("cuda", index) for index in range(torch.cuda.device_count())]
+
+
+def _encoded(images: Images, nets: list[Autoencoder], latent: dict[str, Any], size: int) -> Iterator[Batch]:
+    """Moments `[n, 2C, h, w]` on the CPU and labels of every batch, in order, whichever net encodes it.
+
+    A thread for each net: reading and writing go on meanwhile, and no batch depends on how many nets there are.
+    """
+    with contextlib.ExitStack() as stack:
+        threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in nets]
+        waiting: deque[tuple[Future[Tensor], Tensor | None]] = deque()
+        try:
+            for index, (x, labels) in enumerate(images.batches):
+                net = nets[index % len(nets)]
+                _check(images.where, x, net, latent)
+                waiting.append(
+                    (threads[index % len(nets)].submit(_encode, net, x, latent["encoding"], size), labels)
+                )
+                if len(waiting) > _AHEAD * len(nets):
+                    future, given = waiting.popleft()
+                    yield future.result(), given
+            while waiting:
+                future, given = waiting.popleft()
+                yield future.result(), given
+        finally:
+            for future, _ in waiting:
+                future.cancel()
+
+
+def _encode(net: Autoencoder, x: Tensor, encoding: str, size: int) -> Tensor:
+    return net.encode(x, encoding, size).cpu()
 
 
 def _check(where: str, x: Tensor, net: Autoencoder, latent: dict[str, Any]) -> None:
