@@ -51,7 +51,10 @@ class Schedule:
     @overload
     def sigma_of(self, step: Tensor) -> Tensor: ...
     def sigma_of(self, step: float | Tensor) -> float | Tensor:
-        """Noise level of a step (0 to `steps - 1`, need not be whole), in its dtype; a float of a number."""
+        """Noise level of a step (0 to `steps - 1`, need not be whole), in its dtype; a float of a number.
+
+        For "steps above 200" give the level of step 200.5: rounding then decides nothing.
+        """
         if not isinstance(step, Tensor):
             return float(self.sigma_of(torch.tensor(step, dtype=torch.float64)))
         table = self._table(step.device)
