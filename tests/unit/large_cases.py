@@ -33,9 +33,8 @@ _POINTS = {  # variant: method, ref, neutral, {w: (fid@adm, fid@dinov2)}
     "cg_dg": ("classifier+discriminator", "noisy+guide", 0.0, {1.0: (3.9, 66.0)}),
     "dropout": ("reference", "drop10", 1.0, {1.0: (20.0, 150.0), 2.0: (9.8, 90.0)}),
 }  # fmt: skip
-MAINS = dict.fromkeys(("none", "cfg", "cfg_dg", "autog", "dropout"), "dit") | dict.fromkeys(
-    ("adm", "cg", "cg_dg"), "adm"
-)
+_DIT, _ADM = ("none", "cfg", "cfg_dg", "autog", "dropout"), ("adm", "cg", "cg_dg")
+MAINS = dict.fromkeys(_DIT, "dit/dit") | dict.fromkeys(_ADM, "adm/adm")
 MAP: dict[str, Any] = {
     "none/w1.00": ["DiT-XL/2"],
     "cfg/w1.50": ["DiT-XL/2 + CFG"],

@@ -11,7 +11,7 @@ from guidelab.cli import table as table_job
 from guidelab.cli.published import published_commands
 from guidelab.errors import UserError
 from guidelab.io import read_csv, write_csv
-from guidelab.paper.images import beside, beside_print, story, table
+from guidelab.paper.images import beside, beside_print, compare, story, table, weights, wording
 
 FULL = large()
 
@@ -168,6 +168,13 @@ def test_a_point_may_answer_to_one_metric_only():
     assert listed(only, "ADM", "recall")["variant"] == "adm"
 
 
+def test_curves_of_another_experiment_name_the_table_that_has_the_published_values():
+    frame = made(published={}, published_experiment="imagenet512")
+    assert beside.SECTION not in set(frame["section"])
+    assert "Published values: see the table of imagenet512." in table.to_markdown(frame)
+    assert beside.SECTION in set(made(published={})["section"])  # its own: everything listed as not run
+
+
 def test_an_unknown_published_row_is_refused_with_the_closest():
     with pytest.raises(UserError, match=r"cfg/w1.50: 'DiT-XL/2 \+ CFGG' is no row.*did you mean"):
         made(published={"cfg/w1.50": ["DiT-XL/2 + CFGG"]})
@@ -278,3 +285,56 @@ def test_the_story_does_not_need_every_variant(left):
     rows = FULL[FULL["variant"].isin(left)]
     assert "# What these numbers show" in story.text(rows, chosen(rows), INFO, SPEC)
     assert isinstance(pd.DataFrame(made(rows, variants=left)), pd.DataFrame)
+
+
+# ---- several nets -----------------------------------------------------------------------------------------------
+
+
+def test_without_a_variant_called_none_the_first_unguided_one_sets_the_steps():
+    rows = FULL[FULL["variant"] != "none"]
+    assert set(made(rows)["steps"]) == {250, ""}
+    text = story.text(rows, chosen(rows), INFO, SPEC)
+    assert "# What these numbers show" in text and "nan" not in text
+
+
+def test_no_guidance_tuned_for_the_same_metric_comes_first():
+    tuned = FULL[FULL["variant"].isin(["none", "cfg"])].assign(variant=lambda t: t["variant"] + "_fd")
+    rows = pd.concat([FULL, tuned], ignore_index=True)
+    mains = SPEC["mains"] | {"none_fd": "dit/dit_190", "cfg_fd": "dit/dit_190"}
+    assert compare.baseline(rows, "cfg_fd", mains) == ("none_fd", 1.0)
+    assert compare.baseline(rows, "cfg", mains) == ("none", 1.0)
+    assert compare.baseline(rows, "cg", mains) == ("adm", 1.0)
+    assert compare.baseline(rows, "cg", {**mains, "adm": "other/adm"}) is None
+    assert compare.starts_unguided(rows, "cfg_fd", mains)
+    assert not compare.starts_unguided(rows, "cfg_fd", mains | {"cfg_fd": "dit/dit_085"})
+
+
+@pytest.mark.parametrize(
+    ("variant", "label", "section"),
+    [
+        ("autog_fd", "autoguidance (tuned for FD)", wording.METHODS),
+        ("autog_u", "autoguidance, unconditional", wording.METHODS),
+        ("dg_u_both", "DG, both stages, unconditional", wording.METHODS),
+        ("dg_autog_c", "DG + autoguidance, conditional", wording.METHODS),
+        ("xxl_interval_fd", "XXL: CFG, interval (tuned for FD)", wording.METHODS),
+        ("uncond_autog", "unconditional: autoguidance", wording.METHODS),
+        ("same_ema_fd", "guide: same EMA (tuned for FD)", wording.GUIDES),
+        ("guide_t32", "guide: 1/32 of training", wording.GUIDES),
+        ("guide_xxs", "guide: XXS", wording.GUIDES),
+        ("guide_e060", "guide's EMA 0.060", wording.AVERAGED),
+        ("drop10", "dropout 10 %, no guidance", wording.DEGRADED),
+        ("noise20", "input noise 20 %, no guidance", wording.DEGRADED),
+        ("validation", "validation images", wording.METHODS),
+    ],
+)
+def test_words_for_the_papers_variants(variant, label, section):
+    assert (wording.label(variant), wording.section(variant)) == (label, section)
+
+
+def test_curves_of_several_nets_start_at_their_own_unguided_point():
+    settings = {"variants": ["cfg", "autog", "cg"], "metrics": ["fid@adm", "fid@dinov2"]}
+    info = SPEC | {"settings": settings, "figure": "weights"}
+    rows = weights.rows(FULL, chosen(FULL), INFO, info)
+    assert list(dict.fromkeys(rows["variant"])) == ["none", "adm", "cfg", "autog", "cg"]
+    figure = weights.make(rows, info)
+    assert len(figure.axes) == 2

@@ -14,6 +14,7 @@ difference is biased in favour of the chosen weight.
 """
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -147,12 +148,24 @@ def main_steps(measurements: pd.DataFrame) -> int:
                 f"measurements: variant {variant} has steps {', '.join(str(s) for s in sorted(steps))}; wanted one "
                 "step count for a variant. Measure each step count as a variant of its own."
             )
-    if "none" not in counts.index:
+    if "none" in counts.index:
+        return int(counts["none"][0])
+    alone = [
+        v
+        for v in unguided(measurements)
+        if wording.section(v) == wording.METHODS and not re.search(r"_s\d+$", v)
+    ]
+    if not alone:
         raise UserError(
             f"measurements: no rows of variant none (there are {', '.join(map(str, counts.index))}); wanted it, as "
             "every method is compared with no guidance. Add it to the experiment's variants."
         )
-    return int(counts["none"][0])
+    return int(counts[alone[0]][0])
+
+
+def unguided(rows: pd.DataFrame) -> list[str]:
+    """The variants without guidance, in the order of the rows."""
+    return [str(v) for v in rows.loc[rows["method"].astype(str).isin(["", "none"]), "variant"].unique()]
 
 
 def report(measurements: pd.DataFrame, selected: pd.DataFrame) -> pd.DataFrame:
@@ -193,32 +206,39 @@ def baseline(
     Args:
         rows: of the report.
         variant: what is compared with it.
-        mains: variant to the net it guides, where an experiment has several: no guidance is then that of the same net.
+        mains: variant to `net/model` of what it guides, where an experiment has several nets: no guidance is then that of
+            the same net, tuned for the same metric if there is one, whatever its EMA.
     """
     steps = rows.loc[rows["variant"] == variant, "steps"]
     if steps.empty:
         return None
     at = rows[rows["steps"] == steps.iloc[0]]
-    unguided = [str(v) for v in at["variant"].unique() if v == "none" or str(v).startswith("none_s")]
+    found = [str(v) for v in at["variant"].unique() if v == "none" or str(v).startswith("none_s")]
     if mains:
-        alone = at.loc[at["method"].astype(str).isin(["", "none"]), "variant"].unique()
-        unguided = [
-            v
-            for v in dict.fromkeys([*unguided, *map(str, alone)])
-            if mains.get(v) == mains.get(variant) is not None
+        alike = [
+            v for v in dict.fromkeys([*found, *unguided(at)]) if _net(mains, v) == _net(mains, variant) != ""
         ]
-    for name in unguided[:1]:
+        found = sorted(alike, key=lambda v: wording.suffix(v) != wording.suffix(variant))
+    for name in found[:1]:
         return name, float(rows.loc[rows["variant"] == name, "w"].iloc[0])
     return None
 
 
-def starts_unguided(rows: pd.DataFrame, variant: str) -> bool:
+def _net(mains: Mapping[str, str], variant: str) -> str:
+    return mains.get(variant, "").partition("/")[0]
+
+
+def starts_unguided(rows: pd.DataFrame, variant: str, mains: Mapping[str, str] | None = None) -> bool:
     """Whether the variant at its neutral weight is the main net without guidance, the point `none`.
 
-    Not so for a sum of methods, of which one keeps its weight when the other is swept, nor for a damaged main net.
+    Not so for a sum of methods, of which one keeps its weight when the other is swept, nor for a damaged main net, nor
+    (`mains`) for one with another EMA than the unguided point.
     """
     mine = rows[rows["variant"] == variant]
     whole = not mine["method"].astype(str).str.contains("+", regex=False).any()
+    if mains:
+        base = baseline(rows, variant, mains)
+        whole = whole and base is not None and mains.get(base[0]) == mains.get(variant)
     return whole and wording.section(variant) in (wording.METHODS, wording.GUIDES, wording.TRAINED)
 
 

@@ -31,7 +31,7 @@ class Findings:
         selected: the chosen weights.
         info: workflow/resources/metrics.csv.
         labels: words for variants that go before ours.
-        mains: variant to the net it guides, where an experiment has several.
+        mains: variant to `net/model` of what it guides, where an experiment has several; see `compare.baseline`.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Findings:
     @cached_property
     def guided(self) -> dict[str, str]:
         """Guided variants that have an unguided one of the same net, with that one."""
-        alone = set(self.rows.loc[self.rows["method"].astype(str).isin(["", "none"]), "variant"])
+        alone = compare.unguided(self.rows)
         pairs = {v: self.base(v) for v in self.variants if v not in alone}
         return {v: b for v, b in pairs.items() if b is not None}
 

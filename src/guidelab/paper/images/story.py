@@ -17,11 +17,7 @@ MAIN = (
     "cfg_autog",
 )  # fmt: skip
 _SUMS = (("dg_autog", ("autog", "dg")), ("dg_cfg", ("cfg", "dg")), ("cfg_autog", ("cfg", "autog")))
-_MORE_SUMS = (
-    ("cg_dg", ("cg", "dg")),
-    ("cfg_dg", ("cfg", "dg")),
-    ("cg_autog", ("cg", "autog")),
-)  # told if measured
+_MORE_SUMS = (("cg_dg", ("cg", "dg")), ("cfg_dg", ("cfg", "dg")), ("cg_autog", ("cg", "autog")))
 _OF_DG = ("dg_first", "dg_boost", "dg_frozen")
 _OF_CFG = ("cfg_interval", "cfg_apg", "icg", "cg")
 _PAPERS_ON_DAMAGE = (
@@ -125,7 +121,9 @@ def _bracketed(f: Findings) -> str:
     """Where the chosen weight lies among those tried, and whether the other blocks agree."""
     lines = []
     methods = _methods(f)
-    for variant in wording.ordered(v for v in f.swept if v in methods or v.startswith("autog_")):
+    for variant in wording.ordered(
+        v for v in f.swept if v in methods or wording.section(v) == wording.GUIDES
+    ):
         for space in f.spaces:
             lines.append(f"- {f.label(variant)}, {f.space(space)}: {words.bracket(f, variant, space)}")
     head = "By means over these blocks; neighbouring weights need not be told apart by their intervals."
@@ -166,10 +164,21 @@ def _rivals(f: Findings) -> str:
     return "\n".join(lines)
 
 
+def _sums(f: Findings) -> list[tuple[str, tuple[str, ...]]]:
+    """Sums of two methods with their parts; where there are several nets, those that were measured, of each."""
+    if not f.mains:
+        return [*_SUMS, *((both, parts) for both, parts in _MORE_SUMS if both in f.variants)]
+    kinds = dict.fromkeys(map(wording.suffix, f.variants))
+    every = [
+        (b + kind, tuple(p + kind for p in parts)) for b, parts in (*_SUMS, *_MORE_SUMS) for kind in kinds
+    ]
+    return [(both, parts) for both, parts in every if both in f.variants]
+
+
 def _adds(f: Findings) -> str:
     """Every sum of two methods against either alone, each at its own weight."""
     lines = []
-    for both, parts in (*_SUMS, *((b, p) for b, p in _MORE_SUMS if b in f.variants)):
+    for both, parts in _sums(f):
         if both not in f.variants:
             lines.append(f"- {f.label(both)}: {summary.NOT_RUN}.")
             continue
@@ -183,7 +192,7 @@ def _adds(f: Findings) -> str:
                 for v, g in gaps.items()
             )
             lines.append(f"- {f.at(both, space)} {said} in {f.space(space)}: {told or summary.NOT_RUN}.")
-    return "\n".join(lines)
+    return "\n".join(lines) or f"{summary.NOT_RUN.capitalize()}."
 
 
 def _against(f: Findings, one: str, others: Iterable[str]) -> str:
@@ -198,7 +207,7 @@ def _against(f: Findings, one: str, others: Iterable[str]) -> str:
 
 def _guides(f: Findings) -> str:
     """Every guide of autoguidance against the one of the headline, and the best by the choosing block."""
-    rivals = [v for v in f.variants if v.startswith("autog_")]
+    rivals = [v for v in f.variants if wording.section(v) == wording.GUIDES]
     lines = [_against(f, "autog", rivals)] if rivals else [f"{summary.NOT_RUN.capitalize()}."]
     for space in f.spaces if rivals and "autog" in f.variants else ():
         best = f.best_on_choosing_block(["autog", *rivals], space)

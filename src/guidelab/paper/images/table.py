@@ -95,6 +95,9 @@ def _with_published(
     """The table with the published rows after it, or, scaled down, with the word that nothing is compared."""
     if not beside.full_scale(spec):
         return table.assign(published_verdict=beside_print.not_compared(str(spec["scale"])))
+    other = spec.get("published_experiment")
+    if not spec.get("published") and other not in (None, spec["experiment"]):
+        return table.assign(published_verdict=f"see the table of {other}")
     listed = beside.rows(table, measurements, published, spec)
     blank = {
         c: 0 if pd.api.types.is_integer_dtype(t) else "" for c, t in table.dtypes.items() if t != "float64"

@@ -51,6 +51,9 @@ def points(
 ) -> pd.DataFrame:  # fmt: skip
     """The points of some variants: columns COLUMNS."""
     report = compare.report(measurements, selected)
+    mains = info.get("mains")
+    bases = [compare.baseline(report, v, mains) for v in variants] if mains else []
+    variants = [*dict.fromkeys([*(b[0] for b in bases if b), *variants])]
     report = report[report["variant"].isin(variants)]
     compare.same(report, ("steps",), f"figure {info.get('figure', 'weights')}")
     described = wording.describe(metrics_info, metrics).to_dict("records")
@@ -66,7 +69,7 @@ def points(
                     "offset": w - float(mine["w_neutral"].iloc[0]), "features": wording.features_short(space),
                     **{key: d[key] for key in ("metric", "name", "unit", "direction")},
                     **panels.number(mine, variant, w, d),
-                    "starts": compare.starts_unguided(mine, variant),
+                    "starts": compare.starts_unguided(report, variant, mains),
                     "selected": mine["w"].nunique() > 1 and best is not None and abs(best - w) < 5e-3,
                 })  # fmt: skip
     return pd.DataFrame(found, columns=COLUMNS)

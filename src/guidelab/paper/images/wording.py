@@ -29,6 +29,12 @@ _LABELS = {  # where the words of the 2D experiment are not general enough; the 
     "cg_dg": "CG + DG",
     "cfg_dg": "CFG + DG",
     "cg_autog": "CG + autoguidance",
+    "adm": "ADM, no guidance",
+    "dit": "DiT, no guidance",
+    "validation": "validation images",
+    "cfg_schedule": "CFG, the schedule of CFG + DG",
+    "interval": "CFG, interval",
+    "dg_both": "DG, both stages",
     "autog_t4": "guide: 1/4 of training",
     "autog_t16": "guide: 1/16 of training",
     "autog_xs": "guide: smaller",
@@ -36,22 +42,33 @@ _LABELS = {  # where the words of the 2D experiment are not general enough; the 
     "autog_xs_t16": "guide: smaller, 1/16",
     "autog_ema": "guide: other EMA",
     "autog_drop": "guide: trained with dropout",
+    "same_ema": "guide: same EMA",
+    "training": "guide: less training only",
+    "capacity": "guide: smaller only",
     "dropout": "dropout in both",
     "input_noise": "input noise in both",
     "mismatched": "dropout, guide input noise",
+    "drop5": "dropout 5 %, no guidance",
+    "drop10": "dropout 10 %, no guidance",
+    "noise10": "input noise 10 %, no guidance",
+    "noise20": "input noise 20 %, no guidance",
 }
 _FEATURES = {
     "lite0": "EfficientNet-Lite0 features (trained on ImageNet)",
     "classifier": "classifier features (trained on this dataset's labels)",
     "inception": "Inception features",
-    "adm": "Inception features, the published evaluator's reference",
+    "adm": "Inception features, ADM's evaluator (published reference)",
+    "edm": "Inception features, EDM's published reference",
+    "paper": "Inception features, the paper's published reference",
     "dinov2": "DINOv2 features",
 }
 _SHORT = {
     "lite0": "Lite0",
     "classifier": "classifier",
     "inception": "Inception",
-    "adm": "ADM protocol",
+    "adm": "ADM's protocol",
+    "edm": "EDM's protocol",
+    "paper": "the paper's protocol",
     "dinov2": "DINOv2",
 }
 _Words = Callable[[re.Match[str], Callable[[str], str]], str]
@@ -61,7 +78,19 @@ _PATTERNS: tuple[
     (re.compile(r"(.+)_s(\d+)$"), lambda m, of: f"{of(m[1])}, {m[2]} steps"),
     (re.compile(r"(main|guide)_e(?:ma)?(\d+)$"), lambda m, of: f"{m[1]}'s EMA 0.{m[2]}"),
     (re.compile(r"dg_it(\d+)$"), lambda m, of: f"DG, {int(m[1]):,} iterations"),
+    (re.compile(r"(.+)_fd$"), lambda m, of: f"{of(m[1])} (tuned for FD)"),
+    (re.compile(r"(.+)_u(_both)?$"), lambda m, of: f"{of(m[1] + (m[2] or ''))}, unconditional"),
+    (re.compile(r"(.+)_c$"), lambda m, of: f"{of(m[1])}, conditional"),
+    (re.compile(r"xxl$"), lambda m, of: "XXL: no guidance"),
+    (re.compile(r"uncond$"), lambda m, of: "unconditional: no guidance"),
+    (
+        re.compile(r"(xxl|uncond)_(.+)$"),
+        lambda m, of: f"{'XXL' if m[1] == 'xxl' else 'unconditional'}: {of(m[2])}",
+    ),
+    (re.compile(r"guide_t(\d+)$"), lambda m, of: f"guide: 1/{m[1]} of training"),
+    (re.compile(r"guide_(x*s|m|l)$"), lambda m, of: f"guide: {m[1].upper()}"),
 )
+_TUNED = re.compile(r"_(fd|u|c|u_both)$")  # for another metric, of another kind of net: the same method
 
 
 def label(variant: str, given: Mapping[str, str] | None = None) -> str:
@@ -90,13 +119,21 @@ def kin(variants: "pd.Series[str]", start: str) -> "pd.Series[bool]":
 
 def section(variant: str) -> str:
     """The part of the table a variant stands in (step counts are told from the rows, not from the name)."""
-    if re.match(r"(main|guide)_e(ma)?\d+$", variant):
+    name = _TUNED.sub("", variant)
+    if re.match(r"(main|guide)_e(ma)?\d+$", name):
         return AVERAGED
-    if re.match(r"dg_it\d+$", variant):
+    if re.match(r"dg_it\d+$", name):
         return TRAINED
-    if variant in ("dropout", "input_noise", "mismatched"):
+    if re.match(r"(dropout|input_noise|mismatched|drop\d+|noise\d+)$", name):
         return DEGRADED
-    return GUIDES if variant.startswith("autog_") else METHODS
+    guides = name.startswith(("autog_", "guide_")) or name in ("same_ema", "training", "capacity")
+    return GUIDES if guides else METHODS
+
+
+def suffix(variant: str) -> str:
+    """`_fd`, `_u` or `_c`, of a method tuned for another metric or of another kind of net; else empty."""
+    found = _TUNED.search(variant)
+    return f"_{found[1].removesuffix('_both')}" if found else ""
 
 
 def ordered(variants: Iterable[object]) -> list[str]:

@@ -65,7 +65,7 @@ def bracket(f: Findings, variant: str, space: str) -> str:
     if chosen not in curve:
         return f"{summary.NOT_RUN}."
     base = f.base(variant)
-    whole = base is not None and compare.starts_unguided(f.rows, variant)
+    whole = base is not None and compare.starts_unguided(f.rows, variant, f.mains)
     if chosen == neutral and whole:
         return f"the choice is the neutral weight {chosen:g}: no guidance."
     smaller = {w: v for w, v in curve.items() if w < chosen}
