@@ -1,0 +1,102 @@
+"""One door to everything published by others: a file and its format -> configuration and tensors of ours."""
+
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guidelab.checkpoints import statistics, vae
+from guidelab.checkpoints.pickles import read_networks
+from guidelab.checkpoints.tensors import read_tensors
+from guidelab.errors import UserError, closest
+
+Read = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+def read_released(path: str | Path, format: str, hints: Mapping[str, Any] | None = None) -> Read:
+    """Configuration and tensors of a released file, read without running anything in it.
+
+    Args:
+        path: the file, or the folder of an autoencoder.
+        format: edm_pickle, edm2_pickle, adm_pt, adm_classifier_pt, dit_pt, dg_pt, vae, reference_npz, reference_pkl,
+            inception_pt or dinov2_pth.
+        hints: what a file cannot say about itself: `extractor` (path of the classifier below a dg_pt), and settings
+            such as `heads` or `schedule` handed to the converters of .pt files.
+    Returns:
+        For networks the configuration with `name` and the state dict of that net of ours; for autoencoders the
+        settings of diffusers and their state dict; for statistics and features what they hold, and their tensors.
+    Raises:
+        UserError: no such format, or the file is absent, broken, hostile or of another architecture; names the file.
+    """
+    reader = _READERS.get(format)
+    if reader is None:
+        raise UserError(f"{path}: format {format!r} is not known{closest(format, list(_READERS))}")
+    config, tensors = reader(Path(path), dict(hints or {}))
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point():
+            raise UserError(
+                f"{path}: {name} holds {tensor.dtype}, wanted floats; weights of no net are whole numbers"
+            )
+        if not torch.isfinite(tensor).all():
+            raise UserError(f"{path}: {name} holds values that are not finite; the file is damaged")
+    return config, tensors
+
+
+def _pickle(module: str) -> Callable[[Path, dict[str, Any]], Read]:
+    def read(path: Path, hints: dict[str, Any]) -> Read:
+        network = read_networks(path)["ema"]
+        kwargs = {**network.init_kwargs, "precond": network.class_name}
+        return _converted(path, module, "convert", network.state, kwargs)
+
+    return read
+
+
+def _torch(module: str, function: str) -> Callable[[Path, dict[str, Any]], Read]:
+    def read(path: Path, hints: dict[str, Any]) -> Read:
+        return _converted(path, module, function, read_tensors(path), hints)
+
+    return read
+
+
+def _discriminator(path: Path, hints: dict[str, Any]) -> Read:
+    extractor = hints.pop("extractor", None)
+    if extractor is None:
+        raise UserError(
+            f"{path}: is the head of a discriminator; give the classifier it stands on (`extractor`) as well"
+        )
+    below = read_tensors(extractor)
+    return _converted(path, "from_adm", "convert_discriminator", below, read_tensors(path))
+
+
+def _plain(path: Path, hints: dict[str, Any]) -> Read:
+    found = read_tensors(path)
+    return {}, {
+        name: t for name, t in found.items() if t.is_floating_point()
+    }  # counters of batches seen are not
+
+
+def _converted(path: Path, module: str, function: str, *given: Any) -> Read:
+    """A converter's answer; its refusal names the file."""
+    try:
+        found: Read = getattr(import_module(f"guidelab.checkpoints.{module}"), function)(*given)
+        return found
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+_READERS: dict[str, Callable[[Path, dict[str, Any]], Read]] = {
+    "edm_pickle": _pickle("from_edm"),
+    "edm2_pickle": _pickle("from_edm2"),
+    "adm_pt": _torch("from_adm", "convert_unet"),
+    "adm_classifier_pt": _torch("from_adm", "convert_classifier"),
+    "dit_pt": _torch("from_dit", "convert"),
+    "dg_pt": _discriminator,
+    "vae": lambda path, hints: vae.read_autoencoder(path),
+    "reference_npz": lambda path, hints: statistics.read_npz(path),
+    "reference_pkl": lambda path, hints: statistics.read_pkl(path),
+    "inception_pt": _plain,
+    "dinov2_pth": _plain,
+}
