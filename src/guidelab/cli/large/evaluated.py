@@ -149,6 +149,11 @@ def _compiled(net: nn.Module) -> nn.Module:
         return net
     if isinstance(net, Edm2):
         return net.compiled(dynamic=False, **options)
-    part = next((getattr(net, inner) for inner in _INNER if hasattr(net, inner)), net)
-    part.compile(dynamic=False, **options)
+    part(net).compile(dynamic=False, **options)
     return net
+
+
+def part(net: nn.Module) -> nn.Module:
+    """What of a net is compiled: the network inside, without the few operations that make it a denoiser."""
+    found: nn.Module = next((getattr(net, inner) for inner in _INNER if hasattr(net, inner)), net)
+    return found
