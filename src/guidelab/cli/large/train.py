@@ -5,6 +5,7 @@ torch.compile is off unless GUIDELAB_COMPILE=1. With several processes:
 """
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pandas as pd
 from guidelab import registry
 from guidelab.cli.images.train import live_folder
 from guidelab.cli.large.examples import check_labels, event_shape, open_examples
-from guidelab.cli.large.machine import settle
+from guidelab.cli.large.machine import device, settle
 from guidelab.cli.runtime import drop_state, state_folder
 from guidelab.data.large.stream import ZipLatents
 from guidelab.io import save_arrays, write_csv
@@ -37,7 +38,8 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         **job["train"],
     }
     folder = state_folder(job)
-    with joined() as world:
+    with joined() as group:
+        world = group if group.size > 1 else replace(group, device=device())
         settle(world.device)
         tensors, meta, curve = registry.load("large trainer", name)(
             config,

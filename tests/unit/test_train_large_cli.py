@@ -1,0 +1,127 @@
+"""`guidelab train` at the papers' size, from ZIP to a net that denoises; alone and in a group of processes."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from large_training import NETS, moments
+from test_train_images import CONFIG, pictures
+
+from guidelab import registry
+from guidelab.cli.large import train
+from guidelab.data.image_set import ImageSet
+from guidelab.data.image_zip import write_zip
+from guidelab.data.large.write import ZipWriter
+from guidelab.errors import UserError
+from guidelab.io import load_arrays, read_csv
+
+LATENT = {"encoding": "ldm", "side_px": 8, "channels": 2}
+OUTPUTS = [
+    Path("results/tiny/checkpoints/main/seed0.safetensors"),
+    Path("results/tiny/checkpoints/main/seed0.csv"),
+]
+
+
+def job_of(name: str) -> dict[str, Any]:
+    latent = name == "dit"
+    recipe = {key: value for key, value in CONFIG.items() if key not in ("net", "conditional", "classes")}
+    return {
+        "net": NETS[name],
+        "conditional": True,
+        "train": recipe | {"loss": None, "label_dropout": 0.0, "flip": not latent, "precision": "bfloat16"},
+        "seeds": [0],
+        "dataset": {"classes": 3},
+        "latent": LATENT if latent else None,
+        "inputs": {"data": ["latents.zip" if latent else "images.zip"]},
+        "code": "abc",
+    }
+
+
+@pytest.fixture(autouse=True)
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GUIDELAB_STATE_DIR", str(tmp_path / "states"))
+    images, labels = pictures()
+    names = tuple(f"{index}.png" for index in range(len(images)))
+    for path, told in (("images.zip", labels), ("bare.zip", None)):
+        write_zip(path, ImageSet(images, told, names))
+    with ZipWriter(Path("latents.zip"), {"encoding": "ldm"}) as writer:
+        for moment, label in zip(moments()[0].numpy(), labels.tolist(), strict=True):
+            writer.add_latent(moment, label)
+
+
+@pytest.mark.parametrize("name", ["edm", "dit"])
+def test_from_a_zip_to_checkpoints(name: str, tmp_path: Path) -> None:
+    train.run(job_of(name), OUTPUTS)
+    tensors, meta = load_arrays(OUTPUTS[0])
+    assert (
+        meta["kind"] == "checkpoints" and meta["code"] == "abc" and meta["train"]["precision"] == "bfloat16"
+    )
+    assert meta["nimg"] == [32, 64, 96] and meta["ema_stds"] == [0.05, 0.1] and meta["seeds"] == [0]
+    curve = read_csv(OUTPUTS[1])
+    assert list(curve.columns) == ["train_seed", "iteration", "nimg", "loss"] and curve["nimg"].tolist() == [
+        96
+    ]
+    prefix = "seed0/ema0.100/nimg64/"
+    config = dict(meta["net"])
+    net = registry.load("net", config.pop("name"))(**config)
+    net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
+    assert not list((tmp_path / "states").iterdir())
+    assert registry.entry("large trainer", name).module == "guidelab.train.large.denoisers"
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("dit", {"inputs": {"data": ["images.zip"]}}, r"images\.zip: holds images, wanted latents"),
+        ("edm", {"inputs": {"data": ["latents.zip"]}}, r"latents\.zip: holds latents, wanted images"),
+        ("edm", {"inputs": {"data": ["bare.zip"]}}, r"bare\.zip: has no labels"),
+        ("edm", {"dataset": {"classes": 2}}, "has a label 2, wanted 0 to 1"),
+        ("dit", {"latent": LATENT | {"encoding": "edm2"}}, "of encoding ldm, wanted edm2"),
+        ("dit", {"latent": LATENT | {"channels": 4}}, r"wanted means and deviations \(8, 8, 8\)"),
+        ("edm", {"inputs": {"data": ["absent.zip"]}}, r"absent\.zip"),
+    ],
+)
+def test_data_that_do_not_fit_are_named(name: str, change: Any, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        train.run(job_of(name) | change, OUTPUTS)
+
+
+SCRIPT = """
+import json, sys
+from pathlib import Path
+from guidelab.cli.large import train
+train.run(json.loads(Path(sys.argv[1]).read_text()), [Path(p) for p in sys.argv[2:]])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["edm2", "dit"])
+def test_two_processes_train_as_one(name: str, tmp_path: Path) -> None:
+    job = job_of(name)
+    job["train"] |= {"microbatch": 2, "lr": 1e-3}
+    Path("job.json").write_text(json.dumps(job))
+    Path("script.py").write_text(SCRIPT)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
+    command += ["script.py", "job.json", "two.safetensors", "two.csv"]
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    job["train"]["microbatch"] = None
+    train.run(job, [Path("one.safetensors"), Path("one.csv")])
+    one, two = (load_arrays(f"{name}.safetensors")[0] for name in ("one", "two"))
+    assert one.keys() == two.keys()
+    flat = [torch.cat([found[key].reshape(-1) for key in sorted(one)]) for found in (one, two)]
+    assert (flat[0] - flat[1]).norm() <= 1e-3 * flat[0].norm()
+    losses = [read_csv(f"{name}.csv")["loss"].tolist() for name in ("one", "two")]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
