@@ -123,14 +123,17 @@ def convert_discriminator(
     extractor["schedule"] = given.get("schedule", default)
     side = extractor["resolution_px"] >> (len(extractor["channel_mult"]) - 1)
     what = "a discriminator's head"
-    heads = {key: value for key, value in given.items() if key in ("head_channels", "heads")}
-    head = _half(head_state, {**heads, "resolution_px": side}, what)
     width = int(extractor["channel_mult"][-1] * extractor["channels"])
-    if head.pop("image_channels") != width or head.pop("outputs") != 1:
+    if need(head_state, "input_blocks.0.0.weight", what).shape[1] != width:
         raise UserError(
-            f"checkpoint of {what}: wanted one output from the extractor's {width} channels. Was it trained on the "
+            f"checkpoint of {what}: wanted one that takes the extractor's {width} channels. Was it trained on the "
             "features of another classifier?"
         )
+    heads = {key: value for key, value in given.items() if key in ("head_channels", "heads")}
+    head = _half(head_state, {**heads, "resolution_px": side}, what)
+    del head["image_channels"]
+    if head.pop("outputs") != 1:
+        raise UserError(f"checkpoint of {what}: gives more than one number. Is it the file of a classifier?")
     config = {
         "name": "adm_discriminator",
         "resolution_px": extractor["resolution_px"],

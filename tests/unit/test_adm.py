@@ -1,0 +1,332 @@
+"""ADM's networks: against a plain evaluation of the released names, in many configurations; released files imported."""
+
+import math
+
+import pytest
+import torch
+from torch.nn import functional
+
+from guidelab.checkpoints.from_adm import convert_classifier, convert_discriminator, convert_unet
+from guidelab.errors import UserError
+from guidelab.nets.adm import Adm
+from guidelab.nets.adm_encoder import AdmEncoder
+from guidelab.nets.adm_unet import AdmUnet
+from guidelab.nets.image_discriminator import AdmClassifier, AdmDiscriminator
+
+TINY = {
+    "resolution_px": 16, "image_channels": 3, "classes": 4, "channels": 32, "channel_mult": [1, 2], "blocks": 1,
+    "attention_px": [8], "head_channels": 32,
+}  # fmt: skip
+VARIANTS = [
+    {},
+    {"channel_mult": [1, 1, 2], "blocks": 2, "attention_px": [16, 4], "classes": 0},
+    {"head_channels": None, "heads": 4, "split_first": True, "scale_shift": False},
+    {"resblock_updown": False, "learn_sigma": False, "schedule": "cosine", "channel_mult": [2, 1, 2]},
+    {"resblock_updown": False, "learned_resampling": False, "image_channels": 1, "channel_mult": [1, 1]},
+    {"channel_mult": [1], "attention_px": []},
+    {"channel_mult": [1, 1, 1], "attention_px": [], "steps": 4000},
+]
+
+
+def awake(net, seed=1):
+    """Every parameter random, so that what starts at zero takes part."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=generator))
+    return net.eval().requires_grad_(False)
+
+
+def build(make, config, seed=0):
+    arguments = {key: value for key, value in config.items() if key != "name"}
+    return make(**arguments, generator=torch.Generator().manual_seed(seed))
+
+
+class Plain:
+    """A U-Net evaluated from its parameters' names alone, operation for operation as published."""
+
+    def __init__(self, state, config):
+        self.p, self.c = state, config
+
+    def conv(self, x, name, **how):
+        return functional.conv2d(x, self.p[f"{name}.weight"], self.p[f"{name}.bias"], **how)
+
+    def linear(self, x, name):
+        return x @ self.p[f"{name}.weight"].T + self.p[f"{name}.bias"]
+
+    def norm(self, x, name):
+        groups = x.reshape(len(x), 32, -1)
+        groups = (groups - groups.mean(2, keepdim=True)) / (
+            groups.var(2, correction=0, keepdim=True) + 1e-5
+        ).sqrt()
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        return groups.reshape(x.shape) * self.p[f"{name}.weight"].view(shape) + self.p[f"{name}.bias"].view(
+            shape
+        )
+
+    def res(self, x, emb, name, resize):
+        h = functional.silu(self.norm(x, f"{name}.in_layers.0"))
+        h, x = resize(h), resize(x)
+        h = self.conv(h, f"{name}.in_layers.2", padding=1)
+        e = self.linear(functional.silu(emb), f"{name}.emb_layers.1")[:, :, None, None]
+        if self.c.get("scale_shift", True):
+            scale, shift = e.chunk(2, dim=1)
+            h = self.norm(h, f"{name}.out_layers.0") * (1 + scale) + shift
+        else:
+            h = self.norm(h + e, f"{name}.out_layers.0")
+        h = self.conv(functional.silu(h), f"{name}.out_layers.3", padding=1)
+        skip = f"{name}.skip_connection"
+        return h + (self.conv(x, skip) if f"{skip}.weight" in self.p else x)
+
+    def attention(self, x, name):
+        b, c, height, width = x.shape
+        each = self.c["head_channels"]
+        heads = self.c["heads"] if each is None else c // each
+        flat = self.norm(x.reshape(b, c, -1), f"{name}.norm")
+        qkv = torch.einsum("oc,bct->bot", self.p[f"{name}.qkv.weight"][:, :, 0], flat)
+        qkv = qkv + self.p[f"{name}.qkv.bias"][:, None]
+        if self.c.get("split_first"):
+            q, k, v = (part.reshape(b, heads, -1, height * width) for part in qkv.chunk(3, dim=1))
+        else:
+            q, k, v = qkv.reshape(b, heads, -1, height * width).chunk(3, dim=2)
+        weight = torch.softmax(torch.einsum("bhct,bhcs->bhts", q, k) / math.sqrt(q.shape[2]), dim=-1)
+        out = torch.einsum("bhts,bhcs->bhct", weight, v).reshape(b, c, -1)
+        out = torch.einsum("oc,bct->bot", self.p[f"{name}.proj_out.weight"][:, :, 0], out)
+        return x + (out + self.p[f"{name}.proj_out.bias"][:, None]).reshape(x.shape)
+
+    def layers(self, x, emb, name, resize=lambda h: h):
+        number = 0
+        while any(key.startswith(f"{name}.{number}.") for key in self.p):
+            part = f"{name}.{number}"
+            if f"{part}.qkv.weight" in self.p:
+                x = self.attention(x, part)
+            elif f"{part}.op.weight" in self.p:
+                x = self.conv(x, f"{part}.op", stride=2, padding=1)
+            elif f"{part}.conv.weight" in self.p:
+                x = self.conv(resize(x), f"{part}.conv", padding=1)
+            elif f"{part}.in_layers.0.weight" in self.p:
+                x = self.res(x, emb, part, resize if number or name.startswith("input") else lambda h: h)
+            else:
+                x = self.conv(x, part, padding=1)
+            number += 1
+        return resize(x) if not number else x  # a resampling without parameters
+
+    def __call__(self, x, steps, labels):
+        half = self.c["channels"] // 2
+        angles = steps[:, None] * torch.exp(-math.log(10000) * torch.arange(half) / half)
+        emb = self.linear(torch.cat([angles.cos(), angles.sin()], 1), "time_embed.0")
+        emb = self.linear(functional.silu(emb), "time_embed.2")
+        if "label_emb.weight" in self.p:
+            emb = emb + self.p["label_emb.weight"][labels]
+        h, skips, levels, blocks = x, [], len(self.c["channel_mult"]), self.c["blocks"]
+        for i in range(levels * (blocks + 1)):
+            down = i and i % (blocks + 1) == 0
+            h = self.layers(
+                h, emb, f"input_blocks.{i}", (lambda h: functional.avg_pool2d(h, 2)) if down else lambda h: h
+            )
+            skips.append(h)
+        h = self.layers(h, emb, "middle_block")
+
+        def up(h):
+            return h.repeat_interleave(2, 2).repeat_interleave(2, 3)
+
+        for i in range(levels * (blocks + 1)):
+            last = (i + 1) % (blocks + 1) == 0 and i + 1 < levels * (blocks + 1)
+            h = self.layers(
+                torch.cat([h, skips.pop()], 1), emb, f"output_blocks.{i}", up if last else lambda h: h
+            )
+            bare = (
+                last
+                and not self.c.get("learned_resampling", True)
+                and not self.c.get("resblock_updown", True)
+            )
+            h = up(h) if bare else h
+        return self.conv(functional.silu(self.norm(h, "out.0")), "out.2", padding=1)
+
+
+@pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(v) or "released")
+def test_unet_is_the_published_one_and_its_file_says_so(variant):
+    config = {"name": "adm", **TINY, **variant}
+    net = awake(build(Adm, config))
+    state = net.unet.state_dict()
+    generator = torch.Generator().manual_seed(3)
+    x = torch.randn(2, config["image_channels"], 16, 16, generator=generator)
+    steps, cond = torch.tensor([3.0, 871.0]), torch.tensor([3, 0])
+    wanted = Plain(state, config)(x, steps, cond)
+    found = net.raw(x, steps, cond)
+    assert len(found[0]) == config["image_channels"] * (2 if config.get("learn_sigma", True) else 1)
+    torch.testing.assert_close(found, wanted, rtol=0, atol=1e-5 * float(wanted.abs().max()))
+    hints = {
+        key: config[key]
+        for key in ("resolution_px", "head_channels", "heads", "schedule", "split_first", "steps")
+        if config.get(key) is not None
+    }
+    if variant.get("learned_resampling") is False:
+        assert "input_blocks.2.0.op.weight" not in state  # nothing but a gap in the numbers tells
+    made, tensors = convert_unet(state, hints)
+    assert {k: made[k] for k in config} == config
+    assert all(torch.equal(tensors[k], v) for k, v in net.state_dict().items()) and len(tensors) == len(
+        net.state_dict()
+    )
+    again = Adm(**{k: v for k, v in made.items() if k != "name"})
+    again.load_state_dict(tensors)
+    torch.testing.assert_close(again.eval().raw(x, steps, cond), found)
+
+
+def test_a_conditional_network_must_be_told_a_class_and_a_step_matters():
+    net = awake(build(Adm, TINY))
+    x, sigma, cond = (
+        torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)),
+        torch.ones(2),
+        torch.tensor([0, 1]),
+    )
+    assert net(x, sigma, cond).shape == x.shape
+    assert not torch.equal(net(x, sigma, cond), net(x, sigma, cond.flip(0)))
+    torch.testing.assert_close(net(x, sigma, cond)[1:], net(x[1:], sigma[1:], cond[1:]))
+    with pytest.raises(ValueError, match="given no class"):
+        net(x, sigma, None)
+    blind = awake(build(Adm, {**TINY, "classes": 0}))
+    assert torch.equal(blind(x, sigma, cond), blind(x, sigma, None))
+    with pytest.raises(ValueError, match="halved"):
+        build(Adm, {**TINY, "resolution_px": 9})
+    with pytest.raises(ValueError, match="multiple of 32"):
+        build(Adm, {**TINY, "channels": 48})
+    one, other = build(Adm, TINY), build(Adm, TINY)
+    assert all(torch.equal(one.state_dict()[k], v) for k, v in other.state_dict().items())
+    assert one(x, sigma, cond).equal(x)  # its last layer starts at zero
+
+
+def meta(make, **arguments):
+    with torch.device("meta"):
+        return make(**arguments)
+
+
+def parameters(net):
+    return sum(p.numel() for p in net.parameters())
+
+
+RELEASED = {"channel_mult": [1, 1, 2, 2, 4, 4], "attention_px": [32, 16, 8]}
+
+
+@pytest.mark.parametrize(("classes", "count"), [(1000, 553_838_086), (0, 552_814_086)])
+def test_released_256_px_networks_are_recognised(classes, count):
+    net = meta(Adm, resolution_px=256, image_channels=3, classes=classes)
+    assert parameters(net) == count
+    config, _ = convert_unet(net.unet.state_dict())
+    wanted = {
+        "name": "adm", "resolution_px": 256, "image_channels": 3, "classes": classes, "channels": 256, "blocks": 2,
+        "head_channels": 64, "scale_shift": True, "resblock_updown": True, "learn_sigma": True, "schedule": "linear",
+        "split_first": False, "learned_resampling": True, **RELEASED,
+    }  # fmt: skip
+    assert config == wanted
+
+
+def test_other_released_networks_are_recognised():
+    common = {"image_channels": 3, "labels": 1000, "outputs": 6, "attention_px": [32, 16, 8]}
+    small = meta(AdmUnet, resolution_px=64, channels=192, channel_mult=[1, 2, 3, 4], blocks=3, **common)
+    found = convert_unet(small.state_dict())[0]
+    assert (found["schedule"], found["split_first"], found["head_channels"]) == ("cosine", True, 64)
+    assert (found["resolution_px"], found["blocks"], found["attention_px"]) == (64, 3, [32, 16, 8])
+    middle = meta(AdmUnet, resolution_px=128, channels=256, channel_mult=[1, 1, 2, 3, 4], blocks=2, **common)
+    found = convert_unet(middle.state_dict())[0]
+    assert (found["resolution_px"], found["head_channels"], found["heads"]) == (128, None, 4)
+    large = meta(
+        AdmUnet, resolution_px=512, channels=256, channel_mult=[0.5, 1, 1, 2, 2, 4, 4], blocks=2, **common
+    )
+    found = convert_unet(large.state_dict())[0]
+    assert (found["resolution_px"], found["channel_mult"][0]) == (512, 0.5)
+
+
+CLASSIFIERS = [  # resolution, levels, blocks, image channels, parameters of the whole (discriminator-guidance's: known)
+    (256, [1, 1, 2, 2, 4, 4], 2, 3, None, "discrete"),
+    (64, [1, 2, 3, 4], 4, 3, 65_438_568, "discrete_cosine"),
+    (32, [1, 2, 4], 4, 3, 47_771_112, "discrete"),
+    (32, [1, 2, 3], 2, 4, 20_832_488, "discrete"),
+]
+
+
+@pytest.mark.parametrize(("side", "mult", "blocks", "channels", "count", "schedule"), CLASSIFIERS)
+def test_released_classifiers_are_recognised(side, mult, blocks, channels, count, schedule):
+    sized = {"resolution_px": side, "image_channels": channels, "channel_mult": mult, "blocks": blocks}
+    net = meta(AdmEncoder, outputs=1000, attention_px=[32, 16, 8], **sized)
+    assert count is None or parameters(net) == count
+    config, tensors = convert_classifier(net.state_dict())
+    assert {k: config[k] for k in sized} == sized and config["schedule"] == schedule
+    assert config["attention_px"] == [32, 16, 8] and config["classes"] == 1000
+    assert set(meta(AdmClassifier, **{k: v for k, v in config.items() if k != "name"}).state_dict()) == set(
+        tensors
+    )
+
+
+@pytest.mark.parametrize(
+    ("case", "classes", "count", "schedule"),
+    [(1, 0, 2_883_841, "cosine"), (2, 0, 2_883_841, "linear"), (2, 1000, 3_395_841, "linear"),
+     (3, 1000, 3_248_385, "discrete")],
+)  # fmt: skip
+def test_released_discriminators_are_recognised(case, classes, count, schedule):
+    side, mult, blocks, channels, _, _ = CLASSIFIERS[case]
+    sized = {"resolution_px": side, "image_channels": channels, "channel_mult": mult, "blocks": blocks}
+    net = meta(AdmDiscriminator, resolution_px=side, image_channels=channels, classes=classes,
+               extractor={**sized, "classes": 1000})  # fmt: skip
+    assert parameters(net.head) == count
+    config, tensors = convert_discriminator(net.extractor.encoder.state_dict(), net.head.state_dict())
+    assert config["extractor"]["schedule"] == schedule and config["classes"] == classes
+    assert set(tensors) == set(net.state_dict())
+
+
+def test_imported_discriminator_gives_the_same_logits():
+    extractor = {"resolution_px": 16, "image_channels": 4, "classes": 5, "channels": 32, "channel_mult": [1, 2],
+                 "blocks": 1, "attention_px": [8], "head_channels": 32}  # fmt: skip
+    net = awake(build(AdmDiscriminator, {
+        "resolution_px": 16, "image_channels": 4, "classes": 4, "extractor": {**extractor, "schedule": "discrete"},
+        "channels": 32, "blocks": 1, "head_channels": 32,
+    }))  # fmt: skip
+    config, tensors = convert_discriminator(
+        net.extractor.encoder.state_dict(), net.head.state_dict(), {"head_channels": 32, "resolution_px": 16}
+    )
+    again = AdmDiscriminator(**{k: v for k, v in config.items() if k != "name"})
+    again.load_state_dict(tensors)
+    x = torch.randn(3, 4, 16, 16, generator=torch.Generator().manual_seed(2))
+    sigma, cond = torch.tensor([0.1, 2.0, 40.0]), torch.tensor([0, 3, 1])
+    assert torch.equal(again.eval()(x, sigma, cond), net(x, sigma, cond))
+
+
+def test_what_does_not_fit_is_refused_with_a_reason():
+    unet = build(Adm, TINY).unet.state_dict()
+    classifier = build(AdmEncoder, {
+        "resolution_px": 16, "image_channels": 3, "outputs": 4, "channels": 32, "channel_mult": [1, 2], "blocks": 1,
+        "attention_px": [8],
+    }).state_dict()  # fmt: skip
+    short = {key: value for key, value in unet.items() if key != "output_blocks.1.0.in_layers.2.bias"}
+    wide = {**unet, "out.2.weight": torch.zeros(9, 32, 3, 3)}
+    odd = {**unet, "label_emb.weight": torch.zeros(4, 99)}
+    told = {**classifier, "label_emb.weight": torch.zeros(4, 128)}
+    for given, hints, words in (
+        (short, None, "output_blocks.1.0.in_layers.2.bias"),
+        (wide, None, "gives 9"),
+        (odd, None, "label_emb.weight"),
+        ({"a": torch.zeros(1)}, None, "time_embed"),
+        (classifier, None, r"out\.2\.weight"),
+        (unet, {"colour": 3}, "colour"),
+        (unet, {"blocks": 3}, "input blocks"),
+        (unet, {"head_channels": 48}, "heads of 48"),
+    ):
+        with pytest.raises(UserError, match=words):
+            convert_unet(given, hints)
+    for given, hints, words in (
+        (told, None, "discriminator's head"),
+        (classifier, {"resolution_px": 24}, "8 px"),
+        (classifier, {"resolution_px": 32}, "input blocks"),
+        (unet, None, "c_proj|out.3"),
+    ):
+        with pytest.raises(UserError, match=words):
+            convert_classifier(given, hints)
+    with pytest.raises(UserError, match="another classifier"):
+        convert_discriminator(classifier, classifier)
+    alike = build(AdmEncoder, {
+        "resolution_px": 16, "image_channels": 3, "outputs": 4, "channels": 32, "channel_mult": [1, 1], "blocks": 1,
+        "attention_px": [], "pool": "adaptive",
+    }).state_dict()  # fmt: skip
+    with pytest.raises(UserError, match=r"1, 3 blocks in a level alike.*`blocks`"):
+        convert_classifier(alike)
+    assert convert_classifier(alike, {"blocks": 1})[0]["channel_mult"] == [1, 1]
