@@ -228,7 +228,7 @@ def _levels(sizes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _bottom(sizes: dict[str, Any]) -> int:
-    return sizes["resolution_px"] >> (len(_levels(sizes)["channel_mult"]) - 1)
+    return int(sizes["resolution_px"]) >> (len(_levels(sizes)["channel_mult"]) - 1)
 
 
 def _drawn(net: Any, generator: torch.Generator, *, everything: bool = False) -> Any:

@@ -1,0 +1,206 @@
+"""Bundles: what an experiment needs from others as one file, for clusters without internet; packed and unpacked safely.
+
+A bundle is an uncompressed tar: `manifest.json` first (every other member with its size and sha256), `rows.csv` (the
+rows of checkpoints.csv), `pins.json`, and the files below `files/`.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from guidelab.checkpoints import store, vae
+from guidelab.checkpoints.pickle_scan import RefusedError
+from guidelab.checkpoints.tensors import check_member
+from guidelab.errors import UserError
+from guidelab.io import atomic_write
+from guidelab.released import Row, folder_of, how_to_get, load_rows, row_of
+
+MANIFEST, ROWS, PINS, FILES = "manifest.json", "rows.csv", "pins.json", "files"
+MAX_LISTING = 1 << 24  # bytes of the manifest, the rows and the pins each
+_VERSION = 1
+_CHUNK = 1 << 22
+
+
+def pack(rows: Iterable[Row], output: Path, about: str, folder: str | None = None) -> list[str]:
+    """Write a bundle of the rows' files.
+
+    Args:
+        rows: what to pack.
+        output: the bundle.
+        about: what it is for, such as the experiment's name.
+        folder: where the files lie.
+    Returns:
+        Paths of the packed files, relative to the folder.
+    Raises:
+        UserError: files are absent (all are told) or not the pinned ones; nothing is written then.
+    """
+    place, chosen = folder_of(folder), list(rows)
+    absent = [row for row in chosen if not (place / row.file).exists()]
+    if absent:
+        told = "; ".join(how_to_get(row, place) for row in absent)
+        raise UserError(f"{place}: lacks {len(absent)} of {len(chosen)} files: {told}")
+    found: dict[str, Path] = {}
+    for row in chosen:
+        path, _ = store.checked(row, folder)
+        for part in vae.files(path) if row.format == "vae" else [path]:
+            found[part.relative_to(place).as_posix()] = part
+    pinned = {row.file: store.pins(place).get(row.file, {}) for row in chosen}
+    listings = {ROWS: _csv(chosen), PINS: json.dumps(pinned, indent=1, sort_keys=True).encode()}
+    members = {
+        name: _described(hashlib.sha256(content).hexdigest(), len(content))
+        for name, content in listings.items()
+    }
+    members |= {f"{FILES}/{n}": _described(store.sha256_told(p), p.stat().st_size) for n, p in found.items()}
+    manifest = {"version": _VERSION, "about": about, "rows": [row.name for row in chosen], "members": members}
+    with atomic_write(output) as temporary, tarfile.open(temporary, "w") as tar:
+        _add(tar, MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
+        for name, content in listings.items():
+            _add(tar, name, content)
+        for name, path in sorted(found.items()):
+            with path.open("rb") as file:
+                info = tarfile.TarInfo(f"{FILES}/{name}")
+                info.size = members[info.name]["bytes"]
+                tar.addfile(info, file)
+    return sorted(found)
+
+
+def unpack(bundle: Path, folder: str | None = None) -> list[str]:
+    """Check a bundle and put its files into the folder of published files.
+
+    Every member is compared with the manifest while it is copied; a file appears under its name only when it is
+    whole. Files that are there with the same content stay; others are never overwritten.
+
+    Returns:
+        Paths of the files put there, relative to the folder.
+    Raises:
+        UserError: no bundle; a member that is no plain file, leads out of the folder, is absent, not in the manifest,
+            or of another content; or a file of that name with another content is there.
+    """
+    place = folder_of(folder)
+    try:
+        size = bundle.stat().st_size
+        with bundle.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
+            return _unpacked(tar, size, place)
+    except FileNotFoundError as error:
+        raise UserError(f"{bundle}: no such file; make it with `guidelab bundle`") from error
+    except RefusedError as error:
+        raise UserError(
+            f"{bundle}: {error}; make it again with `guidelab bundle`, or copy it again"
+        ) from error
+    except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise UserError(
+            f"{bundle}: is no readable bundle ({type(error).__name__}: {error}); copy it again"
+        ) from error
+
+
+def _unpacked(tar: tarfile.TarFile, size: int, place: Path) -> list[str]:
+    members = tar.getmembers()
+    if not members or members[0].name != MANIFEST:
+        raise RefusedError(f"does not begin with {MANIFEST}")
+    for member in members:
+        check_member(member.name)
+        if not member.isreg():
+            raise RefusedError(
+                f"packs {member.name} as something other than a plain file (a link, a device, a folder)"
+            )
+        if member.size > size:
+            raise RefusedError(f"claims {member.size} bytes for {member.name}, in a bundle of {size}")
+    manifest = json.loads(_content(tar, members[0]))
+    wanted: dict[str, dict[str, Any]] = manifest["members"]
+    if manifest.get("version") != _VERSION:
+        raise RefusedError(f"is of version {manifest.get('version')!r}, wanted {_VERSION}")
+    held = [member.name for member in members[1:]]
+    if sorted(held) != sorted(wanted):
+        odd = sorted(set(held) ^ set(wanted)) or [name for name in held if held.count(name) > 1]
+        raise RefusedError(f"does not hold what its manifest lists ({', '.join(odd[:3])})")
+    listed = {m.name: m for m in members}
+    rows = _rows(_verified(_content(tar, listed[ROWS]), ROWS, wanted[ROWS]))
+    put = []
+    for member in members[1:]:
+        top, _, rest = member.name.partition("/")
+        if top == FILES and rest:
+            if _copied(tar, member, wanted[member.name], place / rest):
+                put.append(rest)
+        elif member.name not in (ROWS, PINS):
+            raise RefusedError(f"packs {member.name}, which belongs to no bundle")
+    pinned = json.loads(_verified(_content(tar, listed[PINS]), PINS, wanted[PINS]))
+    for row in rows:
+        path, digest = store.checked(row, place)
+        if pinned.get(row.file, {}).get("sha256", digest) != digest:
+            raise RefusedError(f"pins another file than it packs as {path.name}")
+    return put
+
+
+def _copied(tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: Mapping[str, Any], target: Path) -> bool:
+    """Put one file in its place; False where it is there already.
+
+    Raises:
+        RefusedError: it is not what the manifest says.
+        UserError: another file is there, or the folder cannot be written.
+    """
+    if target.is_symlink() or target.exists():
+        if target.is_file() and store.sha256_told(target) == wanted["sha256"]:
+            return False
+        raise UserError(f"{target}: another file is there already; move it away, nothing is overwritten")
+    source = tar.extractfile(member)
+    assert source is not None  # it is a plain file
+    with atomic_write(target) as temporary, temporary.open("wb") as file:
+        digest, count = hashlib.sha256(), 0
+        while part := source.read(_CHUNK):
+            digest.update(part)
+            file.write(part)
+            count += len(part)
+        if (digest.hexdigest(), count) != (wanted["sha256"], wanted["bytes"]):
+            raise RefusedError(f"holds {member.name} with another content than its manifest says")
+    return True
+
+
+def _rows(content: bytes) -> list[Row]:
+    """The bundle's rows; those we know too must be the same."""
+    temporary = io.StringIO(content.decode("utf-8"), newline="")
+    found = [row_of(fields, f"{ROWS} of the bundle") for fields in csv.DictReader(temporary)]
+    known = load_rows()
+    for row in found:
+        if row.name in known and known[row.name] != row:
+            raise RefusedError(
+                f"describes {row.name} otherwise than workflow/resources/checkpoints.csv does here"
+            )
+    return found
+
+
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    if member.size > MAX_LISTING:
+        raise RefusedError(f"has a {member.name} of {member.size} bytes, wanted at most {MAX_LISTING}")
+    file: IO[bytes] | None = tar.extractfile(member)
+    assert file is not None  # it is a plain file
+    return file.read()
+
+
+def _verified(content: bytes, name: str, wanted: Mapping[str, Any]) -> bytes:
+    if hashlib.sha256(content).hexdigest() != wanted["sha256"]:
+        raise RefusedError(f"holds {name} with another content than its manifest says")
+    return content
+
+
+def _described(digest: str, size: int) -> dict[str, Any]:
+    return {"sha256": digest, "bytes": size}
+
+
+def _add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    tar.addfile(info, io.BytesIO(content))
+
+
+def _csv(rows: Iterable[Row]) -> bytes:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, list(Row.__annotations__), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: "" if value is None else value for key, value in row.as_job().items()})
+    return text.getvalue().encode()
