@@ -12,7 +12,7 @@ from guidelab.io import load_arrays, save_arrays
 from guidelab.metrics.torchvision_repair import import_torchvision
 
 KIND = "autoencoder"
-BATCH = 8  # images: at 512 px a decoder's activations take about 2 GiB each in float32
+BATCH = 8  # images: at 512 px a decoder's activations take about 1 GiB each in float32
 _PRECISIONS = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 
 

@@ -216,6 +216,8 @@ def test_a_published_batch_of_real_images_becomes_a_fold(tmp_path: Path):
     assert np.array_equal(found.images.numpy(), pictures.transpose(0, 3, 1, 2)) and found.labels is None
     with pytest.raises(UserError, match="its images are 16 px, wanted 32"):
         run({**job, "dataset": {**dataset, "resolution_px": 32}}, [tmp_path / "other.zip"])
+    with pytest.raises(UserError, match="holds statistics and no images"):
+        run({**job, "checkpoint": {**entry, "format": "reference_pkl"}}, [tmp_path / "other.zip"])
     np.savez(path, arr_0=pictures[:4])
     with pytest.raises(UserError, match="when it was first used"):
         run(job, [tmp_path / "other.zip"])

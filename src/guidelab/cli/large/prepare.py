@@ -69,7 +69,13 @@ def prepare_streamed(
 def _reference(job: dict[str, Any]) -> ReferenceImages:
     from guidelab.checkpoints.store import locate
 
-    return ReferenceImages(locate(job["checkpoint"], job.get("folder")), job["dataset"]["resolution_px"])
+    row = job["checkpoint"]
+    if row["format"] != "reference_npz":
+        raise UserError(
+            f"fold {job['fold']}: {row['name']} is of format {row['format']}, which holds statistics and no images; wanted a "
+            "reference_npz with images, such as ADM's"
+        )
+    return ReferenceImages(locate(row, job.get("folder")), job["dataset"]["resolution_px"])
 
 
 def _write(
