@@ -4,17 +4,20 @@ import json
 from pathlib import Path
 from typing import Any
 
+from guidelab.errors import UserError
 from guidelab.io import atomic_write, sha256
 from guidelab.released import Row
 from guidelab.synthetic.checkpoints import write_synthetic
-from guidelab.synthetic.images import write_pictures
+from guidelab.synthetic.images import write_cifar_like, write_imagenet_like
+
+_HELD_OUT = 12  # one training image in so many is held out: enough of them for a discriminator's real side
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Write everything beside the list, then the list with a hash of each file."""
     (listing,) = outputs
-    dataset, folder = job["dataset"], listing.parent
-    write_pictures(folder / "images", dataset["name"], dataset["classes"], job["pictures"], job["seed"])
+    folder = listing.parent
+    _pictures(job, folder / "images")
     for index, entry in enumerate(job["checkpoints"]):
         shape = {key: value for key, value in entry.items() if key != "row"}
         write_synthetic(Row(**entry["row"]), folder / "checkpoints", seed=job["seed"] + index, **shape)
@@ -22,3 +25,18 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     content = {str(path.relative_to(folder)): sha256(path) for path in found}
     with atomic_write(listing) as temporary:
         temporary.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _pictures(job: dict[str, Any], folder: Path) -> None:
+    """A tree in the dataset's layout, every fold of it at least as large as a block of samples."""
+    name, classes, n, seed = job["dataset"]["name"], job["dataset"]["classes"], job["pictures"], job["seed"]
+    if name == "imagenet":
+        write_imagenet_like(folder, classes, -(-_HELD_OUT * n // classes), -(-n // classes), seed)
+    elif name == "cifar10":
+        write_cifar_like(
+            folder, classes, train_per_batch=n, test=4 * n, seed=seed
+        )  # two folds share the test images
+    else:
+        raise UserError(
+            f"synthesize: given dataset {name!r}, wanted imagenet or cifar10: others ship in packages"
+        )
