@@ -16,11 +16,13 @@ from torch import Tensor
 from guidelab.assemble import load_net
 from guidelab.cli import reconstruct
 from guidelab.errors import UserError
-from guidelab.io import save_arrays
+from guidelab.io import load_arrays, save_arrays
 from guidelab.train.large.ahead import Ahead
 from guidelab.train.large.denoisers import Data
 from guidelab.train.large.loader import Draws, Kept, LargeLoader
 from guidelab.train.large.step import LargeTrainer
+from guidelab.train.large.store import save_large
+from guidelab.train.large.together import save_every_s
 from guidelab.train.stop import Stopped
 
 
@@ -206,3 +208,29 @@ def test_a_net_without_classes(tmp_path: Path) -> None:
     for net in ("adm", "edm2"):
         meta = train(tmp_path / net, net, data=Data(images, None, (1, 8, 8)), conditional=False)[1]
         assert meta["net"]["classes"] == 0
+
+
+def test_many_arrays_are_written_one_by_one(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "b": torch.randn(3, 2, generator=generator).t(),
+        "a": torch.tensor(True),
+        "c": torch.arange(5),
+        "d": torch.randn(3, generator=generator).half(),
+        "e": torch.zeros(0, 4),
+        "f": torch.tensor(7, dtype=torch.uint8),
+    }
+    for path in (tmp_path / "one", tmp_path / "two"):
+        save_large(path, tensors, {"kind": "x", "at": [1, 2]})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    save_arrays(tmp_path / "small", tensors, {"kind": "x", "at": [1, 2]})
+    (found, about), (wanted, also) = load_arrays(tmp_path / "one"), load_arrays(tmp_path / "small")
+    assert same(found, wanted) and about == also and [v.dtype for v in found.values()]
+    assert all(found[name].dtype == value.dtype for name, value in tensors.items())
+    with pytest.raises(ValueError, match="complex64"):
+        save_large(tmp_path / "no", {"z": torch.zeros(1, dtype=torch.complex64)}, {})
+
+
+def test_large_states_are_saved_less_often() -> None:
+    assert save_every_s({"a": torch.zeros(10)}) == 60
+    assert save_every_s({"a": torch.zeros(1, device="meta").expand(5, 10**9)}) == pytest.approx(2000)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from guidelab import registry
 from guidelab.assemble import load_net
 from guidelab.cli.images.sample import _snapshot
 from guidelab.cli.large import discriminate
@@ -18,7 +19,7 @@ from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.data.large.write import ZipWriter
 from guidelab.errors import UserError
-from guidelab.io import load_arrays
+from guidelab.io import load_arrays, save_arrays
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 from guidelab.train.large.machine import Trained
 from guidelab.train.large.sides import Side, chunks, parts_of
@@ -166,6 +167,40 @@ def test_on_latents_with_a_frozen_classifier(job: dict[str, Any], tmp_path: Path
         assert reports["0"]["bce"] > 0.6 and reports["5"]["bce"] < 0.5, (cached, reports)
     assert meta["net"]["extractor"]["name"] == "small_classifier" and meta["net"]["classes"] == 3
     assert load_net(OUTPUT, 5)(torch.zeros(1, 2, 8, 8), torch.ones(1), torch.tensor([1])).shape == (1,)
+
+
+def test_on_a_released_classifier(job: dict[str, Any], tmp_path: Path) -> None:
+    """A file of a classifier that came from elsewhere: a model, whose seed is not a discriminator's."""
+    config = {
+        "resolution_px": 8,
+        "image_channels": 1,
+        "classes": 5,
+        "channels": 32,
+        "channel_mult": [1],
+        "blocks": 1,
+    }
+    found = registry.load("net", "adm_classifier")(**config, generator=torch.Generator().manual_seed(0))
+    meta = {"kind": "model", "net": {"name": "adm_classifier", **config}, "seeds": [0], "released": {}}
+    weights = {f"seed0/{name}": value for name, value in found.state_dict().items()}
+    save_arrays(tmp_path / "released.safetensors", weights, meta)
+    inputs = job["inputs"] | {"extractor": [str(tmp_path / "released.safetensors")]}
+    net = {"name": "adm_discriminator", "channels": 32, "blocks": 1, "conditional": True}
+    train = TRAIN | {"iterations": 30, "evaluate_every": 15, "lr": 1e-2}
+    discriminate.run(job | {"net": net, "inputs": inputs, "train": train, "train_seeds": [0]}, [OUTPUT])
+    tensors, about = load_arrays(OUTPUT)
+    kept = {
+        k.removeprefix("seed0/extractor."): v for k, v in tensors.items() if k.startswith("seed0/extractor.")
+    }
+    assert kept.keys() == found.state_dict().keys()
+    assert all(torch.equal(value, kept[name]) for name, value in found.state_dict().items())
+    assert about["reports"]["0"]["bce"] < 0.65 and about["net"]["classes"] == 3
+    with pytest.raises(
+        UserError, match="images are 8 px with 1 channels, its extractor was trained on 16 px"
+    ):
+        save_arrays(
+            tmp_path / "released.safetensors", weights, meta | {"net": meta["net"] | {"resolution_px": 16}}
+        )
+        discriminate.run(job | {"net": net, "inputs": inputs, "train": train}, [OUTPUT])
 
 
 def test_samples_are_read_by_index_and_checked(job: dict[str, Any], tmp_path: Path) -> None:

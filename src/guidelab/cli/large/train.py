@@ -17,9 +17,10 @@ from guidelab.cli.large.examples import check_labels, event_shape, open_examples
 from guidelab.cli.large.machine import device, settle
 from guidelab.cli.runtime import drop_state, state_folder
 from guidelab.data.large.stream import ZipLatents
-from guidelab.io import save_arrays, write_csv
+from guidelab.io import write_csv
 from guidelab.train.distributed import joined
 from guidelab.train.large.denoisers import Data
+from guidelab.train.large.store import save_large
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
@@ -53,6 +54,6 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
             build=registry.load("net", name),
         )
         if world.leader:
-            save_arrays(outputs[0], tensors, {**meta, "kind": "checkpoints", "code": job["code"]})
+            save_large(outputs[0], tensors, {**meta, "kind": "checkpoints", "code": job["code"]})
             write_csv(outputs[1], pd.DataFrame(curve, columns=["train_seed", "iteration", "nimg", "loss"]))
             drop_state(folder)

@@ -22,12 +22,13 @@ from torch import Tensor, nn
 
 from guidelab.core.latents import encoding
 from guidelab.errors import UserError
-from guidelab.train.distributed import World, run_together
+from guidelab.train.distributed import World
 from guidelab.train.image_curves import Curves
 from guidelab.train.images import Curve, Snapshots, _course, _curve, _named
 from guidelab.train.large.loader import Kept, LargeLoader, Source
 from guidelab.train.large.objectives import Objective, draws_of, recipe_of
 from guidelab.train.large.step import LargeTrainer
+from guidelab.train.large.together import train_together
 from guidelab.train.streams import stream
 
 _SIGMA_DATA = 0.5  # of nets that do not have their own; the published value
@@ -68,7 +69,8 @@ def train_denoiser(
 
     First weights, order of the examples, noise levels and noise follow from the seed alone, so a result depends neither
     on the other seeds, nor on the threads that read, nor on where it was interrupted, bit for bit on a CPU. Several
-    processes and microbatches give the same to rounding. All snapshots are in memory at the end.
+    processes and microbatches give the same to rounding. Snapshots are read from the
+    states' folders as they are used: keep these until the result is written.
 
     Args:
         config: as of `guidelab.train.images.train_images`, and optionally `loss` (`edm`, `edm2` or `vp`; the net's own
@@ -114,8 +116,7 @@ def train_denoiser(
         trainer = LargeTrainer(net, loader, config, objective, world, compile, live, workers)
         key = {**config, "net": described, "seed": seed, "data": print_of, "encoding": data.encoding}
         try:
-            course = _course(trainer, key, progress)
-            kept, losses = run_together(course, folder, world, trainer.live, trainer.load, progress)
+            kept, losses = train_together(_course(trainer, key, progress), folder, world, trainer, progress)
         finally:
             trainer.close()
         if world.leader:
