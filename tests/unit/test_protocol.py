@@ -247,6 +247,31 @@ def test_nfe_of_heun_is_two_calls_a_step_but_the_last(job, tmp_path):
     heun = {"name": "heun", "steps": 32, "dtype": "float32"}
     job["sampler"] = heun
     assert set(rows_of(job, tmp_path)["nfe"]) == {63}
+    assert set(rows_of(job | {"real": "reference"}, tmp_path)["nfe"]) == {0}  # images, not samples
+
+
+def test_a_file_with_two_families_of_statistics_gives_each_space_its_own(job, tmp_path):
+    inception, dinov2 = moments(draw(300, F, 60)), moments(draw(300, 3, 62))
+    tensors = {
+        "mean": inception.mean,
+        "cov": inception.cov,
+        "mean_dinov2": dinov2.mean,
+        "cov_dinov2": dinov2.cov,
+    }
+    path = tmp_path / "two.safetensors"
+    about = {"kind": "statistics", "released": {"name": "img512"}}
+    save_arrays(path, {k: torch.from_numpy(v) for k, v in tensors.items()}, about)
+    job = copy.deepcopy(job)
+    job["metrics"] = ["fid@adm", "fid@dinov2"]
+    job["inputs"] |= {"statistics:adm": [str(path)], "statistics:dinov2": [str(path)]}
+    del job["inputs"]["reference:adm"]  # no metric looks at single images: none are needed
+    first = rows_of(job, tmp_path).iloc[:2]["value"].tolist()
+    assert first[0] == pytest.approx(
+        frechet_distance(generated=moments(draw(N, F, 10, 0.3)), reference=inception)
+    )
+    assert first[1] == pytest.approx(
+        frechet_distance(generated=moments(draw(N, 3, 10, 0.3)), reference=dinov2)
+    )
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,9 @@ def mark_unestimable(ax: Axes, rows: pd.DataFrame) -> None:
 
 def limits(ax: Axes, value: Float, lo: Float, hi: Float) -> None:
     """Room for all values and for the bands, as long as these do not flatten the curves; 0 is kept when near."""
-    span = max(float(value.max() - value.min()), 1e-12)
+    span = max(
+        float(value.max() - value.min()), 1e-6 * float(np.abs(value).max()), 1e-12
+    )  # rounding is no range
     low = max(float(np.nanmin([*value, *lo])), float(value.min()) - 0.35 * span)
     high = min(float(np.nanmax([*value, *hi])), float(value.max()) + 0.35 * span)
     pad = 0.06 * (high - low) or 0.1

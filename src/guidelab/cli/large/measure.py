@@ -68,13 +68,21 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         "dataset": job["dataset"]["name"],
         "sampler": s["name"],
         "steps": s["steps"],
-        "nfe": s["steps"] if s["name"] in CHAINS else 2 * s["steps"] - 1,
+        "nfe": _evaluations(job),
         "dtype": s["dtype"],
         "label_policy": job["label_policy"],
         "torch": torch_version(),
         "device": source.get("device", "cpu"),
     }
     write_csv(outputs[0], pd.DataFrame([common | row for row in rows], columns=COLUMNS))
+
+
+def _evaluations(job: dict[str, Any]) -> int:
+    """Calls of the main net for a sample; none for real images in the place of samples."""
+    steps = int(job["sampler"]["steps"])
+    if job.get("real"):
+        return 0
+    return steps if job["sampler"]["name"] in CHAINS else 2 * steps - 1
 
 
 def _spaces(job: dict[str, Any]) -> Iterator[Space]:

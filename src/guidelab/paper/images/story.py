@@ -147,7 +147,8 @@ def _rivals(f: Findings) -> str:
         ]
         lines.append(
             f"- In {f.space(space)}, {said}: {words.fid(f, space)} {words.arrow(f, 'fid@' + space, gap.gap)} from {f.at('cfg', space)} to "
-            f"{f.at('autog', space)}. " + "; ".join(filter(None, more)) + "."
+            f"{f.at('autog', space)}. "
+            + "".join(f"{text}." for text in ["; ".join(filter(None, more))] if text)
         )
     clear = {w for w in winners.values() if w in (compare.BETTER, compare.WORSE)}
     if len(winners) > 1:
@@ -208,7 +209,11 @@ def _against(f: Findings, one: str, others: Iterable[str]) -> str:
 def _guides(f: Findings) -> str:
     """Every guide of autoguidance against the one of the headline, and the best by the choosing block."""
     rivals = [v for v in f.variants if wording.section(v) == wording.GUIDES]
-    lines = [_against(f, "autog", rivals)] if rivals else [f"{summary.NOT_RUN.capitalize()}."]
+    kinds = {k: [v for v in rivals if wording.suffix(v) == k] for k in map(wording.suffix, rivals)}
+    lines = [_against(f, f"autog{k}", mine) for k, mine in kinds.items()] or [
+        f"{summary.NOT_RUN.capitalize()}."
+    ]
+    rivals = kinds.get("", [])
     for space in f.spaces if rivals and "autog" in f.variants else ():
         best = f.best_on_choosing_block(["autog", *rivals], space)
         if best:

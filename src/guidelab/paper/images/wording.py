@@ -12,14 +12,20 @@ TRAINED, AVERAGED = "Training of the discriminator", "Length of the average (EMA
 SECTIONS = (METHODS, GUIDES, DEGRADED, TRAINED, AVERAGED)
 
 _LABELS = {  # where the words of the 2D experiment are not general enough; the order is that of the tables
+    "validation": "validation images",
     "none": "no guidance",
+    "adm": "ADM, no guidance",
+    "dit": "DiT, no guidance",
     "cfg": "CFG",
     "cfg_interval": "CFG, interval",
+    "interval": "CFG, interval",
+    "cfg_schedule": "CFG, the schedule of CFG + DG",
     "cfg_apg": "CFG, projected (APG)",
     "icg": "independent condition (ICG)",
     "cg": "classifier guidance (CG)",
     "autog": "autoguidance",
     "dg": "discriminator (DG)",
+    "dg_both": "DG, both stages",
     "dg_first": "DG, first stage",
     "dg_frozen": "DG, frozen classifier",
     "dg_boost": "DG, boosted",
@@ -29,12 +35,6 @@ _LABELS = {  # where the words of the 2D experiment are not general enough; the 
     "cg_dg": "CG + DG",
     "cfg_dg": "CFG + DG",
     "cg_autog": "CG + autoguidance",
-    "adm": "ADM, no guidance",
-    "dit": "DiT, no guidance",
-    "validation": "validation images",
-    "cfg_schedule": "CFG, the schedule of CFG + DG",
-    "interval": "CFG, interval",
-    "dg_both": "DG, both stages",
     "autog_t4": "guide: 1/4 of training",
     "autog_t16": "guide: 1/16 of training",
     "autog_xs": "guide: smaller",
@@ -66,9 +66,9 @@ _SHORT = {
     "lite0": "Lite0",
     "classifier": "classifier",
     "inception": "Inception",
-    "adm": "ADM's protocol",
-    "edm": "EDM's protocol",
-    "paper": "the paper's protocol",
+    "adm": "Inception (ADM)",
+    "edm": "Inception (EDM)",
+    "paper": "Inception (paper)",
     "dinov2": "DINOv2",
 }
 _Words = Callable[[re.Match[str], Callable[[str], str]], str]
@@ -138,9 +138,9 @@ def suffix(variant: str) -> str:
 
 def ordered(variants: Iterable[object]) -> list[str]:
     """Each variant once, in the order of our list; those it does not know last, in the order given."""
-    known = list(_LABELS)
+    known = {name: i for i, name in enumerate(_LABELS)}
     found = [str(v) for v in dict.fromkeys(variants)]
-    return sorted(found, key=lambda v: known.index(v) if v in known else len(known))
+    return sorted(found, key=lambda v: known.get(v, known.get(_TUNED.sub("", v), len(known))))
 
 
 def base(metric: str) -> str:
