@@ -47,9 +47,9 @@ ALLOWED = {
     "assemble": {"registry", "io", "core", "errors"},
     "sampling": {"core", "errors"},
     "shards": {"io", "errors"},
-    "checkpoints": {"checkpoints", "nets", "core", "io", "errors"},
-    "autoencoder": {"checkpoints", "metrics", "io", "errors"},
-    "synthetic": {"synthetic", "checkpoints", "nets", "data", "autoencoder", "io", "errors"},
+    "checkpoints": {"checkpoints", "nets", "core", "released", "io", "errors"},
+    "autoencoder": {"core", "metrics", "io", "errors"},
+    "synthetic": {"synthetic", "checkpoints", "nets", "data", "released", "io", "errors"},
     "costs": {"*"},  # counts what a plan would do: from the spec, the nets and the plan itself
     "features": {"features", "nets", "core", "io", "errors"},  # reads weights: images in, features out
     "cli": {"*"},
