@@ -100,7 +100,7 @@ def measure_protocol(
     `inception_score` is the mean over N // 5,000 consecutive parts (one below 10,000 images): it depends on the order of
     the images, which is that of their seeds here, and on N.
 
-    Memory: the features given and, for the distances, about five float64 copies of [N, F] (4 GB at 50,000 x 2,048).
+    Memory: the features given and, for the distances, about six float64 copies of [N, F] (5 GB at 50,000 x 2,048).
 
     Args:
         generated: of one set of images.
