@@ -1,8 +1,8 @@
 """Training of denoisers on images or latents on disk: EDM2, EDM, ADM and DiT, each by its own loss.
 
-Not implemented of the published trainings: of EDM's augmentation all but mirroring (no scaling, rotation, translation
-or anisotropy; their labels are 0), the losses of EDM's `vp` and `ve` preconditionings, ADM's importance sampling of
-steps, and exponential averages of a fixed length (power-function averages take their place).
+Not implemented of the published trainings: the losses of EDM's `vp` and `ve` preconditionings, ADM's importance
+sampling of steps, and exponential averages of a fixed length (power-function averages take their place). EDM's
+augmentation is resampled in another way, see `guidelab.train.large.augment`.
 
 Source: Karras et al. 2022, arXiv:2206.00364; Karras et al. 2024, arXiv:2312.02696; Dhariwal & Nichol 2021,
 arXiv:2105.05233; Peebles & Xie 2023, arXiv:2212.09748.
@@ -76,7 +76,7 @@ def train_denoiser(
         config: as of `guidelab.train.images.train_images`, and optionally `loss` (`edm`, `edm2` or `vp`; the net's own
             by default; `vp` does not use `p_mean` and `p_std`), `label_dropout`, `flip` (mirror half of the images),
             `precision` (`float32`, `bfloat16` or `float16`; the latter two act on CUDA only). A net with augmentation
-            labels is shown mirrored images and told so.
+            labels is shown images augmented as EDM does, and told how.
         seeds: training seeds.
         state_dir: folder of the resumable states, one subfolder for each seed.
         data: what to train on.
@@ -154,10 +154,10 @@ def _check(config: Mapping[str, Any], data: Data) -> None:
             f"train: given {found}, wanted labels below {config['classes']}. Give a dataset with such labels, or set "
             "conditional: false for this denoiser."
         )
-    if config.get("flip") and data.encoding:
+    if data.encoding and (config.get("flip") or config["net"].get("augment_dim")):
         raise UserError(
-            "train: flip mirrors images, but this net is trained on latents, and a mirrored latent is not the latent of "
-            "the mirrored image. Leave flip out."
+            "train: flip and augment_dim change images, but this net is trained on latents, and a mirrored latent is not the "
+            "latent of the mirrored image. Leave them out."
         )
 
 

@@ -14,11 +14,11 @@ from torch import Tensor
 
 from guidelab.core.losses import lognormal_sigma
 from guidelab.train.image_loader import ImageLoader
+from guidelab.train.large.augment import augment, choices
 from guidelab.train.streams import stream
 
 _GROUP = 32  # positions that share one generator of noise, as in guidelab.train.image_loader
 _KEPT_BYTES = 1 << 30  # decoded images of data smaller than this stay in memory
-_YFLIP = 0.12 / 2  # share of images mirrored upside down by EDM's augmentation
 
 
 class Source(Protocol):
@@ -67,7 +67,7 @@ class Draws:
         label_dropout: share of the labels replaced by `null`.
         null: the label that stands for none.
         flip: mirror half of the images.
-        augment_dim: width of EDM's augmentation labels; 0 for none.
+        augment: EDM's augmentation, which mirrors too.
     """
 
     p_mean: float
@@ -76,7 +76,7 @@ class Draws:
     label_dropout: float = 0.0
     null: int = 0
     flip: bool = False
-    augment_dim: int = 0
+    augment: bool = False
 
 
 class Kept:
@@ -115,8 +115,7 @@ class LargeLoader:
         seed: training seed. batch: examples of the global batch.
         draws: how they are drawn.
         standardise: from latents to what the net sees; None for images.
-    Source: Karras et al. 2022, arXiv:2206.00364, appendix F.2 (augmentation labels); latents are drawn anew each
-    time, as in Karras et al. 2024, arXiv:2312.02696.
+    Source: Karras et al. 2024, arXiv:2312.02696 (latents are drawn anew each time).
     """
 
     def __init__(
@@ -147,9 +146,9 @@ class LargeLoader:
         else:
             mean, std = found.chunk(2, dim=1)
             x0 = self._standardise(mean + std * self._normals("latent draw", iteration, rows))
-        x0, augment = self._mirrored(x0, iteration, rows)
+        x0, augmented = self._changed(x0, iteration, rows)
         level, cond = self._level(iteration, rows), self._cond(index, iteration, rows)
-        return Batch(x0, self._normals("image noise", iteration, rows), level, cond, augment)
+        return Batch(x0, self._normals("image noise", iteration, rows), level, cond, augmented)
 
     def _level(self, iteration: int, rows: range) -> Tensor:
         draws = self.draws
@@ -168,20 +167,15 @@ class LargeLoader:
         dropped = self._uniform("label dropout", iteration, rows) < self.draws.label_dropout
         return torch.where(dropped, self.draws.null, cond)
 
-    def _mirrored(self, x0: Tensor, iteration: int, rows: range) -> tuple[Tensor, Tensor | None]:
-        """Images left-right mirrored, with EDM's labels also upside down, and what was done to each."""
-        draws = self.draws
-        if not draws.flip and not draws.augment_dim:
-            return x0, None
-        across = self._uniform("image flip", iteration, rows) < 0.5
-        x0 = torch.where(across[:, None, None, None], x0.flip(3), x0)
-        if not draws.augment_dim:
-            return x0, None
-        over = self._uniform("image upside down", iteration, rows) < _YFLIP
-        x0 = torch.where(over[:, None, None, None], x0.flip(2), x0)
-        labels = torch.zeros(len(x0), draws.augment_dim)
-        labels[:, 0], labels[:, 1] = across.float(), over.float()
-        return x0, labels
+    def _changed(self, x0: Tensor, iteration: int, rows: range) -> tuple[Tensor, Tensor | None]:
+        """Images mirrored or augmented, and for EDM's augmentation what was done to each."""
+        if self.draws.augment:
+            chosen = choices(self.batch, stream("image augment", self.seed, iteration))
+            return augment(x0, chosen[rows.start : rows.stop])
+        if self.draws.flip:
+            across = self._uniform("image flip", iteration, rows) < 0.5
+            x0 = torch.where(across[:, None, None, None], x0.flip(3), x0)
+        return x0, None
 
     def _uniform(self, purpose: str, iteration: int, rows: range) -> Tensor:
         drawn = torch.rand(self.batch, generator=stream(purpose, self.seed, iteration))

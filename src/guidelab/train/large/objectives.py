@@ -12,6 +12,7 @@ from torch.nn import functional
 from guidelab.core.hybrid_loss import Tables, hybrid_loss
 from guidelab.core.losses import edm2_loss, edm_loss
 from guidelab.errors import UserError
+from guidelab.train.large.augment import LABELS
 from guidelab.train.large.loader import Draws
 
 LOSSES: Mapping[str, tuple[str, ...]] = {  # of a net, by its name; the first is its own
@@ -73,6 +74,11 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
             f"train: net edm with precond {net['precond']} is used as released only: its own losses are not implemented. "
             "Train precond: edm."
         )
+    if net.get("augment_dim") and net["augment_dim"] != LABELS:
+        raise UserError(
+            f"train: net {name} has augment_dim {net['augment_dim']}, wanted {LABELS}, the labels of EDM's augmentation, or 0 "
+            "for none"
+        )
     if dropout and (name == "adm" or not config["conditional"]):
         raise UserError(
             f"train: label_dropout is {dropout}, but net {name} cannot be told that there is no class. Leave it out; "
@@ -90,7 +96,7 @@ def draws_of(config: Mapping[str, Any], recipe: Recipe, net: Any) -> Draws:
         label_dropout=recipe.label_dropout,
         null=net.classes if config["net"]["name"] == "dit" else UNLABELLED,
         flip=bool(config.get("flip")),
-        augment_dim=getattr(net, "augment_dim", 0),
+        augment=bool(getattr(net, "augment_dim", 0)),
     )
 
 
