@@ -49,7 +49,7 @@ ALLOWED = {
     "shards": {"io", "errors"},
     "checkpoints": {"checkpoints", "nets", "core", "released", "io", "errors"},
     "autoencoder": {"core", "metrics", "io", "errors"},
-    "synthetic": {"synthetic", "checkpoints", "nets", "data", "released", "io", "errors"},
+    "synthetic": {"synthetic", "checkpoints", "autoencoder", "nets", "data", "released", "io", "errors"},
     "costs": {"*"},  # counts what a plan would do: from the spec, the nets and the plan itself
     "features": {"features", "nets", "core", "io", "errors"},  # reads weights: images in, features out
     "cli": {"*"},

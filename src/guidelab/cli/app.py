@@ -10,7 +10,10 @@ from typing import Annotated, Any
 
 import typer
 
+from guidelab import registry
 from guidelab.cli.commands import JOBS, Params, commands, load_plan
+from guidelab.cli.cost import cost_commands
+from guidelab.cli.published import published_commands
 from guidelab.errors import UserError
 
 app = typer.Typer(
@@ -132,7 +135,8 @@ def parse_job(text: str) -> dict[str, Any]:
     return job
 
 
-app.add_typer(commands)
+for _group in (commands, cost_commands, published_commands):
+    app.add_typer(_group)
 for _rule in JOBS:
     if _rule != "prepare":
         app.command(_rule, rich_help_panel="Jobs")(_command(_rule))
@@ -159,7 +163,9 @@ def prepare(
 
     Example: `guidelab prepare fashion-mnist --resolution 16 --split test -o test.zip`
 
-    Example: `guidelab prepare image-folder --source ~/imagenet/train --resolution 64 -o train.zip`
+    Example: `guidelab prepare image-folder --source ~/pictures --resolution 64 -o train.zip`
+
+    Example: `guidelab prepare imagenet --source /data/ILSVRC2012 --resolution 64 -o train.zip`
     """
     if job is not None or len(names or []) != 1:
         execute("prepare", names or [], job, output or [], params, threads)
@@ -176,6 +182,13 @@ def prepare(
         raise UserError(
             f"{target}: is the source, or inside it; give --output another place, so that nothing is overwritten"
         )
+    name = (names or [""])[0].replace("-", "_")
+    if registry.entry("dataset", name).needs == "stream":
+        from guidelab.cli.large.prepare import prepare_streamed
+
+        told = {"name": name, "resolution_px": resolution, "source": str(source) if source else None}
+        typer.echo(f"{target}: {prepare_streamed(told, split, n, seed, target, threads)} images")
+        return
     found = prepare_dataset((names or [""])[0], split, resolution, source, n, seed, target)
     channels, height, width = found.images.shape[1:]
     labels = "no labels" if found.labels is None else f"{len(set(found.labels.tolist()))} classes"

@@ -1,0 +1,126 @@
+"""The papers' own experiments at the smallest size: every rule, released formats and all, to the finished tables."""
+
+import csv
+import re
+from pathlib import Path
+
+import pytest
+from tree import Tree
+
+from guidelab.plan import Plan
+from guidelab.shards import load_manifest
+from guidelab.specload import load_spec
+
+pytestmark = pytest.mark.slow
+EXPERIMENTS = ("imagenet256_smoke", "imagenet512_smoke", "cifar10_smoke")
+TRAINED = ("cifar10_smoke_trained", "imagenet256_smoke_trained", "imagenet64_smoke_trained")
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    """One clean copy of the project in which all three tables are asked for by name."""
+    tree = Tree.new(tmp_path_factory.mktemp("smoke") / "tree", fake=False, experiment=EXPERIMENTS[0])
+    tables = [f"results/tables/{name}.csv" for name in EXPERIMENTS]
+    tree.run(
+        "snakemake",
+        "--cores",
+        "2",
+        "--quiet",
+        "all",
+        "--",
+        *tables,
+        "results/figures/imagenet256_smoke/grid.png",
+    )
+    return tree
+
+
+@pytest.fixture(scope="module")
+def plan(built):
+    return Plan(load_spec(built.root / "params.yaml"))
+
+
+def table(built, name):
+    return list(csv.DictReader((built.root / f"results/tables/{name}.csv").open()))
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_the_table_is_finished_and_every_cell_is_named_as_smoke(built, plan, name):
+    rows = table(built, name)
+    experiment = plan.experiment(name)
+    assert {row["variant"] for row in rows} == set(experiment.spec.variants)
+    metrics = set(experiment.spec.evaluate.metrics)
+    for variant in experiment.spec.variants:
+        assert {row["metric"] for row in rows if row["variant"] == variant} == metrics
+    for row in rows:
+        assert (
+            row["status"] == "ok"
+            and row["n_generated"] == "16"
+            and float(row["value"]) == float(row["value"])
+        ), row
+        assert "smoke" in row["scale"] and row["label"].startswith("smoke: "), row
+        assert not row.get("published"), row
+    text = (built.root / f"results/tables/{name}.md").read_text()
+    assert "smoke test" in text.splitlines()[0] and "No published value stands here" in text
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_guidance_changed_the_samples(built, plan, name):
+    """Every guided point has images of its own: no term is dropped on the way."""
+    experiment = plan.experiment(name)
+    hashes = {}
+    for run in experiment.runs:
+        listed = load_manifest(built.root / experiment.samples(run))["shards"]
+        assert [shard["n"] for shard in listed] == [8, 8] * 3
+        hashes[run.point] = tuple(shard["sha256"] for shard in listed)
+    mains = {point: experiment.spec.variants[point.split("/")[0]].main for point in hashes}
+    for point, found in hashes.items():
+        if experiment.spec.variants[point.split("/")[0]].guide and not point.endswith("mismatched/w1.00"):
+            same = [p for p in hashes if p != point and mains[p] == mains[point] and hashes[p] == found]
+            assert not same, (point, same)
+
+
+def test_real_rows_are_never_touched(built):
+    for name in EXPERIMENTS:
+        full = name.removesuffix("_smoke")
+        assert not (built.root / f"results/{full}").exists()
+        assert not (built.root / f"results/tables/{full}.csv").exists()
+
+
+def test_interrupted_samples_go_on_at_the_shard_they_were_in(built, plan):
+    """A shard and the manifest are deleted: one shard is made again, byte by byte."""
+    experiment = plan.experiment("imagenet256_smoke")
+    run = next(r for r in experiment.runs if r.variant == "cg_dg")
+    manifest = built.root / experiment.samples(run)
+    before = manifest.read_bytes()
+    shards = [manifest.with_suffix("") / s["file"] for s in load_manifest(manifest)["shards"]]
+    times = {path: path.stat().st_mtime_ns for path in shards}
+    shards[3].unlink()
+    manifest.unlink()
+    built.run("snakemake", "--cores", "2", "--quiet", "all", "--", experiment.samples(run))
+    assert manifest.read_bytes() == before
+    made = [path for path in shards if path.stat().st_mtime_ns != times[path]]
+    assert made == [shards[3]]
+
+
+def test_a_changed_checkpoint_is_refused_before_any_work(built):
+    """The file's hash was pinned when it was first read."""
+    root = built.root / "results/imagenet256_smoke"
+    (path,) = (root / "synthetic/checkpoints").rglob("DiT-XL-2-256x256.pt")
+    path.write_bytes(path.read_bytes()[:-1] + b"\0")
+    output = "results/imagenet256_smoke/obtained/models/dit.safetensors"
+    done = Path(built.root / output)
+    done.unlink()
+    with pytest.raises(AssertionError) as caught:
+        built.run("snakemake", "--cores", "1", "--", output)
+    assert re.search(r"DiT-XL-2-256x256\.pt: .*sha256", str(caught.value))
+    assert not done.exists()
+
+
+def test_nets_trained_here_take_the_place_of_released_ones(tmp_path):
+    """One key: the table of CIFAR-10 from nets, classifier and discriminators trained in the same run."""
+    tree = Tree.new(tmp_path / "tree", fake=False, experiment="cifar10_smoke_trained")
+    ran = tree.run("snakemake", "--cores", "2", "--", "results/tables/cifar10_smoke_trained.csv")
+    assert len(re.findall(r"^rule train:", ran, re.M)) == 4
+    assert len(re.findall(r"^rule discriminate:", ran, re.M)) == 3
+    rows = list(csv.DictReader((tree.root / "results/tables/cifar10_smoke_trained.csv").open()))
+    assert rows and all(row["status"] == "ok" for row in rows)
