@@ -12,13 +12,15 @@ from guidelab.core.chain import Chain, respaced
 from guidelab.core.denoiser import Denoiser, per_sample
 from guidelab.core.guidance import Correction
 from guidelab.core.guidance.classifier import classifier
-from guidelab.core.samplers.chain import Learned, Variance, ddim, ddpm, posterior
+from guidelab.core.samplers.chain import Variance, ddim, ddpm, posterior
+from guidelab.core.samplers.heun import Correct
 from guidelab.nets.adm import Adm
 from guidelab.nets.image_discriminator import AdmClassifier
 
 _ROUNDING = (
     1e-6  # std of the reference's rounding, relative to its largest output (measured: ours in float64)
 )
+_BITS = 2 * torch.finfo(torch.float32).eps  # five roundings on the way, each of half of it or less
 _DRAWS, _FACTOR = 8, 4.0  # how far rounding may move an output: the largest of so many draws, so many times
 
 
@@ -37,6 +39,7 @@ def _computed(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, C
     chain = respaced(net.schedule, config.get("timestep_respacing", ""))
     x, labels = tensors.get("in/x"), tensors.get("in/y")
     noisy = _rounded(net, tensors)
+    chosen: Variance = "small" if config.get("sigma_small") else net.variance  # or learned
 
     def guided() -> Correction:
         return Correction([classifier(noisy_classifier(tensors, config), config["classifier_scale"])])
@@ -45,25 +48,25 @@ def _computed(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, C
         def compute() -> Computed:
             def run(predict: Denoiser, variance: Variance) -> Tensor:
                 found = _each_step(predict, chain, tensors, variance, guided() if correct else None)
-                return torch.cat([getattr(step, part) for step in found])
+                return torch.cat([getattr(step, part).expand_as(step.mean) for step in found])
 
-            return _compared(run, net, noisy)
+            return _compared(run, net, chosen, noisy)
 
         return compute
 
     def sampled(correct: bool) -> Callable[[], Computed]:
         def compute() -> Computed:
             def run(predict: Denoiser, variance: Variance) -> Tensor:
-                more = guided() if correct else None
+                more = _shaken(guided(), moves=predict is not net) if correct else None
                 return ddim(predict, tensors["in/noise"], chain, labels, correct=more, clip=True)
 
-            return _compared(run, net, noisy)
+            return _compared(run, net, chosen, noisy)
 
         return compute
 
     def variance() -> Computed:
-        found, _, _ = of_steps("log_variance")()
-        return found.exp().expand(tensors["out/p_variance"].shape), FLOAT32, 0.0
+        found = _each_step(net, chain, tensors, chosen, None)
+        return torch.cat([step.log_variance.exp().expand_as(step.mean) for step in found]), FLOAT32, 0.0
 
     def ancestral() -> Computed:
         def run(predict: Denoiser, variance: Variance) -> Tensor:
@@ -72,7 +75,7 @@ def _computed(tensors: dict[str, Tensor], config: dict[str, Any]) -> dict[str, C
                 noise=lambda step: tensors["in/step_noise"][step],
             )  # fmt: skip
 
-        return _compared(run, net, noisy)
+        return _compared(run, net, chosen, noisy)
 
     return {
         "timestep_map": lambda: (torch.tensor(chain.steps_original), 0.0, 0.0),
@@ -157,24 +160,32 @@ def _each_step(
 
 
 def _compared(
-    run: Callable[[Denoiser, Variance], Tensor], net: Adm, noisy: Callable[[int], Denoiser]
+    run: Callable[[Denoiser, Variance], Tensor],
+    net: Adm,
+    variance: Variance,
+    noisy: Callable[[int], Denoiser],
 ) -> Computed:
     """Our value, and how far the rounding of a network's output moves it.
 
     Where noise rules, `D = x - sigma eps` magnifies that rounding: sigma is 157 at the last step, so what clipping
     leaves of it differs by more than 1e-5 between any two float32 evaluations of the same network.
     """
-    value = run(net, net.variance)
+    value = run(net, variance)
     moved = torch.zeros_like(value)
     for draw in range(_DRAWS):
-        predict = noisy(draw)
-        variance: Variance = _noiseless(net) if net.learn_sigma else "large"
-        moved = torch.maximum(moved, (run(predict, variance) - value).abs())
+        moved = torch.maximum(moved, (run(noisy(draw), variance) - value).abs())
     return value, FLOAT32, _FACTOR * moved
 
 
-def _noiseless(net: Adm) -> Learned:
-    return net.log_variance
+def _shaken(correct: Correct, moves: bool) -> Correct:
+    """Guidance of a DDIM step; if `moves`, off by what the reference loses: it goes from x0 to eps and back in float32."""
+
+    def add(x: Tensor, sigma: Tensor, cond: Tensor | None, denoised: Tensor) -> Tensor:
+        delta = correct(x, sigma, cond, denoised)
+        noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(int(1e6 * denoised.abs().sum())))
+        return delta + x * _BITS * noise if moves else delta
+
+    return add
 
 
 def _rounded(net: Adm, tensors: dict[str, Tensor]) -> Callable[[int], Denoiser]:
