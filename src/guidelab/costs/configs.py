@@ -3,7 +3,8 @@
 from typing import Any
 
 from guidelab.errors import UserError
-from guidelab.spec import Experiment, ImageDataset
+from guidelab.spec import Discriminator, Experiment, ImageDataset
+from guidelab.spec.experiment import Denoiser
 
 _GRAY = ("fashion_mnist",)
 _FOLDS = {  # images of a split where params.yaml gives no n; hashes divide them nearly so
@@ -25,15 +26,17 @@ def pixels(e: Experiment) -> tuple[int, int]:
     return (1 if e.dataset.name in _GRAY else 3), e.dataset.resolution_px
 
 
-def event(e: Experiment) -> tuple[int, int]:
-    """Channels and side of what an experiment's nets see: its images, or their latents."""
-    latent = getattr(e.dataset, "latent", None)
+def event(e: Experiment, entry: Denoiser | Discriminator) -> tuple[int, int]:
+    """Channels and side of what a net sees: the experiment's images, or their latents."""
+    latent = None if entry.pixels else getattr(e.dataset, "latent", None)
     return (latent.channels, latent.side_px) if latent else pixels(e)
 
 
 def fold_size(e: Experiment, fold: str) -> int:
     """How many examples a fold of real data has; 0 where only the user's own files say so."""
     entry = e.folds[fold]
+    if e.scale == "smoke":  # made up: as many as the largest block has
+        return max(last - first + 1 for first, last in e.evaluate.blocks.values())
     n = getattr(entry, "n", None)
     if n is not None:
         return int(n)
@@ -45,7 +48,7 @@ def fold_size(e: Experiment, fold: str) -> int:
 def denoiser_config(e: Experiment, denoiser: str) -> dict[str, Any]:
     """Name and constructor arguments of a denoiser."""
     entry = e.denoisers[denoiser]
-    return _sized(e, entry.net.model_dump(), _classes(e) if entry.conditional else 0)
+    return _sized(e, entry, _classes(e) if entry.conditional else 0)
 
 
 def model_config(e: Experiment, model: str) -> dict[str, Any]:
@@ -57,7 +60,7 @@ def disc_config(e: Experiment, disc: str) -> dict[str, Any]:
     """The same of a discriminator or classifier, with the classifier it stands on."""
     entry = e.discriminators[disc]
     told = entry.role in ("classifier", "features") or bool(getattr(entry.net, "conditional", None))
-    config = _sized(e, entry.net.model_dump(), _classes(e) if told else 0)
+    config = _sized(e, entry, _classes(e) if told else 0)
     if entry.extractor:
         config["extractor"] = disc_config(e, entry.extractor)
     return config
@@ -67,9 +70,10 @@ def _classes(e: Experiment) -> int:
     return e.dataset.classes if isinstance(e.dataset, ImageDataset) else 0
 
 
-def _sized(e: Experiment, given: dict[str, Any], classes: int) -> dict[str, Any]:
+def _sized(e: Experiment, entry: Denoiser | Discriminator, classes: int) -> dict[str, Any]:
+    given = entry.net.model_dump()
     kept = {key: value for key, value in given.items() if value is not None and key != "conditional"}
-    channels, side = event(e)
+    channels, side = event(e, entry)
     if not side:
         return kept
     return {**kept, "resolution_px": side, "image_channels": channels, "classes": classes}

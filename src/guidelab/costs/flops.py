@@ -7,8 +7,7 @@ of EDM2 and DiT count a multiply-add as 1.
 import json
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from typing import Any
 
 import torch
@@ -24,76 +23,88 @@ _TOY_EVENT = (2,)  # points in the plane
 _BATCHES = (8, 16)  # what memory grows by between them is the images' own
 
 
-@dataclass(frozen=True)
 class Count:
-    """What one evaluation of a net on one image takes.
+    """What one evaluation of a net on one image takes; each number is counted when it is first asked for.
 
+    Args:
+        config: `name` and the arguments the net's checkpoint would carry.
     Attributes:
-        forward: FLOP of an evaluation.
-        frozen: its part in a frozen extractor, which training does not go back through.
-        gradient: FLOP of an evaluation and its gradient with respect to the input, parameters frozen.
         parameters: how many numbers the net has, buffers left out; `trained`, how many of them training moves.
-        held_bytes: bytes the net keeps between evaluations beside its parameters (normalised weights).
-        live_bytes: most bytes of activations alive at once during an evaluation, float32.
-        kept_bytes: bytes a training step keeps of an image for the way back, float32. Both hold attention's matrix of
-            tokens by tokens, which the kernels of a GPU do without: an upper bound.
+    Raises:
+        UserError: no such net, or arguments that do not fit it.
     """
 
-    forward: float
-    frozen: float
-    gradient: float
-    parameters: int
-    trained: int
-    held_bytes: int
-    live_bytes: int
-    kept_bytes: int
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._net = _build(dict(config))
+        images = "image_channels" in config
+        self._event = (config["image_channels"], *[config["resolution_px"]] * 2) if images else _TOY_EVENT
+        sizes = [(p.numel(), p.requires_grad) for p in self._net.parameters()]
+        self.parameters = sum(size for size, _ in sizes)
+        self.trained = sum(size for size, moved in sizes if moved)
+
+    @cached_property
+    def forward(self) -> float:
+        """FLOP of an evaluation."""
+        with torch.no_grad():
+            return _flop(self._net, self._event)
+
+    @cached_property
+    def frozen(self) -> float:
+        """Its part in a frozen extractor, which training does not go back through; 0 without one."""
+        net = self._net
+        if not isinstance(getattr(net, "extractor", None), nn.Module):
+            return 0.0
+        with torch.no_grad():
+            return _flop(lambda x, sigma, cond: net.extract(x, sigma), self._event)  # type: ignore[operator]
+
+    @cached_property
+    def gradient(self) -> float:
+        """FLOP of an evaluation and its gradient with respect to the input, parameters frozen."""
+        moved = [p for p in self._net.parameters() if p.requires_grad]
+        self._net.requires_grad_(False)
+        try:
+            return _flop(self._net, self._event, back=True)
+        finally:
+            for parameter in moved:
+                parameter.requires_grad_(True)
 
     @property
     def training(self) -> float:
         """FLOP per image of a training step: the way back costs two evaluations of what is trained."""
         return self.frozen + 3 * (self.forward - self.frozen)
 
+    @cached_property
+    def held_bytes(self) -> int:
+        """Bytes the net keeps between evaluations beside its parameters (normalised weights)."""
+        with torch.no_grad():
+            return _followed(self._net, self._event, 1, fresh=True).now
+
+    @cached_property
+    def live_bytes(self) -> int:
+        """Most bytes of activations of an image alive at once during an evaluation, float32."""
+        with torch.no_grad():
+            self._net(*_arguments(self._event))  # what is kept between evaluations is there
+            most = [_followed(self._net, self._event, batch).most for batch in _BATCHES]
+        return (most[1] - most[0]) // (_BATCHES[1] - _BATCHES[0])
+
+    @cached_property
+    def kept_bytes(self) -> int:
+        """Bytes a training step keeps of an image for the way back, float32.
+
+        As `live_bytes` it holds attention's matrix of tokens by tokens, which the kernels of a GPU do without.
+        """
+        kept = [_kept(self._net, self._event, batch) for batch in _BATCHES]
+        return (kept[1] - kept[0]) // (_BATCHES[1] - _BATCHES[0])
+
 
 def count(config: Mapping[str, Any]) -> Count:
-    """Count a net from its name and constructor arguments, once per configuration.
-
-    Args:
-        config: `name` and the arguments the net's checkpoint would carry.
-    Raises:
-        UserError: no such net, or arguments that do not fit it.
-    """
+    """The counts of a net, made once for every configuration."""
     return _count(json.dumps(config, sort_keys=True))
 
 
 @cache
 def _count(text: str) -> Count:
-    config = json.loads(text)
-    net = _build(dict(config))
-    event = (
-        (config["image_channels"], *[config["resolution_px"]] * 2)
-        if "image_channels" in config
-        else _TOY_EVENT
-    )
-    with torch.no_grad():
-        first = _Live(net)
-        with first:
-            forward = _flop(net, event)
-        live = [_live(net, event, batch) for batch in _BATCHES]
-        frozen = _frozen(net, event)
-    parameters = list(net.parameters())
-    trained = sum(p.numel() for p in parameters if p.requires_grad)
-    kept = [_kept(net, event, batch) for batch in _BATCHES]
-    net.requires_grad_(False)
-    return Count(
-        forward=forward,
-        frozen=frozen,
-        gradient=_flop(net, event, back=True),
-        parameters=sum(p.numel() for p in parameters),
-        trained=trained,
-        held_bytes=first.now,
-        live_bytes=(live[1] - live[0]) // (_BATCHES[1] - _BATCHES[0]),
-        kept_bytes=(kept[1] - kept[0]) // (_BATCHES[1] - _BATCHES[0]),
-    )
+    return Count(json.loads(text))
 
 
 def _build(config: dict[str, Any]) -> nn.Module:
@@ -125,18 +136,14 @@ def _flop(call: Call, event: tuple[int, ...], back: bool = False) -> float:
     return float(counter.get_total_flops())
 
 
-def _frozen(net: nn.Module, event: tuple[int, ...]) -> float:
-    """FLOP of the frozen extractor a discriminator stands on, 0 without one."""
-    if not isinstance(getattr(net, "extractor", None), nn.Module):
-        return 0.0
-    return _flop(lambda x, sigma, cond: net.extract(x, sigma), event)  # type: ignore[operator]
-
-
-def _live(net: nn.Module, event: tuple[int, ...], batch: int) -> int:
+def _followed(net: nn.Module, event: tuple[int, ...], batch: int, fresh: bool = False) -> "_Live":
+    """One evaluation with its memory followed; `fresh`, from a net that keeps nothing yet."""
+    if fresh:
+        net.train().eval()
     live = _Live(net)
     with live:
         net(*_arguments(event, batch))
-    return live.most
+    return live
 
 
 def _kept(net: nn.Module, event: tuple[int, ...], batch: int) -> int:

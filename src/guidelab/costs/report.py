@@ -118,7 +118,7 @@ def _assumed(found: Estimate) -> list[str]:
     if found.total.gpu_hours:
         lines.append(
             f"GPU: {gpu.name}, {gpu.peak_tflops:g} TFLOP/s in 16 bits and {gpu.float32_tflops:g} in float32, "
-            f"{gpu.memory_gb:g} GB ({gpu.source}), utilisation {found.mfu:.2f}; discriminators' gradients are in float32."
+            f"{gpu.memory_gb:g} GB ({gpu.source}), utilisation {found.mfu:.2f}; gradients of guidance, features and encoding are in float32."
         )
     if found.total.core_hours:
         known = found.total.measured_jobs

@@ -26,6 +26,8 @@ def _blocks(job: Job) -> int:
 def sample(e: Experiment, job: Job) -> Work:
     """Every seed of a job: the main net at every evaluation, each guidance term where it is on, the decoder once."""
     n, spec = _blocks(job), job.spec
+    if spec.get("real"):  # real images in the place of samples
+        return Work(n, disk_bytes=n * image_bytes(e))
     main = flops.count(configs.model_config(e, spec["main"]))
     found = {"main": evaluations(spec["sampler"])}
     one, precise, nets = found["main"] * main.forward, 0.0, {spec["main"]: main}
@@ -36,7 +38,7 @@ def sample(e: Experiment, job: Job) -> Work:
             nets[name] = net
             one += times * flop
             precise += times * flop if kind == "gradient" else 0.0  # whatever the precision asked for
-    if getattr(e.dataset, "latent", None):
+    if spec.get("latent"):
         found["decoder"] = 1
         one += DECODE_512 * area(e)
     live = max(net.live_bytes * (2 if name in e.discriminators else 1) for name, net in nets.items())
@@ -101,7 +103,7 @@ def extract(e: Experiment, job: Job) -> Work:
         flop, side, features, beside = configs.known_extractor(name)
         size = e.features[job.spec["features"]].size_px
         flop, numbers = flop * ((size / side) ** 2 if side and size else 1.0), features + beside
-    return Work(n, {"extractor": n}, n * flop, disk_bytes=n * numbers * FLOAT)
+    return Work(n, {"extractor": n}, n * flop, n * flop, disk_bytes=n * numbers * FLOAT)
 
 
 def measure(e: Experiment, job: Job) -> Work:

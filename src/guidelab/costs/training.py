@@ -25,9 +25,10 @@ def encode(e: Experiment, job: Job) -> Work:
         n = last - first + 1
     else:
         n = configs.fold_size(e, source)
-    channels, side = configs.event(e)
+    latent = job.spec["latent"]
+    numbers = 2 * latent["channels"] * latent["side_px"] ** 2
     flop = n * ENCODE_512 * area(e)
-    return Work(n, {"encoder": n}, flop, disk_bytes=n * 2 * channels * side * side * FLOAT)
+    return Work(n, {"encoder": n}, flop, flop, disk_bytes=n * numbers * FLOAT)
 
 
 def train(e: Experiment, job: Job) -> Work:
