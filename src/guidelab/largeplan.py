@@ -206,7 +206,7 @@ class LargePlan(ReleasedPlan):
                 inputs[f"reference:{name}"] = (self.features(space["of"], f"data/{space['reference']}"),)
             if space["statistics"]:
                 inputs[f"statistics:{name}"] = (self.obtained("references", space["reference"]),)
-        spec = job.spec | {"spaces": self._spaces}
+        spec = job.spec | {"spaces": self._spaces, "real": self.spec.variants[variant].real}
         return replace(job, inputs=inputs, spec=spec, command="large.measure")
 
     @property
@@ -218,9 +218,25 @@ class LargePlan(ReleasedPlan):
         """The experiment's table, with the published values beside ours."""
         job, published = super().table_job(), self.spec.paper.published
         of = self.spec.paper.published_experiment or self.name
-        spec = job.spec | {"published": dict(published), "published_experiment": of}
+        spec = job.spec | {"published": dict(published), "published_experiment": of, "mains": self._mains}
         inputs = {**job.inputs, "published": (PUBLISHED,)}
         return replace(job, inputs=inputs, spec=spec)
+
+    @property
+    def _mains(self) -> dict[str, str]:
+        """Variant to `denoiser/model` of what it guides: it is compared with no guidance of the same net."""
+        models = self.spec.models
+        return {n: f"{models[v.main].denoiser}/{v.main}" for n, v in self.spec.variants.items() if not v.real}
+
+    def story_job(self) -> Job:
+        """What the numbers say, in words."""
+        job = super().story_job()
+        return replace(job, spec=job.spec | {"mains": self._mains})
+
+    def figure_job(self, figure: str) -> Job:
+        """One figure: PDF, PNG and the rows it plots."""
+        job = super().figure_job(figure)
+        return replace(job, spec=job.spec | {"mains": self._mains})
 
     def collect(self) -> Job:
         """All rows, and the reports of the discriminators trained here."""

@@ -11,6 +11,7 @@ from guidelab.errors import UserError, closest
 from guidelab.imageplan import ImagePlan
 from guidelab.jobs import Files, Job
 from guidelab.released import Row, load_rows
+from guidelab.smoke import SIDE
 from guidelab.spec import Denoiser, Discriminator
 from guidelab.spec.data import Latent, ReleasedFold
 
@@ -89,7 +90,7 @@ class ReleasedPlan(ImagePlan):
         spec = {
             "dataset": dataset.model_dump(),
             "checkpoints": [{"row": self.row(name), **shape} for name, shape in files.items()],
-            "pictures": max(last - first + 1 for first, last in self.spec.evaluate.blocks.values()),
+            "pictures": SIDE,
             "seed": 0,
         }
         return Job("synthesize", {}, tuple(self.synthetic), spec, (registry.DATASETS[dataset.name].module,))

@@ -9,7 +9,8 @@ from typing import Any
 from guidelab.errors import UserError
 
 RESOLUTION_PX, LATENT_PX, CLASSES = 32, 8, 4
-IMAGES = 16  # in a block of samples, and on either side of a discriminator
+IMAGES = 16  # in a block of samples
+SIDE = 40  # on either side of a discriminator, which validates and tests on ten or more
 _NIMG, _BATCH = 96, 8  # twelve snapshots: enough to reconstruct any EMA length from two that are kept
 _STEPS = 3
 _NETS: dict[str, dict[str, Any]] = {
@@ -78,10 +79,10 @@ def _denoiser(denoiser: dict[str, Any], latent: bool) -> dict[str, Any]:
 
 def _disc(disc: dict[str, Any], latent: bool) -> dict[str, Any]:
     train = {k: v for k, v in disc["train"].items() if k not in ("cached_draws", "precision")}
-    train |= {"batch": _BATCH, "iterations": 4, "evaluate_every": 2, "validation": 0.25, "test": 0.25}
+    train |= {"batch": _BATCH, "iterations": 4, "evaluate_every": 2, "validation": 0.3, "test": 0.3}
     found = disc | {"net": _net(disc["net"], latent and not disc.get("pixels", False)), "train": train}
     if "generated" in disc:
-        found["generated"] = disc["generated"] | {"seeds": _seeds(disc["generated"]["seeds"])}
+        found["generated"] = disc["generated"] | {"seeds": _seeds(disc["generated"]["seeds"], SIDE)}
     return found
 
 
@@ -101,10 +102,10 @@ def _variant(variant: dict[str, Any]) -> dict[str, Any]:
     return variant | ({"sampler": _sampler(variant["sampler"])} if "sampler" in variant else {})
 
 
-def _seeds(seeds: str) -> str:
-    """`100000-149999` -> the first few of them."""
+def _seeds(seeds: str, n: int = IMAGES) -> str:
+    """`100000-149999` -> the first n of them."""
     first = int(str(seeds).partition("-")[0])
-    return f"{first}-{first + IMAGES - 1}"
+    return f"{first}-{first + n - 1}"
 
 
 def _figure(figure: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -34,7 +34,7 @@ ALLOWED = {
     "imagecheck": {"spec", "speclook", "registry", "largecheck", "errors"},
     "released": {"errors"},
     "largecheck": {"spec", "speclook", "registry", "released", "errors"},
-    "releasedplan": {"imageplan", "jobs", "layout", "registry", "released", "spec", "errors"},
+    "releasedplan": {"imageplan", "jobs", "layout", "registry", "released", "smoke", "spec", "errors"},
     "largeplan": {"releasedplan", "imageplan", "jobs", "layout", "registry", "spec", "errors"},
     "smoke": {"errors"},
     "needs": {"plan", "speclook"},
