@@ -1,5 +1,7 @@
 """Features of streams: what is stored, in which order, on which conditions; the tiny extractor; spatial features."""
 
+import dataclasses
+import hashlib
 import subprocess
 import sys
 
@@ -15,6 +17,7 @@ from guidelab.features.inception_net import InceptionNet
 from guidelab.features.spatial import spatial_features
 from guidelab.features.tiny import Tiny
 from guidelab.io import load_arrays
+from guidelab.released import Row
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 
 CPU = torch.device("cpu")
@@ -90,18 +93,23 @@ def test_a_block_with_too_few_images_is_refused(samples, tmp_path):
 
 
 def test_released_weights_are_looked_for_where_files_are_kept(samples, tmp_path, monkeypatch):
-    row = {"file": "weights.pth", "url": "https://example.org/weights.pth", "sha256": ""}
+    blank = {field.name: "" for field in dataclasses.fields(Row)}
+    row = blank | {"name": "inception", "kind": "features", "format": "inception_pt", "file": "weights.pth",
+                   "url": "https://example.org/weights.pth"}  # fmt: skip
     monkeypatch.setenv("GUIDELAB_CHECKPOINTS", str(tmp_path / "kept"))
     given = job(samples, name="inception", checkpoint=row, folder=None)
-    with pytest.raises(UserError, match=r"Fetch weights.pth from https://example.org.* put it into .*kept"):
+    with pytest.raises(UserError, match=r"kept/weights.pth: no such file.*https://example.org"):
         extract.run(given, [tmp_path / "out"])
-    (tmp_path / "kept").mkdir()
-    (tmp_path / "kept" / "weights.pth").write_bytes(b"")
-    assert extract.released(given) == {"name": "inception", "path": str(tmp_path / "kept" / "weights.pth")}
-    pinned = job(
-        samples, name="inception", checkpoint=row | {"sha256": "ab" * 32}, folder=str(tmp_path / "kept")
-    )
-    assert extract.released(pinned)["sha256"] == "ab" * 32
+    kept = tmp_path / "kept" / "weights.pth"
+    kept.parent.mkdir()
+    kept.write_bytes(b"weights")
+    assert extract.released(given) == {"name": "inception", "path": str(kept)}
+    right = hashlib.sha256(b"weights").hexdigest()
+    pinned = job(samples, name="inception", checkpoint=row | {"sha256": right}, folder=str(kept.parent))
+    assert extract.released(pinned)["sha256"] == right
+    kept.write_bytes(b"others")
+    with pytest.raises(UserError, match="sha256"):
+        extract.run(given, [tmp_path / "out"])
 
 
 def test_an_error_while_reading_is_raised_where_the_images_are_wanted():

@@ -14,6 +14,7 @@ from guidelab.cli.large.machine import Feed, World, device, effective, precision
 from guidelab.cli.large.sample import prepared
 from guidelab.core.noise import SeededNoise
 from guidelab.errors import UserError
+from guidelab.nets.adm import Adm
 from guidelab.nets.dit import Dit
 from guidelab.nets.edm import Edm
 from guidelab.nets.edm2 import Edm2
@@ -22,6 +23,8 @@ from guidelab.nets.edm2_lowered import LoweredEdm2
 CPU = torch.device("cpu")
 EDM = {"resolution_px": 8, "image_channels": 3, "classes": 4, "architecture": "adm", "precond": "edm", "channels": 32,
        "channel_mult": [1], "blocks": 1, "attention_px": [8]}  # fmt: skip
+ADM = {"resolution_px": 8, "image_channels": 3, "classes": 4, "channels": 32, "channel_mult": (1,), "blocks": 1,
+       "attention_px": (8,), "head_channels": 16}  # fmt: skip
 CASES = {
     "heun": lambda f: job(f, CFG),
     "heun dg": lambda f: job(f, [*CFG, *DG], HEUN | {"dtype": "float64"}),
@@ -116,6 +119,10 @@ def edm(seed=0):
     return randomised(Edm(**EDM, generator=torch.Generator().manual_seed(seed)), seed, 0.05)
 
 
+def adm(seed=0):
+    return randomised(Adm(**ADM), seed, 0.05)
+
+
 def batch(net, n=3):
     generator = torch.Generator().manual_seed(5)
     sigma = torch.tensor([0.05, 0.7, 20.0])[:n]
@@ -123,15 +130,16 @@ def batch(net, n=3):
     return x, sigma, torch.tensor([0, 3, 1])[:n]
 
 
-@pytest.mark.parametrize("make", [dit, edm], ids=["dit", "edm"])
+@pytest.mark.parametrize("make", [dit, edm, adm], ids=["dit", "edm", "adm"])
 def test_the_part_that_costs_is_one_graph(make):
     """Compiled without a single break, with the same answers."""
     net = make()
     inner = evaluated.part(net)
-    expected = [net(*batch(net)), net(*batch(net)[:2], None)]
+    ways = [batch(net), (*batch(net)[:2], None)][: 1 if make is adm else 2]  # ADM wants its class
+    expected = [net(*given) for given in ways]
     inner.compile(fullgraph=True, backend="eager", dynamic=False)
     with torch.no_grad():
-        found = [net(*batch(net)), net(*batch(net)[:2], None)]
+        found = [net(*given) for given in ways]
     for now, before in zip(found, expected, strict=True):
         assert torch.allclose(now, before, atol=1e-5 * float(before.abs().max()))
 
@@ -159,7 +167,7 @@ def test_edm2_in_half_precision_differs_by_rounding(dtype):
     assert torch.equal(net(*batch(net)), exact)  # the net it was made from is as before
 
 
-@pytest.mark.parametrize("make", [dit, edm], ids=["dit", "edm"])
+@pytest.mark.parametrize("make", [dit, edm, adm], ids=["dit", "edm", "adm"])
 def test_other_nets_in_half_precision_differ_by_rounding(make, monkeypatch):
     for module in (machine, evaluated):
         monkeypatch.setattr(module, "effective", lambda name, where: name)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
+from guidelab.checkpoints.store import locate
 from guidelab.cli.images.extract import build_extractor
 from guidelab.cli.large.machine import device, memory_named, moved, settle, world
 from guidelab.data.large.stream import ZipImages
 from guidelab.errors import UserError
 from guidelab.features.extractor import Extracted, Extractor
-from guidelab.features.weights import wanted_path
 from guidelab.io import save_arrays, sha256
 from guidelab.shards import _read, folder_of, load_manifest
 
@@ -74,18 +74,15 @@ def released(job: dict[str, Any]) -> dict[str, Any]:
     """The extractor's options, a row of checkpoints.csv in them turned into the path of its file.
 
     Raises:
-        UserError: the file is absent; says what to fetch from where and where to put it.
+        UserError: the file is absent (says what to fetch from where and where to put it), or not the pinned one.
     """
     options = dict(job["extractor"])
     row, folder = options.pop("checkpoint", None), options.pop("folder", None)
     if row is None:
         return options
-    root = Path(folder or os.environ.get("GUIDELAB_CHECKPOINTS", "checkpoints"))
-    where = f"features.{job['features']}: {options['name']}"
-    options["path"] = str(wanted_path(root / row["file"], where, row["file"], row["url"]))
-    if row["sha256"] and "sha256" not in options:
-        options["sha256"] = row["sha256"]
-    return options
+    options["path"] = str(locate(row, folder))
+    # where no hash is published the extractor itself knows what it takes
+    return {"sha256": row["sha256"], **options} if row["sha256"] else options
 
 
 def on_device(extractor: Any, where: torch.device) -> Extractor:

@@ -20,6 +20,15 @@ from guidelab.shards import Shard
 
 PATIENCE_S = 3600.0  # without one new shard of another process; GUIDELAB_PATIENCE_S overrides
 _POLL_S = 0.5
+_SKEW_S = 10.0  # a process may begin, and fail, a little before the one that waits
+_ATTEMPT = (
+    "MASTER_ADDR",
+    "MASTER_PORT",
+    "TORCHELASTIC_RUN_ID",
+    "TORCHELASTIC_RESTART_COUNT",
+    "SLURM_JOB_ID",
+    "SLURM_RESTART_COUNT",
+)
 _LEAVE_S = 60.0  # a process whose last shard is there has this long to take its note away
 
 
@@ -95,9 +104,10 @@ def wait(
 def _notes(folder: Path, here: World, began: float) -> Iterator[tuple[int, dict[str, Any]]]:
     """The other processes' notes of this attempt, by rank."""
     for rank in range(here.size):
-        with contextlib.suppress(OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError, KeyError):
             note = json.loads(_path(folder, rank).read_text(encoding="utf-8"))
-            if rank != here.rank and note["at"] >= began:
+            same = note["attempt"] == _attempt() and note["at"] >= began - _SKEW_S
+            if rank != here.rank and same:
                 yield rank, note
 
 
@@ -118,9 +128,14 @@ def _note(folder: Path, rank: int, state: str, why: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = _path(folder, rank)
     beside = path.with_suffix(".new")
-    text = json.dumps({"state": state, "why": why, "at": time.time()})
+    text = json.dumps({"state": state, "why": why, "at": time.time(), "attempt": _attempt()})
     beside.write_text(text, encoding="utf-8")
     os.replace(beside, path)
+
+
+def _attempt() -> list[str]:
+    """What tells this attempt from an earlier one, as far as the launcher says it."""
+    return [os.environ.get(name, "") for name in _ATTEMPT]
 
 
 def _path(folder: Path, rank: int) -> Path:
