@@ -174,11 +174,11 @@ class Positional(nn.Module):
 
     def __init__(self, channels: int, endpoint: bool = False) -> None:
         super().__init__()
-        self.half, self.last = channels // 2, channels // 2 - (1 if endpoint else 0)
+        self.waves, self.last = channels // 2, channels // 2 - (1 if endpoint else 0)
 
     def forward(self, x: Tensor) -> Tensor:
         """Values `[B]` to `[B, channels]`."""
-        ramp = torch.arange(self.half, dtype=x.dtype, device=x.device) / self.last
+        ramp = torch.arange(self.waves, dtype=x.dtype, device=x.device) / self.last
         angles = torch.outer(x, (1 / 10000) ** ramp)  # [B, channels / 2]
         return torch.cat([angles.cos(), angles.sin()], dim=1)
 
