@@ -94,34 +94,56 @@ def test_data_that_do_not_fit_are_named(name: str, change: Any, words: str) -> N
 
 
 SCRIPT = """
-import json, sys
+import json, os, signal, sys
 from pathlib import Path
 from guidelab.cli.large import train
-train.run(json.loads(Path(sys.argv[1]).read_text()), [Path(p) for p in sys.argv[2:]])
+from guidelab.train.large.step import LargeTrainer
+from guidelab.train.stop import Stopped
+
+def told(self, state, iteration, plain=LargeTrainer.step):
+    if iteration == 5 and self.world.rank == 1:
+        os.kill(os.getpid(), signal.SIGTERM)
+    return plain(self, state, iteration)
+
+if sys.argv[1] == "stopped":
+    LargeTrainer.step = told
+try:
+    train.run(json.loads(Path("job.json").read_text()), [Path("two.safetensors"), Path("two.csv")])
+except Stopped as error:
+    Path(f"stopped{os.environ['RANK']}.txt").write_text(str(error))
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", ["edm2", "dit"])
-def test_two_processes_train_as_one(name: str, tmp_path: Path) -> None:
-    job = job_of(name)
-    job["train"] |= {"microbatch": 2, "lr": 1e-3}
-    Path("job.json").write_text(json.dumps(job))
+def together(mode: str) -> None:
     Path("script.py").write_text(SCRIPT)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", f"--master-port={port}"]
-    command += ["script.py", "job.json", "two.safetensors", "two.csv"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=240
+        [*command, "script.py", mode], env=environment, capture_output=True, text=True, timeout=240
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["edm2", "dit"])
+def test_two_processes_train_as_one(name: str) -> None:
+    job = job_of(name)
+    job["train"] |= {"microbatch": 2, "lr": 1e-3}
+    Path("job.json").write_text(json.dumps(job))
+    if name == "edm2":
+        together("stopped")
+        assert "stopped after 6 of 12" in Path("stopped0.txt").read_text()
+        assert "stopped together with process 0" in Path("stopped1.txt").read_text()
+        assert not Path("two.safetensors").exists()
+    together("whole")
     job["train"]["microbatch"] = None
     train.run(job, [Path("one.safetensors"), Path("one.csv")])
-    one, two = (load_arrays(f"{name}.safetensors")[0] for name in ("one", "two"))
+    one, two = (load_arrays(f"{found}.safetensors")[0] for found in ("one", "two"))
     assert one.keys() == two.keys()
     flat = [torch.cat([found[key].reshape(-1) for key in sorted(one)]) for found in (one, two)]
     assert (flat[0] - flat[1]).norm() <= 1e-3 * flat[0].norm()
-    losses = [read_csv(f"{name}.csv")["loss"].tolist() for name in ("one", "two")]
+    losses = [read_csv(f"{found}.csv")["loss"].tolist() for found in ("one", "two")]
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)

@@ -51,8 +51,10 @@ class LargeTrainer(ImageTrainer):
         self._workers = workers
         self._feed: Ahead[tuple[int, int], Batch] | None = None
         self._loader = loader
+        share = len(world.rows(config["batch"]))
+        fitting = {**config, "microbatch": min(config.get("microbatch") or share, share)}
         # the loader has what is asked of a loader here: the seed
-        super().__init__(net, loader, config, objective.sigma_data, world, False, curves)  # type: ignore[arg-type]
+        super().__init__(net, loader, fitting, objective.sigma_data, world, False, curves)  # type: ignore[arg-type]
 
     def close(self) -> None:
         """End the threads that make examples."""
@@ -112,8 +114,13 @@ class LargeTrainer(ImageTrainer):
             self._net.dropout_generator = torch.Generator(device).manual_seed(seed)
             yield
             return
+        # layers that take no generator draw from the global one: for the pass it is ours
         with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
+            state = torch.Generator(device).manual_seed(seed).get_state()
+            if device.type == "cuda":
+                torch.cuda.set_rng_state(state, device)
+            else:
+                torch.set_rng_state(state)
             yield
 
     @torch.no_grad()
