@@ -5,10 +5,11 @@ instructions without following them, so nothing is built and nothing is looked u
 """
 
 import pickletools
+import re
 from typing import IO, Any
 
-MAX_OPCODES = 2_000_000  # a released net has some ten thousand
-MAX_SLOTS = 500_000  # objects a pickle may refer back to
+MAX_OPCODES = 300_000  # a released net has some ten thousand
+MAX_SLOTS = 100_000  # objects a pickle may refer back to
 MAX_WAITING = 100_000  # values on the stack: the longest list is written in pieces of 1000
 MAX_NESTING = 500  # containers within containers: hashing a deep tuple would exhaust the C stack
 _NAMES = """
@@ -49,6 +50,16 @@ class Bounded:
     def tell(self) -> int:
         """Position in bytes."""
         return self.file.tell()
+
+
+def told(error: Exception) -> str:
+    """What torch says is wrong with a file, without its advice to load it anyway."""
+    text = str(error) or type(error).__name__
+    named = re.search(r"GLOBAL (\w\S+)", text)
+    if named:
+        return f"names {named[1]}"
+    said = re.search(r"WeightsUnpickler error: *(.+)", text)
+    return (said[1] if said else text.splitlines()[0])[:300]
 
 
 def scan(file: IO[bytes], size: int, *, torch_file: bool = False, lengths: bool = False) -> None:

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from guidelab.checkpoints.pickle_scan import RefusedError, scan_legacy
+from guidelab.checkpoints.pickle_scan import RefusedError, scan_legacy, told
 
 VERSION = 6  # of the persistence format; EDM and EDM2 write this one
 MAX_ELEMENTS = 1 << 31  # of one tensor or array; the largest released tensor has some 10^7
@@ -127,7 +127,7 @@ def _load_from_bytes(content: Any) -> _Storage:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever damaged bytes make torch trip over
         raise RefusedError(
-            f"holds a tensor's memory that cannot be read as numbers alone ({_first_line(error)})"
+            f"holds a tensor's memory that cannot be read as numbers alone ({told(error)})"
         ) from error
     if not isinstance(found, torch.storage.TypedStorage) or found.dtype not in _STORED:
         raise RefusedError("holds a tensor's memory that is no memory of numbers")
@@ -231,10 +231,6 @@ class _Function:
 
     def __setstate__(self, state: Any) -> None:
         raise RefusedError("changes a function")
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 KNOWN: Mapping[tuple[str, str], Any] = {

@@ -11,7 +11,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from guidelab.checkpoints.pickle_scan import RefusedError, scan, scan_legacy
+from guidelab.checkpoints.pickle_scan import RefusedError, scan, scan_legacy, told
 from guidelab.errors import UserError
 
 MAX_BYTES = 1 << 34  # the largest released file, a DiT with its optimiser, has some 10 GB
@@ -47,7 +47,7 @@ def read_tensors(path: str | Path, *, max_bytes: int = MAX_BYTES) -> dict[str, T
             f"{source}: {error}; nothing in the file was run. Take it from its publisher again."
         ) from error
     except (SafetensorError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise UserError(f"{source}: is cut short or damaged ({_first_line(error)}).") from error
+        raise UserError(f"{source}: is cut short or damaged ({told(error)}).") from error
 
 
 def _read_torch(source: Path, size: int) -> Any:
@@ -62,7 +62,7 @@ def _read_torch(source: Path, size: int) -> Any:
         with torch.serialization.safe_globals([argparse.Namespace]):
             return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # the file's bytes decide what torch trips over, not our code
-        raise RefusedError(f"cannot be read as tensors alone ({_first_line(error)})") from error
+        raise RefusedError(f"cannot be read as tensors alone ({told(error)})") from error
 
 
 def check_archive(source: Path, size: int) -> None:
@@ -125,7 +125,3 @@ def _chosen(found: Any, size: int) -> dict[str, Tensor]:
                 f"holds {name} of shape {tuple(tensor.shape)}, more than the file's {size} bytes"
             )
     return {str(name): tensor.detach() for name, tensor in inner.items()}
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -7,6 +7,7 @@ need not exist.
 
 import io
 import pickle
+import struct
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -78,10 +79,7 @@ class Writer(pickle._Pickler):  # the Python one: its handling of names can be r
     def reducer_override(self, obj: Any) -> Any:
         """How objects that are not plain are written."""
         if isinstance(obj, Tensor):
-            storage = io.BytesIO()
-            typed = obj.detach().contiguous().clone()._typed_storage()  # type: ignore[no-untyped-call]
-            torch.save(typed, storage, _use_new_zipfile_serialization=False)
-            memory = _Memory(storage.getvalue())
+            memory = _Memory(memory_of(obj))
             shape, strides = tuple(obj.shape), tuple(obj.contiguous().stride())
             return _REBUILD_TENSOR, (memory, 0, shape, strides, False, OrderedDict())
         if isinstance(obj, _Memory):
@@ -94,6 +92,38 @@ class Writer(pickle._Pickler):  # the Python one: its handling of names can be r
             meta = {"type": "class", "version": obj.version, "module_src": SOURCE}
             return _RECONSTRUCT, ({**meta, "class_name": obj.class_name, "state": obj.state},)
         return NotImplemented
+
+
+def memory_of(tensor: Tensor) -> bytes:
+    """A tensor's numbers as `torch.save` wrote them before it used archives, but the same bytes every time.
+
+    Torch itself puts an address of the process into the file, as the key of the memory.
+    """
+
+    class Index(pickle.Pickler):
+        def persistent_id(self, obj: Any) -> Any:
+            kind = getattr(torch, _STORAGES[tensor.dtype])
+            return ("storage", kind, "0", "cpu", tensor.numel(), None) if obj is tensor else None
+
+    file = io.BytesIO()
+    machine = {
+        "protocol_version": 1001,
+        "little_endian": True,
+        "type_sizes": {"short": 2, "int": 4, "long": 4},
+    }
+    for head in (0x1950A86A20F9469CFC6C, 1001, machine):  # torch's magic number and version of this form
+        pickle.dump(head, file, protocol=2)
+    Index(file, protocol=2).dump(tensor)
+    pickle.dump(["0"], file, protocol=2)
+    numbers = tensor.detach().contiguous().reshape(-1)
+    file.write(struct.pack("<q", tensor.numel()) + numbers.view(torch.uint8).numpy().tobytes())
+    return file.getvalue()
+
+
+_STORAGES = {
+    torch.float16: "HalfStorage", torch.float32: "FloatStorage", torch.float64: "DoubleStorage",
+    torch.bfloat16: "BFloat16Storage", torch.int64: "LongStorage", torch.complex64: "ComplexFloatStorage",
+}  # fmt: skip
 
 
 @dataclass
