@@ -249,5 +249,6 @@ KNOWN: Mapping[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Function(SealedArray),  # only ever an argument of _reconstruct
     ("numpy", "dtype"): _Function(_Type),
     ("_codecs", "encode"): _Function(_latin1),  # protocols below 3 carry bytes as text
-    ("builtins", "set"): _Function(_set),  # protocols below 4
+    ("builtins", "set"): _Function(_set),  # protocol 3
+    ("__builtin__", "set"): _Function(_set),  # protocol 2
 }
