@@ -118,6 +118,7 @@ def test_shards_are_made_once_and_again_when_cut(files, tmp_path, case, uint8):
     run(found, [output])
     content = load_manifest(output)
     assert [s["n"] for s in content["shards"]] == [4, 4, 2, 4, 1] and content["precision"] == "float32"
+    assert content["device"] == "cpu"
     images, labels = read_block(output, 0, "a")
     assert images.shape[0] == len(labels) == 10
     paths = sorted((tmp_path / "part").rglob("*.safetensors"))

@@ -61,6 +61,7 @@ def _about(job: Mapping[str, Any], where: torch.device) -> dict[str, Any]:
     about = {key: job[key] for key in _ABOUT} | {"seeds": job["train_seeds"]}
     about |= {
         "precision": effective(job["precision"], where),
+        "device": where.type,
         "nets_sha256": nets_sha256(job["inputs"]),
     }
     if job["latent"] is not None:
