@@ -32,6 +32,7 @@ def check_large(e: Experiment) -> Iterator[str]:
         yield str(error)
         return
     yield from _checkpoints(e, rows)
+    yield from _nets(e)
     yield from _samplers(e)
     yield from _references(e)
     yield from _published(e)
@@ -77,6 +78,22 @@ def _checkpoints(e: Experiment, rows: dict[str, Row]) -> Iterator[str]:
         beneath = e.discriminators.get(disc.extractor or "")
         if e.weights == "released" and disc.checkpoint and beneath and not beneath.checkpoint:
             yield f"discriminators.{name}.checkpoint: is a head on {disc.extractor!r}, which is not released; wanted a checkpoint there too"
+
+
+def _nets(e: Experiment) -> Iterator[str]:
+    """What a net cannot do: masks of dropout at sampling time, mirrored latents."""
+    for name, model in e.models.items():
+        denoiser = e.denoisers.get(model.denoiser)
+        if denoiser and model.degrade.dropout and denoiser.net.name in _VP:
+            yield f"models.{name}.degrade.dropout: given {model.degrade.dropout}, which a net {denoiser.net.name} does not take; wanted input_noise, or a net edm or edm2"
+    latent = getattr(e.dataset, "latent", None) is not None
+    for name, denoiser in e.denoisers.items():
+        if (
+            latent
+            and not denoiser.pixels
+            and (denoiser.train.flip or getattr(denoiser.net, "augment_dim", 0))
+        ):
+            yield f"denoisers.{name}.train.flip: given for a net on latents; a mirrored latent is not the latent of the mirrored image, wanted none"
 
 
 def _samplers(e: Experiment) -> Iterator[str]:

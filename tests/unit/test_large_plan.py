@@ -168,6 +168,14 @@ MISTAKES = {
         lambda e: e["fashion"].update(weights="released"),
         "fashion.weights: given, but only experiments on imagenet or cifar10 know it", "weights",
     ),
+    "dropout where there is none": (
+        lambda e: e["imagenet256"]["models"]["adm"].update(degrade={"dropout": 0.1}),
+        "imagenet256.models.adm.degrade.dropout: given 0.1", "input_noise",
+    ),
+    "mirrored latents": (
+        lambda e: e["imagenet256"]["denoisers"]["dit"]["train"].update(flip=True),
+        "imagenet256.denoisers.dit.train.flip: given for a net on latents", "wanted none",
+    ),
     "a published point nobody runs": (
         lambda e: e["cifar10"]["paper"]["published"].update({"dg_u/w3.00": ["EDM-G++, unconditional"]}),
         "cifar10.paper.published: given 'dg_u/w3.00'", "w1.00, w2.00",
