@@ -74,7 +74,8 @@ def train_denoiser(
 
     Args:
         config: as of `guidelab.train.images.train_images`, and optionally `loss` (`edm`, `edm2` or `vp`; the net's own
-            by default; `vp` does not use `p_mean` and `p_std`), `label_dropout`, `flip` (mirror half of the images),
+            by default; `vp` does not use `p_mean` and `p_std`), `label_dropout`, `flip` (mirror half of the images, or of
+            the latents: nearly, not exactly, the latents of mirrored images),
             `precision` (`float32`, `bfloat16` or `float16`; the latter two act on CUDA only). A net with augmentation
             labels is shown images augmented as EDM does, and told how.
         seeds: training seeds.
@@ -154,10 +155,10 @@ def _check(config: Mapping[str, Any], data: Data) -> None:
             f"train: given {found}, wanted labels below {config['classes']}. Give a dataset with such labels, or set "
             "conditional: false for this denoiser."
         )
-    if data.encoding and (config.get("flip") or config["net"].get("augment_dim")):
+    if data.encoding and config["net"].get("augment_dim"):
         raise UserError(
-            "train: flip and augment_dim change images, but this net is trained on latents, and a mirrored latent is not the "
-            "latent of the mirrored image. Leave them out."
+            "train: augment_dim augments images, but this net is trained on latents, and a turned latent is not the latent of "
+            "the turned image. Leave augment_dim out."
         )
 
 
