@@ -15,6 +15,8 @@ from guidelab.cli.large.sample import decoder, prepared, run, truncated
 from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.chain import ddpm
+from guidelab.data.image_set import ImageSet
+from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
 from guidelab.nets.dit import Dit
 from guidelab.shards import load_manifest, read_block
@@ -254,3 +256,19 @@ def test_boosting_changes_images(files):
         drawing(job(files, [DG[0] | more], HEUN | {"steps": 12}))(0, 5)[0] for more in ({}, {"boost": True})
     ]
     assert not torch.equal(*images)
+
+
+def test_real_images_may_stand_in_the_place_of_samples(tmp_path):
+    """All of a fold before any twice, in an order that is not the fold's; labels beside them."""
+    images = torch.arange(12)[:, None, None, None].expand(12, 3, 8, 8).to(torch.uint8)
+    write_zip(tmp_path / "fold.zip", ImageSet(images, torch.arange(12) % 4, tuple(map(str, range(12)))))
+    found = job(tmp_path, [], real="validation", blocks={"a": [5, 12], "b": [100, 103]})
+    found["inputs"] = {"images": [str(tmp_path / "fold.zip")]}
+    run(found, [tmp_path / "part.json"])
+    (a, labels), (b, _) = (read_block(tmp_path / "part.json", 0, name) for name in "ab")
+    seen = [*a[:, 0, 0, 0].tolist(), *b[:, 0, 0, 0].tolist()]
+    assert sorted(seen) == list(range(12)) and seen != sorted(seen)
+    assert torch.equal(labels, a[:, 0, 0, 0].long() % 4)
+    assert load_manifest(tmp_path / "part.json")["real"] == "validation"
+    with pytest.raises(UserError, match=r"block 'a' wants 13 images, but .*fold.zip holds 12"):
+        run(found | {"blocks": {"a": [0, 12]}}, [tmp_path / "more.json"])

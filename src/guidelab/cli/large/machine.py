@@ -159,7 +159,7 @@ class Feed:
         if len(self._copied) >= _AHEAD:
             self._copied.popleft().synchronize()
         found = moved(self.make(step), self.where)
-        event = torch.cuda.Event()
+        event = torch.cuda.Event()  # type: ignore[no-untyped-call]
         event.record()
         self._copied.append(event)
         return found

@@ -21,6 +21,7 @@ from guidelab.autoencoder import Autoencoder, load_autoencoder
 from guidelab.cli.images.sample import _boosting, _churn_noise, image_nets, to_uint8
 from guidelab.cli.large.evaluated import Evaluated, marked, ready
 from guidelab.cli.large.machine import Feed, World, device, effective, memory_named, moved, settle, world
+from guidelab.cli.large.real import shown
 from guidelab.cli.large.workers import present, share, wait
 from guidelab.core.chain import Chain, respaced, schedule_of
 from guidelab.core.noise import SeededNoise
@@ -64,6 +65,8 @@ def _about(job: Mapping[str, Any], where: torch.device) -> dict[str, Any]:
         "device": where.type,
         "nets_sha256": nets_sha256(job["inputs"]),
     }
+    if job.get("real"):
+        about |= {"real": job["real"], "device": "cpu", "images_sha256": sha256(job["inputs"]["images"][0])}
     if job["latent"] is not None:
         about["autoencoder_sha256"] = sha256(job["inputs"]["autoencoder"][0])
     return about
@@ -78,7 +81,7 @@ def _make(
     here: World,
 ) -> None:
     drawing: Drawing | None = None
-    decode = decoder(job, where)
+    decode, taken = decoder(job, where), shown(job) if job.get("real") else None
     total = sum(shard.n for shard in shards)
     who = job["variant"] if here.size == 1 else f"{job['variant']}, process 0 of {here.size}"
     with tqdm(
@@ -86,14 +89,16 @@ def _make(
     ) as bar:
         for shard in shards:
 
-            def make(first: int, last: int, seed: int = shard.train_seed) -> tuple[Tensor, Tensor | None]:
+            def make(first: int, last: int, here: Shard = shard) -> tuple[Tensor, Tensor | None]:
                 nonlocal drawing
-                if drawing is None or drawing.train_seed != seed:
+                if taken is not None:
+                    return taken(here)
+                if drawing is None or drawing.train_seed != here.train_seed:
                     drawing = None  # the nets of one training leave the device before the next ones come
-                    drawing = prepared(job, seed, where, decode)
+                    drawing = prepared(job, here.train_seed, where, decode)
                 return drawing(first, last, bar)
 
-            if not write_shard(folder, shard, about, make):
+            if not write_shard(folder, shard, about, make) or taken is not None:
                 bar.update(shard.n)
 
 
