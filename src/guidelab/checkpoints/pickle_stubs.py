@@ -13,15 +13,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from guidelab.checkpoints.pickle_arrays import (
+    MAX_ELEMENTS,
+    NumberType,
+    Sealed,
+    SealedArray,
+    from_buffer,
+    latin1,
+    scalar,
+)
 from guidelab.checkpoints.pickle_scan import RefusedError, scan_legacy, told
 
 VERSION = 6  # of the persistence format; EDM and EDM2 write this one
-MAX_ELEMENTS = 1 << 31  # of one tensor or array; the largest released tensor has some 10^7
 MAX_RANK = 8
-_DTYPES = ("f2", "f4", "f8", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "i1", "b1")
 _STORED = (
     torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool,
 )  # fmt: skip
@@ -96,21 +102,11 @@ def _persistent(meta: Any) -> Persistent:
     return Persistent(meta["class_name"], meta["state"], digest, len(source))
 
 
-class _Sealed:
-    """Holds a value that no instruction of the file can reach into."""
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __setstate__(self, state: Any) -> None:
-        raise RefusedError("changes a tensor after it was made")
-
-
-class SealedTensor(_Sealed):
+class SealedTensor(Sealed):
     """A tensor of the file, as `.value`."""
 
 
-class _Storage(_Sealed):
+class _Storage(Sealed):
     """A tensor's memory, and the type of its numbers."""
 
     def __init__(self, memory: torch.UntypedStorage, dtype: torch.dtype) -> None:
@@ -163,59 +159,6 @@ def _rebuild_parameter(data: Any, _grad: Any = False, _hooks: Any = None) -> Sea
     return data
 
 
-class SealedArray(_Sealed):
-    """A numpy array between its construction and its state, as pickle splits them; then as `.value`."""
-
-    def __init__(self, *_: Any) -> None:
-        super().__init__(None)
-
-    def __setstate__(self, state: Any) -> None:
-        if not isinstance(state, tuple) or len(state) != 5:
-            raise RefusedError("holds an array with an unusual state")
-        _, shape, dtype, fortran, data = state
-        self.value = _from_buffer(data, dtype, shape, "F" if fortran else "C").value
-
-
-class _Type:
-    """A number type between its construction and its state (its byte order)."""
-
-    def __init__(self, code: Any = "", *_: Any) -> None:
-        if not isinstance(code, str) or code.lstrip("<>=|") not in _DTYPES:
-            raise RefusedError(f"holds an array of type {code!r}")
-        self.dtype = np.dtype(code)
-
-    def __setstate__(self, state: Any) -> None:
-        order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
-        if order not in ("<", ">", "|", "="):
-            raise RefusedError(f"holds a type of byte order {order!r}")
-        self.dtype = self.dtype.newbyteorder(order)
-
-
-def _from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> SealedArray:
-    if not isinstance(dtype, _Type) or order not in ("C", "F"):
-        raise RefusedError("holds an array of a type that is no number")
-    if not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n <= MAX_ELEMENTS for n in shape):
-        raise RefusedError(f"holds an array of shape {shape!r}")
-    content = bytes(data) if isinstance(data, bytes | bytearray) else b""
-    wanted = int(np.prod(shape, dtype=object)) * dtype.dtype.itemsize
-    if len(content) != wanted:
-        raise RefusedError(f"holds an array of {len(content)} bytes, wanted {wanted}")
-    array: NDArray[Any] = np.frombuffer(content, dtype.dtype).reshape(shape, order=order)
-    sealed = SealedArray()
-    sealed.value = array
-    return sealed
-
-
-def _scalar(dtype: Any, data: Any) -> Any:
-    return _from_buffer(data, dtype, ()).value.item()
-
-
-def _latin1(text: Any, encoding: Any = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise RefusedError("encodes something that is no array")
-    return text.encode("latin1")
-
-
 def _set(items: Any = ()) -> set[Any]:
     return set(items) if isinstance(items, list | tuple) else set()
 
@@ -244,11 +187,11 @@ KNOWN: Mapping[tuple[str, str], Any] = {
     ("torch._utils", "_rebuild_tensor_v2"): _Function(_rebuild_tensor),
     ("torch.storage", "_load_from_bytes"): _Function(_load_from_bytes),
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _Function(SealedArray) for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _Function(_scalar) for core in ("core", "_core")},
-    **{(f"numpy.{core}.numeric", "_frombuffer"): _Function(_from_buffer) for core in ("core", "_core")},
+    **{(f"numpy.{core}.multiarray", "scalar"): _Function(scalar) for core in ("core", "_core")},
+    **{(f"numpy.{core}.numeric", "_frombuffer"): _Function(from_buffer) for core in ("core", "_core")},
     ("numpy", "ndarray"): _Function(SealedArray),  # only ever an argument of _reconstruct
-    ("numpy", "dtype"): _Function(_Type),
-    ("_codecs", "encode"): _Function(_latin1),  # protocols below 3 carry bytes as text
+    ("numpy", "dtype"): _Function(NumberType),
+    ("_codecs", "encode"): _Function(latin1),  # protocols below 3 carry bytes as text
     ("builtins", "set"): _Function(_set),  # protocol 3
     ("__builtin__", "set"): _Function(_set),  # protocol 2
 }

@@ -7,12 +7,12 @@ from typing import Any, NamedTuple, NoReturn
 import numpy as np
 from torch import Tensor
 
+from guidelab.checkpoints.pickle_arrays import SealedArray
 from guidelab.checkpoints.pickle_scan import RefusedError, scan
 from guidelab.checkpoints.pickle_stubs import (
     KNOWN,
     Module,
     Persistent,
-    SealedArray,
     SealedTensor,
     Unknown,
 )

@@ -11,8 +11,8 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
+from guidelab.checkpoints.pickle_arrays import SealedArray
 from guidelab.checkpoints.pickle_scan import RefusedError
-from guidelab.checkpoints.pickle_stubs import SealedArray
 from guidelab.checkpoints.pickles import read_pickle
 from guidelab.checkpoints.tensors import check_member
 from guidelab.errors import UserError

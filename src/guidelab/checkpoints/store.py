@@ -48,7 +48,7 @@ def checked(row: Row | Mapping[str, Any], folder: str | Path | None = None) -> t
     path = place / wanted.file
     if not path.exists():
         raise UserError(f"{path}: no such file, wanted as {wanted.name}: {how_to_get(wanted, place)}")
-    size = sum(part.stat().st_size for part in _parts(path, wanted))
+    size = _size(path, wanted)
     if wanted.bytes and size != wanted.bytes:
         raise UserError(
             f"{path}: holds {size} bytes, published are {wanted.bytes}: {how_to_get(wanted, place)} once more"
@@ -76,8 +76,7 @@ def pin(place: Path, row: Row, digest: str, size: int) -> None:
             with FileLock(f"{listing}.lock", timeout=_WAIT_S):
                 found = pins(place)
                 held = found.setdefault(row.file, {"name": row.name, "sha256": digest, "bytes": size})
-                with atomic_write(listing) as temporary:
-                    temporary.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+                _write(place, found)
         except (OSError, Timeout, UserError) as error:
             print(f"guidelab: {listing}: {row.file} is not pinned ({error})", file=sys.stderr)
             return
@@ -86,6 +85,22 @@ def pin(place: Path, row: Row, digest: str, size: int) -> None:
             f"{place / row.file}: sha256 {digest[:12]}..., but {str(held.get('sha256'))[:12]}... when it was first used "
             f"({listing}). Put the first file back; or, if it was replaced on purpose, delete its entry there."
         )
+
+
+def pin_anew(place: Path, row: Row) -> None:
+    """Pin a file that was just made, whatever was pinned before; for one process at a time."""
+    path = place / row.file
+    try:
+        found = pins(place)
+    except UserError:
+        found = {}
+    found[row.file] = {"name": row.name, "sha256": _digest(path, row), "bytes": _size(path, row)}
+    _write(place, found)
+
+
+def _write(place: Path, found: dict[str, dict[str, Any]]) -> None:
+    with atomic_write(place / PINS) as temporary:
+        temporary.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def pins(place: Path) -> dict[str, dict[str, Any]]:
@@ -130,6 +145,10 @@ def _parts(path: Path, row: Row) -> list[Path]:
     if not path.is_file():
         raise UserError(f"{path}: is a folder, wanted the file {Path(row.file).name} itself")
     return [path]
+
+
+def _size(path: Path, row: Row) -> int:
+    return sum(part.stat().st_size for part in _parts(path, row))
 
 
 def _digest(path: Path, row: Row) -> str:

@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from guidelab.checkpoints.store import PINS
+from guidelab.checkpoints.store import pin_anew
 from guidelab.io import atomic_write
 from guidelab.nets.adm import Adm
 from guidelab.nets.dit import Dit
@@ -41,7 +41,7 @@ def write_synthetic(
     seed: int,
     side_px: int | None = None,
 ) -> Path:
-    """Write the file of one row; pins of earlier files in the folder are forgotten.
+    """Write the file of one row and pin it, so that the folder stays as it is when the file is used.
 
     Args:
         row: of checkpoints.csv; its format, kind and name decide what is written, its file where.
@@ -59,14 +59,13 @@ def write_synthetic(
         raise ValueError(
             f"write_synthetic: {row.name} of format {row.format}; wanted one of {', '.join(_WRITERS)}"
         )
-    for name in (PINS, f"{PINS}.lock"):
-        (Path(folder) / name).unlink(missing_ok=True)
     path = Path(folder) / row.file
     path.parent.mkdir(parents=True, exist_ok=True)
     sizes = {"resolution_px": resolution_px, "image_channels": image_channels, "classes": classes}
     if row.format == "vae":
         sizes["side_px"] = side_px or resolution_px // 8
     make(path, row, sizes, torch.Generator().manual_seed(seed))
+    pin_anew(Path(folder), row)
     return path
 
 

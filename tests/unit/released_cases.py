@@ -1,0 +1,34 @@
+"""Published files that tests make up, and the jobs that obtain them."""
+
+from pathlib import Path
+
+from guidelab.released import load_rows
+from guidelab.synthetic.checkpoints import write_synthetic
+
+ROOT = Path(__file__).parents[2]
+ROWS = load_rows(ROOT / "workflow/resources/checkpoints.csv")
+S = "edm2-img512-s-2147483-0.130"
+
+
+def made(folder, name, resolution_px=8, image_channels=4, classes=4, **kwargs):
+    kwargs = {"seed": 1, **kwargs}
+    return write_synthetic(
+        ROWS[name],
+        folder,
+        resolution_px=resolution_px,
+        image_channels=image_channels,
+        classes=classes,
+        **kwargs,
+    )
+
+
+def job(name=S, folder=None, **changes):
+    expect = {"name": "edm2", "resolution_px": 8, "image_channels": 4, "classes": 4}
+    base = {
+        "checkpoint": ROWS[name].as_job(),
+        "folder": str(folder),
+        "as": "model",
+        "seeds": [0],
+        "code": "c",
+    }
+    return {**base, "expect": expect | changes.pop("expect", {}), "inputs": {}, **changes}
