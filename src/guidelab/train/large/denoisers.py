@@ -69,15 +69,15 @@ def train_denoiser(
 
     First weights, order of the examples, noise levels and noise follow from the seed alone, so a result depends neither
     on the other seeds, nor on the threads that read, nor on where it was interrupted, bit for bit on a CPU. Several
-    processes and microbatches give the same to rounding. Snapshots are read from the
-    states' folders as they are used: keep these until the result is written.
+    processes and microbatches give the same to rounding. Snapshots are read from the states' folders as they are used:
+    keep these until the result is written.
 
     Args:
         config: as of `guidelab.train.images.train_images`, and optionally `loss` (`edm`, `edm2` or `vp`; the net's own
             by default; `vp` does not use `p_mean` and `p_std`), `label_dropout`, `flip` (mirror half of the images, or of
-            the latents: nearly, not exactly, the latents of mirrored images),
-            `precision` (`float32`, `bfloat16` or `float16`; the latter two act on CUDA only). A net with augmentation
-            labels is shown images augmented as EDM does, and told how.
+            the latents: nearly, not exactly, the latents of mirrored images), `precision` (`float32`, `bfloat16` or
+            `float16`; the latter two act on CUDA only). A net with augmentation labels is shown images augmented as
+            EDM does, and told how.
         seeds: training seeds.
         state_dir: folder of the resumable states, one subfolder for each seed.
         data: what to train on.

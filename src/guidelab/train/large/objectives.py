@@ -104,7 +104,7 @@ class Objective(nn.Module):
     """The loss of each example, `[B]`, summed over its elements.
 
     Args:
-        net: the denoiser; `edm2` needs its `logvar(sigma)`, `vp` its `raw` and `schedule`.
+        net: the denoiser, on its device; `edm2` needs its `logvar(sigma)`, `vp` its `raw` and `schedule`.
         recipe: which loss, in which precision.
         sigma_data: std of the data; `vp` does not use it.
     """
@@ -112,7 +112,8 @@ class Objective(nn.Module):
     def __init__(self, net: Any, recipe: Recipe, sigma_data: float) -> None:
         super().__init__()
         self.net, self.recipe, self.sigma_data = net, recipe, sigma_data
-        self._tables = Tables.of(net.schedule) if recipe.loss == "vp" else None
+        device = next(net.parameters()).device
+        self._tables = Tables.of(net.schedule).to(device) if recipe.loss == "vp" else None
         if recipe.loss == "edm" and hasattr(net, "logvar_linear"):
             net.logvar_linear.requires_grad_(False)  # nothing trains it, and DDP waits for gradients
 
@@ -122,7 +123,6 @@ class Objective(nn.Module):
         """Loss `[B]` of a `Batch`."""
         with self._autocast(x0.device):
             if self._tables is not None:
-                self._tables = self._tables.to(x0.device)
                 return hybrid_loss(self.net.raw, x0, noise, level, cond, self._tables)
             cond = self._weights(cond)
             if self.recipe.loss == "edm2":
