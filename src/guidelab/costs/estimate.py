@@ -178,8 +178,8 @@ def _notes(plan: Plan, costed: list[_Costed], gpu: Gpu) -> list[str]:
         times = c.work.memory_bytes / (gpu.memory_gb * 1e9)
         if c.on_gpu and times > 1:
             notes.append(
-                f"{where} holds about {c.work.memory_bytes / 1e9:,.0f} GB at once, {times:.1f} times one {gpu.name}'s memory: "
-                "divide it among GPUs (torchrun) or give a smaller microbatch or batch"
+                f"{where} holds about {c.work.memory_bytes / 1e9:,.0f} GB at once, {times:.1f} times one {gpu.name}'s "
+                f"memory: give it a smaller {'microbatch' if c.node.job.rule == 'train' else 'batch'}"
             )
         if c.node.job.rule == "prepare" and not c.work.images:
             notes.append(

@@ -11,6 +11,7 @@ from guidelab.spec import Experiment
 
 DECODE_512 = 2 * 1260.9e9  # FLOP of the autoencoder at 512 px: EDM2's tables, arXiv:2312.02696
 _LABEL = 8  # bytes
+_DECODING_512 = 2.0 * 2**30  # bytes an image takes in the autoencoder at 512 px in float32, see docs/gpu.md
 
 
 def _blocks(job: Job) -> int:
@@ -43,14 +44,16 @@ def sample(e: Experiment, job: Job) -> Work:
         one += DECODE_512 * area(e)
     live = max(net.live_bytes * (2 if name in e.discriminators else 1) for name, net in nets.items())
     weights = sum(net.parameters * FLOAT + net.held_bytes for net in nets.values())
-    batch = spec.get("batch", 1)
+    at_once = spec.get("batch", 1) * live
+    if spec.get("latent"):
+        at_once = max(at_once, spec["decode_batch"] * _DECODING_512 * area(e))
     return Work(
         n,
         {kind: n * times for kind, times in found.items()},
         n * one,
         n * (precise if is_half(spec.get("precision")) else one),
         disk_bytes=n * (image_bytes(e) + (_LABEL if spec.get("labels") else 0)),
-        memory_bytes=share(spec.get("precision")) * (weights + batch * live),
+        memory_bytes=share(spec.get("precision")) * (weights + at_once),
     )
 
 
@@ -116,10 +119,11 @@ def measure(e: Experiment, job: Job) -> Work:
         numbers = 64 if of.name == "trained" else configs.known_extractor(of.name or "")[2]
         asked = {m.partition("@")[0] for m in e.evaluate.metrics if m.partition("@")[2] in ("", space)}
         reference = configs.fold_size(e, entry.reference)
-        for n in sizes:
-            one += 2 * (n + reference) * numbers**2 + 20 * numbers**3 if asked & {"fid", "sfid"} else 0
-            pairs = n * n + reference * reference + n * reference
-            one += 2 * numbers * pairs if asked & {"precision", "recall", "kid"} else 0
+        frechet, distances = bool(asked & {"fid", "sfid"}), bool(asked & {"precision", "recall", "kid"})
+        sides = [*sizes, reference]  # the reference's own covariance and distances are computed once
+        one += 2 * sum(sides) * numbers**2 * frechet + 20 * len(sizes) * numbers**3 * frechet
+        pairs = sum(n * n for n in sides) + reference * sum(sizes)
+        one += 2 * numbers * pairs * distances
     return Work(flop=seeds_in(part) * one)
 
 
