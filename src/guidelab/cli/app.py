@@ -14,6 +14,7 @@ from guidelab import registry
 from guidelab.cli.commands import JOBS, Params, commands, load_plan
 from guidelab.cli.cost import cost_commands
 from guidelab.cli.published import published_commands
+from guidelab.cli.released import released_commands
 from guidelab.errors import UserError
 
 app = typer.Typer(
@@ -135,7 +136,7 @@ def parse_job(text: str) -> dict[str, Any]:
     return job
 
 
-for _group in (commands, cost_commands, published_commands):
+for _group in (commands, cost_commands, published_commands, released_commands):
     app.add_typer(_group)
 for _rule in JOBS:
     if _rule != "prepare":
