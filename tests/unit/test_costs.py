@@ -105,6 +105,28 @@ def test_extractors_are_counted_as_their_nets_are():
         configs.known_extractor("inceptoin")
 
 
+def test_the_autoencoders_constants_are_what_its_layers_do():
+    from guidelab.costs.samples import DECODE_512
+    from guidelab.costs.training import ENCODE_512
+    from guidelab.metrics.torchvision_repair import import_torchvision
+
+    import_torchvision()
+    diffusers = pytest.importorskip("diffusers")
+    kinds = {"down_block_types": ["DownEncoderBlock2D"] * 4, "up_block_types": ["UpDecoderBlock2D"] * 4}
+    with torch.device("meta"):
+        sizes = {"block_out_channels": [128, 256, 512, 512], "layers_per_block": 2, "latent_channels": 4}
+        net = diffusers.AutoencoderKL(in_channels=3, out_channels=3, **kinds, **sizes).eval()
+    for side, share in ((512, 0.005), (256, 0.03)):  # its attention does not go with the area
+        for call, shape, flop in (
+            (net.encode, (3, side), ENCODE_512),
+            (net.decode, (4, side // 8), DECODE_512),
+        ):
+            image = torch.zeros(1, shape[0], shape[1], shape[1], device="meta")
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                call(image)
+            assert close(counter.get_total_flops(), flop * (side / 512) ** 2, share)
+
+
 def test_memory_of_images_grows_with_the_image_and_weights_do_not_count():
     sides = [
         count({"name": "small_classifier", "resolution_px": px, "image_channels": 1, "classes": 10})
@@ -211,6 +233,7 @@ def test_nets_on_pixels_and_on_latents_of_one_experiment(plan):
 
     adm, cg, dit, real = found("adm"), found("cg"), found("dit"), found("validation")
     assert adm.evaluations == {"main": 250 * n}  # pixels: nothing to decode
+    assert close(adm.flop, n * 250 * 2 * 1120e9)
     assert dit.evaluations == {"main": 250 * n, "decoder": n}
     assert close(
         dit.flop, n * (250 * 2 * 118.64e9 + 2 * 1260.9e9 / 4)
