@@ -1,6 +1,7 @@
 """The jobs of an experiment on images: the same rules, with images, labels and features in the place of points."""
 
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 from guidelab import registry
@@ -106,6 +107,11 @@ class ImagePlan(ExperimentPlan):
         """Every run, and the fold they are compared with."""
         return [f"data/{REFERENCE}", *(f"{run.point}/{run.part}" for run in self.runs)]
 
+    @cached_property
+    def _images(self) -> dict[str, dict[str, None]]:
+        """Whose features there are, by feature space: a plan of thousands is asked once for every job."""
+        return {name: dict.fromkeys(self.measured_in(name)) for name in self.spec.features}
+
     def extract(self, features: str, of: str) -> Job:
         """Features of a fold (`data/reference`) or of a run (`cfg/w2.00/seed0`)."""
         if features not in self.spec.features:
@@ -113,10 +119,9 @@ class ImagePlan(ExperimentPlan):
             raise UserError(
                 f"{self.name}: no features {features!r}; wanted one of {', '.join(known)}{closest(features, known)}"
             )
-        if of not in self.measured_in(features):
-            raise UserError(
-                f"{self.name}: no images {of!r} to take features of{closest(of, self.measured_in(features))}"
-            )
+        if of not in self._images[features]:
+            known = list(self._images[features])
+            raise UserError(f"{self.name}: no images {of!r} to take features of{closest(of, known)}")
         extractor = self.spec.features[features]
         images = self.fold(of.removeprefix("data/"))
         if not of.startswith("data/"):
