@@ -83,16 +83,13 @@ def _checkpoints(e: Experiment, rows: dict[str, Row]) -> Iterator[str]:
 def _nets(e: Experiment) -> Iterator[str]:
     """What a net cannot do: masks of dropout at sampling time, mirrored latents."""
     for name, model in e.models.items():
-        denoiser = e.denoisers.get(model.denoiser)
-        if denoiser and model.degrade.dropout and denoiser.net.name in _VP:
-            yield f"models.{name}.degrade.dropout: given {model.degrade.dropout}, which a net {denoiser.net.name} does not take; wanted input_noise, or a net edm or edm2"
+        of = e.denoisers.get(model.denoiser)
+        if of and model.degrade.dropout and of.net.name in _VP:
+            yield f"models.{name}.degrade.dropout: given {model.degrade.dropout}, which a net {of.net.name} does not take; wanted input_noise, or a net edm or edm2"
     latent = getattr(e.dataset, "latent", None) is not None
     for name, denoiser in e.denoisers.items():
-        if (
-            latent
-            and not denoiser.pixels
-            and (denoiser.train.flip or getattr(denoiser.net, "augment_dim", 0))
-        ):
+        changed = denoiser.train.flip or getattr(denoiser.net, "augment_dim", 0) > 0
+        if latent and not denoiser.pixels and changed:
             yield f"denoisers.{name}.train.flip: given for a net on latents; a mirrored latent is not the latent of the mirrored image, wanted none"
 
 

@@ -32,7 +32,11 @@ def pipelines(plan: Plan, params: Mapping[str, Any]) -> dict[str, str]:
         plan: the plan of params.yaml.
         params: the content of params.yaml as written, before `extends` is resolved.
     """
-    others = [n for n, e in plan.spec.experiments.items() if n not in plan.spec.default and e.scale not in ("ci", "smoke")]
+    others = [
+        n
+        for n, e in plan.spec.experiments.items()
+        if n not in plan.spec.default and e.scale not in ("ci", "smoke")
+    ]
     files = {"dvc.yaml": dvc_yaml(plan, params, plan.spec.default)}
     return files | {
         f"workflow/dvc/{name}/dvc.yaml": dvc_yaml(plan, params, [name], depth=3) for name in others

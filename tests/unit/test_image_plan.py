@@ -138,7 +138,7 @@ def mistakes():
         "an average that cannot be reconstructed": (
             fashion(lambda e: e["models"]["early"].update(ema_std=0.07)), r"from the 4 averages kept .* wanted at least 24"),
         "unknown net": (
-            fashion(lambda e: e["denoisers"]["s"]["net"].update(name="edm")), r"net.name: given 'edm', wanted one of .*did you mean 'edm2'"),
+            fashion(lambda e: e["denoisers"]["s"]["net"].update(name="edn2")), r"net.name: given 'edn2', wanted one of .*did you mean 'edm2'"),
         "reference smaller than a block": (
             fashion(lambda e: e["folds"].update(reference={"split": "test", "n": 500})), r"reference.n: given 500, wanted at least 1000"),
         "zip without a source": (
@@ -196,7 +196,7 @@ def mistakes():
             fashion(lambda e: e["variants"]["dg_autog"]["guide"].insert(0, dict(e["variants"]["dg_autog"]["guide"][0]))),
             r"wanted each discriminator in one term"),
         "split of points": (
-            lambda raw: raw["experiments"]["toy2d"]["folds"].update(train={"split": "train"}), r"folds.train.split: given 'train', wanted `n`"),
+            lambda raw: raw["experiments"]["toy2d"]["folds"].update(train={"split": "train"}), r"folds.train: given split, wanted `n`"),
         "labels of points": (
             lambda raw: raw["experiments"]["toy2d"]["denoisers"]["s"].update(conditional=True), r"denoisers.s.classes: wanted A, B or AB"),
     }  # fmt: skip

@@ -44,8 +44,12 @@ def test_every_job_of_every_stage_can_be_planned_and_stages_share_nothing(plan, 
     runs = [("sample", *run.point.split("/"), run.part) for run in experiment.runs]
     jobs = [plan.job(rule, name, *rest) for rule, *rest in runs]
     jobs += [plan.job("measure", name, *rest) for _, *rest in runs]
-    jobs += [plan.job("obtain", name, *path.split("/obtained/")[1][:-12].split("/")) for path in experiment.obtains]
-    jobs += [plan.job("extract", name, f, of) for f in experiment.spec.features for of in experiment.measured_in(f)]
+    jobs += [
+        plan.job("obtain", name, *path.split("/obtained/")[1][:-12].split("/")) for path in experiment.obtains
+    ]
+    jobs += [
+        plan.job("extract", name, f, of) for f in experiment.spec.features for of in experiment.measured_in(f)
+    ]
     jobs += [plan.job("encode", name, f"data/{fold}") for fold in experiment.encoded]
     jobs += [plan.job("collect", name), plan.job("table", name), plan.job("story", name)]
     for job in jobs:
@@ -80,7 +84,9 @@ def test_nets_on_pixels_and_on_latents_live_in_one_experiment(plan):
     dit = payload(plan, "sample", "imagenet256", "cfg", "w1.50", "seed0")
     assert adm["latent"] is None and "autoencoder" not in adm["inputs"] and adm["sampler"]["clip"] is True
     assert dit["latent"]["side_px"] == 32 and dit["sampler"]["clip"] is False
-    assert dit["inputs"]["autoencoder"] == ["results/imagenet256/obtained/autoencoders/autoencoder.safetensors"]
+    assert dit["inputs"]["autoencoder"] == [
+        "results/imagenet256/obtained/autoencoders/autoencoder.safetensors"
+    ]
     assert dit["unlabelled"] == ["dit_null"]
     guide = payload(plan, "discriminate", "imagenet256", "guide_adm")
     assert guide["inputs"]["real"] == ["results/imagenet256/data/holdout.zip"]
@@ -94,12 +100,19 @@ def test_nets_on_pixels_and_on_latents_live_in_one_experiment(plan):
 
 def test_real_images_take_the_place_of_samples(plan):
     job = payload(plan, "sample", "imagenet256", "validation", "w1.00", "seed0")
-    assert job["inputs"] == {"images": ["results/imagenet256/data/reference.zip"]} and job["real"] == "reference"
+    assert (
+        job["inputs"] == {"images": ["results/imagenet256/data/reference.zip"]} and job["real"] == "reference"
+    )
 
 
 def test_a_space_has_its_own_reference_and_statistics(plan):
     job = payload(plan, "measure", "imagenet256", "adm", "w1.00", "seed0")
-    assert job["spaces"]["adm"] == {"of": "inception", "reference": "adm", "statistics": True, "neighbours": 3}
+    assert job["spaces"]["adm"] == {
+        "of": "inception",
+        "reference": "adm",
+        "statistics": True,
+        "neighbours": 3,
+    }
     assert job["inputs"]["statistics:adm"] == ["results/imagenet256/obtained/references/adm.safetensors"]
     assert job["inputs"]["reference:adm"] == ["results/imagenet256/features/inception/data/adm.safetensors"]
     assert "statistics:inception" not in job["inputs"]
@@ -195,5 +208,5 @@ def test_asking_for_what_is_not_there_says_what_is(plan):
         plan.job("obtain", "fashion", "models", "main")
     with pytest.raises(UserError, match="nothing to obtain for models/weak"):
         plan.job("obtain", "imagenet256", "models", "weak")
-    with pytest.raises(UserError, match="wanted one of data/holdout|wanted one of data/train"):
+    with pytest.raises(UserError, match="wanted one of data/"):
         plan.job("encode", "imagenet256", "data/nowhere")

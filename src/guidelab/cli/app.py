@@ -67,7 +67,13 @@ def share(arguments: list[str]) -> None:
     import torch
 
     if torch.cuda.device_count() > 1:
-        run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(torch.cuda.device_count())]
+        run = [
+            "-m",
+            "torch.distributed.run",
+            "--standalone",
+            "--nproc-per-node",
+            str(torch.cuda.device_count()),
+        ]
         os.execv(sys.executable, [sys.executable, *run, "-m", "guidelab.cli.app", *arguments[1:]])
 
 
