@@ -125,7 +125,12 @@ class Autoencoder:
         with torch.no_grad():
             for part in torch.split(latents, batch):
                 raw = how.restore(part.to(self.device, torch.float32))
-                found.append(how.to_uint8(self._net.decode(raw.to(self._dtype)).sample))
+                pixels = self._net.decode(raw.to(self._dtype)).sample
+                if not bool(torch.isfinite(pixels).all()):  # as bytes they would be black, and counted
+                    raise UserError(
+                        f"autoencoder: decoded pixels are not finite in {self._dtype}. Decode in float32."
+                    )
+                found.append(how.to_uint8(pixels))
         return torch.cat(found)
 
 

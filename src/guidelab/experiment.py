@@ -8,6 +8,8 @@ from guidelab.errors import UserError, closest
 from guidelab.jobs import Files, Job, RunJobs
 from guidelab.layout import Run
 from guidelab.spec import Variant
+from guidelab.spec.experiment import Term
+from guidelab.spec.samplers import CHAINS
 from guidelab.stages import Stage
 from guidelab.staging import METRICS_INFO, stages_of
 
@@ -29,10 +31,14 @@ class ExperimentPlan(RunJobs):
             "ref": "+".join(t.ref or t.disc or "" for t in used.guide),
             "w": w,
             "w_neutral": neutral,
-            "w_effective": neutral + (0.5 if swept and swept.stages == "first" else 1.0) * (w - neutral),
+            "w_effective": neutral + (0.5 if swept and self._halved(used, swept) else 1.0) * (w - neutral),
             "sigma_lo": swept.sigma_lo if swept else 0.0,
             "sigma_hi": (swept.sigma_hi if swept else None) or self._highest(used),
         }
+
+    def _halved(self, variant: Variant, term: Term) -> bool:
+        """Whether a term acts with half its weight: Heun averages two slopes and corrects one; a chain has one."""
+        return term.stages == "first" and (variant.sampler or self.spec.sampler).name not in CHAINS
 
     def _highest(self, variant: Variant) -> float | None:
         """The noise level a variant's sampler starts from; None for a chain of discrete steps."""

@@ -134,11 +134,15 @@ class LargePlan(ReleasedPlan):
 
     def generate(self, disc: str) -> Job:
         """Draw the generated side of a guiding discriminator."""
-        return replace(super().generate(disc), command="large.sample")
+        job = super().generate(disc)
+        # real images are rounded: fakes that are cut off would be half a level darker, which a discriminator sees
+        return replace(job, spec=job.spec | {"uint8": "edm"}, command="large.sample")
 
     def sample(self, variant: str, w: str, part: str) -> Job:
         """Draw every seed block of one point, in shards that workers share."""
-        return replace(super().sample(variant, w, part), command="large.sample")
+        job = super().sample(variant, w, part)
+        spec = job.spec | {"blocks": self._blocks_of(self._run(variant, w, part))}
+        return replace(job, spec=spec, command="large.sample")
 
     # ---- features and numbers ------------------------------------------------------------------------------
 
@@ -201,13 +205,27 @@ class LargePlan(ReleasedPlan):
         job, run = super().measure(variant, w, part), self._run(variant, w, part)
         inputs: dict[str, tuple[str, ...]] = {}
         for name, space in self._spaces.items():
+            if space["reference"] == self.spec.variants[variant].real:
+                continue
             inputs[f"features:{space['of']}"] = (self.features(space["of"], f"{run.point}/{run.part}"),)
             if space["reference"] in self.prepared:
                 inputs[f"reference:{name}"] = (self.features(space["of"], f"data/{space['reference']}"),)
             if space["statistics"]:
                 inputs[f"statistics:{name}"] = (self.obtained("references", space["reference"]),)
-        spec = job.spec | {"spaces": self._spaces, "real": self.spec.variants[variant].real}
+        real = self.spec.variants[variant].real
+        apart = {name: space for name, space in self._spaces.items() if space["reference"] != real}
+        metrics = [
+            m for m in self.spec.evaluate.metrics if m.partition("@")[2] in apart
+        ]  # a fold is not its own reference
+        spec = job.spec | {"spaces": apart, "metrics": metrics, "real": real, "blocks": self._blocks_of(run)}
         return replace(job, inputs=inputs, spec=spec, command="large.measure")
+
+    def _blocks_of(self, run: Run) -> dict[str, list[int]]:
+        """The blocks of a run; of real images one: the same images again would pass for another draw."""
+        if not self.spec.variants[run.variant].real:
+            return self._blocks
+        first = next(b for b in self._blocks if b != self.spec.evaluate.select_block)
+        return {first: self._blocks[first]}
 
     @property
     def _metric_modules(self) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from guidelab.cli.images.sample import _boosting, _churn_noise, image_nets, to_u
 from guidelab.cli.large.evaluated import Evaluated, marked, ready
 from guidelab.cli.large.machine import Feed, World, device, effective, memory_named, moved, settle, world
 from guidelab.cli.large.real import shown
+from guidelab.cli.large.renewed import Renewed
 from guidelab.cli.large.workers import present, share, wait
 from guidelab.core.chain import Chain, respaced, schedule_of
 from guidelab.core.noise import SeededNoise
@@ -111,7 +112,9 @@ def decoder(job: Mapping[str, Any], where: torch.device) -> Callable[[Tensor], T
 
     def decode(x: Tensor) -> Tensor:
         if not found:  # read when first needed: nothing is, where all shards are there
-            found.append(load_autoencoder(job["inputs"]["autoencoder"][0], where, job["precision"]))
+            found.append(
+                load_autoencoder(job["inputs"]["autoencoder"][0], where)
+            )  # float32, as the references
         with memory_named("sample: decoding latents", f"`decode_batch` (now {job['decode_batch']})"):
             return found[0].decode(x, latent["encoding"], batch=job["decode_batch"])
 
@@ -158,11 +161,20 @@ class Drawing:
                 start = noise.randn(self._event)  # EDM2's order: noise first, then the label
                 cond = noise.randint(self.main.classes) if self.job["labels"] is not None else None
                 x = self.solve(seeds, start, cond, noise)
+            self._check_finite(x, seeds)
             images.append(self.decode(x))
             labels += [] if cond is None else [cond]
             if bar is not None:
                 bar.update(len(seeds))
         return torch.cat(images).cpu(), torch.cat(labels) if labels else None
+
+    def _check_finite(self, x: Tensor, seeds: Tensor) -> None:
+        if not bool(torch.isfinite(x).all()):  # as bytes they would be black images, and counted
+            raise UserError(
+                f"{self.job['variant']}: samples of seeds {int(seeds[0])} to {int(seeds[-1])} are not finite in precision "
+                f"{effective(self.job['precision'], self.where)}. Give `sampling: {{precision: bfloat16}}` or float32, or a "
+                "smaller weight."
+            )
 
     @property
     def _event(self) -> tuple[int, int, int]:
@@ -180,10 +192,14 @@ class Drawing:
         s = self.job["sampler"]
         boosts = [term for term in self.job["terms"] if term.get("boost")]
         plain = [term for term in self.job["terms"] if not term.get("boost")]
-        built = assemble({**self.job, "terms": plain}, self.nets, moved(seeds, self.where))
+        asked, mine = {**self.job, "terms": plain}, moved(seeds, self.where)
+        built = assemble(asked, self.nets, mine)
         x = moved(start, self.where)
         told = None if cond is None else moved(cond, self.where)
-        predict = marked(built.predict)
+        predict = built.predict
+        if any(d["dropout"] or d["input_noise"] for d in self.job["degrade"].values()):
+            predict = Renewed(lambda own: assemble(asked, self.nets, own).predict, mine)
+        predict = marked(predict)
         if self.chain is not None:
             return self._discrete(predict, x.to(getattr(torch, s["dtype"])), told, noise, built.correct)
         assert self.sigmas is not None  # it is one or the other

@@ -12,7 +12,7 @@ from guidelab.train.adam import parameters_of
 from guidelab.train.classifier import _report
 from guidelab.train.early import History, run_until_no_better
 from guidelab.train.large.ahead import Ahead
-from guidelab.train.large.machine import Machine, Trained
+from guidelab.train.large.machine import Machine, Trained, finite
 from guidelab.train.large.sides import Side, chunks, parts_of
 from guidelab.train.loop import Course, State
 from guidelab.train.noisy import Noisy
@@ -80,7 +80,7 @@ def train_classifier(
     def evaluate(snapshot: State) -> float:
         trained.adam.load(snapshot)
         log_p, images = judged(parts.validation, "validation")
-        return float(functional.nll_loss(log_p, _told(images)))
+        return finite(float(functional.nll_loss(log_p, _told(images))), "classifier")
 
     course = Course(
         key={"task": "classifier", **config},

@@ -13,7 +13,7 @@ from guidelab.train.adam import parameters_of
 from guidelab.train.early import Outcome, run_until_no_better
 from guidelab.train.image_discriminator import Discriminator, Seen, _report
 from guidelab.train.large.ahead import Ahead
-from guidelab.train.large.machine import Machine, Trained
+from guidelab.train.large.machine import Machine, Trained, finite
 from guidelab.train.large.sides import Parts, Side, chunks, parts_of
 from guidelab.train.loop import Course, State
 from guidelab.train.noisy import Noisy
@@ -82,7 +82,7 @@ def train_discriminator(
         trained.adam.load(snapshot)
         real_logits, generated_logits = (side.logits()[0] for side in validation)
         losses = functional.softplus(-real_logits).mean() + functional.softplus(generated_logits).mean()
-        return float(0.5 * losses)
+        return finite(float(0.5 * losses), "discriminator")
 
     course = Course(
         key={"task": "discriminator", "discriminator_seed": seed, **config},

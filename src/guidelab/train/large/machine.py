@@ -1,6 +1,7 @@
 """A network on a device: its arithmetic, the way there, and a resumed state that comes back from the CPU."""
 
 import contextlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from guidelab.errors import UserError
 from guidelab.train.adam import Adam
 from guidelab.train.loop import State
 from guidelab.train.noisy import Noisy
@@ -81,3 +83,17 @@ class Trained:
             return loss
         fixed = loss.detach()
         return fixed + (loss - fixed) * self._scale
+
+
+def finite(held_out: float, what: str) -> float:
+    """A held-out loss, as it is.
+
+    Raises:
+        UserError: it is not finite: an earlier snapshot would be taken for the best one, without a word.
+    """
+    if not math.isfinite(held_out):
+        raise UserError(
+            f"{what}: the held-out loss is {held_out}. Give `train: {{precision: bfloat16}}` or float32, or a lower lr; "
+            "training goes on from its last saved state."
+        )
+    return held_out
