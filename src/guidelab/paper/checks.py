@@ -100,6 +100,8 @@ def comparable(rows: pd.DataFrame) -> None:
 def same_blocks(rows: pd.DataFrame) -> None:
     """Refuse a column in which some training of some point lacks a seed block that others have.
 
+    Real images in the place of samples (no evaluations of a net) have one block: they are the same in every one.
+
     Raises:
         UserError: names the metric, the point and the missing block.
     """
@@ -107,7 +109,8 @@ def same_blocks(rows: pd.DataFrame) -> None:
         wanted = set(column["seed_block"])
         for (variant, w, seed), part in column.groupby(["variant", "w", "train_seed"], sort=False):
             missing = wanted - set(part["seed_block"])
-            if missing:
+            real = "nfe" in part and (part["nfe"] == 0).all()
+            if missing and not real:
                 raise UserError(
                     f"measurements: column {metric}: {variant}/w{w:.2f}, training {seed}, has no rows on block "
                     f"{', '.join(sorted(missing))}; wanted the same blocks for all. Run its measure job again."
