@@ -38,7 +38,9 @@ def added_variance(make, n=8000):
     seeds = torch.arange(n)
     start = torch.randn((n, 2), generator=torch.Generator().manual_seed(0)) * 80
     sigmas = edm_sigmas(32, 0.002, 80.0, 7.0)
-    return float((heun(make(seeds), start, sigmas, None) - heun(make(seeds + n), start, sigmas, None)).var() / 2)
+    return float(
+        (heun(make(seeds), start, sigmas, None) - heun(make(seeds + n), start, sigmas, None)).var() / 2
+    )
 
 
 def test_degradations_are_drawn_anew_at_every_step():
