@@ -55,6 +55,10 @@ MISTAKES = {
         lambda raw: toy(raw)["denoisers"]["s"]["train"].update(lr="1e-2x"),
         ["denoisers.s.train.lr: given '1e-2x', wanted a valid number", "write 1.0e-2"],
     ),
+    "a scale nobody knows": (
+        lambda raw: toy(raw).update(scale="smok"),
+        ["experiments.toy2d.scale: given 'smok', wanted 'full', 'reduced', 'ci' or 'smoke'"],
+    ),
     "missing key": (lambda raw: toy(raw).pop("sampler"), ["experiments.toy2d.sampler: is missing"]),
     "a grader that guides": (
         lambda raw: toy(raw)["variants"]["dg"]["guide"].update(disc="grade"),

@@ -22,6 +22,7 @@ from guidelab.spec.nets import Net
 from guidelab.spec.samplers import AnySampler, Sampling
 
 Precision = Literal["float32", "bfloat16", "float16"]  # of nets on a GPU; on a CPU always float32
+Scale = Literal["full", "reduced", "ci", "smoke"]
 
 
 class Train(Strict):
@@ -233,7 +234,7 @@ class Paper(Strict):
 class Experiment(Strict):
     """One experiment, complete after `extends` has been resolved."""
 
-    scale: Name
+    scale: Scale  # the paper's sizes, or less; `ci` and `smoke` are for tests, their numbers mean nothing
     dataset: Dataset
     folds: dict[Name, Fold]
     denoisers: Annotated[dict[Name, Denoiser], Field(min_length=1)]
