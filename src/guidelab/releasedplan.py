@@ -12,7 +12,7 @@ from guidelab.imageplan import ImagePlan
 from guidelab.jobs import Files, Job
 from guidelab.released import Row, load_rows
 from guidelab.smoke import SIDE
-from guidelab.spec import Denoiser, Discriminator
+from guidelab.spec import Denoiser, Discriminator, Model
 from guidelab.spec.data import Latent, ReleasedFold
 
 AUTOENCODER = "autoencoder"
@@ -21,6 +21,16 @@ _KINDS = {
     "autoencoders": "autoencoder",
     "references": "statistics",
 }  # folder -> what obtain makes
+_OF_TRAINING = (
+    "name",
+    "dropout",
+    "conditional",
+)  # keys of a net that are no part of its architecture, or told apart
+WIDTHS = {  # extractor -> its features and spatial features
+    "inception": (2048, 2023),
+    "dinov2": (1024, None),
+    "tiny": (32, 28),
+}
 
 
 class ReleasedPlan(ImagePlan):
@@ -101,10 +111,9 @@ class ReleasedPlan(ImagePlan):
             for name in getattr(self.spec, kind):
                 if self.released(kind, name) == row:
                     found = self._expected(kind, name)
-                    found |= {
-                        "classes": found.get("classes", self._classes if found.pop("told", True) else 0)
-                    }
-                    return {key: value for key, value in found.items() if key != "name"}
+                    classes = found.get("classes", self._classes if found.get("told", True) else 0)
+                    sides = {key: found[key] for key in ("resolution_px", "image_channels")}
+                    return {**sides, "classes": classes}
         latent, pixels = self.latent, int(getattr(self.spec.dataset, "resolution_px", 0))
         side = {"side_px": latent.side_px} if latent is not None and row == latent.autoencoder else {}
         return {"resolution_px": pixels, "image_channels": 3, "classes": self._classes, **side}
@@ -166,21 +175,48 @@ class ReleasedPlan(ImagePlan):
         return Job("obtain", self._made_up, (path,), spec, (), "large.obtain")
 
     def _expected(self, kind: str, name: str) -> dict[str, Any]:
-        """What the file must hold: the images its net works on, and how many classes it is told."""
-        if kind in ("autoencoders", "references"):
-            return {}
-        if kind == "models":
-            denoiser = self.spec.denoisers[self.spec.models[name].denoiser]
-            classes = self._classes if denoiser.conditional else 0
-            return {**self._shape(denoiser), "name": denoiser.net.name, "classes": classes}
-        disc = self.spec.discriminators[name]
-        found: dict[str, Any] = {**self._shape(disc), "name": disc.net.name}
-        if disc.role == "guide":
-            return found | {"told": bool(getattr(disc.net, "conditional", None))}
+        """What the file must hold, and which entry of params.yaml says so."""
+        if kind == "autoencoders":
+            return self._expected_autoencoder()
+        if kind == "references":
+            return {"features": self._met(name), "entry": f"{self.name}.folds.{name}"}
+        entry = self.spec.models[name] if kind == "models" else self.spec.discriminators[name]
+        of = self.spec.denoisers[entry.denoiser] if isinstance(entry, Model) else entry
+        place = f"denoisers.{entry.denoiser}" if isinstance(entry, Model) else f"{kind}.{name}"
+        net = {k: v for k, v in of.net.model_dump(exclude_none=True).items() if k not in _OF_TRAINING}
+        found: dict[str, Any] = {**self._shape(of), "name": of.net.name, "net": net}
+        found |= {"entry": f"{self.name}.{kind}.{name}.checkpoint", "net_entry": f"{self.name}.{place}.net"}
+        if isinstance(of, Denoiser):
+            return found | {"classes": self._classes if of.conditional else 0}
+        if of.role == "guide":
+            return found | {"told": bool(getattr(of.net, "conditional", None))}
         own = (
-            self._rows[disc.checkpoint or ""].kind == "classifier"
+            self._rows[of.checkpoint or ""].kind == "classifier"
         )  # a guide's extractor may know other classes
         return found | ({"classes": self._classes} if own else {})
+
+    def _expected_autoencoder(self) -> dict[str, Any]:
+        """How many channels its latents have, and how many times smaller they are."""
+        latent, pixels = self.latent, int(getattr(self.spec.dataset, "resolution_px", 0))
+        assert latent is not None  # it is one of `obtains`
+        factor = pixels / latent.side_px
+        return {
+            "latent_channels": latent.channels, "factor": factor, "entry": f"{self.name}.dataset.latent"
+        }  # fmt: skip
+
+    def _met(self, fold: str) -> dict[str, dict[str, Any]]:
+        """By feature name, how many numbers its extractor gives, where samples meet this fold in them."""
+        found: dict[str, dict[str, Any]] = {}
+        for space, entry in self.spec.features.items():
+            of = entry.of or space
+            extractor = self.spec.features[of].name or ""
+            if entry.reference != fold or extractor not in WIDTHS:
+                continue
+            width, spatial = WIDTHS[extractor]
+            asked = found.setdefault(of, {"extractor": extractor, "width": width})
+            if f"sfid@{space}" in self.spec.evaluate.metrics:
+                asked["spatial"] = spatial
+        return found
 
     def _seeds_of(self, kind: str, name: str) -> list[int]:
         if kind == "models":

@@ -16,12 +16,17 @@ _STEPS = 3
 _NETS: dict[str, dict[str, Any]] = {
     "edm2": {"size": None, "channels": 16, "channel_mult": [1.0, 2.0], "blocks": 1},
     "edm": {"channels": 16, "channel_mult": [1, 2], "blocks": 1},
-    "adm": {"channels": 32, "channel_mult": [1, 2], "blocks": 1, "head_channels": 32},
-    "dit": {"width": 32, "depth": 1, "heads": 2},
-    "adm_classifier": {"channels": 32, "channel_mult": [1, 2], "blocks": 1},
+    "adm": {"channels": 32, "blocks": 1},
+    "dit": {"width": 384, "depth": 1, "heads": 6},  # the narrowest whose heads a file of weights tells
+    "adm_classifier": {"channels": 32, "blocks": 1},
     "adm_discriminator": {"channels": 32, "blocks": 1},
 }
-_LEVELS = ("edm2", "edm", "adm", "adm_classifier")  # nets with attention at chosen sides
+_LEVELS = ("edm2", "edm")  # nets with attention at chosen sides
+_HALVED = (
+    "adm",
+    "adm_classifier",
+)  # nets that end at maps of 8 px: their files do not tell the side of an image
+_BOTTOM_PX, _MULT = 8, [1, 2, 4]
 
 
 def shrink(experiment: dict[str, Any], of: str) -> dict[str, Any]:
@@ -63,8 +68,11 @@ def _dataset(dataset: dict[str, Any]) -> dict[str, Any]:
 
 def _net(net: dict[str, Any], latent: bool) -> dict[str, Any]:
     found = {key: value for key, value in (net | _NETS[net["name"]]).items() if value is not None}
+    side = LATENT_PX if latent else RESOLUTION_PX
     if net["name"] in _LEVELS:
-        found["attention_px"] = [(LATENT_PX if latent else RESOLUTION_PX) // 2]
+        found["attention_px"] = [side // 2]
+    if net["name"] in _HALVED:
+        found |= {"attention_px": [_BOTTOM_PX], "channel_mult": _MULT[: (side // _BOTTOM_PX).bit_length()]}
     return found
 
 

@@ -93,9 +93,15 @@ def test_nets_on_pixels_and_on_latents_live_in_one_experiment(plan):
     assert guide["inputs"]["generated"] == ["results/imagenet256/generated/guide_adm.json"]
     assert guide["inputs"]["extractor"] == ["results/imagenet256/obtained/discriminators/cls.safetensors"]
     expected = payload(plan, "obtain", "imagenet256", "models", "adm")["expect"]
-    assert expected == {"resolution_px": 256, "image_channels": 3, "name": "adm", "classes": 1000}
+    assert expected == {
+        "resolution_px": 256, "image_channels": 3, "name": "adm", "classes": 1000,
+        "net": {"channels": 256, "channel_mult": [1, 1, 2, 2, 4, 4], "blocks": 2, "attention_px": [32, 16, 8],
+                "head_channels": 64, "schedule": "linear"},
+        "entry": "imagenet256.models.adm.checkpoint", "net_entry": "imagenet256.denoisers.adm.net",
+    }  # fmt: skip
     expected = payload(plan, "obtain", "imagenet256", "models", "dit")["expect"]
-    assert expected == {"resolution_px": 32, "image_channels": 4, "name": "dit", "classes": 1000}
+    assert (expected["resolution_px"], expected["image_channels"], expected["name"]) == (32, 4, "dit")
+    assert expected["net"] == {"width": 1152, "depth": 28, "heads": 16, "patch_px": 2}
 
 
 def test_real_images_take_the_place_of_samples(plan):

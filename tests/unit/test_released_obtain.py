@@ -1,6 +1,7 @@
 """Published files: checked against what an experiment takes them for, pinned, imported, listed."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -57,6 +58,7 @@ def test_a_file_of_something_else_is_refused_before_anything_is_written(tmp_path
 
 def test_wrong_architecture_in_the_place_of_a_file(tmp_path):
     made(tmp_path, "DiT-XL-2-256x256", 4)
+    (tmp_path / "pins.json").unlink()
     shutil.copy(tmp_path / "DiT-XL-2-256x256.pt", tmp_path / "256x256_diffusion.pt")
     with pytest.raises(UserError, match=r"256x256_diffusion\.pt: .*time_embed"):
         obtain.run(job("adm-256", tmp_path), [tmp_path / "a.safetensors"])
@@ -102,11 +104,15 @@ def test_a_replaced_file_is_noticed(tmp_path):
     path = made(tmp_path, S)
     (tmp_path / "pins.json").unlink()
     found, digest = store.checked(ROWS[S], tmp_path)
-    assert found == path and store.checked(ROWS[S], tmp_path)[1] == digest
+    assert found == path and not store.pins(tmp_path), "looking pins nothing"
+    store.pin(ROWS[S], tmp_path)
+    assert store.checked(ROWS[S], tmp_path)[1] == digest == store.pins(tmp_path)[path.name]["sha256"]
     net = path.read_bytes()
     path.write_bytes(net + b" ")
-    with pytest.raises(UserError, match="when it was first used"):
+    with pytest.raises(UserError, match="when it was first used") as error:
         store.locate(ROWS[S], tmp_path)
+    mend = rf"delete the entry '{S}\.pkl' in .*pins\.json and results/<experiment>/obtained/"
+    assert re.search(mend, str(error.value))
     path.write_bytes(net)
     assert store.locate(ROWS[S].as_job(), str(tmp_path)) == path
     with pytest.raises(UserError, match="published is 000000000000"):
@@ -131,6 +137,7 @@ def test_import_writes_weights_and_what_they_are(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="--format"):
         import_file(str(own), tmp_path / "m.safetensors")
     assert import_file(str(own), tmp_path / "m.safetensors", format="edm2_pickle")[0].exists()
+    assert "mine.pkl" not in store.pins(tmp_path), "a file of the user's own is not pinned"
     with pytest.raises(UserError, match="is the file itself"):
         import_file(str(own), Path(own), format="edm2_pickle")
     with pytest.raises(UserError, match=f"did you mean '{S}'"):

@@ -1,7 +1,8 @@
 """The folder of published files: where each lies, and whether it is still the file that was there first.
 
-A file's sha256 is written into `pins.json` beside the files when it is first used, and checked ever after; where
-checkpoints.csv knows it, that one counts from the start.
+A file's sha256 is written into `pins.json` beside the files when it was first used with success, and compared ever
+after; where checkpoints.csv knows it, that one counts from the start. A file that was refused is not pinned, so that
+a better copy may take its place.
 """
 
 import hashlib
@@ -17,12 +18,13 @@ from tqdm import tqdm
 from guidelab.checkpoints import vae
 from guidelab.errors import UserError
 from guidelab.io import atomic_write
-from guidelab.released import Row, folder_of, how_to_get, row_of
+from guidelab.released import CSV, Row, folder_of, how_to_get, load_rows, row_of
 
 PINS = "pins.json"
 _CHUNK = 1 << 22
 _TELL_FROM = 1 << 28  # bytes from which hashing shows how far it is
 _WAIT_S = 600
+_MADE_OF = {"features": "features"}  # kind -> the folder of results made of such a file; else `obtained`
 
 
 def locate(row: Row | Mapping[str, Any], folder: str | Path | None = None) -> Path:
@@ -35,16 +37,18 @@ def locate(row: Row | Mapping[str, Any], folder: str | Path | None = None) -> Pa
 
 
 def checked(row: Row | Mapping[str, Any], folder: str | Path | None = None) -> tuple[Path, str]:
-    """Path and sha256 of a row's file; the first time it is pinned. Of a folder: of the names and hashes in it.
+    """Path and sha256 of a row's file, compared with what is known of it. Of a folder: of the names and hashes in it.
+
+    Nothing is written: whoever finds the file to be what was wanted calls `pin`.
 
     Args:
         row: of checkpoints.csv, or its fields as a job has them.
         folder: where files lie; see `guidelab.released.folder_of`.
     Raises:
-        UserError: absent, of another size than published, or of another content than published or pinned.
+        UserError: absent, of another size than published, of another content than published or pinned, or the very
+            file that is pinned under another name.
     """
-    wanted = row if isinstance(row, Row) else row_of(row, "--job: checkpoint")
-    place = folder_of(str(folder) if folder else None)
+    wanted, place = _row(row), folder_of(str(folder) if folder else None)
     path = place / wanted.file
     if not path.exists():
         raise UserError(f"{path}: no such file, wanted as {wanted.name}: {how_to_get(wanted, place)}")
@@ -59,32 +63,83 @@ def checked(row: Row | Mapping[str, Any], folder: str | Path | None = None) -> t
             f"{path}: sha256 {digest[:12]}..., published is {wanted.sha256[:12]}...: it is another file or damaged. "
             f"To mend it, {how_to_get(wanted, place)}"
         )
-    pin(place, wanted, digest, size)
+    _compare(place, wanted, digest, pins(place))
     return path, digest
 
 
-def pin(place: Path, row: Row, digest: str, size: int) -> None:
-    """Write a file's sha256 down the first time, or compare it with what was written then.
+def pin(row: Row | Mapping[str, Any], folder: str | Path | None = None, digest: str | None = None) -> None:
+    """Write a file's sha256 down, once it was read and found to be what was wanted; it is compared from then on.
 
+    A file that is not in checkpoints.csv is the user's own and stays free. A folder that cannot be written to is told
+    on stderr and is no error.
+
+    Args:
+        row, folder: as for `checked`.
+        digest: what `checked` said; computed anew when None.
     Raises:
-        UserError: it differs: names the file, the list, and what to do.
+        UserError: another process pinned another file meanwhile, or this one under another name.
     """
-    listing = place / PINS
-    held = pins(place).get(row.file)
-    if held is None:
-        try:
-            with FileLock(f"{listing}.lock", timeout=_WAIT_S):
-                found = pins(place)
-                held = found.setdefault(row.file, {"name": row.name, "sha256": digest, "bytes": size})
-                _write(place, found)
-        except (OSError, Timeout, UserError) as error:
-            print(f"guidelab: {listing}: {row.file} is not pinned ({error})", file=sys.stderr)
+    wanted, place = _row(row), folder_of(str(folder) if folder else None)
+    if wanted.name not in _listed():
+        return
+    path, listing = place / wanted.file, place / PINS
+    try:
+        if wanted.file in pins(place):
             return
-    if held.get("sha256") != digest:
-        raise UserError(
-            f"{place / row.file}: sha256 {digest[:12]}..., but {str(held.get('sha256'))[:12]}... when it was first used "
-            f"({listing}). Put the first file back; or, if it was replaced on purpose, delete its entry there."
+        about = {"name": wanted.name, "sha256": digest or _digest(path, wanted), "bytes": _size(path, wanted)}
+        with FileLock(f"{listing}.lock", timeout=_WAIT_S):
+            found = pins(place)
+            refused = _refusal(place, wanted, str(about["sha256"]), found)
+            if not refused:
+                _write(place, {wanted.file: about} | found)
+    except (OSError, Timeout) as error:
+        print(f"guidelab: {listing}: {wanted.file} is not pinned ({error})", file=sys.stderr)
+        return
+    if refused:
+        raise UserError(refused)
+
+
+def _row(row: Row | Mapping[str, Any]) -> Row:
+    return row if isinstance(row, Row) else row_of(row, "--job: checkpoint")
+
+
+def _listed() -> dict[str, Row]:
+    """The rows of checkpoints.csv; none where there is no such file."""
+    try:
+        return load_rows()
+    except UserError:
+        return {}
+
+
+def _compare(place: Path, row: Row, digest: str, pinned: dict[str, dict[str, Any]]) -> None:
+    refused = _refusal(place, row, digest, pinned)
+    if refused:
+        raise UserError(refused)
+
+
+def _refusal(place: Path, row: Row, digest: str, pinned: dict[str, dict[str, Any]]) -> str:
+    """Why a file with this content cannot be the row's, by what is pinned; empty if it can."""
+    path, listing, made = place / row.file, place / PINS, _MADE_OF.get(row.kind, "obtained")
+    held = pinned.get(row.file)
+    if held is not None and held.get("sha256") != digest:
+        return (
+            f"{path}: sha256 {digest[:12]}..., but {str(held.get('sha256'))[:12]}... when it was first used "
+            f"({listing}). Put the first file back; or, if it was replaced on purpose, delete the entry {row.file!r} in "
+            f"{listing} and results/<experiment>/{made}/, which was made of the first file, and run again."
         )
+    rows = _listed()
+    for file, entry in pinned.items() if row.name in rows else ():  # a user's own file may be a copy
+        other = rows.get(str(entry.get("name")))
+        if entry.get("sha256") != digest or entry.get("name") == row.name or not (place / file).exists():
+            continue
+        if other is None or not row.url or other.url != row.url:
+            return (
+                f"{path}: is the same file as {place / file}, byte by byte, which is pinned as {entry.get('name')}: one of "
+                f"them was saved under a wrong name. Find out which; if it is this one, {how_to_get(row, place)}; if the "
+                f"other, delete its entry {file!r} in {listing} and results/<experiment>/{made}/ and fetch that one anew. "
+                f"(Two names of one file have one address in {CSV}.)"
+            )
+    return ""
 
 
 def pin_anew(place: Path, row: Row) -> None:

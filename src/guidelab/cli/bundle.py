@@ -49,7 +49,7 @@ def pack(rows: Iterable[Row], output: Path, about: str, folder: str | None = Non
         path, _ = store.checked(row, folder)
         for part in vae.files(path) if row.format == "vae" else [path]:
             found[part.relative_to(place).as_posix()] = part
-    pinned = {row.file: store.pins(place).get(row.file, {}) for row in chosen}
+    pinned = {row.file: held for row in chosen if (held := store.pins(place).get(row.file))}
     listings = {ROWS: _csv(chosen), PINS: json.dumps(pinned, indent=1, sort_keys=True).encode()}
     members = {
         name: _described(hashlib.sha256(content).hexdigest(), len(content))
@@ -133,6 +133,8 @@ def _unpacked(tar: tarfile.TarFile, size: int, place: Path) -> list[str]:
         path, digest = store.checked(row, place)
         if pinned.get(row.file, {}).get("sha256", digest) != digest:
             raise RefusedError(f"pins another file than it packs as {path.name}")
+        if row.file in pinned:
+            store.pin(row, place, digest)
     return put
 
 

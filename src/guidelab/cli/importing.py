@@ -36,7 +36,7 @@ def import_file(
         UserError: absent, changed, broken, hostile, or of an unknown format; or the output is the file itself.
     """
     from guidelab.checkpoints.released import read_released
-    from guidelab.checkpoints.store import checked
+    from guidelab.checkpoints.store import checked, pin
 
     rows = load_rows()
     chosen, place = _chosen(given, rows, format, folder)
@@ -50,6 +50,9 @@ def import_file(
     config, tensors = read_released(path, chosen.format, hints)
     count = sum(t.numel() for t in tensors.values())
     about = {"released": {**chosen.as_job(), "sha256": digest}, "parameters": count, "config": config}
+    pin(chosen, place, digest)
+    if chosen.format == "dg_pt" and extractor is None and (below := extractor_of(chosen, rows.values())):
+        pin(below, folder)
     _write(target, chosen, config, tensors, about)
     return target, about
 

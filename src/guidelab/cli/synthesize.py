@@ -1,6 +1,7 @@
 """`guidelab synthesize`: what a smoke experiment runs on, made up: pictures, and checkpoints in the released formats."""
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     (listing,) = outputs
     folder = listing.parent
     _pictures(job, folder / "images")
-    for index, entry in enumerate(job["checkpoints"]):
+    for entry in job["checkpoints"]:
         shape = {key: value for key, value in entry.items() if key != "row"}
-        write_synthetic(Row(**entry["row"]), folder / "checkpoints", seed=job["seed"] + index, **shape)
+        seed = job["seed"] + zlib.crc32(
+            entry["row"]["name"].encode()
+        )  # its own, wherever it stands in the list
+        write_synthetic(Row(**entry["row"]), folder / "checkpoints", seed=seed, **shape)
     found = sorted(path for path in folder.rglob("*") if path.is_file() and path != listing)
     content = {str(path.relative_to(folder)): sha256(path) for path in found}
     with atomic_write(listing) as temporary:

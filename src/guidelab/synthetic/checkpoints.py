@@ -72,8 +72,9 @@ def write_synthetic(
 def _edm(path: Path, row: Row, sizes: dict[str, Any], generator: torch.Generator) -> None:
     architecture = "adm" if row.name.endswith("adm") else "ncsnpp" if row.name.endswith("-ve") else "ddpmpp"
     precond = "iddpm" if row.name.startswith("baseline") else "edm"
-    side = sizes["resolution_px"]
+    side, augment_dim = sizes["resolution_px"], 9 if row.dataset == "cifar10" else 0  # as published
     small: dict[str, Any] = {"channels": 16, "channel_mult": [1, 2], "blocks": 1, "attention_px": [side // 2]}
+    small["augment_dim"] = augment_dim
     net = _drawn(
         Edm(**sizes, **small, architecture=architecture, precond=precond, generator=generator), generator
     )
@@ -91,7 +92,7 @@ def _edm(path: Path, row: Row, sizes: dict[str, Any], generator: torch.Generator
         style = SONG[architecture]
         kwargs |= {"embedding_type": style["embedding"], "encoder_type": style["encoder"]}
         kwargs |= {"decoder_type": style["decoder"], "channel_mult_noise": style["noise_mult"]}
-        kwargs |= {"resample_filter": list(style["resample_filter"]), "augment_dim": 0}
+        kwargs |= {"resample_filter": list(style["resample_filter"]), "augment_dim": augment_dim}
     names = {f"unet.{tail}": f"model.{tail}" for tail in net.unet.state_dict()} | {"precond.u": "u"}
     state = {names[name]: tensor for name, tensor in net.state_dict().items()}
     buffers = {names[name] for name, _ in net.named_buffers() if name in names}

@@ -1,6 +1,5 @@
 """`guidelab extract` at the papers' size: features of images that do not fit into memory, read while others compute."""
 
-import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -11,10 +10,11 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from guidelab.checkpoints.store import locate
+from guidelab.checkpoints.store import locate, pin
 from guidelab.cli.images.extract import build_extractor
 from guidelab.cli.large.machine import device, memory_named, moved, settle, world
 from guidelab.data.large.stream import ZipImages
+from guidelab.environment import whole
 from guidelab.errors import UserError
 from guidelab.features.extractor import Extracted, Extractor
 from guidelab.io import save_arrays, sha256
@@ -55,6 +55,8 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     settle(where)
     options = released(job)
     extractor = on_device(build_extractor({**job, "extractor": options}), where)
+    if job["extractor"].get("checkpoint"):  # its weights were read and fit
+        pin(job["extractor"]["checkpoint"], job["extractor"].get("folder"))
     source, total, pieces = opened(path)
     with tqdm(total=total, desc=job["features"], unit="image", mininterval=1.0, dynamic_ncols=True) as bar:
         tensors = gathered(ahead(pieces), extractor, where, bar)
@@ -185,7 +187,7 @@ def _extracted(
 ) -> dict[str, Tensor]:
     """What an extractor says of one piece's images, on the CPU; copied from the device once."""
     found: list[Extracted] = []
-    size = int(os.environ.get("GUIDELAB_EXTRACT_BATCH", BATCH.get(where.type, 64)))
+    size = whole("GUIDELAB_EXTRACT_BATCH", BATCH.get(where.type, 64))
     for batch in torch.split(images, size):
         with memory_named("extract", f"GUIDELAB_EXTRACT_BATCH (now {size})"):
             found.append(extractor(moved(batch, where)))

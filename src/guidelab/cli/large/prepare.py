@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
+from guidelab.checkpoints.store import locate, pin
 from guidelab.data.image_decode import Pixels
 from guidelab.data.large.fold import Fold
 from guidelab.data.large.reference import ReferenceImages
@@ -27,6 +28,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         batch = _reference(job)
         labels = None if batch.labels is None else batch.labels.tolist()
         _write(outputs[0], job["fold"], batch, labels, len(batch))
+        pin(job["checkpoint"], job.get("folder"))
     else:
         prepare_streamed(job["dataset"], job["split"], job.get("n"), job.get("seed", 0), outputs[0])
 
@@ -67,8 +69,6 @@ def prepare_streamed(
 
 
 def _reference(job: dict[str, Any]) -> ReferenceImages:
-    from guidelab.checkpoints.store import locate
-
     row = job["checkpoint"]
     if row["format"] != "reference_npz":
         raise UserError(
