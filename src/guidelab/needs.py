@@ -3,9 +3,9 @@
 Nothing here decides a number: a job that is tried again is given more, and nothing reruns.
 """
 
-import os
 from dataclasses import dataclass
 
+from guidelab.environment import whole
 from guidelab.plan import Plan
 from guidelab.speclook import is_large
 
@@ -53,13 +53,22 @@ SMOKE = {rule: Needs(n.mem_mb, n.runtime, gpu=LARGE[rule].gpu) for rule, n in SM
 _SHARED = ("train", "generate", "sample")  # jobs that several GPUs of one node can share
 
 
+def gpus_of_a_job() -> int:
+    """How many GPUs of a node a job that can share them asks for: `GUIDELAB_GPUS`, else 1.
+
+    Raises:
+        UserError: the variable holds no such number.
+    """
+    return whole("GUIDELAB_GPUS", 1)
+
+
 def needs(plan: Plan, rule: str, experiment: str) -> Needs:
     """What a rule's jobs ask for in an experiment; `GUIDELAB_GPUS` gives those that can share them several GPUs."""
     spec = plan.experiment(experiment).spec
     if not is_large(spec):
         return SMALL[rule]
     found = (SMOKE if spec.scale == "smoke" else LARGE)[rule]
-    gpus = int(os.environ.get("GUIDELAB_GPUS") or 1)
+    gpus = gpus_of_a_job()
     if gpus > 1 and rule in _SHARED:
         return Needs(found.mem_mb, found.runtime, found.threads * gpus, gpus)
     return found

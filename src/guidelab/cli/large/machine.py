@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from guidelab.environment import whole
 from guidelab.errors import UserError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -44,15 +45,15 @@ def world(environ: Mapping[str, str] = os.environ) -> World:
     Raises:
         UserError: some are set and others not, or they contradict each other.
     """
-    size = int(environ.get("WORLD_SIZE", "1"))
+    size = whole("WORLD_SIZE", 1, environ=environ)
     if size == 1:
         return World()
-    try:
-        found = World(int(environ["RANK"]), size, int(environ["LOCAL_RANK"]))
-    except KeyError as error:
+    absent = [name for name in ("RANK", "LOCAL_RANK") if not environ.get(name)]
+    if absent:
         raise UserError(
-            f"WORLD_SIZE is {size} but {error} is not set. Start with torchrun, or unset WORLD_SIZE."
-        ) from error
+            f"WORLD_SIZE is {size} but {absent[0]!r} is not set. Start with torchrun, or unset WORLD_SIZE."
+        )
+    found = World(whole("RANK", 0, 0, environ), size, whole("LOCAL_RANK", 0, 0, environ))
     if not 0 <= found.rank < size:
         raise UserError(f"RANK is {found.rank}, wanted 0 to {size - 1} (WORLD_SIZE is {size})")
     return found

@@ -15,6 +15,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from guidelab.cli.large.machine import World
+from guidelab.environment import seconds
 from guidelab.errors import UserError
 from guidelab.shards import Shard
 
@@ -54,6 +55,7 @@ def present(folder: Path, here: World) -> Iterator[None]:
     if here.size == 1:
         yield
         return
+    _patience()  # a mistake in it is told now, not when the work is done
     _note(folder, here.rank, "working")
     try:
         yield
@@ -80,7 +82,7 @@ def wait(
     """
     now: Callable[[], float] = clock.get("now", time.time)
     sleep: Callable[[float], None] = clock.get("sleep", time.sleep)
-    patience = clock.get("patience_s", float(os.environ.get("GUIDELAB_PATIENCE_S", PATIENCE_S)))
+    patience = clock.get("patience_s") or _patience()
     left = [shard for shard in shards if not whole(folder, shard, about)]
     last = now()
     while left:
@@ -99,6 +101,10 @@ def wait(
             sleep(_POLL_S)
     while _working(folder, here, began) and now() - last <= _LEAVE_S:
         sleep(_POLL_S)
+
+
+def _patience() -> float:
+    return seconds("GUIDELAB_PATIENCE_S", PATIENCE_S)
 
 
 def _notes(folder: Path, here: World, began: float) -> Iterator[tuple[int, dict[str, Any]]]:
