@@ -4,9 +4,10 @@ from functools import cached_property
 from typing import Any
 
 from guidelab import registry
-from guidelab.errors import UserError, closest
+from guidelab.errors import UserError
 from guidelab.jobs import Files, Job, RunJobs
 from guidelab.layout import Run
+from guidelab.nearest import one_of
 from guidelab.spec import Variant
 from guidelab.spec.experiment import Term
 from guidelab.spec.samplers import CHAINS
@@ -170,9 +171,7 @@ class ExperimentPlan(RunJobs):
         """One figure: PDF, PNG and the rows it plots."""
         f = getattr(self.spec.paper.figures, figure, None)
         if f is None:
-            raise UserError(
-                f"{self.name}: no figure {figure!r}; wanted one of {', '.join(self.figures)}{closest(figure, self.figures)}"
-            )
+            raise UserError(f"{self.name}: no figure {figure!r}; wanted {one_of(figure, self.figures)}")
         spec = {
             "experiment": self.name,
             "scale": self.spec.scale,
@@ -211,7 +210,5 @@ class ExperimentPlan(RunJobs):
         """
         found = {stage.name: stage for stage in self.stages()}
         if name not in found:
-            raise UserError(
-                f"{self.name}: no stage {name!r}; wanted one of {', '.join(found)}{closest(name, list(found))}"
-            )
+            raise UserError(f"{self.name}: no stage {name!r}; wanted {one_of(name, found)}")
         return found[name]

@@ -5,10 +5,11 @@ from functools import cached_property
 from typing import Any
 
 from guidelab import registry
-from guidelab.errors import UserError, closest
+from guidelab.errors import UserError
 from guidelab.experiment import ExperimentPlan
 from guidelab.jobs import Job
 from guidelab.layout import Run
+from guidelab.nearest import one_of
 from guidelab.spec import ImageDataset
 
 TRAIN = "train"  # the fold denoisers and classifiers learn from
@@ -115,13 +116,12 @@ class ImagePlan(ExperimentPlan):
     def extract(self, features: str, of: str) -> Job:
         """Features of a fold (`data/reference`) or of a run (`cfg/w2.00/seed0`)."""
         if features not in self.spec.features:
-            known = list(self.spec.features)
             raise UserError(
-                f"{self.name}: no features {features!r}; wanted one of {', '.join(known)}{closest(features, known)}"
+                f"{self.name}: no features {features!r}; wanted {one_of(features, self.spec.features)}"
             )
         if of not in self._images[features]:
-            known = list(self._images[features])
-            raise UserError(f"{self.name}: no images {of!r} to take features of{closest(of, known)}")
+            known = one_of(of, self._images[features])
+            raise UserError(f"{self.name}: no images {of!r} to take features of; wanted {known}")
         extractor = self.spec.features[features]
         images = self.fold(of.removeprefix("data/"))
         if not of.startswith("data/"):
@@ -221,8 +221,6 @@ class ImagePlan(ExperimentPlan):
     def _settings(self, figure: str) -> dict[str, Any]:
         found = getattr(self.spec.paper.figures, figure, None)
         if found is None:
-            raise UserError(
-                f"{self.name}: no figure {figure!r}; wanted one of {', '.join(self.figures)}{closest(figure, self.figures)}"
-            )
+            raise UserError(f"{self.name}: no figure {figure!r}; wanted {one_of(figure, self.figures)}")
         settings: dict[str, Any] = found.model_dump()
         return settings

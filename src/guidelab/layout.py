@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
-from guidelab.errors import UserError, closest
+from guidelab.errors import UserError
+from guidelab.nearest import one_of
 from guidelab.spec import Experiment, Variant, format_weight, split_point
 from guidelab.speclook import seeds_of
 
@@ -80,10 +81,7 @@ class Layout:
         wanted = point if w else f"{variant}/w1.00"
         found = self._by_point.get(wanted, [])
         if not found:
-            known = list(self._by_point)
-            raise UserError(
-                f"{self.name}: no point {point!r}; wanted one of {', '.join(known)}{closest(point, known)}"
-            )
+            raise UserError(f"{self.name}: no point {point!r}; wanted {one_of(point, self._by_point)}")
         return found
 
     def parts(self, denoiser: str) -> list[tuple[int, ...]]:

@@ -1,11 +1,12 @@
 """The plan: every experiment of a spec, and the look-up of every job by its rule and names."""
 
 from guidelab.digest import code_digest
-from guidelab.errors import UserError, closest
+from guidelab.errors import UserError
 from guidelab.experiment import ExperimentPlan
 from guidelab.imageplan import ImagePlan
 from guidelab.jobs import Job
 from guidelab.largeplan import LargePlan
+from guidelab.nearest import one_of
 from guidelab.spec import Spec
 from guidelab.speclook import is_large
 
@@ -26,9 +27,7 @@ class Plan:
         """
         known = list(self.spec.experiments)
         if name not in known:
-            raise UserError(
-                f"params.yaml: no experiment {name!r}; wanted one of {', '.join(known)}{closest(name, known)}"
-            )
+            raise UserError(f"params.yaml: no experiment {name!r}; wanted {one_of(name, known)}")
         if name not in self._plans:
             spec = self.spec.experiments[name]
             kind = (LargePlan if is_large(spec) else ImagePlan) if spec.images else ExperimentPlan

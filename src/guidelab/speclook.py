@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from guidelab import registry
 from guidelab.errors import UserError, closest
+from guidelab.nearest import listed
 from guidelab.spec import Experiment, Variant
 
 
@@ -12,7 +13,7 @@ def unknown(where: str, given: str, wanted: str, known: Iterable[str]) -> str:
     names = list(known)
     if given in names:
         return ""
-    return f"{where}: given {given!r}, wanted {wanted} ({', '.join(names) or 'none is defined'}){closest(given, names)}"
+    return f"{where}: given {given!r}, wanted {wanted} ({listed(given, names)}){closest(given, names)}"
 
 
 def registered(where: str, kind: str, name: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from guidelab.errors import UserError, closest
+from guidelab.nearest import listed
 from guidelab.plan import Plan
 
 
@@ -21,10 +22,6 @@ def refuse_unknown(plan: Plan, targets: Iterable[str]) -> None:
         planned = [path for stage in stages for path in (*stage.files, stage.manifest)]
         if target not in planned:
             folder = target.rsplit("/", 1)[0]
-            near = [path for path in planned if path.startswith(folder)]
-            held = (
-                f" (in {folder} it plans {', '.join(path.rsplit('/', 1)[1] for path in near[:8])})"
-                if near
-                else ""
-            )
+            beside = [path.rsplit("/", 1)[1] for path in planned if path.startswith(f"{folder}/")]
+            held = f" (in {folder} it plans {listed(target.rsplit('/', 1)[1], beside)})" if beside else ""
             raise UserError(f"{target}: params.yaml plans no such file{closest(target, planned)}{held}")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from guidelab.errors import UserError
 from guidelab.jobs import Job
+from guidelab.nearest import listed
 from guidelab.plan import Plan
 from guidelab.targets import refuse_unknown
 
@@ -80,7 +81,7 @@ def files_of(plan: Plan, targets: Iterable[str]) -> list[str]:
             found += plan.experiment(staged[1]).stage(staged[2]).files
         elif maker(target) is None:
             raise UserError(
-                f"{target}: is nothing that params.yaml plans; wanted an experiment ({', '.join(plan.spec.experiments)}) "
+                f"{target}: is nothing that params.yaml plans; wanted an experiment ({listed(target, plan.spec.experiments)}) "
                 "or a file below results/"
             )
         else:

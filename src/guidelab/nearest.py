@@ -1,0 +1,23 @@
+"""Names in messages: all that are known where they are few; where they are many, how many, and the closest three."""
+
+import difflib
+from collections.abc import Iterable
+
+from guidelab.errors import closest
+
+_FEW, _NEAR = 8, 3
+
+
+def listed(given: str, known: Iterable[str]) -> str:
+    """`a, b, c` of a few names; `31, the closest a, b, c` of many; `none is known` of none."""
+    names = list(known)
+    if len(names) <= _FEW:
+        return ", ".join(names) or "none is known"
+    near = difflib.get_close_matches(given, names, n=_NEAR, cutoff=0.0)
+    return f"{len(names)}, the closest {', '.join(near)}"
+
+
+def one_of(given: str, known: Iterable[str]) -> str:
+    """`one of ...`, and which was probably meant: the end of a message about a name nobody knows."""
+    names = list(known)
+    return f"one of {listed(given, names)}{closest(given, names)}"
