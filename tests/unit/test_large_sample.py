@@ -196,7 +196,7 @@ def test_latents_are_decoded_in_batches(files, tmp_path, monkeypatch):
             asked.append((len(x), encoding, batch))
             return torch.full((len(x), 3, 16, 16), 7, dtype=torch.uint8)
 
-    monkeypatch.setattr(sample, "load_autoencoder", lambda path, where, precision: Half())
+    monkeypatch.setattr(sample, "load_autoencoder", lambda path, where: Half())
     (tmp_path / "vae").write_text("x")
     found = dit_job(files, latent={"autoencoder": "vae", "encoding": "ldm", "side_px": 8, "channels": 4})
     found["inputs"]["autoencoder"] = [str(tmp_path / "vae")]
