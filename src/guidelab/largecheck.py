@@ -1,11 +1,13 @@
 """Checks across the keys of an experiment at the papers' size: released weights, latents, samplers, references."""
 
+import re
 from collections.abc import Iterator
+from typing import Any
 
 from guidelab import registry
 from guidelab.errors import UserError
 from guidelab.released import Row, load_rows
-from guidelab.spec import Experiment, split_point
+from guidelab.spec import Denoiser, Discriminator, Experiment, split_point
 from guidelab.spec.data import ReleasedFold
 from guidelab.spec.samplers import ChainSampler
 from guidelab.speclook import is_large, unknown
@@ -19,10 +21,22 @@ _MADE_OF = {  # what a row of checkpoints.csv must be, by where it is named
     "features": ("features",),
     "latent": ("autoencoder",),
 }
+_READ_AS = {  # format of a row -> the net in it, or the extractor it has the weights of
+    "edm_pickle": "edm",
+    "edm2_pickle": "edm2",
+    "adm_pt": "adm",
+    "dit_pt": "dit",
+    "adm_classifier_pt": "adm_classifier",
+    "dg_pt": "adm_discriminator",
+    "inception_pt": "inception",
+    "dinov2_pth": "dinov2",
+}
 
 
 def check_large(e: Experiment) -> Iterator[str]:
     """Every mistake that only such an experiment can have, as `place: given, wanted, closest`."""
+    if getattr(e.dataset, "subset", False) and e.dataset.name != "imagenet":
+        yield f"dataset.subset: given for {e.dataset.name}, wanted none: only ImageNet's images are counted"
     if not is_large(e):
         yield from _small(e)
         return
@@ -32,6 +46,8 @@ def check_large(e: Experiment) -> Iterator[str]:
         yield str(error)
         return
     yield from _checkpoints(e, rows)
+    yield from _fitting(e, rows)
+    yield from _spaces(e)
     yield from _nets(e)
     yield from _samplers(e)
     yield from _references(e)
@@ -78,6 +94,84 @@ def _checkpoints(e: Experiment, rows: dict[str, Row]) -> Iterator[str]:
         beneath = e.discriminators.get(disc.extractor or "")
         if e.weights == "released" and disc.checkpoint and beneath and not beneath.checkpoint:
             yield f"discriminators.{name}.checkpoint: is a head on {disc.extractor!r}, which is not released; wanted a checkpoint there too"
+
+
+def _fitting(e: Experiment, rows: dict[str, Row]) -> Iterator[str]:
+    """Checkpoints of other data, other images, another number of classes, or another net than they are named for."""
+    for n, m in e.models.items():
+        of = e.denoisers.get(m.denoiser)
+        if of and m.checkpoint in rows:
+            classes = e.dataset.classes if of.conditional else 0
+            yield from _fits(
+                e, f"models.{n}.checkpoint", rows[m.checkpoint], of.net.name, _seen(e, of, classes)
+            )
+    for n, d in e.discriminators.items():
+        if d.checkpoint in rows:
+            own = rows[d.checkpoint].kind == "classifier"  # a guide's extractor may know other classes
+            seen = _seen(e, d, e.dataset.classes if own else None)
+            yield from _fits(e, f"discriminators.{n}.checkpoint", rows[d.checkpoint], d.net.name, seen)
+    side = getattr(e.dataset, "resolution_px", None)
+    for n, f in e.folds.items():
+        if isinstance(f, ReleasedFold) and f.checkpoint in rows:
+            seen = {"resolution_px": side, "image_channels": 3}
+            yield from _fits(e, f"folds.{n}.checkpoint", rows[f.checkpoint], None, seen)
+    for n, x in e.features.items():
+        made = _READ_AS.get(rows[x.checkpoint].format) if x.checkpoint in rows else None
+        if made and x.name and made != x.name:
+            yield f"features.{n}.checkpoint: given {x.checkpoint!r}, the weights of {made}, wanted those of {x.name}"
+
+
+def _seen(e: Experiment, entry: Denoiser | Discriminator, classes: Any) -> dict[str, Any]:
+    """Side, channels and classes of what a net works on; None where nothing is asked."""
+    latent = None if entry.pixels else getattr(e.dataset, "latent", None)
+    side = latent.side_px if latent else getattr(e.dataset, "resolution_px", None)
+    return {"resolution_px": side, "image_channels": latent.channels if latent else 3, "classes": classes}
+
+
+def _fits(e: Experiment, where: str, row: Row, net: str | None, seen: dict[str, Any]) -> Iterator[str]:
+    """What a row of checkpoints.csv says, against what it is named for; what the row leaves empty is not compared.
+
+    A smoke copy is smaller than what it is the copy of, where sizes were compared: there only the data are.
+    """
+    given, name = f"{where}: given {row.name!r}", e.dataset.name
+    smoke, side = e.scale == "smoke", getattr(e.dataset, "resolution_px", "")
+    known = (name, f"{name}{side}")
+    if row.dataset and not (re.fullmatch(rf"{name}\d*", row.dataset) if smoke else row.dataset in known):
+        yield f"{given}, which is of {row.dataset}, wanted one of {name if smoke or name[-1].isdigit() else known[1]}"
+    elif net and _READ_AS.get(row.format) not in (None, net):
+        yield f"{given}, which is a net {_READ_AS[row.format]}, wanted a net {net}"
+    for key, wanted in {} if smoke else seen.items():
+        held = getattr(row, key)
+        if held is not None and wanted is not None and held != wanted:
+            yield f"{given}, of {key} {held} in checkpoints.csv, wanted {wanted}"
+
+
+def _spaces(e: Experiment) -> Iterator[str]:
+    """Nets of one variant see the same thing: pixels or latents, never both."""
+    if getattr(e.dataset, "latent", None) is None:
+        return
+    works = {n: e.denoisers[m.denoiser].pixels for n, m in e.models.items() if m.denoiser in e.denoisers}
+    judges = {n: d.pixels for n, d in e.discriminators.items()}
+    said = {True: "works on pixels", False: "works on latents"}
+    for name, variant in e.variants.items():
+        main = works.get(variant.main)
+        for term in variant.guide if main is not None else ():
+            for kind, other, pixels in (
+                ("model", term.ref, works.get(term.ref or "")),
+                ("discriminator", term.disc, judges.get(term.disc or "")),
+            ):
+                if pixels not in (None, main):
+                    yield (
+                        f"variants.{name}.guide: {kind} {other!r} {said[bool(pixels)]}, but main {variant.main!r} "
+                        f"{said[bool(main)]}; wanted both on the same (`pixels` of their entries)"
+                    )
+    for name, disc in e.discriminators.items():
+        below = judges.get(disc.extractor or "")
+        if below not in (None, disc.pixels):
+            yield (
+                f"discriminators.{name}.extractor: {disc.extractor!r} {said[bool(below)]}, but the head on it "
+                f"{said[disc.pixels]}; wanted both on the same (`pixels` of their entries)"
+            )
 
 
 def _nets(e: Experiment) -> Iterator[str]:

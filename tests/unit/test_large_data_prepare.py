@@ -14,6 +14,8 @@ from guidelab.cli.large.prepare import prepare_streamed, run
 from guidelab.data.center_crop import center_crop
 from guidelab.data.folds import twelfth
 from guidelab.data.image_zip import read_zip
+from guidelab.data.large import complete
+from guidelab.data.large.complete import check_complete
 from guidelab.errors import UserError
 from guidelab.synthetic.images import wnid, write_imagenet_like
 
@@ -121,6 +123,70 @@ def test_missing_empty_and_unexpected_classes_are_named(tree: Path, tmp_path: Pa
     with pytest.raises(UserError, match=rf"wanted 12; 8 missing: {missing} and 3 more"):
         prepared(tree, tmp_path / "a.zip", "test", classes=12)
     assert not (tmp_path / "a.zip").exists()
+
+
+@pytest.fixture(scope="module")
+def thousand(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All 1000 classes of the validation tree, as links to one picture."""
+    root = tmp_path_factory.mktemp("thousand")
+    Image.new("RGB", (20, 20)).save(root / "one.JPEG")
+    for label in range(1000):
+        folder = root / "val" / wnid(label)
+        folder.mkdir(parents=True)
+        for index in range(50):
+            (folder / f"{index}.JPEG").symlink_to(root / "one.JPEG")
+    return root
+
+
+def test_classes_with_missing_files_are_noticed_by_the_numbers(thousand: Path, tmp_path: Path):
+    check_complete(thousand, "test")
+    for label, lost in ((3, 2), (700, 50 - 1)):
+        for index in range(lost):
+            (thousand / "val" / wnid(label) / f"{index}.JPEG").unlink()
+    says = rf"holds 49949 images of 1000 classes, wanted 50000; classes with fewer.*: {wnid(3)} with 48, {wnid(700)} with 1"
+    with pytest.raises(UserError, match=says) as error:
+        prepared(thousand, tmp_path / "a.zip", "test", classes=1000)
+    assert "subset: true" in str(error.value) and str(thousand / "val") in str(error.value)
+    assert not (tmp_path / "a.zip").exists()
+    assert prepared(thousand, tmp_path / "a.zip", "test", classes=1000, n=3)
+    (thousand / "val" / wnid(0) / "again.JPEG").symlink_to(thousand / "one.JPEG")
+    shutil.copytree(thousand / "val", thousand / "train", symlinks=True)
+    with pytest.raises(
+        UserError, match=r"holds 49950 images of 1000 classes, wanted 1281167; .* and 995 more"
+    ):
+        prepared(thousand, tmp_path / "b.zip", "holdout", classes=1000)
+
+
+def test_a_part_of_imagenet_is_one_that_is_said_to_be(thousand: Path, tmp_path: Path):
+    dataset = {
+        "name": "imagenet",
+        "resolution_px": 4,
+        "classes": 1000,
+        "source": str(thousand),
+        "subset": True,
+    }
+    job = {"dataset": dataset, "fold": "holdout", "split": "holdout", "inputs": {}}
+    run(job, [tmp_path / "holdout.zip"])
+    assert 3000 < len(read_zip(tmp_path / "holdout.zip")) < 5500
+    with pytest.raises(UserError, match="wanted 1281167"):
+        run({**job, "dataset": {**dataset, "subset": False}}, [tmp_path / "other.zip"])
+
+
+def test_a_class_short_by_less_than_the_smallest_is_noticed_too(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    counts = {wnid(label): ["x"] * 1300 for label in range(1000)}
+    monkeypatch.setattr(complete, "_tree", lambda root, part: counts)
+    with pytest.raises(
+        UserError, match=rf"holds 1300000 images .*wanted 1281167; smallest classes: {wnid(0)} with 1300"
+    ):
+        check_complete(tmp_path, "train")
+    for label in range(1000):  # the right number in all
+        counts[wnid(label)] = ["x"] * (1281 + (label < 167))
+    check_complete(tmp_path, "train")
+    counts[wnid(5)] = ["x"] * 700
+    with pytest.raises(UserError, match=rf"fewer than any has: {wnid(5)} with 700"):
+        check_complete(tmp_path, "holdout")
 
 
 def test_broken_files_are_all_named_and_leave_nothing(tree: Path, tmp_path: Path):

@@ -195,6 +195,62 @@ MISTAKES = {
         lambda e: e["imagenet256"]["denoisers"]["dit"]["train"].update(flip=True),
         "imagenet256.denoisers.dit.train.flip: given for a net on latents", "wanted none",
     ),
+    "a checkpoint of another data set": (
+        lambda e: e["cifar10"]["models"]["cond"].update(checkpoint="edm-imagenet-64x64-cond-adm"),
+        "cifar10.models.cond.checkpoint: given 'edm-imagenet-64x64-cond-adm', which is of imagenet64", "wanted one of cifar10",
+    ),
+    "a checkpoint of another resolution": (
+        lambda e: e["imagenet256"]["models"]["dit"].update(checkpoint="DiT-XL-2-512x512"),
+        "imagenet256.models.dit.checkpoint: given 'DiT-XL-2-512x512', which is of imagenet512", "wanted one of imagenet256",
+    ),
+    "a checkpoint of another kind of net": (
+        lambda e: e["imagenet256"]["models"]["adm"].update(checkpoint="DiT-XL-2-256x256"),
+        "models.adm.checkpoint: given 'DiT-XL-2-256x256', which is a net dit, wanted a net adm", "image_channels 4",
+    ),
+    "a checkpoint that is told no class": (
+        lambda e: e["cifar10"]["models"]["cond"].update(checkpoint="edm-cifar10-32x32-uncond-vp"),
+        "cifar10.models.cond.checkpoint: given 'edm-cifar10-32x32-uncond-vp', of classes 0 in checkpoints.csv", "wanted 10",
+    ),
+    "a checkpoint that is told a class": (
+        lambda e: e["cifar10"]["models"]["uncond"].update(checkpoint="edm-cifar10-32x32-cond-vp"),
+        "cifar10.models.uncond.checkpoint: given 'edm-cifar10-32x32-cond-vp', of classes 10", "wanted 0",
+    ),
+    "another number of classes": (
+        lambda e: e["imagenet256"]["dataset"].update(classes=100),
+        "imagenet256.models.adm.checkpoint: given 'adm-256', of classes 1000 in checkpoints.csv, wanted 100",
+        "discriminators.cls.checkpoint",
+    ),
+    "a classifier of other images": (
+        lambda e: e["imagenet256"]["discriminators"]["cls"].update(checkpoint="adm-64-classifier"),
+        "imagenet256.discriminators.cls.checkpoint: given 'adm-64-classifier', which is of imagenet64", "resolution_px 64",
+    ),
+    "statistics of other images": (
+        lambda e: e["imagenet256"]["folds"]["adm"].update(checkpoint="ref-imagenet512-adm"),
+        "imagenet256.folds.adm.checkpoint: given 'ref-imagenet512-adm', which is of imagenet512", "resolution_px 512",
+    ),
+    "another data set's checkpoint in a smoke copy": (
+        lambda e: e["imagenet256_smoke"].update(models={"dit": {"checkpoint": "edm-cifar10-32x32-cond-vp"}}),
+        "imagenet256_smoke.models.dit.checkpoint: given 'edm-cifar10-32x32-cond-vp', which is of cifar10", "wanted one of imagenet",
+    ),
+    "the weights of another extractor": (
+        lambda e: e["cifar10"]["features"]["inception"].update(checkpoint="dinov2-vitl14"),
+        "cifar10.features.inception.checkpoint: given 'dinov2-vitl14', the weights of dinov2, wanted those of inception", "",
+    ),
+    "a guide on latents for a net on pixels": (
+        lambda e: e["imagenet256"]["variants"]["cg"].update(guide={"method": "reference", "ref": "weak"}),
+        "imagenet256.variants.cg.guide: model 'weak' works on latents, but main 'adm' works on pixels", "wanted both",
+    ),
+    "a discriminator of pixels for a net on latents": (
+        lambda e: e["imagenet256"]["variants"]["autog"].update(guide={"method": "discriminator", "disc": "guide_adm"}),
+        "variants.autog.guide: discriminator 'guide_adm' works on pixels, but main 'dit' works on latents", "wanted both",
+    ),
+    "a head on features of something else": (
+        lambda e: e["imagenet256"]["discriminators"]["guide_adm"].update(extractor="noisy"),
+        "discriminators.guide_adm.extractor: 'noisy' works on latents, but the head on it works on pixels", "wanted both",
+    ),
+    "a subset of what is never counted": (
+        lambda e: e["cifar10"]["dataset"].update(subset=True), "cifar10.dataset.subset: given for cifar10", "wanted none",
+    ),
     "a published point nobody runs": (
         lambda e: e["cifar10"]["paper"]["published"].update({"dg_u/w3.00": ["EDM-G++, unconditional"]}),
         "cifar10.paper.published: given 'dg_u/w3.00'", "w1.00, w2.00",

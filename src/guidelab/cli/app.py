@@ -163,6 +163,9 @@ def prepare(
     source: Annotated[Path | None, typer.Option(help="with DATASET: a folder or ZIP of yours")] = None,
     n: Annotated[int | None, typer.Option(help="with DATASET: so many images of the split", min=1)] = None,
     seed: Annotated[int, typer.Option(help="with DATASET: chooses the n")] = 0,
+    subset: Annotated[
+        bool, typer.Option("--subset", help="with imagenet: files may be missing from its classes")
+    ] = False,
 ) -> None:
     """Draw or read one fold of real data; or write a dataset of images as a ZIP in the EDM2 format.
 
@@ -194,6 +197,7 @@ def prepare(
         from guidelab.cli.large.prepare import prepare_streamed
 
         told = {"name": name, "resolution_px": resolution, "source": str(source) if source else None}
+        told |= {"subset": True} if subset else {}
         typer.echo(f"{target}: {prepare_streamed(told, split, n, seed, target, threads)} images")
         return
     found = prepare_dataset((names or [""])[0], split, resolution, source, n, seed, target)

@@ -26,13 +26,14 @@ class Latent(Strict):
 class ImageDataset(Strict):
     """Images: a registered name, the resolution to work at, the number of classes, and where to look first."""
 
-    _later = frozenset({"latent"})
+    _later = frozenset({"latent", "subset"})
 
     name: Name
     resolution_px: Size
     classes: Size
     source: str | None = None  # a folder or ZIP of the user's own; otherwise where the dataset is known to be
     latent: Latent | None = None
+    subset: bool = False  # ImageNet: all classes, but not all their images
 
 
 class DrawnFold(Strict):

@@ -43,6 +43,7 @@ class Space:
     reference: Reference
     split: str  # the fold of real images; empty where none are needed
     statistics: str  # the released file the distances meet; empty where they meet the fold
+    met: list[str]  # the files it is compared with
     metrics: list[str]  # unqualified, in the order asked for
     neighbours: int
 
@@ -112,9 +113,10 @@ def _spaces(job: dict[str, Any]) -> Iterator[Space]:
         if REAL & set(metrics) or (statistics is None and {"fid", "sfid"} & set(metrics)):
             fold = read("reference", name)
             split = _fold(fold[2], options, about, fold[0], path)
+        met = [file[0] for file in (statistics, fold) if file]
         yield Space(
             name, path, generated, about, _reference(metrics, options["of"], fold, statistics), split,
-            named, metrics, options.get("neighbours") or job["neighbours"],
+            named, met, metrics, options.get("neighbours") or job["neighbours"],
         )  # fmt: skip
 
 
@@ -222,7 +224,8 @@ def _measured(job: dict[str, Any], space: Space, seed: int, block: str) -> dict[
     try:
         numbers = measure_protocol(generated, space.reference, space.metrics, k=space.neighbours)
     except ValueError as error:
-        raise UserError(f"{space.path}: training seed {seed}, block {block}: {error}") from error
+        against = f", compared with {' and '.join(space.met)}" if space.met else ""
+        raise UserError(f"{space.path}{against}: training seed {seed}, block {block}: {error}") from error
     source = space.about["source"]
     common = {
         "seed_block": block,

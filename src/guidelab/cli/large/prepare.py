@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from guidelab.checkpoints.store import locate, pin
 from guidelab.data.image_decode import Pixels
+from guidelab.data.large.complete import check_complete
 from guidelab.data.large.fold import Fold
 from guidelab.data.large.reference import ReferenceImages
 from guidelab.data.large.write import ZipWriter
@@ -44,8 +45,8 @@ def prepare_streamed(
     """Prepare one split of a registered dataset that is streamed, and save it.
 
     Args:
-        dataset: name, resolution_px, and optionally classes (the official number otherwise) and source (the
-            environment's `GUIDELAB_<NAME>` otherwise).
+        dataset: name, resolution_px, and optionally classes (the official number otherwise), source (the
+            environment's `GUIDELAB_<NAME>` otherwise) and subset (True: files may be missing from ImageNet's classes).
         split: `train`, `holdout` or `test`.
         n: how many images, chosen at random; all when None.
         seed: of that choice.
@@ -64,6 +65,8 @@ def prepare_streamed(
     source = dataset.get("source") or os.environ.get(f"GUIDELAB_{name.upper()}")
     told = {"classes": dataset["classes"]} if dataset.get("classes") else {}
     fold: Fold = load("dataset", name)(split, dataset["resolution_px"], source, n=n, seed=seed, **told)
+    if name == "imagenet" and n is None and not dataset.get("subset"):
+        check_complete(fold.where, split, **told)
     _write(Path(output), split, fold.images(threads or torch.get_num_threads()), fold.labels, len(fold))
     return len(fold)
 
