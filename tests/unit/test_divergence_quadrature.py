@@ -146,7 +146,7 @@ def test_weights_agree_between_measures_and_with_the_curvature():
         "chi2_neyman": 2 / r,
         "hellinger2": 0.5 * np.sqrt(d * (1 - d)),
     }
-    for name, measure in weights.LEAST_VARIANCE.items():
+    for name, measure in weights.STEADY_MEASURE.items():
         np.testing.assert_allclose(
             weights.weight(name, measure, ratio), least[name] * np.ones_like(r), rtol=1e-12
         )

@@ -1,5 +1,7 @@
 """The bound of discriminator guidance, solved exactly: kept by the SDE, broken by the ODE."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -37,7 +39,7 @@ def test_final_laws_match_euler_steps_of_particles_moments():
         for w in (0.5, 2.0):
             y = np.concatenate([np.geomspace(6400, 1e-3, 40_000), [0.0]])
             mean, var = 0.0, 6400.0
-            for high, low in zip(y[:-1], y[1:], strict=True):
+            for high, low in pairwise(y):
                 step = high - low
                 a = w / (DATA.var + high) + (1 - w) / (MODEL.var + high)
                 b = (1 - w) * MODEL.mean / (MODEL.var + high)

@@ -43,8 +43,10 @@ _LOG_MEASURE: dict[Measure, Callable[[Float64], Float64]] = {
     "m": lambda ratio: np.log(2) + 2 * ratio - _softplus(ratio),
 }
 
-# Where the weight is constant or bounded; for the chi^2 pair, where it grows least.
-LEAST_VARIANCE: dict[str, Measure] = {
+# Where the weight is constant or bounded (for the chi^2 pair: grows least), so that an estimated ratio in the wrong
+# cannot take over the mean. With the exact ratio another measure can have less variance: on two mixtures on a line
+# KL's relative error with 20,000 draws was 0.010 under p and 0.008 under q, JS's 0.009 under m and 0.008 under q.
+STEADY_MEASURE: dict[str, Measure] = {
     "kl": "p",  # 1
     "kl_reverse": "q",  # 1
     "js": "m",  # d (1-d) <= 1/4
