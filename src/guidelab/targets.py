@@ -7,17 +7,25 @@ from guidelab.nearest import listed
 from guidelab.plan import Plan
 
 
+def experiment_of(target: str) -> str:
+    """The experiment a file below `results/` belongs to; empty for anything else."""
+    parts = target.removeprefix("./").split("/")
+    if parts[0] != "results" or len(parts) < 3:
+        return ""
+    return parts[2].split(".")[0] if parts[1] in ("tables", "figures") else parts[1]
+
+
 def refuse_unknown(plan: Plan, targets: Iterable[str]) -> None:
     """Check every target below `results/`; names of rules and other files are Snakemake's to judge.
 
     Raises:
         UserError: no such experiment, or the experiment plans no such file; names the closest.
     """
-    for target in targets:
-        parts = target.split("/")
-        if parts[0] != "results" or len(parts) < 3:
+    for given in targets:
+        target = given.removeprefix("./")
+        name = experiment_of(target)
+        if not name:
             continue
-        name = parts[2].split(".")[0] if parts[1] in ("tables", "figures") else parts[1]
         stages = plan.experiment(name).stages()
         planned = [path for stage in stages for path in (*stage.files, stage.manifest)]
         if target not in planned:

@@ -54,6 +54,8 @@ ALLOWED = {
     "digest": {"errors"},
     "provenance": {"stages", "errors"},
     "targets": {"plan", "nearest", "errors"},
+    "absent": {"jobs", "released"},
+    "preflight": {"absent", "costs", "environment", "needs", "plan", "speclook", "targets", "errors"},
     "summary": {"plan"},
     "pipeline": {"stages", "plan", "errors"},
     "assemble": {"registry", "io", "core", "errors"},
@@ -87,6 +89,10 @@ PARSE_TIME = (
     "smoke",
     "digest",
     "provenance",
+    "needs",
+    "preflight",
+    "summary",
+    "targets",
 )
 HEAVY = {"torch", "pandas", "scipy", "seaborn", "matplotlib", "numpy"}
 MAX_LINES = 300

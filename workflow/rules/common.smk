@@ -13,6 +13,7 @@ from guidelab import provenance
 from guidelab.errors import UserError
 from guidelab.needs import needs
 from guidelab.plan import Plan
+from guidelab.preflight import preflight
 from guidelab.specload import load_spec
 from guidelab.summary import summary
 from guidelab.targets import refuse_unknown
@@ -23,6 +24,7 @@ try:
         refuse_unknown(
             PLAN, sys.argv[1:]
         )  # the targets are not known to the workflow yet
+        preflight(PLAN, sys.argv[1:])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -30,6 +30,7 @@ rule obtain:
         "results/{experiment}/obtained/{kind}/{name}.safetensors",
     log:
         "logs/{experiment}/obtain/{kind}/{name}.log",
+    priority: 10  # files that are not what they should be are found before anything else is computed
     conda:
         "../envs/guidelab.yaml"
     threads: need("obtain", "threads")

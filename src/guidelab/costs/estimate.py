@@ -8,7 +8,9 @@ from guidelab.costs.gpus import Gpu
 from guidelab.costs.graph import Node, jobs_for
 from guidelab.costs.rules import work_of
 from guidelab.costs.work import Work
+from guidelab.jobs import Job
 from guidelab.plan import Plan
+from guidelab.spec import Experiment
 
 MFU_RANGE = (0.25, 0.50)  # of model FLOP utilisation: what training and sampling codes usually reach
 CORE_GFLOPS = {
@@ -115,15 +117,26 @@ def estimate(
 def _cost(plan: Plan, node: Node, gpu: Gpu, mfu: float, seconds: Callable[[str], float | None]) -> _Costed:
     e = plan.spec.experiments[node.experiment]
     work = work_of(e, node.job)
-    large = node.job.command.startswith("large.") and e.scale != "smoke"
-    on_gpu = large and node.job.rule in _ON_GPU
-    if on_gpu:
-        half = (work.flop - work.float32_flop) / gpu.peak_tflops
-        expected = (half + work.float32_flop / gpu.float32_tflops) / (1e12 * mfu)
-    else:
-        expected = START_S + work.flop / (CORE_GFLOPS["images" if e.images else "points"] * 1e9)
+    there = on_gpu(e, node.job)
+    expected = gpu_seconds(work, gpu, mfu) if there else core_seconds(e, work)
     measured = seconds(node.job.outputs[0]) if node.done else None
-    return _Costed(node, work, on_gpu, expected, measured)
+    return _Costed(node, work, there, expected, measured)
+
+
+def on_gpu(e: Experiment, job: Job) -> bool:
+    """Whether a job is counted in GPU-hours; what a smoke experiment computes takes any machine seconds."""
+    return job.command.startswith("large.") and e.scale != "smoke" and job.rule in _ON_GPU
+
+
+def gpu_seconds(work: Work, gpu: Gpu, mfu: float) -> float:
+    """Seconds of a GPU that reaches a share `mfu` of its peak."""
+    half = (work.flop - work.float32_flop) / gpu.peak_tflops
+    return (half + work.float32_flop / gpu.float32_tflops) / (1e12 * mfu)
+
+
+def core_seconds(e: Experiment, work: Work) -> float:
+    """Seconds of a job on a CPU, where nothing was measured."""
+    return START_S + work.flop / (CORE_GFLOPS["images" if e.images else "points"] * 1e9)
 
 
 def _line(rule: str, costed: list[_Costed]) -> Line:

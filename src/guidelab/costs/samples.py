@@ -42,19 +42,24 @@ def sample(e: Experiment, job: Job) -> Work:
     if spec.get("latent"):
         found["decoder"] = 1
         one += DECODE_512 * area(e)
-    live = max(net.live_bytes * (2 if name in e.discriminators else 1) for name, net in nets.items())
-    weights = sum(net.parameters * FLOAT + net.held_bytes for net in nets.values())
-    at_once = spec.get("batch", 1) * live
-    if spec.get("latent"):
-        at_once = max(at_once, spec["decode_batch"] * _DECODING_512 * area(e))
     return Work(
         n,
         {kind: n * times for kind, times in found.items()},
         n * one,
         n * (precise if is_half(spec.get("precision")) else one),
         disk_bytes=n * (image_bytes(e) + (_LABEL if spec.get("labels") else 0)),
-        memory_bytes=share(spec.get("precision")) * (weights + at_once),
+        memory=lambda: _held(e, spec, nets),
     )
+
+
+def _held(e: Experiment, spec: dict[str, Any], nets: dict[str, flops.Count]) -> float:
+    """Bytes of all nets of a sampler, and of the images that are in one of them or in the decoder."""
+    live = max(net.live_bytes * (2 if name in e.discriminators else 1) for name, net in nets.items())
+    weights = sum(net.parameters * FLOAT + net.held_bytes for net in nets.values())
+    at_once = spec.get("batch", 1) * live
+    if spec.get("latent"):
+        at_once = max(at_once, spec["decode_batch"] * _DECODING_512 * area(e))
+    return share(spec.get("precision")) * float(weights + at_once)
 
 
 def _term(

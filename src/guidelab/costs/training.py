@@ -37,14 +37,14 @@ def train(e: Experiment, job: Job) -> Work:
     snapshots = how["nimg"] // how["snapshot_nimg"] * len(how["ema_stds"]) * seeds
     numbers = 4 + len(how["ema_stds"])  # weights, gradients, two of Adam, averages
     at_once = how.get("microbatch") or how["batch"]
-    kept = at_once * net.kept_bytes * share(how.get("precision"))
+    half = share(how.get("precision"))
     return Work(
         n,
         {"training": n},
         n * net.training,
         0.0 if is_half(how.get("precision")) else n * net.training,
         disk_bytes=snapshots * net.parameters * FLOAT,
-        memory_bytes=numbers * net.parameters * FLOAT + kept,
+        memory=lambda: numbers * net.parameters * FLOAT + at_once * net.kept_bytes * half,
     )
 
 
@@ -84,12 +84,12 @@ def discriminate(e: Experiment, job: Job) -> Work:
         + judged * (net.forward - net.frozen)
         + looked_at * net.frozen
     )
-    kept = how["batch"] * net.kept_bytes * share(how.get("precision"))
+    half = share(how.get("precision"))
     return Work(
         seeds * shown,
         {"training": seeds * shown, "judging": seeds * judged},
         seeds * one,
         0.0 if is_half(how.get("precision")) else seeds * one,
         disk_bytes=seeds * net.parameters * FLOAT,
-        memory_bytes=(net.parameters + 3 * net.trained) * FLOAT + kept,
+        memory=lambda: (net.parameters + 3 * net.trained) * FLOAT + how["batch"] * net.kept_bytes * half,
     )

@@ -1,6 +1,8 @@
 """What one job does, as numbers; and the sizes all rules share."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from guidelab.costs import configs
 from guidelab.spec import Experiment
@@ -17,7 +19,8 @@ class Work:
         evaluations: of nets, by what is evaluated: `main`, `reference`, `gradient`, `training`, ...; one is one image.
         flop: arithmetic, 2 per multiply-add; `float32_flop`, its part that is not in a half precision.
         disk_bytes: written, uncompressed.
-        memory_bytes: most held at once on one device, weights and activations.
+        memory: counts `memory_bytes`, most held at once on one device, weights and activations; when it is asked
+            for, because that takes longer than everything else.
     """
 
     images: int = 0
@@ -25,7 +28,12 @@ class Work:
     flop: float = 0.0
     float32_flop: float = 0.0
     disk_bytes: float = 0.0
-    memory_bytes: float = 0.0
+    memory: Callable[[], float] = float
+
+    @cached_property
+    def memory_bytes(self) -> float:
+        """Most bytes held at once."""
+        return self.memory()
 
 
 def image_bytes(e: Experiment) -> int:

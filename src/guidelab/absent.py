@@ -1,0 +1,81 @@
+"""What jobs read from others and is not there: published files, and the variables that lead to data."""
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from guidelab.jobs import Job
+from guidelab.released import FOLDER_VARIABLE, Row, folder_of
+
+_HOLDS = {  # what a data variable must lead to
+    "imagenet": "the folder of ILSVRC 2012 with train/<class>/*.JPEG and val/<class>/*.JPEG",
+    "cifar10": "cifar-10-binary.tar.gz, or the folder unpacked from it",
+}
+
+
+def absent(jobs: Iterable[Job], experiments: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
+    """All of it as one message; empty when nothing is absent.
+
+    Args:
+        jobs: that are still to be run; what a smoke experiment makes up for itself is not looked for.
+        experiments: theirs, for the commands that help.
+        environ: the environment.
+    """
+    rows: dict[str, Row] = {}
+    data: dict[str, str] = {}
+    for job in jobs:
+        for row in _rows(job.spec):
+            rows[row.file] = row
+        if job.command == "large.prepare" and "split" in job.spec and "synthetic" not in job.inputs:
+            data |= _data(job.spec["dataset"], environ)
+    place = folder_of(environ.get(FOLDER_VARIABLE))
+    lacking = [row for row in rows.values() if not (place / row.file).exists()]
+    if not lacking and not data:
+        return ""
+    named = " ".join(experiments)
+    lines = [f"{named}: {_counted(len(lacking), len(data))} not here; nothing is downloaded by itself."]
+    if lacking:
+        lines += [f"Put these files into {place.absolute()} ({FOLDER_VARIABLE} names another folder):"]
+        lines += [f"  {_described(row)}" for row in lacking]
+        lines += [
+            f"`guidelab released {named}` lists them again. For a cluster without internet: `guidelab bundle {named} -o "
+            "weights.tar` where there is one, `guidelab unbundle weights.tar` here."
+        ]
+    return "\n".join([*lines, *data.values()])
+
+
+def _rows(spec: Any) -> Iterator[Row]:
+    """The rows of checkpoints.csv a job looks for in the user's folder."""
+    if not isinstance(spec, Mapping) or spec.get("folder"):
+        return
+    if set(Row.__annotations__) <= set(spec):
+        yield Row(**{key: spec[key] for key in Row.__annotations__})
+    for value in spec.values():
+        yield from _rows(value)
+
+
+def _data(dataset: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, str]:
+    """The message about a dataset whose files are not found, by the dataset's name."""
+    name = dataset["name"]
+    variable = f"GUIDELAB_{name.upper()}"
+    source, holds = dataset.get("source") or environ.get(variable), _HOLDS.get(name, f"the images of {name}")
+    if not source:
+        return {name: f"{variable} is not set; wanted {holds}."}
+    if not Path(source).expanduser().exists():
+        whose = "dataset.source" if dataset.get("source") else variable
+        return {name: f"{whose}={source}: is not there; wanted {holds}."}
+    return {}
+
+
+def _described(row: Row) -> str:
+    size = f"{row.bytes / 1e6:,.0f} MB, " if row.bytes else ""
+    note = f" ({row.note})" if row.note else ""
+    where = row.url or "its publisher"
+    return f"{row.file} ({row.name}; {size}licence {row.licence or 'not known'}): {where}{note}"
+
+
+def _counted(files: int, data: int) -> str:
+    parts = [f"{files} published file{'s' * (files > 1)}"] if files else []
+    parts += [f"{data} dataset{'s' * (data > 1)}"] if data else []
+    return f"{' and '.join(parts)} needed and"

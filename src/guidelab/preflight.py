@@ -1,0 +1,131 @@
+"""Before a run at the papers' size: all that is absent is told at once, then what the run will take of a GPU.
+
+Asked when the workflow is read, so a run that needs nothing from others leaves it after one look at the targets.
+"""
+
+import contextlib
+import io
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from guidelab.absent import absent
+from guidelab.environment import seconds, whole
+from guidelab.errors import UserError
+from guidelab.needs import gpus_of_a_job
+from guidelab.plan import Plan
+from guidelab.speclook import is_large
+from guidelab.targets import experiment_of
+
+_ELSE = (  # options with which Snakemake runs no job
+    "unlock", "lint", "touch", "report", "summary", "detailed_summary", "archive", "dag", "rulegraph", "filegraph", "d3dag",
+    "list_rules", "list_target_rules", "list_changes", "list_input_changes", "list_params_changes", "list_untracked",
+    "list_conda_envs", "conda_create_envs_only", "conda_cleanup_envs", "cleanup_metadata", "cleanup_shadow",
+    "container_cleanup_images", "containerize", "delete_all_output", "delete_temp_output", "generate_unit_tests",
+    "print_compilation", "deploy_sources", "edit_notebook",
+)  # fmt: skip
+_PART = (
+    "until",
+    "omit_from",
+    "allowed_rules",
+    "batch",
+)  # with which it runs some of the jobs that targets need
+_MANY = 3  # targets; more are named by their experiments
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What Snakemake's command line asks for.
+
+    Attributes:
+        targets: files, and rules by name.
+        runs: all jobs the targets need will be run.
+        tells: somebody asks what would run: jobs are run, or are listed by a dry run.
+        forced: jobs whose outputs are there run too.
+    """
+
+    targets: tuple[str, ...]
+    runs: bool = True
+    tells: bool = True
+    forced: bool = False
+
+
+def preflight(plan: Plan, arguments: Sequence[str]) -> None:
+    """Refuse to start what could not end; tell what is left to run in GPU-hours.
+
+    A dry run, and a run of some jobs only, is told what is absent and goes on.
+
+    Args:
+        plan: of a params.yaml.
+        arguments: of the Snakemake that reads the workflow, without the program's name.
+    Raises:
+        UserError: files or variables are absent (names them all, and where they come from) or make no sense.
+    """
+    named = {experiment_of(argument) for argument in arguments} | set(plan.spec.default)
+    large = {name for name in named & set(plan.spec.experiments) if is_large(plan.spec.experiments[name])}
+    if large:
+        _numbers()
+    large = {
+        name for name in large if plan.spec.experiments[name].scale != "smoke"
+    }  # which makes its files up
+    asked = asked_of(arguments) if large else Asked((), tells=False)
+    targets = [target for target in _files(plan, asked.targets) if experiment_of(target) in large]
+    if not asked.tells or not targets:
+        return
+    from guidelab.costs.graph import jobs_for
+
+    nodes = jobs_for(plan, targets, (lambda path: False) if asked.forced else None)
+    left = [node for node in nodes if node.needed]
+    told = absent([node.job for node in left], list(dict.fromkeys(node.experiment for node in left)))
+    if told and asked.runs:
+        raise UserError(told)
+    for text in (told, _cost(plan, nodes, targets)):
+        if text:
+            print(text, file=sys.stderr)
+
+
+def asked_of(arguments: Sequence[str]) -> Asked:
+    """The command line as Snakemake reads it, its profile included."""
+    from snakemake.cli import parse_args  # which Snakemake has loaded; nobody else comes here
+
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # it says once more which profile it uses
+            _, found = parse_args(list(arguments))
+    except (SystemExit, Exception):  # not started by its command line: what it will do is not known
+        return Asked((), tells=False)
+    elsewhere = any(getattr(found, name, None) not in (None, False) for name in _ELSE)
+    part = any(getattr(found, name, None) for name in _PART)
+    runs = not (elsewhere or part or found.dryrun)
+    return Asked(tuple(found.targets), runs, not elsewhere, bool(found.forceall))
+
+
+def _numbers() -> None:
+    """Read every number that jobs take from the environment: a mistake is told before the first one starts."""
+    gpus_of_a_job()
+    seconds("GUIDELAB_PATIENCE_S", 3600)
+    whole("GUIDELAB_EXTRACT_BATCH", 256)
+
+
+def _files(plan: Plan, targets: Sequence[str]) -> list[str]:
+    """The files asked for; without any, and for the rule `all`, those of the default experiments."""
+    found = [target.removeprefix("./") for target in targets if experiment_of(target)]
+    if not targets or "all" in targets:
+        stages = [stage for name in plan.spec.default for stage in plan.experiment(name).stages()]
+        found += [path for stage in stages for path in stage.files]
+    return found
+
+
+def _cost(plan: Plan, nodes: Sequence[Any], targets: Sequence[str]) -> str:
+    """What is left to run in GPU-hours; only how to ask, where nets cannot be built beside Snakemake."""
+    experiments = dict.fromkeys(experiment_of(target) for target in targets)
+    command = f"guidelab cost {' '.join(targets if len(targets) <= _MANY else experiments)}"
+    try:
+        from guidelab.costs.brief import brief
+
+        found = brief(plan, nodes)
+    except ModuleNotFoundError:
+        found = "not counted: torch is not installed where Snakemake runs"
+    except UserError as error:
+        found = f"not counted: {error}"
+    return f"cost: {found}\nmore, and what finished jobs took: {command} --measured" if found else ""
