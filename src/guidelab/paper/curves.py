@@ -79,13 +79,16 @@ def mark_unestimable(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def limits(ax: Axes, value: Float, lo: Float, hi: Float) -> None:
-    """Room for all values and for the bands, as long as these do not flatten the curves; 0 is kept when near."""
-    span = max(
-        float(value.max() - value.min()), 1e-6 * float(np.abs(value).max()), 1e-12
-    )  # rounding is no range
-    low = max(float(np.nanmin([*value, *lo])), float(value.min()) - 0.35 * span)
-    high = min(float(np.nanmax([*value, *hi])), float(value.max()) + 0.35 * span)
-    pad = 0.06 * (high - low) or 0.1
+    """Room for all values and for the bands, as long as these do not flatten the curves; 0 is kept when near.
+
+    Values that are all equal have no curve to flatten: their bands alone set the range.
+    """
+    span, size = float(value.max() - value.min()), float(np.abs(value).max())
+    room = 0.35 * span if span > 1e-6 * size else np.inf  # rounding is no range
+    low = max(float(np.nanmin([*value, *lo])), float(value.min()) - room)
+    high = min(float(np.nanmax([*value, *hi])), float(value.max()) + room)
+    least = 0.06 * (size or 1.0) if high - low <= 1e-6 * size else 0.0  # neither a curve nor a band
+    pad = max(0.06 * (high - low), least)
     near_zero = value.min() >= 0 and low - pad < 0.25 * high
     ax.set_ylim(0 if near_zero else low - pad, high + pad)
 

@@ -13,7 +13,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
 from matplotlib.path import Path
+from matplotlib.textpath import text_to_path
 
 from guidelab.errors import UserError
 from guidelab.paper import names
@@ -21,6 +23,8 @@ from guidelab.paper import names
 MM = 1 / 25.4  # one millimetre in inches
 PAGE_MM = 180.0  # the full text width of a two-column page
 COLUMN_MM = 88.0
+_FOOT_PT = 5.5  # size of a footer's letters
+_EDGE = 0.01  # of the width: what a footer leaves free at either side
 
 INK = "#1a1a1a"  # text, frames, samples
 FAINT = "#777777"  # notes
@@ -46,6 +50,7 @@ RC: dict[str, Any] = {
     "axes.titlepad": 3.0,
     "axes.axisbelow": True,
     "axes.unicode_minus": True,
+    "axes.formatter.useoffset": False,  # a tick says its whole number: `+1.3` at the end of an axis lies on the title
     "grid.color": "#e6e6e6",
     "grid.linewidth": 0.5,
     "legend.fontsize": 6.5,
@@ -152,8 +157,27 @@ def letter(ax: Axes, index: int, title: str) -> None:
 
 
 def footer(fig: Figure, text: str) -> None:
-    """One small line at the lower left: which experiment, at what scale, how many samples."""
-    fig.text(0.01, 0.008, text, size=5.5, color=FAINT, ha="left", va="bottom")
+    """Small print at the lower left: which experiment, at what scale, how many samples. What is too long gets more lines."""
+    lines = "\n".join(_broken(text, fig.get_figwidth() / MM))
+    fig.text(_EDGE, 0.008, lines, size=_FOOT_PT, color=FAINT, ha="left", va="bottom")
+
+
+def footer_mm(text: str, width_mm: float = PAGE_MM) -> float:
+    """The height in mm that a footer takes beyond its first line: 0 for one that fits into one."""
+    return (len(_broken(text, width_mm)) - 1) * _FOOT_PT * 1.2 / 72 / MM
+
+
+def _broken(text: str, width_mm: float) -> list[str]:
+    """`text` in lines that fit between the edges of a figure, broken at spaces; widths are those of the font's outlines."""
+    font, free = FontProperties(family=RC["font.family"], size=_FOOT_PT), (1 - 2 * _EDGE) * width_mm * MM * 72
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".lstrip()
+        if lines[-1] and text_to_path.get_text_width_height_descent(longer, font, ismath=False)[0] > free:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
 
 
 def square(ax: Axes, window: tuple[float, float, float, float]) -> None:

@@ -24,8 +24,8 @@ SECTION = "Beside the published values"
 PUBLISHED = ("paper", "table", "experiment", "row", "weight", "metric", "value", "n_generated", "protocol", "source",
              "status", "target", "note")  # fmt: skip
 COLUMNS = (
-    "published_row", "published_metric", "published_weight", "published", "published_protocol", "published_from",
-    "published_note", "compared", "compared_as", "published_difference", "allowed", "published_verdict",
+    "published_row", "published_metric", "published_weight", "published", "published_printed", "published_protocol",
+    "published_from", "published_note", "compared", "compared_as", "published_difference", "allowed", "published_verdict",
 )  # fmt: skip
 MIN_OF_3 = "min_of_3"
 GAP = 0.013  # of the published value; see the module
@@ -33,6 +33,7 @@ REPRODUCED, CLOSE, NOT = "reproduced", "close", "not"
 NOT_TARGET, NOT_COMPARABLE, NOT_COMPARED = "not a target", "not comparable", "not compared"
 RELEASED = "released "  # how measure names a reference that is somebody's statistics
 EVALUATOR_REAL = 10_000  # real images that precision and recall meet in ADM's evaluator
+PRINTED = "printed"  # a column that a reader may add: the value's own digits, 1.50 and not 1.5
 _OTHER_FEATURES = ("lite0", "classifier")  # of our own experiments: no paper measures in them
 _OURS = {"fd_dinov2": "fid@dinov2"}  # what a column is called
 NAMES = {"fid": "FID", "fd_dinov2": "FD-DINOv2", "nll_bits_per_dim": "NLL (bits per dimension)"}
@@ -62,7 +63,7 @@ def of_experiment(published: pd.DataFrame, experiment: str) -> pd.DataFrame:
     return (
         mine.assign(source=source)
         .groupby(key, sort=False, dropna=False)
-        .agg({"source": _once, "note": _once})
+        .agg({"source": _once, "note": _once} | ({PRINTED: "first"} if PRINTED in mine else {}))
         .reset_index()
     )
 
@@ -137,9 +138,9 @@ def _rows_of(
     told = {
         "experiment": spec["experiment"], "scale": names.scale_name(str(spec["scale"])), "section": SECTION,
         "published_row": one["row"], "published_metric": one["metric"], "published_weight": float(weight),
-        "published": float(one["value"]), "published_protocol": _protocol(one), "published_from": one["source"],
-        "published_note": one["note"], "compared": math.nan, "compared_as": "", "published_difference": math.nan,
-        "allowed": math.nan,
+        "published": float(one["value"]), "published_printed": str(one.get(PRINTED) or f"{float(one['value']):g}"),
+        "published_protocol": _protocol(one), "published_from": one["source"], "published_note": one["note"],
+        "compared": math.nan, "compared_as": "", "published_difference": math.nan, "allowed": math.nan,
     }  # fmt: skip
     ran = False
     for point, rows_ in wanted.items():

@@ -86,13 +86,20 @@ def _line(row: Mapping[Any, Any]) -> list[str]:
 
     return [
         str(row["published_row"]), beside.name_of(str(row["published_metric"])),
-        "–" if math.isnan(weight) else f"{weight:.2f}", f"{row['published']:g}", str(row["published_protocol"]),
-        str(row["published_from"]), f"{row['label']}, w = {row['w']:g}" if row["variant"] else "–",
+        "–" if math.isnan(weight) else f"{weight:.2f}", str(row["published_printed"]), str(row["published_protocol"]),
+        str(row["published_from"]), _here(row),
         _mean(row, digits) if str(row["status"]) == summary.OK else str(row["status"]),
         show(row["compared"], f" ({row['compared_as']})"),
         ("+" if row["published_difference"] > 0 else "") + show(row["published_difference"]),
         show(row["allowed"]), str(row["published_verdict"]),
     ]  # fmt: skip
+
+
+def _here(row: Mapping[Any, Any]) -> str:
+    """Which of our lines stands there: `CFG, w = 1.5`; no guidance and real images have no weight."""
+    if not row["variant"]:
+        return "–"
+    return f"{row['label']}, w = {row['w']:g}" if row["guides"] else str(row["label"])
 
 
 def _mean(row: Mapping[Any, Any], digits: int) -> str:

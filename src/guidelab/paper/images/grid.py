@@ -95,7 +95,8 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     cell = min(_LARGEST_MM, free / columns)
     lines = rows["row"].nunique()
     head = 6.0 if classes else 2.0
-    height = head + lines * (cell + _GAP_MM) + 6.5
+    said = style.origin_line(info, _said(first, info))
+    height = head + lines * (cell + _GAP_MM) + 6.5 + style.footer_mm(said)
     x = _LEFT_MM + np.arange(columns) * (cell + _GAP_MM) + _GROUP_MM * np.maximum(np.cumsum(starts) - 1, 0)
     with style.context():
         fig = style.figure(style.PAGE_MM, height)
@@ -116,7 +117,7 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
             if start:
                 where = (left / style.PAGE_MM, 1 - (head - 1.5) / height)
                 fig.text(*where, given[k] if k < len(given) else f"class {k}", ha="left", va="bottom", size=7)
-        style.footer(fig, style.origin_line(info, _said(first, info)))
+        style.footer(fig, said)
     return fig
 
 

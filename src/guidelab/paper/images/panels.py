@@ -6,7 +6,9 @@ from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 
 from guidelab.paper import style, summary
@@ -95,12 +97,25 @@ def signs(rows: pd.DataFrame, *, chosen: bool = False) -> list[Line2D]:
 
 def legend(fig: Figure, handles: list[Any], height: float, columns: int = 5) -> float:
     """A legend across the top of the figure; returns its height in mm."""
-    rows = -(-len(handles) // columns)
-    fig.legend(
+    _legend(fig, handles, height, columns)
+    return legend_mm(len(handles), columns)
+
+
+def _legend(fig: Figure, handles: list[Any], height: float, columns: int) -> Legend:
+    return fig.legend(
         handles=handles, loc="upper left", ncols=columns, borderaxespad=0, columnspacing=1.6, handlelength=2.6,
         bbox_to_anchor=(10 / style.PAGE_MM, 1 - 2.0 / height),
     )  # fmt: skip
-    return 3.7 * rows + 2.5
+
+
+def fitting(handles: list[Any], most: int = 5) -> int:
+    """Into how many columns, `most` or fewer, a legend goes without leaving the page."""
+    for columns in range(most, 1, -1):
+        fig = style.figure(style.PAGE_MM, style.PAGE_MM)
+        renderer = FigureCanvasAgg(fig).get_renderer()  # type: ignore[no-untyped-call]
+        if _legend(fig, handles, style.PAGE_MM, columns).get_window_extent(renderer).x1 <= fig.bbox.x1:
+            return columns
+    return 1
 
 
 def legend_mm(entries: int, columns: int = 5) -> float:
@@ -118,12 +133,13 @@ def page(
     """A page of panels, two a row, under a legend.
 
     Args:
-        handles: of the legend, in `columns`.
+        handles: of the legend, in `columns` or as many fewer as fit.
         count: how many panels.
         panel_mm: height of a row.
         inset: of a panel's axes in mm: from the left, between two, from below, width, and what the row keeps of its height.
     """
     left, pitch, below, width, kept = inset
+    columns = fitting(handles, columns)
     height = -(-count // 2) * panel_mm + legend_mm(len(handles), columns) + 4
     fig = style.figure(style.PAGE_MM, height)
     top = height - legend(fig, handles, height, columns)

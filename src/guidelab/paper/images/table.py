@@ -117,7 +117,7 @@ def as_rows(table: pd.DataFrame) -> pd.DataFrame:
     ours = table[table["section"] != beside.SECTION].infer_objects()
     for (variant, w), part in ours.groupby(["variant", "w"], sort=False, dropna=False):
         first = part.iloc[0]
-        row = {key: first[key] for key in LINE}
+        row = {key: first[key] for key in LINE} | ({"w": float("nan")} if first["real"] else {})
         row |= {key: part[key].max() for key in ("n_trainings", "n_blocks", "n_generated")}
         met = part[~part["reference_split"].isin(["", "none"])]  # some metrics have no reference
         row |= {key: "; ".join(dict.fromkeys(str(v) for v in met[key])) for key in PROTOCOL}
@@ -200,16 +200,20 @@ def _line(
     of_variant = measurements[measurements["variant"] == line.variant]
     told = of_variant.iloc[0].to_dict() if len(of_variant) else {}
     other = bool(told) and int(told["steps"]) != steps
+    real = (
+        bool(told) and int(told["nfe"]) == 0
+    )  # no net was called: images of the dataset, which nothing sampled
+    told |= {"w_neutral": float("nan"), "steps": "", "nfe": ""} if real else {}
     found = {
         "experiment": spec["experiment"], "scale": names.scale_name(str(spec["scale"])),
         "section": f"{told['steps']} sampler steps" if other else wording.section(line.variant), "variant": line.variant,
         "label": names.prefix(str(spec["scale"])) + wording.label(line.variant, spec.get("labels")), "guides": str(told.get("ref", "")),
         "method": str(told.get("method", "")), "w": line.w, "w_neutral": told.get("w_neutral", float("nan")),
-        "chosen_by": ", ".join(line.chosen_by), "chosen_on": line.chosen_on, "weights_tried": line.weights_tried,
+        "chosen_by": ", ".join(line.chosen_by), "chosen_on": line.chosen_on, "weights_tried": 0 if real else line.weights_tried,
         "steps": told.get("steps", ""), "nfe": told.get("nfe", ""),
         "baseline": f"{base[0]}/w{base[1]:.2f}" if base else "",
     }  # fmt: skip
-    return {key: found[key] for key in LINE}
+    return {key: found[key] for key in LINE} | {"real": real}
 
 
 def _number(
@@ -235,9 +239,13 @@ def _number(
         gap.over, gap.least, gap.most, "" if gap.n_trainings == 0 else gap.verdict(str(info["direction"])), least, blocks,
     )  # fmt: skip
     protocol = {key: at[key].iloc[0] if len(at) and key in at else "" for key in PROTOCOL}
+    said = str(at["note"].iloc[0]) if len(at) and "note" in at else ""
     return {
         **printed,
         "features": wording.features(metric),
         **dict(zip(NUMBER, numbers, strict=True)),
         **protocol,
+        "counted": said
+        if said.startswith("k = ")
+        else "",  # how precision and recall count neighbours, and of how many
     }

@@ -2,12 +2,13 @@
 """FID and recall over the guidance weight: one panel a metric, every method against w minus its neutral weight.
 
 A method starts at no guidance, at 0 on this axis, where it is the unguided sampler itself; sums of methods do not, as
-one of them keeps its weight while the other is swept.
+one of them keeps its weight while the other is swept. Where there are several nets, each has its own no guidance.
 
 Rows: one for each (variant, w, metric): columns COLUMNS; offset = w - w_neutral; value, lo and hi are nan unless
 status is `ok`; selected marks the weight chosen by FID in the metric's own feature space, starts whether w_neutral is no guidance.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -89,43 +90,49 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
         handles += panels.signs(rows, chosen=bool(rows["selected"].any()))
         fig, found = panels.page(handles, len(metrics), _PANEL_MM, (12, 89.0, 10, 76, 17))
         for i, (ax, metric) in enumerate(zip(found, metrics, strict=True)):
-            _panel(ax, rows[rows["metric"] == metric], i)
+            _panel(ax, rows[rows["metric"] == metric], info.get("mains") or {}, i)
         style.footer(fig, style.origin_line(info, panels.bars(rows)))
     return fig
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, index: int) -> None:
-    """One metric: no guidance as a line across, every method from there through its weights."""
+def _panel(ax: Axes, rows: pd.DataFrame, mains: Mapping[str, str], index: int) -> None:
+    """One metric: no guidance as a line across for each net, every method from there through its weights."""
     scale = panels.factor(rows)
     ax.margins(x=0.04)
-    start = rows[rows["variant"] == NEUTRAL]
-    look = style.look(NEUTRAL)
-    panels.level(ax, start, look, scale)
-    sound = start[start["status"] == summary.OK]
+    starts = {v: rows[rows["variant"] == v] for v in _unguided(rows, mains)}
+    for variant, start in starts.items():
+        panels.level(ax, start, style.look(variant), scale)
+    sound = {v: start.iloc[0] for v, start in starts.items() if (start["status"] == summary.OK).all()}
     for variant in dict.fromkeys(rows["variant"]):
         mine = rows[(rows["variant"] == variant) & (rows["status"] == summary.OK)]
-        if variant == NEUTRAL or mine.empty:
+        if variant in starts or mine.empty:
             continue
         ink = style.look(variant)
         panels.curve(ax, mine, "offset", ink, scale, variant)
         chosen = mine[mine["selected"].astype(bool)]
         panels.ring(ax, chosen["offset"], chosen["value"] * scale)
-        if len(sound) and mine["starts"].all() and mine["offset"].min() > 0:
+        own = next((v for v in sound if mains.get(v) == mains.get(variant)), None)
+        if own and mine["starts"].all() and mine["offset"].min() > 0:
             first = mine.sort_values("offset").iloc[0]
-            ends = (float(sound["value"].iloc[0]) * scale, float(first["value"]) * scale)
+            ends = (float(sound[own]["value"]) * scale, float(first["value"]) * scale)
             ax.plot([0, first["offset"]], ends, color=ink.color, ls=ink.dashes, lw=0.7, alpha=0.6, zorder=2)
-    if len(sound):
-        ax.plot(
-            [0], sound["value"] * scale, look.marker, ms=6, color=look.color, mew=0, zorder=5, label=NEUTRAL
-        )
+    for variant, at in sound.items():
+        look = style.look(variant)
+        ax.plot([0], at["value"] * scale, look.marker, ms=6, color=look.color, mew=0, zorder=5, label=variant)
     ok = rows[rows["status"] == summary.OK]
     if len(ok):
-        _limits(ax, ok, float(sound["value"].iloc[0]) if len(sound) else float("nan"), scale)
+        _limits(ax, ok, max((float(s["value"]) for s in sound.values()), default=float("nan")), scale)
     else:
         ax.text(0.5, 0.5, summary.NOT_RUN, transform=ax.transAxes, ha="center", color=style.FAINT)
     ax.set_xlabel("w − neutral w", labelpad=1)
     style.letter(ax, index, panels.title(rows))
     ax.set_label(str(rows["metric"].iloc[0]))
+
+
+def _unguided(rows: pd.DataFrame, mains: Mapping[str, str]) -> list[str]:
+    """The variants that are no guidance of some net: NEUTRAL, and where nets are told apart what has one point, at 0."""
+    alone = rows.groupby("variant", sort=False)["offset"].agg(lambda x: x.nunique() == 1 and x.iloc[0] == 0)
+    return [str(v) for v, at_zero in alone.items() if v == NEUTRAL or (mains and at_zero)]
 
 
 def _limits(ax: Axes, ok: pd.DataFrame, start: float, scale: float) -> None:
