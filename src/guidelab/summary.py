@@ -7,28 +7,37 @@ from pathlib import Path
 from guidelab.plan import Plan
 
 _DONE = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)")
+_OF = re.compile(r"^ +wildcards: experiment=(\w+)")
 
 
 def summary(plan: Plan, log: str | Path) -> str:
     """A few lines for the terminal.
 
     Args:
-        plan: the plan that was run; experiments whose table is there are named.
-        log: Snakemake's own log of the run; left out of the summary when it cannot be read.
+        plan: the plan that was run.
+        log: Snakemake's own log of the run, which says what ran and for which experiments: these are named, with
+            those of their results that are there. Left out of the summary when it cannot be read.
     """
     path = Path(log)
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-    ran = Counter(match[1] for line in text.splitlines() if (match := _DONE.match(line)))
+    lines = text.splitlines()
+    ran = Counter(match[1] for line in lines if (match := _DONE.match(line)))
     jobs = ", ".join(f"{count} {rule}" for rule, count in sorted(ran.items(), key=lambda item: -item[1]))
-    lines = ["", f"ran: {jobs or 'nothing'}"]
-    made = [name for name in plan.spec.experiments if Path(plan.experiment(name).table[1]).is_file()]
-    for name in made:
-        experiment = plan.experiment(name)
-        lines += [
-            f"{name} ({plan.spec.experiments[name].scale}):",
-            f"  table     {experiment.table[1]} (and .csv, .tex)",
-            f"  findings  {experiment.story}",
-            f"  figures   results/figures/{name}/ ({', '.join(experiment.figures)}: .pdf, .png, .csv)",
-            f"  numbers   {experiment.collected[0]}",
-        ]
-    return "\n".join(lines)
+    touched = {match[1] for line in lines if (match := _OF.match(line))}
+    found = ["", f"ran: {jobs or 'nothing'}"]
+    for name in plan.spec.experiments:
+        results = _results(plan, name) if name in touched else []
+        found += [f"{name} ({plan.spec.experiments[name].scale}):", *results] if results else []
+    return "\n".join(found)
+
+
+def _results(plan: Plan, name: str) -> list[str]:
+    """Lines about the printed results of an experiment that are there."""
+    experiment = plan.experiment(name)
+    drawn = [f for f in experiment.figures if Path(f"results/figures/{name}/{f}.pdf").is_file()]
+    table = [path for path in experiment.table if Path(path).is_file()]
+    lines = [f"  table     {', '.join(table)}"] if table else []
+    lines += [f"  findings  {experiment.story}"] if Path(experiment.story).is_file() else []
+    lines += [f"  figures   results/figures/{name}/ ({', '.join(drawn)}: .pdf, .png, .csv)"] if drawn else []
+    lines += [f"  numbers   {experiment.collected[0]}"] if Path(experiment.collected[0]).is_file() else []
+    return lines

@@ -143,17 +143,24 @@ def test_planned_targets_and_rule_names_pass(plan):
 
 def test_the_summary_counts_jobs_and_names_results(plan, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    table = tmp_path / "results/tables/toy2d.md"
-    table.parent.mkdir(parents=True)
-    table.write_text("")
+    made = ("tables/toy2d.md", "tables/toy2d_full.md", "tables/fashion.md", "figures/toy2d/fig9.pdf")
+    for path in (tmp_path / "results" / name for name in made):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
     log = tmp_path / "log"
     log.write_text(
+        "rule sample:\n    wildcards: experiment=toy2d, variant=cfg, w=w4.00, part=seed0\n"
+        "rule sample:\n    wildcards: experiment=toy2d_ci, variant=cfg, w=w4.00, part=seed0\n"
         "Finished jobid: 3 (Rule: sample)\nFinished jobid: 4 (Rule: sample)\nFinished jobid: 0 (Rule: all)\n"
     )
     text = summary(plan, log)
-    assert "ran: 2 sample, 1 all" in text and "results/tables/toy2d.md" in text and "toy2d (reduced)" in text
-    assert "toy2d_ci" not in text
-    assert "ran: nothing" in summary(plan, tmp_path / "absent")
+    assert (
+        "ran: 2 sample, 1 all" in text and "toy2d (reduced):\n  table     results/tables/toy2d.md\n" in text
+    )
+    assert "(fig9: .pdf" in text and "findings" not in text and "measurements.csv" not in text, "not there"
+    assert "toy2d_full" not in text and "fashion" not in text, "they took no part"
+    assert "toy2d_ci" not in text, "it has no results yet"
+    assert summary(plan, tmp_path / "absent") == "\nran: nothing"
 
 
 def test_names_that_do_not_exist_are_no_tracebacks(plan):

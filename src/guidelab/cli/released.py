@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -57,7 +57,7 @@ def needed(names: list[str], params: Path) -> list[str]:
     """Rows of checkpoints.csv: of each experiment that is named, or the name itself.
 
     Raises:
-        UserError: a name that is neither an experiment on released files nor a row.
+        UserError: a name that is neither an experiment on released files nor a row; says why an experiment has none.
     """
     from guidelab.cli.commands import load_plan
 
@@ -65,13 +65,31 @@ def needed(names: list[str], params: Path) -> list[str]:
     plan = load_plan(params) if any(name not in rows for name in names) else None
     for name in names:
         if plan is not None and name in plan.spec.experiments:
-            found += list(getattr(plan.experiment(name), "needed", []))
+            found += _of_experiment(plan, name)
         else:
             known = [*rows, *(plan.spec.experiments if plan else ())]
             if name not in rows:
                 raise UserError(f"{name}: is no experiment and no name in {CSV}{closest(name, known)}")
             found.append(name)
     return list(dict.fromkeys(found))
+
+
+def _of_experiment(plan: Any, name: str) -> list[str]:
+    """The rows an experiment reads.
+
+    Raises:
+        UserError: it reads none, or makes them up.
+    """
+    spec, rows = plan.spec.experiments[name], list(getattr(plan.experiment(name), "needed", []))
+    if spec.scale == "smoke":
+        of = spec.paper.published_experiment
+        hint = f". For those of {of}: guidelab released {of}" if of != name else ""
+        raise UserError(
+            f"{name}: is of scale smoke, which makes its files up: nothing to fetch, nothing to bundle{hint}"
+        )
+    if not rows:
+        raise UserError(f"{name}: needs nothing that others published")
+    return rows
 
 
 @released_commands.command("import", rich_help_panel="Released weights")
@@ -142,8 +160,6 @@ def bundle(
     from guidelab.cli.bundle import pack
 
     rows, chosen = load_rows(), needed(names, params)
-    if not chosen:
-        raise UserError(f"guidelab bundle {' '.join(names)}: needs nothing that others published")
     found = pack([rows[name] for name in chosen], output, " ".join(names), folder)
     typer.echo(f"{output}: {len(found)} files; on the other side: guidelab unbundle {output.name}")
 
