@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from guidelab.checkpoints import store
 from guidelab.cli.large.prepare import prepare_streamed, run
 from guidelab.data.center_crop import center_crop
 from guidelab.data.folds import twelfth
@@ -284,6 +285,10 @@ def test_a_published_batch_of_real_images_becomes_a_fold(tmp_path: Path):
         run({**job, "dataset": {**dataset, "resolution_px": 32}}, [tmp_path / "other.zip"])
     with pytest.raises(UserError, match="holds statistics and no images"):
         run({**job, "checkpoint": {**entry, "format": "reference_pkl"}}, [tmp_path / "other.zip"])
+    assert not store.pins(tmp_path / "files"), (
+        "its statistics are judged elsewhere: a better copy may take its place"
+    )
+    store.pin(entry, tmp_path / "files")
     np.savez(path, arr_0=pictures[:4])
     with pytest.raises(UserError, match="when it was first used"):
         run(job, [tmp_path / "other.zip"])

@@ -9,6 +9,7 @@ rule prepare:
         "results/{experiment}/data/{fold}.{data}",
     log:
         "logs/{experiment}/prepare/{fold}.{data}.log",
+    priority: 9  # images that are missing or broken are found before anything is computed
     conda:
         "../envs/guidelab.yaml"
     threads: need("prepare", "threads")

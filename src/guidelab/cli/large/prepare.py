@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from tqdm import tqdm
 
-from guidelab.checkpoints.store import locate, pin
+from guidelab.checkpoints.store import locate
 from guidelab.data.image_decode import Pixels
 from guidelab.data.large.complete import check_complete
 from guidelab.data.large.fold import Fold
@@ -29,7 +29,6 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         batch = _reference(job)
         labels = None if batch.labels is None else batch.labels.tolist()
         _write(outputs[0], job["fold"], batch, labels, len(batch))
-        pin(job["checkpoint"], job.get("folder"))
     else:
         prepare_streamed(job["dataset"], job["split"], job.get("n"), job.get("seed", 0), outputs[0])
 
