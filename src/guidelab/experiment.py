@@ -5,7 +5,8 @@ from typing import Any
 
 from guidelab import registry
 from guidelab.errors import UserError
-from guidelab.jobs import Files, Job, RunJobs
+from guidelab.divergeplan import DivergenceJobs
+from guidelab.jobs import Files, Job
 from guidelab.layout import Run
 from guidelab.nearest import one_of
 from guidelab.spec import Variant
@@ -15,8 +16,8 @@ from guidelab.stages import Stage
 from guidelab.staging import METRICS_INFO, stages_of
 
 
-class ExperimentPlan(RunJobs):
-    """All jobs of one experiment: those of RunJobs, and from measurements to tables and figures."""
+class ExperimentPlan(DivergenceJobs):
+    """All jobs of one experiment: those of RunJobs and DivergenceJobs, and from measurements to tables and figures."""
 
     def _row(self, run: Run) -> dict[str, Any]:
         """What every number of a run must know of where it comes from."""
@@ -178,6 +179,10 @@ class ExperimentPlan(RunJobs):
             "figure": figure,
             "settings": f.model_dump(),
         }
+        if figure in registry.SIGMA_FIGURES:
+            inputs = self._printed | {"divergences": self.divergences[:1]}
+            module = registry.SIGMA_FIGURES[figure].module
+            return Job("figure", inputs, self.figure(figure), spec, (module,), command="sigma.figure")
         if not f.arrays:
             return Job("figure", self._printed, self.figure(figure), spec, (registry.FIGURES[figure].module,))
         inputs = {"fields": (self.fields(figure),)}
