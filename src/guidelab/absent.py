@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.jobs import Job
-from guidelab.released import FOLDER_VARIABLE, Row, folder_of
+from guidelab.released import FOLDER_VARIABLE, Row, folder_of, size_of
 
 _HOLDS = {  # what a data variable must lead to
     "imagenet": "the folder of ILSVRC 2012 with train/<class>/*.JPEG and val/<class>/*.JPEG",
@@ -69,7 +69,7 @@ def _data(dataset: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, s
 
 
 def _described(row: Row) -> str:
-    size = f"{row.bytes / 1e6:,.0f} MB, " if row.bytes else ""
+    size = f"{size_of(row)}, " if size_of(row) else ""
     note = f" ({row.note})" if row.note else ""
     where = row.url or "its publisher"
     return f"{row.file} ({row.name}; {size}licence {row.licence or 'not known'}): {where}{note}"

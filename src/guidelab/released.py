@@ -19,7 +19,7 @@ FORMATS = (
     "edm_pickle", "edm2_pickle", "adm_pt", "adm_classifier_pt", "dit_pt", "dg_pt", "vae", "reference_npz",
     "reference_pkl", "inception_pt", "dinov2_pth",
 )  # fmt: skip
-_NUMBERS = ("bytes", "resolution_px", "image_channels", "classes")
+_NUMBERS = ("bytes", "about_mb", "resolution_px", "image_channels", "classes")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -34,6 +34,8 @@ class Row:
         file: where it lies in the folder of checkpoints; a folder for some autoencoders.
         url: where it is published: the file, or the folder or page it is found in.
         bytes, sha256: of the file where its publisher tells them; None and empty otherwise.
+        about_mb: our estimate for planning, never compared with a file: its net's parameters at 4 bytes (EDM2's
+            snapshots: 2), its statistics' arrays, its images; None where we cannot tell.
         licence: of the file.
         dataset: what it was trained on or computed from.
         resolution_px, image_channels, classes: of what a net sees (the latents' side for latent nets); 0 classes for
@@ -47,6 +49,7 @@ class Row:
     file: str
     url: str
     bytes: int | None
+    about_mb: int | None
     sha256: str
     licence: str
     dataset: str
@@ -143,10 +146,17 @@ def folder_of(given: str | None = None) -> Path:
     return Path(given or os.environ.get(FOLDER_VARIABLE) or "checkpoints")
 
 
+def size_of(row: Row) -> str:
+    """`223 MB`, `about 223 MB` where its publisher does not tell, or nothing."""
+    if row.bytes:
+        return f"{row.bytes / 1e6:,.0f} MB"
+    return f"about {row.about_mb:,} MB" if row.about_mb else ""
+
+
 def how_to_get(wanted: Row, folder: Path) -> str:
     """Which file to fetch from where, and where to put it; one line."""
     target = (folder / wanted.file).absolute()
-    size = f" ({wanted.bytes / 1e6:.0f} MB)" if wanted.bytes else ""
+    size = f" ({size_of(wanted)})" if size_of(wanted) else ""
     note = f" ({wanted.note})" if wanted.note else ""
     return (
         f"fetch {Path(wanted.file).name}{size} from {wanted.url or 'its publisher'}{note} "

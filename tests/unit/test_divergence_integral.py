@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from divergence_cases import LINE_P, LINE_Q, covers, draw_line, line_gap
 
 from guidelab.metrics import sigma_integral
@@ -220,3 +221,16 @@ def test_refusals():
     with pytest.raises(ValueError, match="squared_gap: 1 of"):
         integral("js", measure="p", **{**given, "squared_gap": np.r_[np.nan, gap[1:]]})
     assert sigma_integral.STEADY_MEASURE["kl"] == "p"
+
+
+def test_errors_of_bins_with_few_draws_add_like_strata():
+    """sum of width^2 s^2 / n with s^2 over n - 1, for torch tensors too; a bin's single draw has no error."""
+    rng = np.random.default_rng(12)
+    edges = log_edges(1.0, 8.0, 3)
+    sigma, terms = stratified_sigmas(rng.uniform(size=12), 1.0, 8.0), rng.standard_normal(12)
+    found = sigma_curve(sigma=torch.tensor(sigma), contribution=torch.tensor(terms), edges=edges)
+    errors = terms.reshape(3, 4).std(1, ddof=1) / 2
+    assert [value.std_error for value in found.curve] == pytest.approx(list(errors))
+    assert found.total.std_error == pytest.approx(np.log(2) * np.linalg.norm(errors))
+    lone = sigma_curve(sigma=sigma[3:], contribution=terms[3:], edges=edges)
+    assert not lone.curve[0].estimable and not lone.total.estimable and lone.curve[1].std_error > 0

@@ -13,7 +13,13 @@ from guidelab.specload import load_spec, read_yaml
 
 ROOT = Path(__file__).parents[2]
 LARGE = ("imagenet512", "imagenet512_curves", "imagenet64", "imagenet256", "cifar10")
-SMOKE = ("imagenet512_smoke", "imagenet64_smoke", "imagenet256_smoke", "cifar10_smoke")
+SMOKE = (
+    "imagenet512_smoke",
+    "imagenet512_curves_smoke",
+    "imagenet64_smoke",
+    "imagenet256_smoke",
+    "cifar10_smoke",
+)
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +42,10 @@ def broken(tmp_path, change):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("name", [*LARGE, *SMOKE, "cifar10_smoke_trained", "imagenet256_smoke_trained"])
+@pytest.mark.parametrize(
+    "name",
+    [*LARGE, *SMOKE, "cifar10_smoke_trained", "imagenet256_smoke_trained", "imagenet512_smoke_trained"],
+)
 def test_every_job_of_every_stage_can_be_planned_and_stages_share_nothing(plan, name):
     experiment = plan.experiment(name)
     refuse_overlaps(experiment.stages())

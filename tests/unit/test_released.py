@@ -14,11 +14,12 @@ from guidelab.checkpoints import store
 from guidelab.checkpoints.pickles import read_networks
 from guidelab.checkpoints.released import read_released
 from guidelab.cli.large import obtain
+from guidelab.costs.flops import count
 from guidelab.errors import UserError
 from guidelab.features.tiny import Tiny
 from guidelab.io import load_arrays
 from guidelab.nets.edm2 import Edm2
-from guidelab.released import extractor_of
+from guidelab.released import extractor_of, load_rows
 from guidelab.synthetic import checkpoints as synthetic
 from guidelab.synthetic import pickles
 
@@ -165,3 +166,20 @@ def test_made_up_torch_files_have_no_pickled_objects(tmp_path):
     path = made(tmp_path, "adm-256", 8, 3, 4)
     with zipfile.ZipFile(path) as file:
         assert all(entry.compress_type == zipfile.ZIP_STORED for entry in file.infolist())
+
+
+def test_every_file_of_the_papers_experiments_has_a_size_to_plan_with():
+    """Estimates, from the nets' parameters: close to what the constructors count."""
+    rows = load_rows(ROOT / "workflow/resources/checkpoints.csv")
+    unknown = [name for name, row in rows.items() if not row.bytes and not row.about_mb]
+    assert unknown == ["adm-64-classifier"]  # read by no experiment here
+    cifar = {
+        "name": "edm",
+        "architecture": "ddpmpp",
+        "precond": "vp",
+        "resolution_px": 32,
+        "image_channels": 3,
+    }
+    net = count({**cifar, "classes": 10, "channels": 128, "channel_mult": [2, 2, 2], "blocks": 4,
+                 "attention_px": [16], "augment_dim": 9})  # fmt: skip
+    assert rows["edm-cifar10-32x32-cond-vp"].about_mb == pytest.approx(net.parameters * 4 / 1e6, rel=0.01)

@@ -214,7 +214,7 @@ def test_one_file_under_two_names_is_refused(tmp_path, monkeypatch):
         obtain.run(job(other, tmp_path), [tmp_path / "s.safetensors"])
     said = str(error.value)
     assert said.startswith(str(copy)) and f"is the same file as {path}" in said and f"pinned as {S}" in said
-    assert f"fetch {other}.pkl from https://" in said and "pins.json" in said
+    assert f"fetch {other}.pkl (about 560 MB) from https://" in said and "pins.json" in said
     assert list(store.pins(tmp_path)) == [path.name]
     one = {**ROWS, other: ROWS[other].__class__(**{**ROWS[other].as_job(), "url": ROWS[S].url})}
     monkeypatch.setattr(store, "load_rows", lambda: one)

@@ -96,7 +96,7 @@ def test_discriminators_of_two_releases_do_not_mix(tmp_path):
 def test_a_missing_file_says_which_from_where_and_into_which_folder(tmp_path):
     with pytest.raises(UserError) as error:
         obtain.run(job(folder=tmp_path / "here"), [tmp_path / "a.safetensors"])
-    assert f"fetch {S}.pkl from https://nvlabs-fi-cdn.nvidia.com/edm2/" in str(error.value)
+    assert f"fetch {S}.pkl (about 560 MB) from https://nvlabs-fi-cdn.nvidia.com/edm2/" in str(error.value)
     assert str(tmp_path / "here" / f"{S}.pkl") in str(error.value)
 
 
@@ -160,7 +160,9 @@ def test_commands(tmp_path):
     shown = run(released_commands, ["released", S, "adm-256", *folder])
     assert shown.exit_code == 0 and f"{S} " in shown.output and "absent: https://openaipublic" in shown.output
     lacking = run(released_commands, ["released", "--absent", S, "adm-256", *folder])
-    assert "fetch 256x256_diffusion.pt from" in lacking.output and f"{S}:" not in lacking.output
+    assert (
+        "fetch 256x256_diffusion.pt (about 2,215 MB) from" in lacking.output and f"{S}:" not in lacking.output
+    )
     done = run(released_commands, ["import", S, "-o", str(tmp_path / "s.safetensors"), *folder])
     assert done.exit_code == 0 and "edm2" in done.output, done.output
     assert [s.there for s in list_released([S], str(tmp_path))] == [True]
@@ -193,10 +195,10 @@ def test_the_list_of_published_files():
     [
         ("name,kind\na,net\n", "has columns"),
         ("{h}\n{r}\n{r}\n", "stands there twice"),
-        ("{h}\na,nett,adm_pt,a.pt,,,,,,,,,\n", "did you mean 'net'"),
-        ("{h}\na,net,adm_pt,../a.pt,,,,,,,,,\n", "path inside the folder"),
-        ("{h}\na,net,adm_pt,a.pt,,12x,,,,,,,\n", "whole numbers"),
-        ("{h}\na,net,adm_pt,a.pt,,,abc,,,,,,\n", "64 hexadecimal"),
+        ("{h}\na,nett,adm_pt,a.pt,,,,,,,,,,\n", "did you mean 'net'"),
+        ("{h}\na,net,adm_pt,../a.pt,,,,,,,,,,\n", "path inside the folder"),
+        ("{h}\na,net,adm_pt,a.pt,,12x,,,,,,,,\n", "whole numbers"),
+        ("{h}\na,net,adm_pt,a.pt,,,,abc,,,,,,\n", "64 hexadecimal"),
     ],
 )
 def test_lists_that_cannot_be(tmp_path, change, says):

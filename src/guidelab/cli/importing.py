@@ -78,7 +78,7 @@ def _chosen(
     if format not in FORMATS:
         raise UserError(f"{given}: is not in {CSV}; say how to read it: --format {', '.join(FORMATS)}")
     unknown: dict[str, Any] = dict.fromkeys(("url", "sha256", "licence", "dataset"), "")
-    unknown |= dict.fromkeys(("bytes", "resolution_px", "image_channels", "classes"))
+    unknown |= dict.fromkeys(("bytes", "about_mb", "resolution_px", "image_channels", "classes"))
     own = Row(
         name=path.stem,
         kind=_KINDS.get(format, "net"),

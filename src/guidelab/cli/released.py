@@ -9,7 +9,7 @@ import typer
 
 from guidelab.cli.importing import import_file
 from guidelab.errors import UserError, closest
-from guidelab.released import CSV, Row, folder_of, how_to_get, load_rows, row
+from guidelab.released import CSV, Row, folder_of, how_to_get, load_rows, row, size_of
 
 __all__ = ["Status", "import_file", "list_released", "needed", "released_commands"]
 
@@ -141,9 +141,14 @@ def released(
             typer.echo(f"{status.row.name}: {how_to_get(status.row, place)}")
         elif not absent:
             state = f"there, sha256 {status.sha256[:12]}..." if status.sha256 else "there, not used yet"
-            typer.echo(f"{status.row.name:44} {state if status.there else 'absent: ' + status.row.url}")
+            size = size_of(status.row) or "size not known"
+            typer.echo(
+                f"{status.row.name:36} {size:>15}  {state if status.there else 'absent: ' + status.row.url}"
+            )
     there = sum(status.there for status in found)
-    typer.echo(f"{place.absolute()}: {there} of {len(found)} files are there", err=absent)
+    lacking = sum(status.row.about_mb or 0 for status in found if not status.there)
+    rest = f"; the others are about {lacking / 1e3:.1f} GB" if lacking else ""
+    typer.echo(f"{place.absolute()}: {there} of {len(found)} files are there{rest}", err=absent)
 
 
 @released_commands.command("bundle", rich_help_panel="Released weights")

@@ -153,6 +153,8 @@ def _each(part: pd.DataFrame) -> list[dict[Any, Any]]:
 def _cell(row: dict[Any, Any], what: str, digits: int) -> str:
     """`178.4 ± 4.3†`, `−230 ± 9†, better`, `171.2`, `not run`."""
     unit = str(row["unit"])
+    if row["real"] and (what == "min_of_blocks" or row["status"] == summary.NOT_RUN):
+        return "–"  # one block has no least; and real images are not met with the fold they are of
     if what == "min_of_blocks":
         return "–" if math.isnan(row[what]) else number(float(row[what]), unit, digits)
     if what == "difference":

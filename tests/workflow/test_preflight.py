@@ -1,0 +1,48 @@
+"""A run at the papers' size, started with nothing there: refused at once by the real Snakefile; a dry run is told the same."""
+
+import pytest
+from tree import Tree
+
+from guidelab.plan import Plan
+from guidelab.specload import load_spec
+
+TABLE = "results/tables/cifar10.csv"
+
+
+@pytest.fixture(scope="module")
+def tree(tmp_path_factory):
+    return Tree.new(tmp_path_factory.mktemp("preflight") / "tree")
+
+
+def test_a_run_is_refused_before_any_job(tree):
+    tree.log.write_text("")
+    with pytest.raises(AssertionError) as caught:
+        tree.run("snakemake", "--cores", "2", TABLE)
+    told = str(caught.value)
+    assert "GUIDELAB_CIFAR10 is not set" in told and "edm-cifar10-32x32-uncond-vp.pkl" in told
+    assert "Traceback" not in told and "Building DAG" not in told and tree.log.read_text() == ""
+
+
+def test_a_dry_run_is_told_and_goes_on(tree):
+    told = tree.planned(TABLE)
+    assert "GUIDELAB_CIFAR10 is not set" in told and "H100-hours by rule: sample" in told
+    assert "total" in told.split("Job stats")[1]
+
+
+def test_jobs_are_told_nothing_and_released_files_come_first(tree):
+    plan = Plan(load_spec(tree.root / "params.yaml")).experiment("cifar10")
+    for name in plan.needed:
+        path = tree.root / "checkpoints" / plan.row(name)["file"]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    tree.log.write_text("")
+    targets = ["results/cifar10/data/reference.zip", "results/cifar10/obtained/models/cond.safetensors"]
+    told = tree.run("snakemake", "--cores", "1", "--", *targets, GUIDELAB_CIFAR10=str(tree.root))
+    assert tree.log.read_text().splitlines()[0].startswith("obtain"), told
+    assert "not here" not in told
+    assert len(tree.log.read_text().splitlines()) == 2
+
+
+def test_made_up_files_are_not_looked_for(tree):
+    told = tree.planned("results/tables/cifar10_smoke.csv")
+    assert "not here" not in told and "hours" not in told and "Job stats" in told
