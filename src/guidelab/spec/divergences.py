@@ -14,17 +14,20 @@ class Coverage(Strict):
     """
 
     draws: Size
-    n: Size  # real points and samples of each repeat
-    seeds: Seeds  # of the samples: draws times n
+    n_real: Size  # real points of each repeat of a gain
+    n_samples: Size  # samples of each repeat of a bound, and as many real points
+    seeds: Seeds  # of the samples: draws times n_samples
     seed: int  # of the real points and the noise
 
     @model_validator(mode="after")
     def _whole(self) -> "Coverage":
         first, last = self.seeds
-        if last - first + 1 != self.draws * self.n:
+        if last - first + 1 != self.draws * self.n_samples:
             raise ValueError(
-                f"seeds = {first}-{last} are {last - first + 1}, wanted draws x n = {self.draws * self.n}"
+                f"seeds = {first}-{last} are {last - first + 1}, wanted draws x n_samples = {self.draws * self.n_samples}"
             )
+        if self.n_samples > self.n_real:
+            raise ValueError(f"n_samples = {self.n_samples} is more than n_real = {self.n_real}")
         return self
 
 

@@ -78,8 +78,8 @@ def denoised(predict: Denoise, points: Noisy) -> Tensor:
         parts = [
             predict(x.to(torch.float32), sigma.to(torch.float32)).to(torch.float64)
             for x, sigma in zip(
-                points.x.view(-1, 2).split(CHUNK),  # type: ignore[no-untyped-call]
-                points.sigma.view(-1).split(CHUNK),  # type: ignore[no-untyped-call]
+                points.x.reshape(-1, 2).split(CHUNK),  # type: ignore[no-untyped-call]
+                points.sigma.reshape(-1).split(CHUNK),  # type: ignore[no-untyped-call]
                 strict=True,
             )
         ]
@@ -99,8 +99,8 @@ def logits_and_gradients(net: nn.Module, points: Noisy) -> tuple[Tensor, Tensor]
 def _logits(net: nn.Module, points: Noisy, gradients: bool) -> tuple[Tensor, Tensor]:
     values, slopes = [], []
     for x, sigma in zip(
-        points.x.view(-1, 2).split(CHUNK),  # type: ignore[no-untyped-call]
-        points.sigma.view(-1).split(CHUNK),  # type: ignore[no-untyped-call]
+        points.x.reshape(-1, 2).split(CHUNK),  # type: ignore[no-untyped-call]
+        points.sigma.reshape(-1).split(CHUNK),  # type: ignore[no-untyped-call]
         strict=True,
     ):
         with torch.set_grad_enabled(gradients):
@@ -114,5 +114,5 @@ def _logits(net: nn.Module, points: Noisy, gradients: bool) -> tuple[Tensor, Ten
 
 def true_scores(data: Any, points: Noisy) -> Tensor:
     """The exact score of the data's density at each point's noise level, `[N, R, 2]` float64."""
-    found: Tensor = data.score(points.x.view(-1, 2), points.sigma.view(-1))
+    found: Tensor = data.score(points.x.reshape(-1, 2), points.sigma.reshape(-1))
     return found.view(points.x.shape)

@@ -17,7 +17,7 @@ from guidelab.metrics.ratio_bounds import ratio_bounds
 from guidelab.metrics.sigma_curve import sigma_curve
 
 BOUNDS = ("kl_nwj", "kl_dv", "kl_reverse_nwj", "js_nwj", "chi2_nwj", "hellinger2_nwj")
-_PAIR = 2  # columns at which the true score is asked for, the costliest part: one noise level, both signs
+_EVERY = 4  # of the points, one in so many is asked for its true score, the costliest part
 
 
 def coverage(
@@ -30,10 +30,10 @@ def coverage(
     """
     told = asked["coverage"]
     generator = torch.Generator().manual_seed(told["seed"])
-    real = [subject.data.draw(told["n"], generator) for _ in range(told["draws"])]
-    samples = subject.draw(*told["seeds"]).view(told["draws"], told["n"], -1)
-    yield from _bounds(subject, real, list(samples), lowest, generator)
-    points = [noisy(x, *sigmas, asked["draws"], generator) for x in real]
+    real = [subject.data.draw(told["n_real"], generator) for _ in range(told["draws"])]
+    samples = subject.draw(*told["seeds"]).view(told["draws"], told["n_samples"], -1)
+    yield from _bounds(subject, [x[: told["n_samples"]] for x in real], list(samples), lowest, generator)
+    points = [noisy(x, *sigmas, 1, generator) for x in real]
     yield from _gains(subject, points, edges)
 
 
@@ -66,7 +66,7 @@ def _gains(subject: Subject, points: list[Noisy], edges: Any) -> Iterator[Line]:
     slope = logits_and_gradients(subject.grader, stacked)[1]
     changes = {"gain_guidance": (main, moved)} if subject.guided else {}
     changes["gain_grader"] = (moved, moved + level2 * slope)
-    few = Noisy(stacked.clean, stacked.sigma[:, :_PAIR], stacked.eps[:, :_PAIR], stacked.x[:, :_PAIR])
+    few = Noisy(*(getattr(stacked, name)[::_EVERY] for name in ("clean", "sigma", "eps", "x")))
     truth, clean = true_scores(subject.data, few), stacked.clean[:, None].expand_as(stacked.x)
     n = len(points[0].clean)
     for name, (before, after) in changes.items():
@@ -75,8 +75,7 @@ def _gains(subject: Subject, points: list[Noisy], edges: Any) -> Iterator[Line]:
             gain(sigma=point.sigma, terms=part, edges=edges).total
             for point, part in zip(points, np.split(terms, len(points)), strict=True)
         ]
-        score = ((before - stacked.x) / level2)[:, :_PAIR]
-        change = ((after - before) / level2)[:, :_PAIR]
+        score, change = (((b - a) / level2)[::_EVERY] for a, b in ((stacked.x, before), (before, after)))
         exact, whole = (
             sigma_curve(
                 sigma=few.sigma,
