@@ -62,7 +62,10 @@ class DivergenceJobs(RunJobs):
             "report": asked.blocks,
             "calibrate": asked.calibrate,
         }
-        inputs = {"real": (self.fold(asked.real),), "samples": (self.samples(run),)}
+        inputs: dict[str, tuple[str, ...]] = {
+            "real": (self.fold(asked.real),),
+            "samples": (self.samples(run),),
+        }
         inputs |= {"grader": (self.at(f"graders/{asked.grader}", run),), **self._net_inputs(run)}
         if self.has_density(variant):
             inputs["density"] = (self.at("density", run),)

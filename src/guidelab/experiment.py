@@ -4,8 +4,8 @@ from functools import cached_property
 from typing import Any
 
 from guidelab import registry
-from guidelab.errors import UserError
 from guidelab.divergeplan import DivergenceJobs
+from guidelab.errors import UserError
 from guidelab.jobs import Files, Job
 from guidelab.layout import Run
 from guidelab.nearest import one_of
@@ -180,9 +180,9 @@ class ExperimentPlan(DivergenceJobs):
             "settings": f.model_dump(),
         }
         if figure in registry.SIGMA_FIGURES:
-            inputs = self._printed | {"divergences": self.divergences[:1]}
+            printed: Files = {**self._printed, "divergences": self.divergences[:1]}
             module = registry.SIGMA_FIGURES[figure].module
-            return Job("figure", inputs, self.figure(figure), spec, (module,), command="sigma.figure")
+            return Job("figure", printed, self.figure(figure), spec, (module,), command="sigma.figure")
         if not f.arrays:
             return Job("figure", self._printed, self.figure(figure), spec, (registry.FIGURES[figure].module,))
         inputs = {"fields": (self.fields(figure),)}

@@ -97,10 +97,12 @@ def _scores(subject: Subject, at: Noisy, along: Logits, slope: Tensor, edges: An
     scores = {"main": (main - at.x) / level2, "sampler": (moved - at.x) / level2}
     for name, score in scores.items():
         terms = score_error_terms(sigma=at.sigma, true_score=truth, score=score)
+        if subject.real:  # rounding, and nothing else
+            continue
         found = sigma_curve(sigma=at.sigma, contribution=terms, edges=edges)
         told = {"kind": "truth", "bound": False}
         yield from report.curve_lines(f"score_error_{name}", "score_error", "p", found, n, **told)  # type: ignore[arg-type]
-    yield from report.weights(along, terms, edges)
+    yield from report.weights(along, None if subject.real else terms, edges)
     changes = {"gain_guidance": (main, moved)} if subject.guided else {}
     changes["gain_grader"] = (moved, moved + level2 * slope)
     clean = at.clean[:, None].expand_as(at.x)

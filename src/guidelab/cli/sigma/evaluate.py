@@ -56,13 +56,14 @@ def denoisers(job: Mapping[str, Any], nets: Nets) -> tuple[Denoise, Denoise]:
     noise levels is on for the levels inside.
     """
     edges = sorted({t[key] for t in job["terms"] for key in ("sigma_lo", "sigma_hi") if t[key]})
-    built = [assemble({**job, "terms": terms}, nets, None, flow=True).predict for terms in ([], job["terms"])]
+    asked: list[list[Any]] = [[], job["terms"]]
+    built = [assemble({**job, "terms": terms}, nets, None, flow=True).predict for terms in asked]
 
     def stepped(predict: Any) -> Denoise:
         def at(x: Tensor, sigma: Tensor) -> Tensor:
             result = torch.empty_like(x)
             group = torch.from_numpy(np.digitize(sigma.numpy(), edges, right=True))
-            for one in group.unique():
+            for one in sorted(set(group.tolist())):
                 here = group == one
                 result[here] = at_step(predict, float(sigma[here][0]))(x[here], sigma[here], None)
             return result

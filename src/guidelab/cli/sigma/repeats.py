@@ -7,8 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from guidelab.cli.sigma.evaluate import denoised, logits, logits_and_gradients, noisy, true_scores
-from guidelab.cli.sigma.evaluate import Noisy
+from guidelab.cli.sigma.evaluate import Noisy, denoised, logits, logits_and_gradients, noisy, true_scores
 from guidelab.cli.sigma.subject import Subject
 from guidelab.metrics import divergence_report as report
 from guidelab.metrics.divergence_report import Line
@@ -85,4 +84,4 @@ def _gains(subject: Subject, points: list[Noisy], edges: Any) -> Iterator[Line]:
             for c in (change, None)
         )
         like = Line("", name, "score_error", "p", float(edges[0]), float(edges[-1]), exact, n, True)
-        yield from report.coverage(found, exact, like=like, truth=whole.value)
+        yield from report.coverage(found, exact, like=like, truth=0.0 if subject.real else whole.value)

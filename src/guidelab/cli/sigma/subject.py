@@ -41,6 +41,7 @@ class Subject:
     fitted: Points
     draw: Callable[[int, int], Tensor]
     truth: dict[str, Value]
+    real: bool = False  # the samples are real points
 
 
 def sampler(job: dict[str, Any], seed: int) -> Subject:
@@ -89,7 +90,18 @@ def null(job: dict[str, Any]) -> Subject:
 
     zero = dict.fromkeys(DIVERGENCES, Value(0.0, 0.0))
     grader = load_net(job["inputs"]["grader"][0], 0)
-    return Subject(data, grader, ideal, ideal, False, quarters[2:4], quarters[:2], draw, zero)
+    return Subject(
+        data,
+        grader,
+        ideal,
+        ideal,
+        False,
+        (quarters[2], quarters[3]),
+        (quarters[0], quarters[1]),
+        draw,
+        zero,
+        real=True,
+    )
 
 
 def _finite(x: Tensor) -> Tensor:
