@@ -13,6 +13,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import NullFormatter
 
 from guidelab.paper import names, style
 from guidelab.paper.sigma import numbers
@@ -23,7 +24,7 @@ COLUMNS = [
 ]  # fmt: skip
 # series, divergence, title
 PANELS = (
-    ("score_error_sampler", "score_error", "mismatch σ² E‖∇log p − s‖² = KL's product"),
+    ("score_error_sampler", "score_error", "mismatch, σ² E‖∇log p − s‖²"),
     ("weight", "kl_reverse", "weight of KL(q‖p), E 1/r"),
     ("weight", "js", "weight of JS, E (1 − d)/2"),
     ("weight", "chi2", "weight of Pearson χ², E 2r"),
@@ -32,7 +33,7 @@ PANELS = (
     ("product", "js", "product for JS"),
     ("product", "chi2", "product for Pearson χ²"),
 )
-_HEIGHT_MM = 104.0
+_HEIGHT_MM = 97.0
 
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
@@ -69,12 +70,12 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
         fig = style.figure(style.PAGE_MM, _HEIGHT_MM)
         for index, (series, divergence, title) in enumerate(PANELS):
             column, row = index % 4, index // 4
-            box = (10 + 43.3 * column, _HEIGHT_MM - 49 - 43 * row, 34, 33)
+            box = (10 + 43.3 * column, _HEIGHT_MM - 42 - 43 * row, 34, 33)
             ax = fig.add_axes(
                 (box[0] / style.PAGE_MM, box[1] / _HEIGHT_MM, box[2] / style.PAGE_MM, box[3] / _HEIGHT_MM)
             )
             mine = rows[(rows["series"] == series) & (rows["divergence"] == divergence)]
-            _panel(ax, mine, points, log=series != "posterior")
+            _panel(ax, mine, points, log=series in ("score_error_sampler", "product"))
             style.letter(ax, index, title)
             ax.set_label(f"{series} {divergence}".strip())
             if row:
@@ -108,6 +109,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, points: list[str], log: bool) -> None:
     ax.set_xscale("log")
     if log and (rows["value"] > 0).any():
         ax.set_yscale("log")
+        ax.yaxis.set_minor_formatter(NullFormatter())
     ax.grid(True)
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(pad=1)
@@ -118,6 +120,6 @@ def _said(rows: pd.DataFrame) -> str:
     return (
         f"training seed {', '.join(map(str, seeds))}; σ {rows['sigma_lo'].min():g} to {rows['sigma_hi'].max():g}, "
         f"{rows['sigma'].nunique()} bins; means over p, {int(rows['n'].min()):,} real points no net has seen; mismatch and products in "
-        "nats per unit of ln σ. The mismatch is exact; r and d are the grader's, so no weight or product is a bound; s is the score "
+        "nats per unit of ln σ. The mismatch is exact, and KL(p‖q)'s own product: its weight is 1; r and d are the grader's, so no weight or product is a bound; s is the score "
         "that is sampled with. Bands 95 % over points; × not estimable: a few points carry the mean"
     )

@@ -12,6 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from guidelab.paper import names, style
 from guidelab.paper.sigma import numbers
@@ -36,7 +37,7 @@ PANELS = (
     ("chi2", ("nwj", "plug_in", "integral")),
     ("score_error", ("gain_guidance", "gain_grader")),
 )
-_HEIGHT_MM = 126.0
+_HEIGHT_MM = 118.0
 _GAIN = 0.1  # nats: below, the axes of gains are linear
 
 
@@ -61,7 +62,7 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     with style.context():
         fig = style.figure(style.PAGE_MM, _HEIGHT_MM)
         for index, (divergence, _) in enumerate(PANELS):
-            left, bottom = 13 + 58.5 * (index % 3), _HEIGHT_MM - 52 - 56 * (index // 3)
+            left, bottom = 13 + 58.5 * (index % 3), _HEIGHT_MM - 48 - 54 * (index // 3)
             box = (left / style.PAGE_MM, bottom / _HEIGHT_MM, 42 / style.PAGE_MM, 42 / _HEIGHT_MM)
             ax = fig.add_axes(box)
             _panel(ax, rows[rows["divergence"] == divergence], gain=divergence == "score_error")
@@ -80,7 +81,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, gain: bool) -> None:
     lost = rows.loc[rows["status"] != numbers.OK, "point"].nunique()
     if lost:
         text = f"{lost} sampler{'s' if lost > 1 else ''} with an estimate or\ntruth that is not estimable"
-        ax.text(0.97, 0.03, text, transform=ax.transAxes, ha="right", size=5.5, color=style.FAINT)
+        ax.text(0.03, 0.97, text, transform=ax.transAxes, va="top", size=5.5, color=style.FAINT)
     for row in ok.to_dict("records"):
         marker, filled, _ = _MARKS[row["estimator"]]
         color = style.look(row["variant"]).color
@@ -92,6 +93,9 @@ def _panel(ax: Axes, rows: pd.DataFrame, gain: bool) -> None:
         ax.set_xscale("symlog", linthresh=_GAIN)
         ax.set_yscale("symlog", linthresh=_GAIN)
         ax.axhline(0, color=style.FAINT, lw=0.4)
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.set_xlabel("exact", labelpad=1)
     ax.set_ylabel("estimate", labelpad=1)
     if len(ok):
