@@ -137,7 +137,7 @@ def _fits(e: Experiment, where: str, row: Row, net: str | None, seen: dict[str, 
     smoke, side = e.scale == "smoke", getattr(e.dataset, "resolution_px", "")
     known = (name, f"{name}{side}")
     if row.dataset and not (re.fullmatch(rf"{name}\d*", row.dataset) if smoke else row.dataset in known):
-        yield f"{given}, which is of {row.dataset}, wanted one of {name if smoke or name[-1].isdigit() else known[1]}"
+        yield f"{given}, which is of {row.dataset}, wanted one of {name if smoke or name[-1].isdigit() else known[1]} (`guidelab released`)"
     elif net and _READ_AS.get(row.format) not in (None, net):
         yield f"{given}, which is a net {_READ_AS[row.format]}, wanted a net {net}"
     for key, wanted in {} if smoke else seen.items():

@@ -2,31 +2,35 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from guidelab.plan import Plan
+from guidelab.targets import experiment_of
 
 _DONE = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)")
-_OF = re.compile(r"^ +wildcards: experiment=(\w+)")
 
 
-def summary(plan: Plan, log: str | Path) -> str:
+def summary(plan: Plan, log: str | Path, arguments: Sequence[str] = ()) -> str:
     """A few lines for the terminal.
 
     Args:
         plan: the plan that was run.
-        log: Snakemake's own log of the run, which says what ran and for which experiments: these are named, with
-            those of their results that are there. Left out of the summary when it cannot be read.
+        log: Snakemake's own log of the run, which says what ran; left out of the summary when it cannot be read.
+        arguments: of Snakemake. The experiments of its targets are named, by default the default ones, with those of
+            their results that are there.
     """
     path = Path(log)
     text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
     lines = text.splitlines()
     ran = Counter(match[1] for line in lines if (match := _DONE.match(line)))
     jobs = ", ".join(f"{count} {rule}" for rule, count in sorted(ran.items(), key=lambda item: -item[1]))
-    touched = {match[1] for line in lines if (match := _OF.match(line))}
+    asked = {experiment_of(argument) for argument in arguments} - {""}
+    if not asked or "all" in arguments:
+        asked |= set(plan.spec.default)
     found = ["", f"ran: {jobs or 'nothing'}"]
     for name in plan.spec.experiments:
-        results = _results(plan, name) if name in touched else []
+        results = _results(plan, name) if name in asked else []
         found += [f"{name} ({plan.spec.experiments[name].scale}):", *results] if results else []
     return "\n".join(found)
 

@@ -68,7 +68,7 @@ ALLOWED = {
     "targets": {"plan", "nearest", "errors"},
     "absent": {"jobs", "released"},
     "preflight": {"absent", "costs", "environment", "needs", "plan", "speclook", "targets", "errors"},
-    "summary": {"plan"},
+    "summary": {"plan", "targets"},
     "pipeline": {"stages", "plan", "errors"},
     "assemble": {"registry", "io", "core", "errors"},
     "sampling": {"core", "errors"},

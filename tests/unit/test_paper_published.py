@@ -45,7 +45,9 @@ def test_every_row_says_where_it_is_from_and_only_verified_measured_ones_are_tar
     assert not targets["row"].str.contains("slides|epoch").any() and len(targets) == 94
     kept_out = PUBLISHED[(PUBLISHED["status"] == "verified") & (PUBLISHED["target"] == "no")]
     measured_here = kept_out[kept_out["metric"] != "network_evaluations"]
-    assert len(measured_here) == 10 and (measured_here["note"].str.len() > 0).all()  # each says why it is none
+    assert (
+        len(measured_here) == 10 and (measured_here["note"].str.len() > 0).all()
+    )  # each says why it is none
 
 
 def test_known_errors_of_the_sources_are_no_targets():

@@ -149,18 +149,20 @@ def test_the_summary_counts_jobs_and_names_results(plan, tmp_path, monkeypatch):
         path.touch()
     log = tmp_path / "log"
     log.write_text(
-        "rule sample:\n    wildcards: experiment=toy2d, variant=cfg, w=w4.00, part=seed0\n"
-        "rule sample:\n    wildcards: experiment=toy2d_ci, variant=cfg, w=w4.00, part=seed0\n"
         "Finished jobid: 3 (Rule: sample)\nFinished jobid: 4 (Rule: sample)\nFinished jobid: 0 (Rule: all)\n"
     )
-    text = summary(plan, log)
+    asked = ["-c2", "results/toy2d_ci/selected.csv", "results/tables/toy2d.csv"]
+    text = summary(plan, log, asked)
     assert (
         "ran: 2 sample, 1 all" in text and "toy2d (reduced):\n  table     results/tables/toy2d.md\n" in text
     )
     assert "(fig9: .pdf" in text and "findings" not in text and "measurements.csv" not in text, "not there"
     assert "toy2d_full" not in text and "fashion" not in text, "they took no part"
     assert "toy2d_ci" not in text, "it has no results yet"
-    assert summary(plan, tmp_path / "absent") == "\nran: nothing"
+    text = summary(plan, tmp_path / "absent", ["-c2"])
+    assert text.startswith("\nran: nothing\ntoy2d (") and "fashion (" in text and "toy2d_full" not in text, (
+        "no target: the default ones"
+    )
 
 
 def test_names_that_do_not_exist_are_no_tracebacks(plan):

@@ -197,6 +197,18 @@ def test_a_file_that_was_refused_is_not_pinned_and_its_mended_copy_is_taken(tmp_
     assert store.pins(tmp_path)[path.name]["name"] == S
 
 
+def test_a_file_of_another_kind_says_what_was_wanted_there_and_from_where(tmp_path):
+    shutil.move(made(tmp_path, S), tmp_path / "DiT-XL-2-256x256.pt")
+    with pytest.raises(UserError) as error:
+        obtain.run(described(DIT, tmp_path), [tmp_path / "m.safetensors"])
+    said = str(error.value)
+    assert said.startswith(str(tmp_path / "DiT-XL-2-256x256.pt"))
+    assert (
+        "here.models.m.checkpoint of params.yaml takes it for DiT-XL-2-256x256, read as dit_pt: fetch" in said
+    )
+    assert f"from {ROWS[DIT].url}" in said
+
+
 def test_weights_of_an_extractor_that_were_refused_are_not_pinned(tmp_path):
     row = ROWS["inception"]
     (tmp_path / row.file).write_bytes(b"<html>not found</html>")

@@ -79,7 +79,7 @@ if workflow.is_main_process:
 onsuccess:
     provenance.export(".", STAGES)
     print(
-        summary(PLAN, log[0] if log else ""), file=sys.stderr
+        summary(PLAN, log[0] if log else "", sys.argv[1:]), file=sys.stderr
     )  # a list of log files
 
 

@@ -12,6 +12,7 @@ from guidelab.checkpoints.store import checked, pin
 from guidelab.checkpoints.structure import differences
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
+from guidelab.released import folder_of, how_to_get, row_of
 
 _MEND = "Put the right file there, name another row of workflow/resources/checkpoints.csv, or change the entry in params.yaml"
 
@@ -34,7 +35,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     hints: dict[str, Any] = {}
     if job.get("extractor"):
         hints["extractor"], released["extractor_sha256"] = checked(job["extractor"], folder)
-    config, tensors = read_released(path, row["format"], hints)
+    config, tensors = _read(path, row, hints, expect, folder)
     if made == "autoencoder":
         _need(path, row, "vae")
         check_autoencoder(path, config, expect)
@@ -53,6 +54,20 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         save_arrays(outputs[0], tensors, {**about, "kind": "statistics", **config})
     else:
         write_net(outputs[0], config, tensors, job["seeds"], about)
+
+
+def _read(
+    path: Path, row: dict[str, Any], hints: dict[str, Any], expect: Mapping[str, Any], folder: str | None
+) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and tensors; a refusal also says what was wanted there, and from where."""
+    try:
+        return read_released(path, row["format"], hints)
+    except UserError as error:
+        place = (
+            f"{expect['entry']} of params.yaml takes it for" if expect.get("entry") else "It was taken for"
+        )
+        get = how_to_get(row_of(row, "--job: checkpoint"), folder_of(folder))
+        raise UserError(f"{error} {place} {row['name']}, read as {row['format']}: {get}") from error
 
 
 def write_net(

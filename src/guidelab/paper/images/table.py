@@ -200,9 +200,8 @@ def _line(
     of_variant = measurements[measurements["variant"] == line.variant]
     told = of_variant.iloc[0].to_dict() if len(of_variant) else {}
     other = bool(told) and int(told["steps"]) != steps
-    real = (
-        bool(told) and int(told["nfe"]) == 0
-    )  # no net was called: images of the dataset, which nothing sampled
+    # no net was called: images of the dataset, which nothing sampled
+    real = bool(told) and int(told["nfe"]) == 0
     told |= {"w_neutral": float("nan"), "steps": "", "nfe": ""} if real else {}
     found = {
         "experiment": spec["experiment"], "scale": names.scale_name(str(spec["scale"])),
@@ -245,7 +244,6 @@ def _number(
         "features": wording.features(metric),
         **dict(zip(NUMBER, numbers, strict=True)),
         **protocol,
-        "counted": said
-        if said.startswith("k = ")
-        else "",  # how precision and recall count neighbours, and of how many
+        # how precision and recall count neighbours, and of how many
+        "counted": said if said.startswith("k = ") else "",
     }
