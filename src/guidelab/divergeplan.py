@@ -86,6 +86,7 @@ class DivergenceJobs(RunJobs):
 
     def divergences_job(self) -> Job:
         """Concatenate the rows and print their table."""
+        assert self._asked  # says what is missing
         inputs = {"rows": tuple(self.at("divergences", run, "csv") for run in self.diverging)}
         inputs |= {"null": tuple(self.null_rows)} if self.null_rows else {}
         spec = {

@@ -1,3 +1,4 @@
+# ruff: noqa: RUF001 - Greek letters are what readers see
 """Divergences of a sampler as they are reported: kinds, bounds, coverage; points along sigma; the table and figures."""
 
 import math
@@ -225,7 +226,7 @@ def test_an_interval_of_guidance_is_on_inside_and_off_outside():
     spec = {"main": "main", "terms": [term], "sampler": {"dtype": "float32"}}
     spec["degrade"] = {name: {"dropout": 0.0, "input_noise": 0.0} for name in ("main", "weak")}
     main, guided = denoisers(spec, Nets({"main": Net(1.0), "weak": Net(0.0)}, {}))
-    x, sigma = torch.zeros(4, 2), torch.tensor([0.05, 0.1, 0.5, 2.0])
+    x, sigma = torch.zeros(4, 2), torch.tensor([0.05, 0.09, 0.5, 2.0])
     assert main(x, sigma)[:, 0].tolist() == [1, 1, 1, 1]
     assert guided(x, sigma)[:, 0].tolist() == [1, 1, 2, 1]
 

@@ -71,7 +71,7 @@ def test_a_job_sees_its_own_part_of_the_parameters_and_nothing_else(plan):
 def test_changing_one_weight_changes_only_its_own_jobs(plan):
     raw = plan.spec.model_dump()
     weights = raw["experiments"]["toy2d"]["variants"]["cfg"]["weights"]
-    raw["experiments"]["toy2d"]["variants"]["cfg"]["weights"] = [w if w != 1.5 else 1.75 for w in weights]
+    raw["experiments"]["toy2d"]["variants"]["cfg"]["weights"] = [w if w != 3.0 else 1.75 for w in weights]
     other = Plan(Spec.model_validate(raw))
     before = {job.outputs: job.payload("") for job in all_jobs(plan, "toy2d")}
     after = {job.outputs: job.payload("") for job in all_jobs(other, "toy2d")}
