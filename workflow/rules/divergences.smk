@@ -1,10 +1,6 @@
 # Divergences. In: held-out real points, samples, graders, log-densities. Out: nulls/, divergences/ (rows), divergences.csv, their tables
 
 
-ruleorder: divergences > table
-ruleorder: theorem > table
-
-
 rule null:
     """Train a grader to tell real from real: what it finds is its own error."""
     input:

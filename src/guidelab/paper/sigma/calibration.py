@@ -62,7 +62,7 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     with style.context():
         fig = style.figure(style.PAGE_MM, _HEIGHT_MM)
         for index, (divergence, _) in enumerate(PANELS):
-            left, bottom = 13 + 58.5 * (index % 3), _HEIGHT_MM - 48 - 54 * (index // 3)
+            left, bottom = 16 + 57.0 * (index % 3), _HEIGHT_MM - 48 - 54 * (index // 3)
             box = (left / style.PAGE_MM, bottom / _HEIGHT_MM, 42 / style.PAGE_MM, 42 / _HEIGHT_MM)
             ax = fig.add_axes(box)
             _panel(ax, rows[rows["divergence"] == divergence], curved=divergence in ("kl", "score_error"))
