@@ -18,12 +18,15 @@ include: "workflow/rules/discriminators.smk"
 include: "workflow/rules/samples.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/paper.smk"
+include: "workflow/rules/divergences.smk"
 include: "workflow/rules/stages.smk"
 
 
 localrules:
     all,
     collect,
+    divergences,
+    theorem,
     table,
     figure,
     story,

@@ -4,8 +4,9 @@ from functools import cached_property
 from typing import Any
 
 from guidelab import registry
+from guidelab.divergeplan import DivergenceJobs
 from guidelab.errors import UserError
-from guidelab.jobs import Files, Job, RunJobs
+from guidelab.jobs import Files, Job
 from guidelab.layout import Run
 from guidelab.nearest import one_of
 from guidelab.spec import Variant
@@ -15,8 +16,8 @@ from guidelab.stages import Stage
 from guidelab.staging import METRICS_INFO, stages_of
 
 
-class ExperimentPlan(RunJobs):
-    """All jobs of one experiment: those of RunJobs, and from measurements to tables and figures."""
+class ExperimentPlan(DivergenceJobs):
+    """All jobs of one experiment: those of RunJobs and DivergenceJobs, and from measurements to tables and figures."""
 
     def _row(self, run: Run) -> dict[str, Any]:
         """What every number of a run must know of where it comes from."""
@@ -178,6 +179,11 @@ class ExperimentPlan(RunJobs):
             "figure": figure,
             "settings": f.model_dump(),
         }
+        if figure in registry.SIGMA_FIGURES:
+            beside = self._printed if figure == "divergence_weight" else {}
+            printed: Files = {**beside, "divergences": self.divergences[:1]}
+            module = registry.SIGMA_FIGURES[figure].module
+            return Job("figure", printed, self.figure(figure), spec, (module,), command="sigma.figure")
         if not f.arrays:
             return Job("figure", self._printed, self.figure(figure), spec, (registry.FIGURES[figure].module,))
         inputs = {"fields": (self.fields(figure),)}

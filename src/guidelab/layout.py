@@ -174,6 +174,37 @@ class Layout:
         stem = f"results/figures/{self.name}/{figure}"
         return f"{stem}.pdf", f"{stem}.png", f"{stem}.csv"
 
+    # ---- divergences ---------------------------------------------------------------------------------------
+
+    @property
+    def diverging(self) -> list[Run]:
+        """The runs whose divergences are estimated: those a grader grades, when the experiment asks for it."""
+        asked = self.spec.divergences
+        return [run for run in self.runs if asked.grader in self.graded(run)] if asked else []
+
+    @property
+    def null_grader(self) -> list[str]:
+        """The grader of real against real, where there is one."""
+        asked = self.spec.divergences
+        return [f"{self.root}/nulls/{asked.grader}.safetensors"] if asked and asked.null_real else []
+
+    @property
+    def null_rows(self) -> list[str]:
+        """What that grader finds."""
+        return [f"{self.root}/divergences/null.csv"] if self.null_grader else []
+
+    @property
+    def divergences(self) -> tuple[str, str, str, str]:
+        """All rows about divergences, and the table made of them as CSV, Markdown and LaTeX."""
+        table = f"results/tables/{self.name}_divergences"
+        return f"{self.root}/divergences.csv", f"{table}.csv", f"{table}.md", f"{table}.tex"
+
+    @property
+    def theorem_table(self) -> list[str]:
+        """The exact table of the samplers that discriminator guidance's theorem is about, where it is asked for."""
+        asked = self.spec.divergences
+        return [f"results/tables/{self.name}_dg_theorem.csv"] if asked and asked.theorem else []
+
     def preview(self, run: Run) -> str:
         """A few samples of a run as one picture."""
         return self.at("previews", run, "png")

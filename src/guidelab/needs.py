@@ -32,6 +32,8 @@ SMALL = {
     "field": Needs(2000, 30),
     "extract": Needs(3000, 60),
     "measure": Needs(2000, 30),
+    "null": Needs(2000, 60),
+    "diverge": Needs(2000, 60),
     "synthesize": Needs(2000, 20),
     "obtain": Needs(2000, 20),
     "encode": Needs(2000, 30),

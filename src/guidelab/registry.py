@@ -102,6 +102,11 @@ DIVERGENCES = {
     for name in ("kl", "kl_reverse", "js", "chi2", "hellinger2")
 }
 FIGURES = {name: Entry(f"guidelab.paper.{name}:make") for name in ("fig1", "fig2", "fig9", "sweep")}
+SIGMA_FIGURES = {  # made of the divergences' rows
+    "divergence_sigma": Entry("guidelab.paper.sigma.along:make"),
+    "divergence_calibration": Entry("guidelab.paper.sigma.calibration:make"),
+    "divergence_weight": Entry("guidelab.paper.sigma.weight:make"),
+}
 IMAGE_FIGURES = {
     "weights": Entry("guidelab.paper.images.weights:make"),
     "precision_recall": Entry("guidelab.paper.images.precision_recall:make"),
@@ -128,6 +133,7 @@ KINDS: dict[str, dict[str, Entry]] = {
     "image metric": IMAGE_METRICS,
     "large metric": LARGE_METRICS,
     "figure": FIGURES,
+    "sigma figure": SIGMA_FIGURES,
     "image figure": IMAGE_FIGURES,
 }
 

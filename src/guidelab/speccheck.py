@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import combinations
 
 from guidelab import registry
+from guidelab.divergecheck import check_divergences
 from guidelab.imagecheck import check_images
 from guidelab.spec import Discriminator, Experiment, Spec, Variant, format_weight, split_point
 from guidelab.spec.data import DrawnFold
@@ -33,6 +34,7 @@ def _experiment(e: Experiment) -> Iterator[str]:
         _cycles(e),
         _evaluate(e),
         _paper(e),
+        check_divergences(e),
         kind,
     )
     yield from (problem for part in checks for problem in part if problem)

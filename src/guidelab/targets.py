@@ -15,6 +15,13 @@ def experiment_of(target: str) -> str:
     return parts[2].split(".")[0] if parts[1] in ("tables", "figures") else parts[1]
 
 
+def _owner(name: str, known: Iterable[str]) -> str:
+    """The experiment of a table that has a name behind the experiment's: `toy2d` for `toy2d_divergences`."""
+    names = list(known)
+    longer = [other for other in names if name.startswith(f"{other}_")]
+    return name if name in names or not longer else max(longer, key=len)
+
+
 def refuse_unknown(plan: Plan, targets: Iterable[str]) -> None:
     """Check every target below `results/`; names of rules and other files are Snakemake's to judge.
 
@@ -26,7 +33,7 @@ def refuse_unknown(plan: Plan, targets: Iterable[str]) -> None:
         name = experiment_of(target)
         if not name:
             continue
-        stages = plan.experiment(name).stages()
+        stages = plan.experiment(_owner(name, plan.spec.experiments)).stages()
         planned = [path for stage in stages for path in (*stage.files, stage.manifest)]
         if target not in planned:
             folder = target.rsplit("/", 1)[0]

@@ -44,8 +44,12 @@ def all_jobs(plan: Plan, name: str):
             yield plan.job("grade", name, grader, *run.point.split("/"), run.part)
     for figure in e.figures:
         yield plan.job("figure", name, figure)
-        if figure != "sweep":
+        if figure in e.drawn:
             yield plan.job("field", name, figure)
+    for run in e.diverging:
+        yield plan.job("diverge", name, *run.point.split("/"), run.part)
+    for rule in ("null", "diverge_null", "divergences", "theorem") if e.diverging else ():
+        yield plan.job(rule, name)
     for rule in ("collect", "table", "story"):
         yield plan.job(rule, name)
 
@@ -67,7 +71,7 @@ def test_a_job_sees_its_own_part_of_the_parameters_and_nothing_else(plan):
 def test_changing_one_weight_changes_only_its_own_jobs(plan):
     raw = plan.spec.model_dump()
     weights = raw["experiments"]["toy2d"]["variants"]["cfg"]["weights"]
-    raw["experiments"]["toy2d"]["variants"]["cfg"]["weights"] = [w if w != 1.5 else 1.75 for w in weights]
+    raw["experiments"]["toy2d"]["variants"]["cfg"]["weights"] = [w if w != 3.0 else 1.75 for w in weights]
     other = Plan(Spec.model_validate(raw))
     before = {job.outputs: job.payload("") for job in all_jobs(plan, "toy2d")}
     after = {job.outputs: job.payload("") for job in all_jobs(other, "toy2d")}
@@ -174,3 +178,36 @@ def test_names_that_do_not_exist_are_no_tracebacks(plan):
     ):
         with pytest.raises(UserError, match="knows no 'nope'"):
             plan.job(rule, "toy2d", *names)
+
+
+# ---- divergences -----------------------------------------------------------------------------------------------------
+
+
+def test_divergences_are_planned_where_they_are_asked_for_and_nowhere_else(plan):
+    toy, full = plan.experiment("toy2d"), plan.experiment("toy2d_full")
+    assert len([run for run in toy.diverging if run.variant != "none"]) >= 8
+    assert "diverge" in [stage.name for stage in toy.stages()]
+    assert full.diverging == []
+    assert "diverge" not in [stage.name for stage in full.stages()]
+    with pytest.raises(UserError, match=r"toy2d_full: `divergences` is not given"):
+        plan.job("divergences", "toy2d_full")
+
+
+def test_a_divergence_reads_points_that_neither_grader_nor_guide_has_seen(plan):
+    for run in plan.experiment("toy2d").diverging:
+        at = ("toy2d", *run.point.split("/"), run.part)
+        job, sample = plan.job("diverge", *at), plan.job("sample", *at)
+        grader = plan.job("grade", "toy2d", "grade", *at[1:])
+        guide = plan.job("discriminate", "toy2d", "guide")
+        assert job.inputs["grader"] == grader.outputs
+        assert not set(job.inputs["real"]) & {*grader.inputs["real"], *guide.inputs["real"]}
+        drawn = sample.spec["grader_blocks"]["grade"]["seeds"]
+        for first, last in [*job.spec["blocks"].values(), job.spec["estimate"]["coverage"]["seeds"]]:
+            assert last < drawn[0] or first > drawn[1]
+        assert job.spec["calibrate"] not in job.spec["report"]
+
+
+def test_a_table_named_behind_its_experiment_is_a_target(plan):
+    refuse_unknown(plan, ["results/tables/toy2d_divergences.csv", "results/tables/toy2d_ci_dg_theorem.csv"])
+    with pytest.raises(UserError, match="plans no such file"):
+        refuse_unknown(plan, ["results/tables/toy2d_full_divergences.csv"])

@@ -55,6 +55,32 @@ MISTAKES = {
         lambda raw: toy(raw)["denoisers"]["s"]["train"].update(lr="1e-2x"),
         ["denoisers.s.train.lr: given '1e-2x', wanted a valid number", "write 1.0e-2"],
     ),
+    "divergences on the guide's fold": (
+        lambda raw: toy(raw)["divergences"].update(real="train"),
+        ["divergences.real: given 'train', on which guide is trained; wanted a fold no net has seen"],
+    ),
+    "temperatures fitted on what is reported": (
+        lambda raw: toy(raw)["divergences"].update(calibrate="report1"),
+        ["divergences.calibrate: given 'report1', a block that is reported"],
+    ),
+    "repeats with seeds that are used": (
+        lambda raw: toy(raw)["divergences"]["coverage"].update(seeds="2000000-2102399"),
+        [
+            "divergences.coverage.seeds: given 2000000-2102399, which meets discriminators.grade.generated.seeds"
+        ],
+    ),
+    "repeats with too few seeds": (
+        lambda raw: toy(raw)["divergences"]["coverage"].update(seeds="3000000-3000009"),
+        ["3000000-3000009 are 10, wanted draws x n_samples = 102400"],
+    ),
+    "a grader that is none": (
+        lambda raw: toy(raw)["divergences"].update(grader="guide"),
+        ["divergences.grader: given 'guide', wanted a discriminator that grades"],
+    ),
+    "a figure of divergences without any": (
+        lambda raw: raw["experiments"]["toy2d_full"]["paper"]["figures"].pop("divergence_sigma"),
+        ["toy2d_full.paper.figures.divergence_sigma: is made of `divergences`, which is not given"],
+    ),
     "a scale nobody knows": (
         lambda raw: toy(raw).update(scale="smok"),
         ["experiments.toy2d.scale: given 'smok', wanted 'full', 'reduced', 'ci' or 'smoke'"],

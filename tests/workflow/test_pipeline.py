@@ -103,8 +103,10 @@ def payloads(plan):
     jobs += [(rule, *run) for run in runs for rule in ("sample", "measure")]
     jobs += [("density", *run) for run in runs if e.has_density(run[0])]
     jobs += [("grade", g, *run) for run, r in zip(runs, e.runs, strict=True) for g in e.graded(r)]
-    jobs += [("field", f) for f in e.figures if f != "sweep"] + [("figure", f) for f in e.figures]
+    jobs += [("field", f) for f in e.drawn] + [("figure", f) for f in e.figures]
     jobs += [("collect",), ("table",), ("story",)]
+    jobs += [("diverge", *run.point.split("/"), run.part) for run in e.diverging]
+    jobs += [(rule,) for rule in ("null", "diverge_null", "divergences", "theorem") if e.diverging]
     found = {stage.name: [stage.payload] for stage in e.stages()}
     stage_of = {path: stage.name for stage in e.stages() for path in stage.files}
     for rule, *names in jobs:

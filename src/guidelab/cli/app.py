@@ -51,10 +51,9 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
                 )
     module = JOBS[rule][0]
     command = job.get("command", module)
-    if command not in (module, f"images.{module}", f"large.{module}"):
-        raise UserError(
-            f"--job: command {command!r} is not {rule}'s; wanted {module}, images.{module} or large.{module}"
-        )
+    kinds = [module, *(f"{kind}.{module}" for kind in ("images", "large", "sigma"))]
+    if command not in kinds:
+        raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
     if command in ("large.train", "large.sample"):
         share(sys.argv)
     import_module(f"guidelab.cli.{command}").run(job, outputs)

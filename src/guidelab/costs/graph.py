@@ -15,6 +15,9 @@ _E, _POINT = r"results/(\w+)/", r"(\w+)/(w\d+\.\d\d)/(seeds?[\d_-]+)"
 _RULES = tuple(  # the rule that makes a path, and the names it is asked for; the rules' own output patterns
     (rule, re.compile(pattern))
     for rule, pattern in (
+        ("divergences", r"results/tables/(\w+)_divergences\.(?:csv|md|tex)"),
+        ("divergences", _E + r"divergences\.csv"),
+        ("theorem", r"results/tables/(\w+)_dg_theorem\.csv"),
         ("table", r"results/tables/(\w+)\.(?:csv|md|tex)"),
         ("story", r"results/tables/(\w+)\.story\.md"),
         ("figure", r"results/figures/(\w+)/(\w+)\.(?:pdf|png|csv)"),
@@ -32,6 +35,9 @@ _RULES = tuple(  # the rule that makes a path, and the names it is asked for; th
         ("extract", _E + r"features/(\w+)/(.+)\.safetensors"),
         ("measure", _E + "measurements/" + _POINT + r"\.csv"),
         ("collect", _E + r"(?:measurements\.csv|selected\.csv|metrics\.json|discriminators\.csv)"),
+        ("null", _E + r"nulls/\w+\.safetensors"),
+        ("diverge_null", _E + r"divergences/null\.csv"),
+        ("diverge", _E + "divergences/" + _POINT + r"\.csv"),
         ("field", _E + r"fields/(\w+)\.safetensors"),
         ("preview", _E + "previews/" + _POINT + r"\.png"),
     )

@@ -17,6 +17,7 @@ from guidelab.spec.base import (
     Weight,
 )
 from guidelab.spec.data import Dataset, Extractor, Fold, ImageDataset
+from guidelab.spec.divergences import Divergences
 from guidelab.spec.figures import Figures
 from guidelab.spec.nets import Net
 from guidelab.spec.samplers import AnySampler, Sampling
@@ -245,6 +246,7 @@ class Experiment(Strict):
     sampling: Sampling = Sampling()
     variants: Annotated[dict[Name, Variant], Field(min_length=1)]
     evaluate: Evaluate
+    divergences: Divergences | None = None
     paper: Paper
     weights: Literal["released", "trained"] = (
         "trained"  # of every model and discriminator that names a checkpoint

@@ -63,6 +63,29 @@ class Sweep(Strict):
     arrays: ClassVar[bool] = False  # made of measurements alone
 
 
+class DivergenceSigma(Strict):
+    """Score mismatch, weights and their products along sigma."""
+
+    arrays: ClassVar[bool] = False  # made of the divergences' rows
+
+    points: Annotated[list[Point], Field(min_length=1, max_length=6)]
+
+
+class DivergenceCalibration(Strict):
+    """Every estimate beside its own truth."""
+
+    arrays: ClassVar[bool] = False  # made of the divergences' rows
+
+
+class DivergenceWeight(Strict):
+    """Divergences against the weight, beside quality and diversity."""
+
+    arrays: ClassVar[bool] = False  # made of the divergences' rows and of measurements
+
+    variants: Annotated[list[Name], Field(min_length=1, max_length=8)]
+    metrics: Annotated[list[Metric], Field(min_length=1, max_length=2)]
+
+
 _MAIN = ("cfg", "autog", "dg", "dg_autog")
 LinePoint = tuple[float, Point]  # where on the axis, and what is measured there
 
@@ -131,3 +154,6 @@ class Figures(Strict):
     nfe: Lines | None = None
     grid: Grid | None = None
     variety: Grid | None = None
+    divergence_sigma: DivergenceSigma | None = None
+    divergence_calibration: DivergenceCalibration | None = None
+    divergence_weight: DivergenceWeight | None = None

@@ -1,0 +1,1 @@
+"""Commands about divergences along sigma, of the same names as those they stand in for."""

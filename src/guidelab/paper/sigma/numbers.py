@@ -1,0 +1,81 @@
+# ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
+"""How numbers about divergences are named, bounded by intervals and printed."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from guidelab.paper import names
+
+OK, NOT_ESTIMABLE = "ok", "not estimable"
+Z95 = 1.959963984540054
+FOUND = "± 95 % over points, for these nets."
+NAMES = {
+    "kl": "KL(p‖q)",
+    "kl_reverse": "KL(q‖p)",
+    "js": "JS",
+    "chi2": "Pearson χ²",
+    "chi2_neyman": "Neyman χ²",
+    "hellinger2": "H²",
+    "score_error": "score error",
+}
+_ESTIMATORS = {
+    "exact": "exact",
+    "dv": "≥ DV",
+    "nwj": "≥ NWJ",
+    "plug_in": "plug-in",
+    "integral": "",
+    "score_error_main": "main net",
+    "score_error_sampler": "sampler",
+    "gain_guidance": "gain of guidance",
+    "gain_guidance_target": "exact",
+    "gain_grader": "gain of grader",
+    "gain_grader_target": "exact",
+}
+NULL = "null"
+_CUT = 1e100  # only ratios cut at e^600 come so far, and many equal cuts look like a mean without a tail
+
+
+def point_label(point: str) -> str:
+    """`cfg/w4.00` -> `CFG, w = 4`; the null says what it is."""
+    return "real against real" if point == NULL else names.point_label(point)
+
+
+def heading(divergence: str, estimator: str) -> str:
+    """`KL(p‖q) ≥ DV`."""
+    told = _ESTIMATORS.get(estimator, estimator.replace("_", " "))
+    if divergence == "score_error":
+        return told
+    return f"{NAMES.get(divergence, divergence)} {told}".strip()
+
+
+def interval(row: dict[Any, Any]) -> dict[str, Any]:
+    """value, lo, hi and status of one row; a flagged value keeps its number and has no interval."""
+    value, error = float(row["value"]), float(row["std_error"])
+    flagged = str(row.get("note", "")).startswith(NOT_ESTIMABLE) or not math.isfinite(value)
+    half = math.nan if flagged else Z95 * error
+    return {
+        "value": value,
+        "lo": value - half,
+        "hi": value + half,
+        "status": NOT_ESTIMABLE if flagged else OK,
+    }
+
+
+def flag_cut(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a note where a number is made of ratios that were cut."""
+    cut = (rows["value"].astype(float).abs() > _CUT) & ~rows["note"].str.startswith(NOT_ESTIMABLE)
+    return rows.assign(note=rows["note"].mask(cut, f"{NOT_ESTIMABLE}: density ratios beyond e^600 were cut"))
+
+
+def cell(row: Any) -> str:
+    """`0.170 ± 0.005`, to the digits its interval allows; `not estimable`."""
+    if row["status"] != OK:
+        return NOT_ESTIMABLE
+    value, half = float(row["value"]), (float(row["hi"]) - float(row["lo"])) / 2
+    if half == 0 or math.isnan(half):
+        return f"{value:.3g}".replace("-", "−")
+    digits = max(0, 1 - math.floor(math.log10(half)))
+    shown = round(value, digits) + 0.0
+    return f"{shown:.{digits}f} ± {half:.{digits}f}".replace("-", "−")

@@ -1,0 +1,51 @@
+"""How divergences are estimated along sigma: which grader, which points, which noise levels, how many draws."""
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from guidelab.spec.base import Name, Seeds, Size, Strict, Weight
+
+
+class Coverage(Strict):
+    """Repeats of the whole estimate on fresh points, for data that can be drawn at will.
+
+    How often 95 % intervals hold what they estimate can only be counted; one estimate shows nothing of it.
+    """
+
+    draws: Size
+    n_real: Size  # real points of each repeat of a gain
+    n_samples: Size  # samples of each repeat of a bound, and as many real points
+    seeds: Seeds  # of the samples: draws times n_samples
+    seed: int  # of the real points and the noise
+
+    @model_validator(mode="after")
+    def _whole(self) -> "Coverage":
+        first, last = self.seeds
+        if last - first + 1 != self.draws * self.n_samples:
+            raise ValueError(
+                f"seeds = {first}-{last} are {last - first + 1}, wanted draws x n_samples = {self.draws * self.n_samples}"
+            )
+        if self.n_samples > self.n_real:
+            raise ValueError(f"n_samples = {self.n_samples} is more than n_real = {self.n_real}")
+        return self
+
+
+class Divergences(Strict):
+    """Estimates of the sampler at every point of a grader, on real points and samples that neither net has seen."""
+
+    grader: Name  # a discriminator of role grade: its points and training seeds are those estimated
+    real: Name  # a fold of its own: held out from denoisers, guides and graders
+    blocks: Annotated[list[Name], Field(min_length=1)]  # samples that are reported
+    calibrate: Name  # the block on which temperatures are fitted; as many points of `real` go with it
+    null_real: Name | None = (
+        None  # a second real fold: a grader learns to tell it from its own, and should not be able to
+    )
+    bins: Size  # noise bins, equally wide in ln sigma
+    draws: Size  # noise levels for each point, each with both signs of the noise
+    permutations: Size
+    seed: int  # of noise levels, noise and shuffles
+    coverage: Coverage | None = None
+    theorem: Annotated[list[Weight], Field(min_length=1)] | None = (
+        None  # weights of the exact table of samplers
+    )

@@ -1,0 +1,313 @@
+# ruff: noqa: RUF001 - Greek letters are what readers see
+"""Divergences of a sampler as they are reported: kinds, bounds, coverage; points along sigma; the table and figures."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import paper_cases
+import pytest
+import torch
+from torch import nn
+
+from guidelab.assemble import Nets
+from guidelab.cli.diverge import COLUMNS, _lines
+from guidelab.cli.sigma.evaluate import denoisers, logits_and_gradients, noisy
+from guidelab.cli.sigma.subject import Subject
+from guidelab.core.mixture import Mixture
+from guidelab.metrics import divergence_report as report
+from guidelab.metrics.divergence import DIVERGENCES, divergences, log_ratios
+from guidelab.metrics.divergence_report import Line, Logits
+from guidelab.metrics.units import log_edges
+from guidelab.metrics.value import Value
+from guidelab.paper.sigma import along, calibration, numbers, table, weight
+
+JOB = {
+    "estimate": {
+        "bins": 4,
+        "draws": 2,
+        "permutations": 99,
+        "seed": 1,
+        "coverage": {"draws": 40, "n_real": 200, "n_samples": 200, "seeds": [0, 7999], "seed": 2},
+    },
+    "sigmas": [0.1, 5.0],
+    "sampler": {"sigma_min": 0.1},
+}
+
+
+def gaussian(mean: float, variance: float) -> Mixture:
+    return Mixture(
+        torch.ones(1), torch.full((1, 2), mean), variance * torch.eye(2)[None], dtype=torch.float64
+    )
+
+
+P, Q = gaussian(0.0, 0.5), gaussian(0.5, 0.6)
+
+
+class ExactRatio(nn.Module):
+    """log p/q as a discriminator would give it."""
+
+    def __init__(self, sign: float = 1.0) -> None:
+        super().__init__()
+        self.sign = sign
+
+    def forward(self, x, sigma, cond=None):
+        p, q = (Tight.at(law, x, sigma) for law in (P, Q))
+        return self.sign * (p - q)
+
+
+class Tight:
+    """Log-densities differentiable in float32 points."""
+
+    @staticmethod
+    def at(law: Mixture, x: torch.Tensor, sigma: torch.Tensor) -> torch.Tensor:
+        variance = law.covs[0, 0, 0] + sigma.double() ** 2
+        return -((x.double() - law.means[0]) ** 2).sum(1) / (2 * variance) - torch.log(2 * math.pi * variance)
+
+
+class Data:
+    """p with the methods of a dataset."""
+
+    def score(self, x, sigma):
+        return P.score(x, sigma)
+
+    def draw(self, n, generator):
+        return P.sample(torch.randn(n, 3, generator=generator))
+
+
+def subject(sign: float = 1.0) -> Subject:
+    g = torch.Generator().manual_seed(0)
+
+    def draw(law, n):
+        return law.sample(torch.randn(n, 3, generator=g))
+
+    def of(law):
+        return lambda x, sigma: law.posterior_mean(x.double(), sigma.double()).to(x.dtype)
+
+    sides = [noisy(draw(law, 20000), 0.1, 0.1, 1, g).x[:, 0] for law in (P, Q)]
+    logs = {
+        f"log_{name}_at_{side}": Tight.at(law, x, torch.tensor(0.1))
+        for side, x in zip(("data", "model"), sides, strict=True)
+        for name, law in (("p", P), ("q", Q))
+    }
+    return Subject(
+        data=Data(),
+        grader=ExactRatio(sign),
+        main=of(Q),
+        sampler=of(P),  # guidance that mends everything
+        guided=True,
+        report=(draw(P, 3000), draw(Q, 3000)),
+        fitted=(draw(P, 1000), draw(Q, 1000)),
+        draw=lambda first, last: draw(Q, last - first + 1),
+        truth=divergences(log_ratios(**logs)),
+    )
+
+
+def rows_of(lines: list[Line], point: str = "cfg/w2.00") -> pd.DataFrame:
+    common = {"experiment": "e", "scale": "reduced", "point": point, "train_seed": 0}
+    made = [
+        common
+        | {k: v for k, v in vars(line).items() if k != "value"}
+        | vars(line.value)
+        | {"bound": "yes" if line.bound else "no"}
+        for line in lines
+    ]
+    return pd.DataFrame(made, columns=COLUMNS)
+
+
+@pytest.fixture(scope="module")
+def lines():
+    return list(_lines(JOB, subject()))
+
+
+def one(lines, kind, estimator, divergence="score_error"):
+    (found,) = [x for x in lines if (x.kind, x.estimator, x.divergence) == (kind, estimator, divergence)]
+    return found
+
+
+@pytest.mark.parametrize("name", [*DIVERGENCES])
+@pytest.mark.parametrize("estimator", ["plug_in", "nwj"])
+def test_with_the_exact_ratio_every_estimate_meets_the_truth(lines, name, estimator):
+    found, truth = one(lines, "estimate", estimator, name).value, one(lines, "truth", "exact", name).value
+    assert abs(found.value - truth.value) < 4 * math.hypot(found.std_error, truth.std_error)
+    assert truth.value > 0.05  # far from anything that passes by itself
+
+
+def test_the_integral_with_its_upper_end_is_the_divergence(lines):
+    for name in DIVERGENCES:
+        found, truth = one(lines, "estimate", "integral", name), one(lines, "truth", "exact", name).value
+        assert not found.bound
+        assert found.value.value == pytest.approx(
+            truth.value, abs=5 * math.hypot(found.value.std_error, truth.std_error)
+        )
+
+
+def test_guidance_that_mends_everything_gains_the_whole_score_error(lines):
+    error = one(lines, "truth", "score_error_main").value
+    gain, target = one(lines, "estimate", "gain_guidance"), one(lines, "target", "gain_guidance_target").value
+    assert gain.bound
+    assert target.value == pytest.approx(error.value, rel=1e-6)
+    assert abs(gain.value.value - error.value) < 4 * gain.value.std_error
+    assert one(lines, "truth", "score_error_sampler").value.value < 1e-6
+
+
+def test_a_grader_of_the_wrong_sign_is_found_out():
+    lines = list(_lines({**JOB, "estimate": {**JOB["estimate"], "coverage": None}}, subject(-1.0)))
+    truth = one(lines, "truth", "exact", "kl").value.value
+    assert one(lines, "estimate", "nwj", "kl").value.value < 0 < truth
+    assert one(lines, "estimate", "integral", "kl").value.value > 0  # the integral cannot tell
+    assert one(lines, "estimate", "gain_grader").value.value < 0  # the gain can
+
+
+def test_coverage_is_counted_for_bounds_and_gains_and_none_is_above_the_truth(lines):
+    held = {(x.estimator, x.divergence): x.value for x in lines if x.kind == "coverage"}
+    assert {
+        ("nwj", "js"),
+        ("dv", "kl"),
+        ("gain_guidance", "score_error"),
+        ("gain_grader", "score_error"),
+    } <= set(held)
+    assert held["nwj", "js"].estimable
+    assert not held["nwj", "chi2"].estimable  # most of its repeats flag themselves
+    assert all(value.value > 0.8 for value in held.values() if value.estimable)
+    above = [x.value for x in lines if x.kind == "above truth"]
+    assert max(value.value for value in above if value.estimable) <= 0.15
+
+
+def test_coverage_counts_intervals_that_miss():
+    like = Line("", "nwj", "js", "p and q", 0.1, 0.1, Value(0, 0), 10, True)
+    found = [Value(0.0, 1.0), Value(1.0, 0.1), Value(-1.0, 0.1), Value(0.1, 0.1)]
+    held, above = report.coverage(found, Value(0.0, 0.0), like=like, truth=0.0)
+    assert held.value.value == 0.5
+    assert above.value.value == 0.25
+
+
+def test_bounds_and_plug_ins_say_what_they_are(lines):
+    told = {x.estimator: x.bound for x in lines if x.kind == "estimate"}
+    assert told["nwj"] and told["dv"] and told["gain_grader"]
+    assert not (told["plug_in"] or told["integral"] or told["product"])
+
+
+def test_noise_is_antithetic_stratified_and_within_its_range():
+    made = noisy(torch.zeros(64, 2), 0.01, 1.0, 2, torch.Generator().manual_seed(0))
+    assert made.x.shape == (64, 4, 2)
+    assert torch.equal(made.eps[:, 0], -made.eps[:, 1])
+    assert torch.equal(made.sigma[:, 0], made.sigma[:, 1])
+    levels = made.sigma[:, ::2].flatten().sort().values
+    strata = torch.from_numpy(log_edges(0.01, 1.0, 128))
+    assert ((levels >= strata[:-1]) & (levels <= strata[1:])).all()
+
+
+def test_gradients_of_the_grader_are_those_of_its_logit():
+    at = noisy(P.sample(torch.randn(50, 3)), 0.1, 1.0, 1, torch.Generator().manual_seed(0))
+    _, slope = logits_and_gradients(ExactRatio(), at)
+    x, sigma = at.x.reshape(-1, 2), at.sigma.reshape(-1)
+    assert torch.allclose(slope.reshape(-1, 2), P.score(x, sigma) - Q.score(x, sigma), atol=1e-4)
+
+
+def test_an_interval_of_guidance_is_on_inside_and_off_outside():
+    class Net(nn.Module):
+        def __init__(self, value: float) -> None:
+            super().__init__()
+            self.value = value
+
+        def forward(self, x, sigma, cond=None):
+            return torch.full_like(x, self.value)
+
+    term = {
+        "method": "reference",
+        "ref": "weak",
+        "disc": None,
+        "weight": 2.0,
+        "sigma_lo": 0.1,
+        "sigma_hi": 1.0,
+        "stages": "both",
+    }
+    spec = {"main": "main", "terms": [term], "sampler": {"dtype": "float32"}}
+    spec["degrade"] = {name: {"dropout": 0.0, "input_noise": 0.0} for name in ("main", "weak")}
+    main, guided = denoisers(spec, Nets({"main": Net(1.0), "weak": Net(0.0)}, {}))
+    x, sigma = torch.zeros(4, 2), torch.tensor([0.05, 0.09, 0.5, 2.0])
+    assert main(x, sigma)[:, 0].tolist() == [1, 1, 1, 1]
+    assert guided(x, sigma)[:, 0].tolist() == [1, 1, 2, 1]
+
+
+def test_calibration_mends_a_scaled_logit_and_is_judged_on_other_points():
+    rng = np.random.default_rng(0)
+    p, q = rng.normal(0.5, 1, (4000, 1)), rng.normal(-0.5, 1, (4000, 1))
+    level = np.full_like(p, 0.5)
+    change, told = report.calibrated(Logits(3 * p, level, 3 * q, level), np.array([0.1, 1.0]))  # r = exp(x)
+    assert np.allclose(change(3 * p, level), p, atol=0.3)
+    assert {x.estimator for x in told} == {"scale", "bias"}
+
+
+# ---- print ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def rows(lines):
+    """Two samplers and a number that is not estimable."""
+    flagged = Line(
+        "estimate", "nwj", "chi2", "p and q", 0.1, 0.1, Value(9.0, 1.0, 3.0, "not estimable: few"), 9, True
+    )
+    other = [x for x in lines if (x.kind, x.estimator, x.divergence) != ("estimate", "nwj", "chi2")]
+    null = [x for x in lines if x.kind in ("truth", "estimate", "check", "coverage", "above truth")]
+    return pd.concat([rows_of(null, "null"), rows_of([*other, flagged]), rows_of(lines, "none/w1.00")])
+
+
+SPEC = {"experiment": "e", "scale": "reduced"}
+
+
+def test_the_table_sets_each_estimate_beside_what_it_estimates(rows):
+    made = table.make_table(rows, SPEC).set_index(["point", "divergence", "estimator"])
+    gain = made.loc[("cfg/w2.00", "score_error", "gain_guidance")]
+    assert gain["estimates"] == "exact difference of score errors"
+    assert gain["truth"] != made.loc[("cfg/w2.00", "kl", "exact"), "value"]
+    assert made.loc[("cfg/w2.00", "js", "nwj"), "relative_error"] == pytest.approx(0, abs=0.2)
+    assert math.isnan(made.loc[("cfg/w2.00", "chi2", "nwj"), "relative_error"])
+    assert made.loc[("cfg/w2.00", "js", "nwj"), "repeats"] == 40
+    text = table.to_markdown(made.reset_index(), rows)
+    assert "real against real" in text
+    assert "not estimable" in text
+    assert "no bound" in text
+    assert "\\begin{tabular}" in table.to_latex(made.reset_index(), rows)
+
+
+def test_the_figures_draw_and_say_range_size_and_bounds(rows):
+    info = {**SPEC, "settings": {"points": ["none", "cfg/w2.00"]}}
+    drawn = along.rows({"divergences": rows}, info)
+    figure = along.make(drawn, info)
+    said = " ".join(t.get_text() for t in figure.texts)
+    assert "σ 0.1 to 5" in said.replace("\n", " ")
+    assert "bound" in said
+    assert len(figure.axes) == len(along.PANELS)
+    beside = calibration.rows({"divergences": rows}, SPEC)
+    figure = calibration.make(beside, SPEC)
+    assert "real points" in " ".join(t.get_text() for t in figure.texts).replace("\n", " ")
+    js = next(ax for ax in figure.axes if ax.get_label() == "js")
+    assert js.get_xlim() == js.get_ylim()  # the diagonal is one
+
+
+def test_bounds_stand_beside_the_curve_over_the_weight(rows):
+    numbers = {"kl": [0.4, 0.5], "kl_reverse": [0.4, 0.5], "js": [0.2, 0.3], "recall": [0.9, 0.8]}
+    measured = paper_cases.measured({("none", 1.0): numbers, ("cfg", 2.0): numbers, ("cfg", 3.0): numbers})
+    extra = [(name, name, "lower", "nat", 2, "", "divergence") for name in ("kl_reverse", "js")]
+    described = pd.concat([paper_cases.INFO, pd.DataFrame(extra, columns=paper_cases.INFO.columns)])
+    chosen = paper_cases.selected(("cfg", 3.0))
+    tables = {"divergences": rows, "measurements": measured, "selected": chosen, "metrics": described}
+    job = {**SPEC, "settings": {"variants": ["cfg"], "metrics": ["recall"]}}
+    made = weight.rows(tables, job)
+    bounds = made[made["source"] == "bound"]
+    assert set(zip(bounds["variant"], bounds["metric"], strict=True)) == {
+        (v, m) for v in ("none", "cfg") for m in ("kl", "kl_reverse", "js")
+    }
+    assert (bounds["w"] < 2.5).all()  # no bound where nothing is graded
+    figure = weight.make(made, job)
+    assert [ax.get_label() for ax in figure.axes] == ["kl", "kl_reverse", "js", "recall"]
+
+
+def test_a_number_of_cut_ratios_is_not_estimable_whatever_its_error_says():
+    many = Line("truth", "exact", "chi2", "m", 0.1, 0.1, Value(5e259, 1e258, 2000.0), 3000)
+    sound = Line("truth", "exact", "kl", "m", 0.1, 0.1, Value(5.0, 0.1), 3000)
+    cut, kept = numbers.flag_cut(rows_of([many, sound])).to_dict("records")
+    assert numbers.interval(cut)["status"] == "not estimable"
+    assert numbers.interval(kept)["status"] == "ok"
