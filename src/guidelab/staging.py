@@ -108,7 +108,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
             [f"{root}/measurements", *plan.collected],
             [*([plan.at("measurements", run, "csv")] for run in plan.runs), plan.collected],
             (*measured, "folds", "paper", "scale"),
-            ("data", "obtain", "discriminate", "sample", "features", "density", "grade"),
+            ("data", "obtain", "discriminate", "sample", "features", "density", *(() if e.images else ("grade",))),
             in_git=plan.collected,
             metrics=(plan.collected[2],),
             deps=(METRICS_INFO,),

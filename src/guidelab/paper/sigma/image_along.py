@@ -22,10 +22,10 @@ COLUMNS = [
 ]  # fmt: skip
 # series, divergence, title, where nothing differs
 PANELS = (
-    ("gain_guidance", "score_error", "loss removed by guidance", 0.0),
-    ("gain_grader", "score_error", "loss the grader would remove", 0.0),
-    ("weighted_gain", "kl_reverse", "the same, weighed for KL(q‖p)", 0.0),
-    ("weighted_gain", "js", "the same, weighed for JS", 0.0),
+    ("gain_guidance", "score_error", "gain of guidance", 0.0),
+    ("gain_grader", "score_error", "gain of the grader", 0.0),
+    ("weighted_gain", "kl_reverse", "b, weighed for KL(q‖p)", 0.0),
+    ("weighted_gain", "js", "b, weighed for JS", 0.0),
     ("weight", "kl_reverse", "weight of KL(q‖p), E 1/r", 1.0),
     ("weight", "js", "weight of JS, E (1 − d)/2", 0.25),
     ("nwj", "kl", "KL(p‖q) ≥ NWJ, nats", 0.0),
@@ -120,7 +120,7 @@ def _said(rows: pd.DataFrame) -> str:
     return (
         f"training seed {', '.join(map(str, seeds))}; σ {rows['sigma_lo'].min():g} to {rows['sigma_hi'].max():g}, "
         f"{rows['sigma'].nunique()} bins; at least {int(rows['n'].min()):,} test images and samples a side that no net has seen. "
-        "a, b: held-out denoising loss, nats per unit of ln σ, a lower bound of the score error removed; below 0 it harms; c, d: b under "
+        "a, b: held-out denoising loss that guidance removes, and that the grader's gradient would remove after it, nats per unit of ln σ: lower bounds of the score error; below 0 it harms; c, d: b under "
         "each divergence's weight by the grader's r. g, h: lower bounds, means over a bin. Pixels at low σ are told apart by traces no "
         "eye sees: bounds there saturate. Black line: where nothing differs. Bands 95 % over images; × at the top: not estimable"
     )
