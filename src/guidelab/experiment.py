@@ -180,7 +180,8 @@ class ExperimentPlan(DivergenceJobs):
             "settings": f.model_dump(),
         }
         if figure in registry.SIGMA_FIGURES:
-            printed: Files = {**self._printed, "divergences": self.divergences[:1]}
+            beside = self._printed if figure == "divergence_weight" else {}
+            printed: Files = {**beside, "divergences": self.divergences[:1]}
             module = registry.SIGMA_FIGURES[figure].module
             return Job("figure", printed, self.figure(figure), spec, (module,), command="sigma.figure")
         if not f.arrays:

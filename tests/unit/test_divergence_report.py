@@ -20,7 +20,7 @@ from guidelab.metrics.divergence import DIVERGENCES, divergences, log_ratios
 from guidelab.metrics.divergence_report import Line, Logits
 from guidelab.metrics.units import log_edges
 from guidelab.metrics.value import Value
-from guidelab.paper.sigma import along, calibration, table, weight
+from guidelab.paper.sigma import along, calibration, numbers, table, weight
 
 JOB = {
     "estimate": {
@@ -303,3 +303,11 @@ def test_bounds_stand_beside_the_curve_over_the_weight(rows):
     assert (bounds["w"] < 2.5).all()  # no bound where nothing is graded
     figure = weight.make(made, job)
     assert [ax.get_label() for ax in figure.axes] == ["kl", "kl_reverse", "js", "recall"]
+
+
+def test_a_number_of_cut_ratios_is_not_estimable_whatever_its_error_says():
+    many = Line("truth", "exact", "chi2", "m", 0.1, 0.1, Value(5e259, 1e258, 2000.0), 3000)
+    sound = Line("truth", "exact", "kl", "m", 0.1, 0.1, Value(5.0, 0.1), 3000)
+    cut, kept = numbers.flag_cut(rows_of([many, sound])).to_dict("records")
+    assert numbers.interval(cut)["status"] == "not estimable"
+    assert numbers.interval(kept)["status"] == "ok"

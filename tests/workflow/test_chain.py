@@ -20,6 +20,7 @@ PRINTED = {
     f"table {TABLE}",
     f"story results/tables/{EXPERIMENT}.story.md",
     f"figure results/figures/{EXPERIMENT}/sweep.pdf",
+    f"figure results/figures/{EXPERIMENT}/divergence_weight.pdf",
 }
 
 pytestmark = pytest.mark.slow

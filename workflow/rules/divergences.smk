@@ -1,11 +1,6 @@
 # Divergences. In: held-out real points, samples, graders, log-densities. Out: nulls/, divergences/ (rows), divergences.csv, their tables
 
 
-ruleorder: divergences > table
-ruleorder: theorem > table
-ruleorder: evaluations > table
-
-
 rule grading:
     """Draw the images a grader is trained on, with seeds of its own."""
     input:

@@ -33,7 +33,7 @@ PANELS = (
     ("product", "js", "product for JS"),
     ("product", "chi2", "product for Pearson χ²"),
 )
-_HEIGHT_MM = 97.0
+_HEIGHT_MM = 102.0
 
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:

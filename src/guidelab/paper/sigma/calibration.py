@@ -38,7 +38,7 @@ PANELS = (
     ("score_error", ("gain_guidance", "gain_grader")),
 )
 _HEIGHT_MM = 118.0
-_GAIN = 0.1  # nats: below, the axes of gains are linear
+_LINEAR = 0.1  # nats: below, the axes of what spans decades are linear
 
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
@@ -62,10 +62,10 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     with style.context():
         fig = style.figure(style.PAGE_MM, _HEIGHT_MM)
         for index, (divergence, _) in enumerate(PANELS):
-            left, bottom = 13 + 58.5 * (index % 3), _HEIGHT_MM - 48 - 54 * (index // 3)
+            left, bottom = 16 + 57.0 * (index % 3), _HEIGHT_MM - 48 - 54 * (index // 3)
             box = (left / style.PAGE_MM, bottom / _HEIGHT_MM, 42 / style.PAGE_MM, 42 / _HEIGHT_MM)
             ax = fig.add_axes(box)
-            _panel(ax, rows[rows["divergence"] == divergence], gain=divergence == "score_error")
+            _panel(ax, rows[rows["divergence"] == divergence], curved=divergence in ("kl", "score_error"))
             title = "gain, nats" if divergence == "score_error" else f"{numbers.NAMES[divergence]}, nats"
             style.letter(ax, index, title)
             ax.set_label(divergence)
@@ -74,7 +74,7 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     return fig
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, gain: bool) -> None:
+def _panel(ax: Axes, rows: pd.DataFrame, curved: bool) -> None:
     ok = rows[rows["status"] == numbers.OK]
     ax.grid(True)
     ax.spines[["top", "right"]].set_visible(False)
@@ -89,9 +89,9 @@ def _panel(ax: Axes, rows: pd.DataFrame, gain: bool) -> None:
         ax.plot([row["truth"]] * 2, [row["lo"], row["hi"]], "-", color=color, lw=0.6, zorder=2)
         face = color if filled else "white"
         ax.plot(row["truth"], row["value"], marker, color=color, mfc=face, ms=4, mew=0.8, zorder=3)
-    if gain:
-        ax.set_xscale("symlog", linthresh=_GAIN)
-        ax.set_yscale("symlog", linthresh=_GAIN)
+    if curved:
+        ax.set_xscale("symlog", linthresh=_LINEAR)
+        ax.set_yscale("symlog", linthresh=_LINEAR)
         ax.axhline(0, color=style.FAINT, lw=0.4)
     else:
         ax.xaxis.set_major_locator(MaxNLocator(4))
@@ -100,7 +100,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, gain: bool) -> None:
     ax.set_ylabel("estimate", labelpad=1)
     if len(ok):
         ends = [*ax.get_xlim(), *ax.get_ylim()]
-        low, high = (min(ends), max(ends)) if gain else (min(0.0, min(ends)), max(ends))
+        low, high = (min(ends), max(ends)) if curved else (min(0.0, min(ends)), max(ends))
         ax.plot([low, high], [low, high], color=style.INK, lw=0.6, zorder=1)
         ax.set(xlim=(low, high), ylim=(low, high))
 

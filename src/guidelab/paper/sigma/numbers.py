@@ -4,6 +4,8 @@
 import math
 from typing import Any
 
+import pandas as pd
+
 from guidelab.paper import names
 
 OK, NOT_ESTIMABLE = "ok", "not estimable"
@@ -32,6 +34,7 @@ _ESTIMATORS = {
     "gain_grader_target": "exact",
 }
 NULL = "null"
+_CUT = 1e100  # only ratios cut at e^600 come so far, and many equal cuts look like a mean without a tail
 
 
 def point_label(point: str) -> str:
@@ -58,6 +61,12 @@ def interval(row: dict[Any, Any]) -> dict[str, Any]:
         "hi": value + half,
         "status": NOT_ESTIMABLE if flagged else OK,
     }
+
+
+def flag_cut(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with a note where a number is made of ratios that were cut."""
+    cut = (rows["value"].astype(float).abs() > _CUT) & ~rows["note"].str.startswith(NOT_ESTIMABLE)
+    return rows.assign(note=rows["note"].mask(cut, f"{NOT_ESTIMABLE}: density ratios beyond e^600 were cut"))
 
 
 def cell(row: Any) -> str:
