@@ -27,6 +27,7 @@ localrules:
     collect,
     divergences,
     theorem,
+    evaluations,
     table,
     figure,
     story,

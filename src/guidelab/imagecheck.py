@@ -90,8 +90,10 @@ def _nets(e: Experiment) -> Iterator[str]:
 def _discriminators(e: Experiment) -> Iterator[str]:
     for name, disc in e.discriminators.items():
         where = f"discriminators.{name}"
-        if disc.role == "grade":
-            yield f"{where}.role: given 'grade', wanted guide, classifier or features: no images are graded yet"
+        if disc.role == "grade" and is_large(e):
+            yield f"{where}.role: given 'grade', wanted guide, classifier or features: no large images are graded yet"
+        if disc.role == "grade" and disc.extractor is not None:
+            yield f"{where}.extractor: given {disc.extractor!r}, wanted none: a grader learns from pixels, and shares nothing with a guide"
         if disc.extractor is not None:
             extractor = e.discriminators.get(disc.extractor)
             problem = _of_role(e, f"{where}.extractor", disc.extractor, "classifier")
@@ -108,9 +110,12 @@ def _discriminators(e: Experiment) -> Iterator[str]:
             yield f"{where}.train.sigma_max: given {disc.train.sigma_max}, wanted 0.0: features are of clean images"
         if disc.net.name == "adm_discriminator" and disc.extractor is None:
             yield f"{where}.extractor: is missing; wanted a discriminator of role classifier: this net is a head on its features"
-        wanted = {"guide": "discriminator", "classifier": "classifier", "features": "classifier"}.get(
-            disc.role
-        )
+        wanted = {
+            "guide": "discriminator",
+            "grade": "discriminator",
+            "classifier": "classifier",
+            "features": "classifier",
+        }.get(disc.role)
         if wanted and not disc.net.name.endswith(wanted):
             yield f"{where}.net.name: given {disc.net.name!r}, wanted a {wanted} for the role {disc.role!r}"
 
@@ -227,7 +232,9 @@ def _figures(e: Experiment) -> Iterator[str]:
         if figure is None:
             continue
         where = f"paper.figures.{name}"
-        if name not in registry.IMAGE_FIGURES:
+        if name in registry.IMAGE_SIGMA_FIGURES and not getattr(figure, "metrics", ()):
+            continue  # its points are those of a grader
+        if name not in registry.IMAGE_FIGURES | registry.IMAGE_SIGMA_FIGURES:
             yield f"{where}: is a figure of the 2D example; wanted one of {', '.join(registry.IMAGE_FIGURES)}"
         for variant in getattr(figure, "variants", ()):
             if variant not in e.variants:

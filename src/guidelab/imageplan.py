@@ -6,7 +6,7 @@ from typing import Any
 
 from guidelab import registry
 from guidelab.errors import UserError
-from guidelab.experiment import ExperimentPlan
+from guidelab.imagediverge import ImageDivergenceJobs
 from guidelab.jobs import Job
 from guidelab.layout import Run
 from guidelab.nearest import one_of
@@ -16,7 +16,7 @@ TRAIN = "train"  # the fold denoisers and classifiers learn from
 REFERENCE = "reference"  # the fold samples are compared with
 
 
-class ImagePlan(ExperimentPlan):
+class ImagePlan(ImageDivergenceJobs):
     """All jobs of one experiment on images."""
 
     def prepare(self, fold: str) -> Job:
@@ -74,8 +74,9 @@ class ImagePlan(ExperimentPlan):
         return replace(super().generate(disc), command="images.sample")
 
     def sample(self, variant: str, w: str, part: str) -> Job:
-        """Draw every seed block of one point, in shards."""
-        return replace(super().sample(variant, w, part), command="images.sample")
+        """Draw every seed block of one point, in shards; a grader's samples are drawn by `grading`."""
+        job = super().sample(variant, w, part)
+        return replace(job, spec=job.spec | {"grader_blocks": {}}, command="images.sample")
 
     # ---- discriminators and classifiers --------------------------------------------------------------------
 
@@ -172,6 +173,7 @@ class ImagePlan(ExperimentPlan):
         """Concatenate all rows, choose each variant's weight by every metric asked for, flatten the rows for DVC."""
         job = super().collect()
         found = {role: tuple(self.guide(n) for n in self.having(role)) for role in ("classifier", "features")}
+        found["grade"] = ()  # what graders find is in the table of divergences
         return replace(job, inputs={**job.inputs, **found}, spec=job.spec | {"kind": "images"})
 
     # ---- what is printed -----------------------------------------------------------------------------------
@@ -196,6 +198,11 @@ class ImagePlan(ExperimentPlan):
             "figure": figure,
             "settings": self._settings(figure),
         }
+        if figure in registry.IMAGE_SIGMA_FIGURES:
+            beside = self._printed if figure == "divergence_weight" else {}
+            printed = {**beside, "divergences": self.divergences[:1]}
+            module = registry.IMAGE_SIGMA_FIGURES[figure].module
+            return Job("figure", printed, self.figure(figure), spec, (module,), command="images.figure")
         inputs = {"fields": (self.fields(figure),)} if figure in self.drawn else self._printed
         return Job("figure", inputs, self.figure(figure), spec, (registry.IMAGE_FIGURES[figure].module,))
 

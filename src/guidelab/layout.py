@@ -205,6 +205,16 @@ class Layout:
         asked = self.spec.divergences
         return [f"results/tables/{self.name}_dg_theorem.csv"] if asked and asked.theorem else []
 
+    def graded_samples(self, disc: str, run: Run) -> str:
+        """The manifest of the images a grader of images is trained on."""
+        return self.at(f"grading/{disc}", run, "json")
+
+    @property
+    def costs_table(self) -> list[str]:
+        """What training scores and discriminators took, where images are graded."""
+        asked = self.spec.divergences and self.spec.images
+        return [f"results/tables/{self.name}_costs.csv"] if asked else []
+
     def preview(self, run: Run) -> str:
         """A few samples of a run as one picture."""
         return self.at("previews", run, "png")

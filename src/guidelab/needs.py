@@ -32,6 +32,7 @@ SMALL = {
     "field": Needs(2000, 30),
     "extract": Needs(3000, 60),
     "measure": Needs(2000, 30),
+    "grading": Needs(2000, 60),
     "null": Needs(2000, 60),
     "diverge": Needs(2000, 60),
     "synthesize": Needs(2000, 20),

@@ -53,6 +53,7 @@ class Plan:
                 "preview": "picture",
                 "divergences": "divergences_job",
                 "theorem": "theorem_job",
+                "evaluations": "evaluations_job",
             }.get(rule, rule)
             if not hasattr(self.experiment(experiment), method):
                 raise UserError(

@@ -107,6 +107,10 @@ SIGMA_FIGURES = {  # made of the divergences' rows
     "divergence_calibration": Entry("guidelab.paper.sigma.calibration:make"),
     "divergence_weight": Entry("guidelab.paper.sigma.weight:make"),
 }
+IMAGE_SIGMA_FIGURES = {  # the same of images
+    "divergence_sigma": Entry("guidelab.paper.sigma.image_along:make"),
+    "divergence_weight": Entry("guidelab.paper.sigma.image_points:make"),
+}
 IMAGE_FIGURES = {
     "weights": Entry("guidelab.paper.images.weights:make"),
     "precision_recall": Entry("guidelab.paper.images.precision_recall:make"),
@@ -134,6 +138,7 @@ KINDS: dict[str, dict[str, Entry]] = {
     "large metric": LARGE_METRICS,
     "figure": FIGURES,
     "sigma figure": SIGMA_FIGURES,
+    "image sigma figure": IMAGE_SIGMA_FIGURES,
     "image figure": IMAGE_FIGURES,
 }
 

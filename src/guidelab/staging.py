@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from guidelab.experiment import ExperimentPlan
 
 METRICS_INFO = "workflow/resources/metrics.csv"  # direction, unit, digits and definition of every metric
-SHARDED = ("generate", "sample")  # their .json files are manifests of shards
+SHARDED = ("generate", "sample", "grade")  # their .json files are manifests of shards
 _SAMPLING = ("dataset", "denoisers", "models", "discriminators", "sampler", "variants")
 
 
@@ -86,10 +86,13 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
         _stage(
             plan,
             "grade",
-            [f"{root}/graders"],
-            ([plan.at(f"graders/{g}", run)] for run in plan.runs for g in plan.graded(run)),
+            [f"{root}/graders", *([f"{root}/grading"] if e.images else [])],
+            [
+                *([plan.at(f"graders/{g}", run)] for run in plan.runs for g in plan.graded(run)),
+                *([plan.graded_samples(g, run)] for run in plan.runs for g in plan.graded(run) if e.images),
+            ],
             (*measured, "folds"),
-            ("data", "sample"),
+            ("data", "train", "obtain", "discriminate") if e.images else ("data", "sample"),
         ),
         _stage(
             plan,
@@ -105,7 +108,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
             [f"{root}/measurements", *plan.collected],
             [*([plan.at("measurements", run, "csv")] for run in plan.runs), plan.collected],
             (*measured, "folds", "paper", "scale"),
-            ("data", "obtain", "discriminate", "sample", "features", "density", "grade"),
+            ("data", "obtain", "discriminate", "sample", "features", "density", *(() if e.images else ("grade",))),
             in_git=plan.collected,
             metrics=(plan.collected[2],),
             deps=(METRICS_INFO,),
@@ -118,6 +121,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
                 *([f"{root}/nulls"] if plan.null_grader else []),
                 *plan.divergences,
                 *plan.theorem_table,
+                *plan.costs_table,
             ],
             [
                 *([plan.at("divergences", run, "csv")] for run in plan.diverging),
@@ -125,10 +129,13 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
                 plan.null_rows,
                 plan.divergences if plan.diverging else (),
                 plan.theorem_table,
+                plan.costs_table,
             ],
             (*measured, "folds", "divergences", "scale"),
-            ("data", "train", "discriminate", "sample", "density", "grade"),
-            in_git=(*plan.divergences, *plan.theorem_table),
+            ("data", "train", "generate", "discriminate", "sample", "features", "density", "grade")
+            if e.images
+            else ("data", "train", "discriminate", "sample", "density", "grade"),
+            in_git=(*plan.divergences, *plan.theorem_table, *plan.costs_table),
         ),
         _stage(
             plan,

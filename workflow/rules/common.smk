@@ -50,7 +50,7 @@ def need(rule, what):
 
 
 wildcard_constraints:
-    experiment=r"[A-Za-z]\w*(?<!_divergences)(?<!_dg_theorem)",  # tables named behind their experiment
+    experiment=r"[A-Za-z]\w*(?<!_divergences)(?<!_dg_theorem)(?<!_costs)",  # tables named behind their experiment
     fold=r"[A-Za-z]\w*",
     denoiser=r"[A-Za-z]\w*",
     model=r"[A-Za-z]\w*",

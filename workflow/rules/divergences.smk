@@ -1,6 +1,27 @@
 # Divergences. In: held-out real points, samples, graders, log-densities. Out: nulls/, divergences/ (rows), divergences.csv, their tables
 
 
+rule grading:
+    """Draw the images a grader is trained on, with seeds of its own."""
+    input:
+        files("grading", "experiment", "disc", "variant", "w", "part"),
+    output:
+        "results/{experiment}/grading/{disc}/{variant}/{w}/{part}.json",
+    log:
+        "logs/{experiment}/grading/{disc}/{variant}/{w}/{part}.log",
+    conda:
+        "../envs/guidelab.yaml"
+    threads: need("grading", "threads")
+    resources:
+        mem_mb=need("grading", "mem_mb"),
+        runtime=need("grading", "runtime"),
+        gpu=need("grading", "gpu"),
+    params:
+        job=payload("grading", "experiment", "disc", "variant", "w", "part"),
+    shell:
+        "guidelab grading --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+
+
 rule null:
     """Train a grader to tell real from real: what it finds is its own error."""
     input:
@@ -110,3 +131,23 @@ rule theorem:
         job=payload("theorem", "experiment"),
     shell:
         "guidelab theorem --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+
+
+rule evaluations:
+    """What training scores and training discriminators took, in evaluations of nets."""
+    input:
+        files("evaluations", "experiment"),
+    output:
+        "results/tables/{experiment}_costs.csv",
+    log:
+        "logs/{experiment}/evaluations.log",
+    conda:
+        "../envs/guidelab.yaml"
+    threads: 1
+    resources:
+        mem_mb=1500,
+        runtime=30,
+    params:
+        job=payload("evaluations", "experiment"),
+    shell:
+        "guidelab evaluations --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"

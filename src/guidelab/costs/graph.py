@@ -17,6 +17,7 @@ _RULES = tuple(  # the rule that makes a path, and the names it is asked for; th
     for rule, pattern in (
         ("divergences", r"results/tables/(\w+)_divergences\.(?:csv|md|tex)"),
         ("divergences", _E + r"divergences\.csv"),
+        ("evaluations", r"results/tables/(\w+)_costs\.csv"),
         ("theorem", r"results/tables/(\w+)_dg_theorem\.csv"),
         ("table", r"results/tables/(\w+)\.(?:csv|md|tex)"),
         ("story", r"results/tables/(\w+)\.story\.md"),
@@ -35,6 +36,7 @@ _RULES = tuple(  # the rule that makes a path, and the names it is asked for; th
         ("extract", _E + r"features/(\w+)/(.+)\.safetensors"),
         ("measure", _E + "measurements/" + _POINT + r"\.csv"),
         ("collect", _E + r"(?:measurements\.csv|selected\.csv|metrics\.json|discriminators\.csv)"),
+        ("grading", _E + r"grading/(\w+)/" + _POINT + r"\.json"),
         ("null", _E + r"nulls/\w+\.safetensors"),
         ("diverge_null", _E + r"divergences/null\.csv"),
         ("diverge", _E + "divergences/" + _POINT + r"\.csv"),

@@ -19,6 +19,7 @@ _COUNTED: dict[str, Callable[[Experiment, Job], Work]] = {
     "obtain": training.obtain,
     "generate": samples.sample,
     "sample": samples.sample,
+    "grading": samples.sample,
     "discriminate": training.discriminate,
     "grade": training.discriminate,
     "density": samples.density,

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from guidelab.spec.base import Name, Seeds, Size, Strict, Weight
+from guidelab.spec.base import Name, Positive, Seeds, Size, Strict, Weight
 
 
 class Coverage(Strict):
@@ -31,8 +31,25 @@ class Coverage(Strict):
         return self
 
 
+class Probe(Strict):
+    """A small net on features of clean images that tells real from generated; best on a validation part of both sides."""
+
+    hidden: Size
+    lr: Positive
+    weight_decay: Annotated[float, Field(ge=0)]
+    batch: Size
+    iterations: Size
+    evaluate_every: Size
+    patience: Size
+    validation: Annotated[float, Field(gt=0, lt=0.5)]
+    test: Annotated[float, Field(gt=0, lt=0.8)]
+    seed: int
+
+
 class Divergences(Strict):
     """Estimates of the sampler at every point of a grader, on real points and samples that neither net has seen."""
+
+    _later = frozenset({"probe"})
 
     grader: Name  # a discriminator of role grade: its points and training seeds are those estimated
     real: Name  # a fold of its own: held out from denoisers, guides and graders
@@ -46,6 +63,7 @@ class Divergences(Strict):
     permutations: Size
     seed: int  # of noise levels, noise and shuffles
     coverage: Coverage | None = None
+    probe: Probe | None = None  # on images: also in every feature space
     theorem: Annotated[list[Weight], Field(min_length=1)] | None = (
         None  # weights of the exact table of samplers
     )

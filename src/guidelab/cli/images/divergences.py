@@ -1,0 +1,22 @@
+"""`guidelab divergences` for images: all rows in one file, and their table as CSV, Markdown and LaTeX."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from guidelab.io import atomic_write, read_csv, write_csv
+from guidelab.paper.sigma.image_table import to_latex, to_markdown
+from guidelab.paper.sigma.numbers import flag_cut
+from guidelab.paper.sigma.table import make_table
+
+
+def run(job: dict[str, Any], outputs: list[Path]) -> None:
+    """Concatenate in the order of params.yaml, the null first; make the table and write its three forms."""
+    paths = [*job["inputs"].get("null", []), *job["inputs"]["rows"]]
+    rows = flag_cut(pd.concat([read_csv(path) for path in paths], ignore_index=True))
+    write_csv(outputs[0], rows)
+    write_csv(outputs[1], make_table(rows, job))
+    for path, text in ((outputs[2], to_markdown(rows, job)), (outputs[3], to_latex(rows, job))):
+        with atomic_write(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")

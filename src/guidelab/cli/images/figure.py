@@ -1,0 +1,22 @@
+"""`guidelab figure` for figures made of the divergences of images: PDF, PNG and the rows plotted."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from guidelab.io import atomic_write, read_csv, write_csv
+from guidelab.paper import render, style
+from guidelab.registry import entry
+
+
+def run(job: dict[str, Any], outputs: list[Path]) -> None:
+    """Build the figure's rows, draw them, and save all three files."""
+    module = import_module(entry("image sigma figure", job["figure"]).module)
+    tables = {name: read_csv(paths[0]) for name, paths in job["inputs"].items()}
+    rows = module.rows(tables, job)
+    figure = module.make(rows, job)
+    with style.context():
+        for path, options in ((outputs[0], render.PDF), (outputs[1], render.PNG)):
+            with atomic_write(path) as temporary:
+                figure.savefig(temporary, **options)
+    write_csv(outputs[2], rows)

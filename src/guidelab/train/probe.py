@@ -1,0 +1,121 @@
+"""A small net that tells two sets of feature vectors apart: both sides split three ways, stopped early."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from guidelab.errors import UserError
+from guidelab.train.streams import stream
+
+_FEWEST = 10  # vectors in the smallest part
+_LEAST = 0.1  # of the mean spread: a feature that is nearly constant in training would be blown up elsewhere
+
+
+@dataclass(frozen=True)
+class Probed:
+    """Logits of the test parts, which decided nothing: `at_data [n]`, `at_model [m]`, and the iteration of the best net (0: none told anything)."""
+
+    at_data: Tensor
+    at_model: Tensor
+    best_at: int
+
+
+def train_probe(
+    config: Mapping[str, Any], real: Tensor, generated: Tensor, seed: int, more: Tensor | None = None
+) -> Probed:
+    """Train on real against generated features with equally many of both in a batch; keep the best on validation.
+
+    Args:
+        config: `hidden` (width of the one layer beside the linear map), `lr`, `weight_decay`, `batch`, `iterations` (at
+            most), `evaluate_every`, `patience` (evaluations without a better loss), `validation` and `test` (shares).
+        real, generated: `[N, F]` and `[M, F]`, rows independent.
+        seed: of parts, weights and batches.
+        more: `[K, F]` further generated vectors, to train on only.
+    Raises:
+        UserError: a part would have fewer than ten vectors.
+    """
+    sides = [_parts(x, config, seed, i) for i, x in enumerate((real, generated))]
+    if more is not None:
+        sides[1]["train"] = torch.cat([sides[1]["train"], more])
+    seen = torch.cat([side["train"] for side in sides])
+    mean, spread = seen.mean(0), seen.std(0)
+    scale = spread.clamp_min(_LEAST * float(spread.mean()) + 1e-12)
+    scaled = [{k: (x - mean) / scale for k, x in side.items()} for side in sides]
+    net = _Probe(real.shape[1], config["hidden"], stream("probe weights", seed))
+    optimiser = torch.optim.AdamW(net.parameters(), lr=config["lr"], weight_decay=config["weight_decay"])
+    best, best_at, kept, worse = math.log(2), 0, net.state(), 0  # of telling nothing apart
+    for iteration in range(1, config["iterations"] + 1):
+        generator = stream("probe batch", seed, iteration)
+        half = (config["batch"] // 2,)
+        picked = [s["train"][torch.randint(len(s["train"]), half, generator=generator)] for s in scaled]
+        optimiser.zero_grad()
+        _loss(net, *picked).backward()  # type: ignore[no-untyped-call]
+        optimiser.step()
+        if iteration % config["evaluate_every"]:
+            continue
+        with torch.no_grad():
+            found = float(_loss(net, *(s["validation"] for s in scaled)))
+        if found < best:
+            best, best_at, kept, worse = found, iteration, net.state(), 0
+        else:
+            worse += 1
+        if worse >= config["patience"]:
+            break
+    net.load_state_dict(kept)
+    with torch.no_grad():
+        logits = [net(s["test"]).to(torch.float64) for s in scaled]
+    return Probed(logits[0], logits[1], best_at)
+
+
+class _Probe(nn.Module):
+    """A linear map and one hidden layer beside it; starts at zero: it tells nothing apart."""
+
+    def __init__(self, features: int, hidden: int, generator: torch.Generator) -> None:
+        super().__init__()
+        self.linear, self.inner, self.outer = (
+            nn.Linear(features, 1),
+            nn.Linear(features, hidden),
+            nn.Linear(hidden, 1, bias=False),
+        )
+        with torch.no_grad():
+            self.inner.weight.copy_(torch.randn(self.inner.weight.shape, generator=generator) / features**0.5)
+            for zero in (self.linear.weight, self.linear.bias, self.inner.bias, self.outer.weight):
+                zero.zero_()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits `[N]` of standardised features `[N, F]`."""
+        out: Tensor = self.linear(x) + self.outer(functional.silu(self.inner(x)))
+        return out[:, 0]
+
+    def state(self) -> dict[str, Tensor]:
+        """A copy of the weights."""
+        return {name: value.detach().clone() for name, value in self.state_dict().items()}
+
+
+def _parts(x: Tensor, config: Mapping[str, Any], seed: int, side: int) -> dict[str, Tensor]:
+    n = len(x)
+    held, tested = round(config["validation"] * n), round(config["test"] * n)
+    if min(held, tested, n - held - tested) < _FEWEST:
+        raise UserError(
+            f"probe: {n} vectors give parts of {n - held - tested}, {held} and {tested}; wanted at least {_FEWEST} in each"
+        )
+    order = torch.randperm(n, generator=stream("probe split", seed, side))
+    cuts = {
+        "test": order[:tested],
+        "validation": order[tested : tested + held],
+        "train": order[tested + held :],
+    }
+    return {name: x[index].to(torch.float32) for name, index in cuts.items()}
+
+
+def _loss(net: nn.Module, real: Tensor, generated: Tensor) -> Tensor:
+    """Cross-entropy, both sides weighed equally."""
+    found: Tensor = 0.5 * (
+        functional.softplus(-net(real)).mean() + functional.softplus(net(generated)).mean()
+    )
+    return found
