@@ -26,7 +26,9 @@ from guidelab.metrics.value import (
     with_note,
 )
 
-LOG_LIMIT = 600.0  # exp(600) = 4e260 leaves room for sums; such a value is flagged by dominance anyway
+LOG_LIMIT = (
+    600.0  # exp(600) = 4e260 leaves room for sums; a ratio beyond it counts as infinite, and is flagged
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,11 @@ def _difference(log_p: ArrayLike, log_q: ArrayLike, side: str) -> Float64:
         return p - q
 
 
+def _expm1(ratio: Float64) -> Float64:
+    """exp(l) - 1, infinite beyond the limit: such points are counted and flagged, never summed as if measured."""
+    return np.where(ratio > LOG_LIMIT, np.inf, np.expm1(np.clip(ratio, None, LOG_LIMIT)))
+
+
 def _kl(ratio: Float64) -> Float64:
     """2 (r log r - r + 1) / (1 + r): quadratic at 0, 2 for r -> 0, 2 l for r -> inf."""
     with np.errstate(invalid="ignore"):
@@ -80,9 +87,7 @@ def _kl(ratio: Float64) -> Float64:
 
 def _pearson(ratio: Float64) -> Float64:
     """2 (r - 1)^2 / (1 + r) = 2 (r - 1) tanh(l/2)."""
-    with np.errstate(over="ignore"):
-        grown = np.where(ratio == np.inf, np.inf, np.expm1(np.clip(ratio, None, LOG_LIMIT)))
-    return np.asarray(2 * grown * np.tanh(ratio / 2))
+    return np.asarray(2 * _expm1(ratio) * np.tanh(ratio / 2))
 
 
 def _js(ratio: Float64) -> Float64:
@@ -162,13 +167,12 @@ def one_sided(ratios: LogRatios) -> dict[str, Value]:
     kl = E_p[l], kl_reverse = -E_q[l], chi2 = E_p[r] - 1, chi2_neyman = E_q[1/r] - 1, hellinger2 = 1 - E_q[r^(1/2)].
     """
     data, model = ratios.at_data, ratios.at_model
-    limit = LOG_LIMIT
     terms = {
         "kl": data,
         "kl_reverse": -model,
-        "chi2": np.expm1(np.clip(data, None, limit)),
-        "chi2_neyman": np.expm1(np.clip(-model, None, limit)),
-        "hellinger2": -np.expm1(np.clip(model, None, limit) / 2),
+        "chi2": _expm1(data),
+        "chi2_neyman": _expm1(-model),
+        "hellinger2": -_expm1(model / 2),
     }
     result = {}
     for name, values in terms.items():
