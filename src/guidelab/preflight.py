@@ -43,12 +43,16 @@ class Asked:
         runs: all jobs the targets need will be run.
         tells: somebody asks what would run: jobs are run, or are listed by a dry run.
         forced: jobs whose outputs are there run too.
+        acts: some jobs, at least, will be run.
+        unlocks: locks are to be taken away, and nothing else.
     """
 
     targets: tuple[str, ...]
     runs: bool = True
     tells: bool = True
     forced: bool = False
+    acts: bool = False
+    unlocks: bool = False
 
 
 def preflight(plan: Plan, arguments: Sequence[str]) -> None:
@@ -96,8 +100,15 @@ def asked_of(arguments: Sequence[str]) -> Asked:
         return Asked((), tells=False)
     elsewhere = any(getattr(found, name, None) not in (None, False) for name in _ELSE)
     part = any(getattr(found, name, None) for name in _PART)
-    runs = not (elsewhere or part or found.dryrun)
-    return Asked(tuple(found.targets), runs, not elsewhere, bool(found.forceall))
+    acts = not (elsewhere or found.dryrun)
+    return Asked(
+        tuple(found.targets),
+        acts and not part,
+        not elsewhere,
+        bool(found.forceall),
+        acts,
+        bool(found.unlock),
+    )
 
 
 def _numbers() -> None:

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from pathlib import Path
 
 
@@ -18,6 +19,8 @@ def main() -> None:
     given = rest[rest.index(flag) + 1]
     at = rest.index("--output") + 1
     outputs = [word for word in rest[at:] if word.startswith("results/")]
+    if rule == os.environ.get("FAKE_GUIDELAB_WAIT"):
+        wait(rule, outputs)
     if rule == os.environ.get("FAKE_GUIDELAB_FAIL"):
         sys.exit(f"{rule} was told to fail")
     with open(os.environ["FAKE_GUIDELAB_LOG"], "a") as log:
@@ -36,6 +39,15 @@ def main() -> None:
     for path in outputs:
         Path(path).parent.mkdir(parents=True, exist_ok=True)
         write(Path(path), int(seen.hexdigest()[:8], 16) / 2**32)
+
+
+def wait(rule: str, outputs: list[str]) -> None:
+    """Be at work, as a real job is, for as long as the file `jobs.log.wait` is there."""
+    from guidelab.running import hold, name_of
+
+    with hold(name_of(outputs), "job", f"{rule} {outputs[0]}"):
+        while Path(os.environ["FAKE_GUIDELAB_LOG"] + ".wait").exists():
+            time.sleep(0.05)
 
 
 def write(path: Path, number: float) -> None:

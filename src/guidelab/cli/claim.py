@@ -1,0 +1,37 @@
+"""A job's claim on its outputs: one process at a time makes them, and what killed attempts left is removed first."""
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from guidelab import running
+from guidelab.cli.runtime import state_folder
+
+WAIT_S = 30.0  # for an earlier attempt that was told to stop and is saving
+
+
+@contextlib.contextmanager
+def claimed(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Iterator[None]:
+    """Hold a job's outputs for the length of the block; of processes that share a job, the first does.
+
+    Raises:
+        UserError: another process makes them still after `WAIT_S`, or the disk is full.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    with running.hold(running.name_of(outputs), "job", f"{rule} {outputs[0]}", WAIT_S):
+        for path in leftovers(job, outputs):
+            path.unlink(missing_ok=True)
+        yield
+
+
+def leftovers(job: Mapping[str, Any], outputs: Sequence[Path]) -> list[Path]:
+    """Temporary files of attempts that were killed while they wrote: of these outputs, their shards and the state."""
+    found = [path for output in outputs for path in output.parent.glob(f".{output.name}.*.tmp")]
+    folders = [output.with_suffix("") for output in outputs if output.suffix == ".json"]
+    for folder in (*folders, state_folder(job)):
+        found += folder.rglob(".*.tmp")
+    return found

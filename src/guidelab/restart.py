@@ -1,0 +1,117 @@
+"""After a Snakemake that was killed: its lock is taken away, its jobs that still run are named, and nothing starts
+beside them.
+
+A Snakemake that is killed leaves its lock, and its jobs go on. Snakemake itself cannot tell such a lock from that of
+one at work, and takes files of a job that still runs for incomplete: two jobs would write them.
+"""
+
+import atexit
+import contextlib
+import os
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from guidelab import running
+from guidelab.errors import UserError
+from guidelab.preflight import asked_of
+from guidelab.running import Worker
+
+_LOCKS = Path(".snakemake/locks")
+_NAMED = 8
+
+
+def restart(arguments: Sequence[str]) -> None:
+    """Look for what an earlier Snakemake left in this folder, and note this one if it will run jobs.
+
+    Args:
+        arguments: of the Snakemake that reads the workflow, without the program's name.
+    Raises:
+        UserError: jobs of a Snakemake that is gone still run, or locks of one at work would be taken away.
+    """
+    asked = asked_of(arguments)
+    if asked.acts:  # first, so that of two that start together neither takes the other for dead
+        _note(arguments)
+    others = [worker for worker in running.workers() if worker.pid != os.getpid()]
+    runs = [worker for worker in others if worker.kind == "run"]
+    at_work = [worker for worker in runs if worker.held]
+    if asked.unlocks:
+        _unlock_by_hand(runs, at_work)
+        return
+    orphans = [worker for worker in others if _orphan(worker, {run.name for run in at_work} | {_own()})]
+    if orphans:
+        told = _orphans_told(orphans)
+        if asked.acts:
+            raise UserError(told)
+        print(told, file=sys.stderr)
+        return
+    if asked.acts:
+        _take_lock_away(runs, at_work)
+        for worker in others:
+            if worker.dead:
+                running.forget(worker)
+
+
+def _own() -> str:
+    return os.environ.get(running.RUN, "")
+
+
+def _note(arguments: Sequence[str]) -> None:
+    """Hold a file until this process ends; the jobs it starts carry its name."""
+    name = f"run-{os.getpid()}-{os.urandom(4).hex()}"
+    held = contextlib.ExitStack()
+    held.enter_context(running.hold(name, "run", shlex.join(["snakemake", *arguments])[:200]))
+    atexit.register(held.close)
+    os.environ[running.RUN] = name
+
+
+def _orphan(worker: Worker, alive: set[str]) -> bool:
+    """A job at work whose Snakemake is gone; jobs started by hand are nobody's."""
+    return worker.kind == "job" and worker.held and bool(worker.run) and worker.run not in alive
+
+
+def _orphans_told(orphans: Sequence[Worker]) -> str:
+    named = "".join(f"\n  {worker}" for worker in orphans[:_NAMED])
+    more = f"\n  and {len(orphans) - _NAMED} more" if len(orphans) > _NAMED else ""
+    return (
+        f"{len(orphans)} jobs of a snakemake that is gone still run here:{named}{more}\n"
+        "Nothing was started, for two jobs would write the same files. Wait until they have ended, or stop them (a training "
+        f"saves its state first):\n  {running.stop(orphans)}\nThen type the same command again."
+    )
+
+
+def _take_lock_away(runs: Sequence[Worker], at_work: Sequence[Worker]) -> None:
+    """Remove the locks in this folder if all who may have left them are known to be gone."""
+    locks = sorted(_LOCKS.glob("*.lock"))
+    if not locks:
+        return
+    unknown = [worker for worker in runs if not worker.held and not worker.dead]
+    if at_work or unknown:
+        for worker in at_work:
+            print(f"another snakemake is at work in this folder: {worker}", file=sys.stderr)
+        for worker in unknown:
+            print(
+                f"this folder was locked by {worker}; whether it lives cannot be seen from here. If it does not: "
+                "snakemake --unlock",
+                file=sys.stderr,
+            )
+        return
+    gone = [worker for worker in runs if worker.dead]
+    if gone:
+        for lock in locks:
+            lock.unlink(missing_ok=True)
+        print(
+            f"took away the lock of a snakemake that was killed: {gone[-1]}. What its jobs had not finished is made again.",
+            file=sys.stderr,
+        )
+
+
+def _unlock_by_hand(runs: Sequence[Worker], at_work: Sequence[Worker]) -> None:
+    if at_work:
+        raise UserError(
+            f"--unlock: a snakemake is at work in this folder: {at_work[0]}. Its lock stays, for two would write the "
+            f"same files. Wait for it, or stop it: {running.stop(at_work)}"
+        )
+    for worker in runs:
+        running.forget(worker)

@@ -1,0 +1,44 @@
+"""`python -m tests.chaos`: the long storm. Prints every blow, what the user saw, and a summary; status 0 if nothing was lost."""
+
+import argparse
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "workflow"), str(HERE.parents[1] / "src")]
+
+from storm import Storm, end_all, summary  # noqa: E402 - found by the line above
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--seed", type=int, default=1, help="of the blows (default 1)")
+    parser.add_argument("--kills", type=int, default=100, help="blows that strike, shared by the experiments")
+    parser.add_argument(
+        "--experiment", action="append", choices=("toy2d_ci", "fashion_ci"), help="default: both"
+    )
+    given = parser.parse_args()
+    experiments = given.experiment or ["toy2d_ci", "fashion_ci"]
+    began = time.time()
+    for number, experiment in enumerate(experiments):
+        share = given.kills // len(experiments) + (number < given.kills % len(experiments))
+        with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+            root = Path(folder) / experiment
+            try:
+                storm = Storm(root, experiment, lambda text: print(text, flush=True))
+                storm.still()
+                storm.rage(share, given.seed + number)
+            finally:
+                end_all(root)
+        print(f"{experiment}: {summary(storm.tally)}", flush=True)
+        assert not storm.tally.lost, f"finished jobs were made again: {storm.tally.lost}"
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    print(
+        f"{time.time() - began:.0f} s, {used.ru_utime + used.ru_stime:.0f} CPU s, seed {given.seed}: nothing lost"
+    )
+
+
+main()

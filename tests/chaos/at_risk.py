@@ -1,0 +1,75 @@
+"""`guidelab` as the storm runs it: the real command, which notes when it starts and ends, saves often, and may be told
+to kill itself at one of its writes.
+
+Called as `python at_risk.py FOLDER ARGUMENTS...`. In FOLDER: `jobs.log`, one line for each start and each end; and
+`fault.json`, if this or a later job is to kill itself just before or just after a file is put in its place.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+
+def note(folder: Path, word: str, rule: str, output: str) -> None:
+    """One line of the log; short enough to be written at once, whoever else writes."""
+    with open(folder / "jobs.log", "a", encoding="utf-8") as log:
+        log.write(f"{time.time():.3f} {word} {rule} {output} {os.getpid()}\n")
+
+
+def fault(folder: Path) -> None:
+    """Take the fault, if it is this job's turn, and lay it."""
+    path = folder / "fault.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return
+    starts = sum(" start " in line for line in (folder / "jobs.log").read_text(encoding="utf-8").splitlines())
+    if starts < told["from_start"]:
+        return
+    try:
+        path.rename(folder / "fault.taken")
+    except OSError:
+        return  # another job took it
+    put, count = os.replace, 0
+
+    def replace(source, target, **more):
+        nonlocal count
+        count += 1
+        mine = count == told["write"]
+        if mine and told["when"] == "before":
+            die(target)
+        put(source, target, **more)
+        if mine:
+            die(target)
+
+    def die(target):
+        (folder / "fault.done").write_text(
+            f"{os.getpid()} {told['when']} {Path(target).name}", encoding="utf-8"
+        )
+        os.kill(os.getpid(), told["signal"])
+        time.sleep(60)  # a signal that is handled comes back here
+
+    os.replace = replace
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    del sys.argv[1]
+    rule = sys.argv[1]
+    outputs = [word for word in sys.argv if word.startswith("results/")]
+    output = outputs[0] if outputs else "-"
+    note(folder, "start", rule, output)
+    fault(folder)
+    if rule in ("train", "discriminate", "grade"):
+        from guidelab.train import loop
+
+        loop.run.__kwdefaults__["save_every_s"] = 0.3
+    from guidelab.cli.app import main as real
+
+    real()
+    note(folder, "end", rule, output)
+
+
+main()

@@ -1,0 +1,68 @@
+"""What the storm will do: a list of blows drawn from one seed."""
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+
+# What is hit, how often (weights), and with which signals.
+LOCAL = {
+    "job": (9, (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)),
+    "write": (4, (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)),
+    "snakemake": (5, (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)),
+    "dvc": (2, (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)),
+    "all": (3, (signal.SIGKILL, signal.SIGINT, signal.SIGHUP)),
+}
+
+
+@dataclass(frozen=True)
+class Blow:
+    """One kill.
+
+    Attributes:
+        number: from 1.
+        victim: `job` (the process of a job), `write` (a job, at one of its writes), `snakemake`, `dvc` (while it runs
+            a stage), `all` (every process at once: power cut, Ctrl-C or a closed terminal).
+        signal: which.
+        start: it falls on the start-th job that starts after the command was typed; 0: while Snakemake itself starts.
+        moment: where in the job's usual duration, as a fraction of it; up to 1.2, so some come too late.
+        write: at `write`: which of the job's files. before: it dies just before that file is in place; else just after.
+        patient: jobs left behind are waited for; else they are stopped, with the command the user is told.
+    """
+
+    number: int
+    victim: str
+    signal: int
+    start: int
+    moment: float
+    write: int
+    before: bool
+    patient: bool
+
+    def __str__(self) -> str:
+        name = signal.Signals(self.signal).name
+        place = f"write {self.write} {'before' if self.before else 'after'}" if self.victim == "write" else ""
+        when = place or (
+            f"job {self.start} at {self.moment:.2f}" if self.start else f"start at {self.moment:.2f}"
+        )
+        return f"{name} {self.victim}, {when}"
+
+
+def blows(seed: int, kinds: dict[str, tuple[int, Sequence[int]]] = LOCAL) -> Iterator[Blow]:
+    """Blows without end, the same for the same seed."""
+    dice, number = Random(seed), 0
+    while True:
+        number += 1
+        victim = dice.choices(list(kinds), [weight for weight, _ in kinds.values()])[0]
+        at = dice.choice(kinds[victim][1])
+        start = dice.randint(1, 4) if victim in ("job", "write") else dice.randint(0, 4)
+        yield Blow(
+            number,
+            victim,
+            at,
+            start,
+            1.2 * dice.random(),
+            dice.randint(1, 3),
+            dice.random() < 0.5,
+            dice.random() < 0.5,
+        )

@@ -1,0 +1,206 @@
+"""The storm: the same command typed again and again, hit once each time, until the table stands; then from the start."""
+
+import json
+import re
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from attempt import Line, Outcome, attempt, read_lines
+from plan import Blow, blows
+from tree_at_risk import AtRisk, contents, processes, targets, wipe
+
+_SETTLE_S = 6.0  # a job that ended so shortly before a blow may not have been noted by Snakemake
+_MOST = 60  # attempts until a table stands
+
+
+@dataclass
+class Tally:
+    """What came of the blows so far.
+
+    Attributes:
+        hits: by victim and signal. late: blows that found nothing to hit. rounds: tables built and compared.
+        again: jobs that were under way when a blow fell, and were made again. lost: finished jobs made again: none
+            should be. resumed: trainings that went on from an iteration above 0.
+        refused: attempts that were told to wait for jobs, or for a Snakemake, that still ran.
+    """
+
+    hits: Counter[str] = field(default_factory=Counter)
+    late: int = 0
+    rounds: int = 0
+    again: Counter[str] = field(default_factory=Counter)
+    lost: list[str] = field(default_factory=list)
+    resumed: int = 0
+    refused: int = 0
+    jobs: int = 0
+
+    @property
+    def kills(self) -> int:
+        return sum(self.hits.values())
+
+
+class Storm:
+    """One experiment, in a tree of its own."""
+
+    def __init__(self, root: Path, experiment: str, say=print):
+        self.experiment, self.say = experiment, say
+        self.tree = AtRisk.new(root, False, experiment)
+        self.tree.reduce(experiment)
+        self.targets = targets(self.tree.root, experiment)
+        self.tally = Tally()
+        self.calm: dict[str, str] = {}
+        self.spans: dict[str, float] = {}
+
+    def still(self) -> None:
+        """The undisturbed run: what every file is to be, and how long jobs take."""
+        done = attempt(self.tree, self.snakemake(), None, {})
+        assert done.code == 0, done.said
+        self.calm = contents(self.tree.root, self.experiment)
+        starts = {line.pid: line for line in done.lines if line.word == "start"}
+        for line in done.lines:
+            if line.word == "end" and line.pid in starts:
+                taken = line.at - starts[line.pid].at
+                self.spans[line.rule] = max(taken, self.spans.get(line.rule, 0.0))
+        self.say(f"{self.experiment}: undisturbed, {len(starts)} jobs, {len(self.calm)} files")
+        wipe(self.tree.root)
+
+    def snakemake(self) -> list[str]:
+        """The command a user types."""
+        return ["snakemake", "--cores", "2", "--rerun-incomplete", "--", *self.targets]
+
+    def command(self, blow: Blow) -> list[str]:
+        return ["dvc", "repro", "train"] if blow.victim == "dvc" else self.snakemake()
+
+    def rage(self, kills: int, seed: int) -> None:
+        """Hit until so many blows have struck; the last round is finished and compared like every other."""
+        source = blows(seed)
+        while self.tally.kills < kills:
+            self.round(source, kills)
+
+    def round(self, source: Iterator[Blow], kills: int) -> None:
+        """Build everything once, hit at every attempt."""
+        begun = len(read_lines(self.tree.folder))
+        for _ in range(_MOST):
+            blow = next(source) if self.tally.kills < kills else None
+            done = attempt(self.tree, self.command(blow) if blow else self.snakemake(), blow, self.spans)
+            earlier = read_lines(self.tree.folder)[begun : -len(done.lines) or None]
+            if blow:
+                self.note(blow, done)
+            self.settle(blow, done)
+            self.recount(earlier, done)
+            if done.code == 0 and not (blow and blow.victim == "dvc"):
+                break
+        else:
+            raise AssertionError(f"no table after {_MOST} attempts:\n{done.said[-3000:]}")
+        self.compare()
+        wipe(self.tree.root)
+        (self.tree.root / "dvc.lock").unlink(missing_ok=True)
+
+    def note(self, blow: Blow, done: Outcome) -> None:
+        """Tell of one blow: what, where, what the user saw."""
+        if not done.hit:
+            self.tally.late += 1
+            self.say(f"{blow.number:4} {blow}: too late, nothing hit")
+            return
+        name = f"{blow.victim} {blow}".split(",")[0].split(" ", 1)[1]
+        self.tally.hits[name] += 1
+        seen = " | ".join(line[:160] for line in done.telling()[:3]) or "nothing"
+        self.say(f"{blow.number:4} {blow}: hit {done.hit}; exit {done.code}; seen: {seen}")
+
+    def settle(self, blow: Blow | None, done: Outcome) -> None:
+        """Processes that outlived the command: type it again, see that it is refused, then do as told."""
+        left = [p for p in processes(self.tree.root)]
+        if not left:
+            return
+        again = attempt(self.tree, self.snakemake(), None, {}) if self._at_work() else None
+        if again is not None and again.code != 0:
+            self.tally.refused += 1
+            told = " | ".join(line[:200] for line in again.telling()[:2])
+            kill = re.search(r"^\s+kill ([\d ]+)$", again.said, re.M)
+            assert (
+                "jobs of a snakemake that is gone" in again.said
+                or "another snakemake is at work" in again.said
+            ), f"refused without a word about what still runs:\n{again.said}"
+            assert not [line for line in again.lines if line.word == "start" and self._of(again, line)], (
+                again.said
+            )
+            self.say(f"     typed again: {told}")
+            if kill and not (blow and blow.patient):
+                subprocess.run(["kill", *kill[1].split()], check=False)
+                self.say(f"     did as told: kill {kill[1]}")
+        self._wait_for_the_rest()
+
+    def _of(self, again: Outcome, line: Line) -> bool:
+        """Whether a job was started by this refused attempt, not by the Snakemake still at work."""
+        return "another snakemake is at work" not in again.said
+
+    def _at_work(self) -> bool:
+        return any((self.tree.root / ".state/running").glob("*-*"))
+
+    def _wait_for_the_rest(self) -> None:
+        end = time.monotonic() + 900
+        while left := processes(self.tree.root):
+            assert time.monotonic() < end, f"still running: {left}"
+            time.sleep(0.1)
+
+    def recount(self, earlier: list[Line], done: Outcome) -> None:
+        """Which jobs were made again, and whether any of them had been finished."""
+        starts = [line for line in done.lines if line.word == "start"]
+        self.tally.jobs += len(starts)
+        self.tally.resumed += sum(line.word.startswith("at") and line.word != "at0" for line in done.lines)
+        begun = {line.job: line.at for line in earlier if line.word == "start"}
+        ended = {line.job: line.at for line in earlier if line.word == "end"}
+        for line in starts:
+            if line.job not in begun:
+                continue
+            if line.job in ended and not self._in_flight(ended[line.job]):
+                self.tally.lost.append(" ".join(line.job))
+            else:
+                self.tally.again[line.rule] += 1
+        if done.hit_at:
+            self._last_hit = done.hit_at
+
+    _last_hit = 0.0
+
+    def _in_flight(self, ended: float) -> bool:
+        """A job that ended after the last blow, or just before it: nobody was there to note it."""
+        return ended > self._last_hit - _SETTLE_S
+
+    def compare(self) -> None:
+        """Every file is, byte for byte, that of the undisturbed run, and nothing else is there."""
+        found = contents(self.tree.root, self.experiment)
+        differ = sorted(path for path in found.keys() & self.calm.keys() if found[path] != self.calm[path])
+        absent = sorted(self.calm.keys() - found.keys())
+        extra = sorted(path for path in found.keys() - self.calm.keys())
+        assert not differ, f"differ from the undisturbed run: {differ}"
+        assert not absent, f"absent: {absent}"
+        assert not extra, f"left behind: {extra}"
+        states = [p.name for p in (self.tree.root / ".state").iterdir() if p.name != "running"]
+        held = [p.name for p in (self.tree.root / ".state/running").iterdir()]
+        assert not states and not held, f"states left behind: {states}, {held}"
+        self.tally.rounds += 1
+        self.say(f"     round {self.tally.rounds}: {len(found)} files equal, {self.tally.kills} blows so far")
+
+
+def summary(tally: Tally) -> str:
+    """The tally as JSON, one line."""
+    return json.dumps(
+        {
+            "kills": tally.kills, "too_late": tally.late, "rounds": tally.rounds, "jobs": tally.jobs,
+            "made_again": dict(tally.again), "finished_and_lost": tally.lost, "trainings_resumed": tally.resumed,
+            "refused_beside_orphans": tally.refused, "hits": dict(sorted(tally.hits.items())),
+        }
+    )  # fmt: skip
+
+
+def end_all(root: Path) -> None:
+    """Whatever still works in the tree ends now."""
+    for process in processes(root):
+        subprocess.run(["kill", "-9", str(process.pid)], check=False, stderr=subprocess.DEVNULL)
+    left = processes(root)
+    if left:
+        print(f"still there: {left}", file=sys.stderr)

@@ -1,0 +1,115 @@
+"""The copy of the project the storm rages in: a plan small enough to be built often, and the processes in it."""
+
+import json
+import os
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from tree import Tree
+
+from guidelab.plan import Plan
+from guidelab.provenance.disk import sha256
+from guidelab.specload import load_spec
+
+# What is kept of an experiment: every kind of job that a table needs, few of its repetitions. None takes an entry away.
+_SMALL = {
+    "toy2d_ci": {
+        "variants": {"none": {}, "autog": {"weights": [2.0]}, "dg": {"weights": [1.0]}},
+        "discriminators": {"grade": None},
+        "divergences": None,
+        "paper": {"headline": ["none", "autog/w2.00"]},
+    },
+    "fashion_ci": {
+        "variants": {"none": {}, "dg": {"weights": [1.0]}},
+        "discriminators": {"grade": None},
+        "divergences": None,
+        "paper": {"headline": ["none", "dg/w1.00"]},
+    },
+}
+
+
+class AtRisk(Tree):
+    """A tree whose `guidelab` notes its starts and ends; see at_risk.py."""
+
+    def __init__(self, root: Path, fake: bool = False):
+        binaries = root.parent / f"{root.name}-bin"
+        if not binaries.exists():
+            binaries.mkdir()
+            script = binaries / "guidelab"
+            script.write_text(
+                f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "at_risk.py"}" "{binaries}" "$@"\n'
+            )
+            script.chmod(0o755)
+        super().__init__(root, fake)
+        self.folder = binaries
+        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
+        self.environment["PYTHONPYCACHEPREFIX"] = str(binaries / "pyc")
+
+    def reduce(self, experiment: str) -> None:
+        """Leave a few variants at one weight each and no figures: what the table needs."""
+
+        def change(params):
+            e = params["experiments"][experiment]
+            base = params["experiments"][e["extends"]]
+            for key, value in _SMALL[experiment].items():
+                e[key] = None if value is None else {**(e.get(key) or {}), **value}
+            gone = (set(base["variants"]) | set(e["variants"])) - set(_SMALL[experiment]["variants"])
+            e["variants"] |= dict.fromkeys(gone)
+            e["paper"]["figures"] = dict.fromkeys(base["paper"]["figures"])
+
+        self.write_params(change)
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that works in the tree."""
+
+    pid: int
+    parent: int
+    command: str
+
+
+def processes(root: Path) -> list[Process]:
+    """All whose working folder is the tree, zombies left out."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            if Path(os.readlink(entry / "cwd")) != root:
+                continue
+            status = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if status[0] != "Z":
+            found.append(Process(int(entry.name), int(status[1]), command))
+    return found
+
+
+def targets(root: Path, experiment: str) -> list[str]:
+    """The files that are compared: the table and all it is made from."""
+    plan = Plan(load_spec(root / "params.yaml")).experiment(experiment)
+    return [path for path in plan.table]
+
+
+def contents(root: Path, experiment: str) -> dict[str, str]:
+    """sha256 of every result there is, by path; records and manifests of stages left out."""
+    found = {}
+    for top in (root / "results" / experiment, root / "results/tables"):
+        for path in sorted(top.rglob("*")):
+            name = path.relative_to(root).as_posix()
+            if path.is_file() and "/manifests/" not in name and "/provenance/" not in name:
+                found[name] = sha256(path)
+    return found
+
+
+def wipe(root: Path) -> None:
+    """Take all results away, as before the first run."""
+    shutil.rmtree(root / "results", ignore_errors=True)
+
+
+def read_json(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))
