@@ -64,7 +64,9 @@ ReturnToService=2
 KillWait=30
 MinJobAge=3600
 UnkillableStepTimeout=300
-SlurmdTimeout=60
+SlurmdTimeout=300
+MessageTimeout=100
+TCPTimeout=30
 SchedulerParameters=sched_interval=2,bf_interval=5,batch_sched_delay=0,sched_min_interval=0,defer_batch
 SelectType=select/cons_tres
 SelectTypeParameters=CR_Core_Memory
@@ -380,7 +382,12 @@ class Supervisor:
 
 def supervise(owned: bool, cgroup: bool, gpus: int, cpus: int) -> None:
     """Run the cluster until told to stop; with `owned`, until standard input ends, too. Says `ready`, or why not."""
+    autogroup = Path("/proc/self/autogroup")
+    nice = autogroup.read_text().split()[-1] if autogroup.exists() else "0"
     os.setsid()
+    if autogroup.exists():  # a new session would leave the priority its caller was given
+        with contextlib.suppress(OSError):
+            autogroup.write_text(nice)
     lock = socket.socket(socket.AF_UNIX)
     try:
         lock.bind(ADDRESS)
@@ -469,8 +476,10 @@ def ask(line: str) -> str:
 class Cluster:
     """A test cluster for a `with` block: stopped at its end, and when this process ends or is killed."""
 
-    def __init__(self, cgroup: bool = False, gpus: int = 1, cpus: int = 3):
+    def __init__(self, cgroup: bool = False, gpus: int = 1, cpus: int = 3, wait_s: float = 0.0):
+        """See the options of `run`; another cluster is waited for as long as `wait_s`."""
         self.options = [*(["--cgroup"] if cgroup else []), "--gpus", str(gpus), "--cpus", str(cpus)]
+        self.wait_s = wait_s
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "Cluster":
@@ -480,6 +489,9 @@ class Cluster:
             NoCluster: says why.
         """
         install()
+        until = time.monotonic() + self.wait_s
+        while _taken() and time.monotonic() < until:
+            time.sleep(1.0)
         self.process = _spawn([*self.options, "--owned"], stdin=subprocess.PIPE)
         atexit.register(self.__exit__)
         return self
@@ -497,6 +509,12 @@ class Cluster:
     def up(self, name: str) -> str:
         """Start it again."""
         return ask(f"up {name}")
+
+
+def _taken() -> bool:
+    with contextlib.suppress(NoCluster):
+        return bool(ask("status"))
+    return False
 
 
 def _spawn(options: list[str], stdin: int) -> "subprocess.Popen[bytes]":

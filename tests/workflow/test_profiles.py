@@ -10,11 +10,18 @@ import yte
 
 from guidelab.needs import LARGE, SMALL, SMOKE, needs
 from guidelab.plan import Plan
+from guidelab.slurm.site import RESOURCES
 from guidelab.specload import load_spec
 
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "slurm" / "config.yaml"
-SITE = ("GUIDELAB_SLURM_PARTITION", "GUIDELAB_SLURM_ACCOUNT")
+SITE = (
+    *RESOURCES,
+    "GUIDELAB_SLURM_GPU_PARTITION",
+    "GUIDELAB_SLURM_JOBS",
+    "GUIDELAB_SLURM_STATUS",
+    "GUIDELAB_SLURM_POLL_S",
+)
 
 
 def read(path, monkeypatch, **environment):
@@ -67,14 +74,27 @@ def test_traps_stay_out_of_the_slurm_profile(monkeypatch):
     assert not {"slurm-array-jobs", "cores", "software-deployment-method"} & set(profile)
 
 
-def test_partition_and_account_come_from_the_environment_alone(monkeypatch):
-    assert set(read(SLURM, monkeypatch)["default-resources"]) == {"mem_mb", "runtime"}
-    given = read(SLURM, monkeypatch, GUIDELAB_SLURM_PARTITION="big", GUIDELAB_SLURM_ACCOUNT="me")[
-        "default-resources"
-    ]
-    assert (given["slurm_partition"], given["slurm_account"]) == ("big", "me")
+def test_what_a_site_has_of_its_own_comes_from_the_environment_alone(monkeypatch):
+    plain = read(SLURM, monkeypatch)
+    assert set(plain["default-resources"]) == {"mem_mb", "runtime"} and "set-resources" not in plain
+    assert (plain["jobs"], plain["slurm-init-seconds-before-status-checks"]) == (100, 40)
+    given = {name: f"my-{index}" for index, name in enumerate(RESOURCES)}
+    found = read(SLURM, monkeypatch, **given, GUIDELAB_SLURM_JOBS="7")
+    assert {key: found["default-resources"][name] for key, name in RESOURCES.items()} == given
+    assert found["jobs"] == 7
     documented = (ROOT / "docs/cluster.md").read_text()
-    assert all(name in documented for name in SITE)
+    read_here = "".join(path.read_text() for path in (ROOT / "src/guidelab/slurm").glob("*.py"))
+    read_here += SLURM.read_text()
+    wanted = {*SITE, *re.findall(r"GUIDELAB_SLURM_\w+|GUIDELAB_WATCH\w+|GUIDELAB_MARGIN\w+", read_here)}
+    assert all(f"`{name}`" in documented for name in wanted), [
+        n for n in wanted if f"`{n}`" not in documented
+    ]
+
+
+def test_rules_that_use_gpus_can_have_a_partition_of_their_own(monkeypatch):
+    found = read(SLURM, monkeypatch, GUIDELAB_SLURM_GPU_PARTITION="big")["set-resources"]
+    assert found["sample"] == {"slurm_partition": "big"} and "measure" not in found
+    assert set(found) == {rule for rule, asked in LARGE.items() if asked.gpu}
 
 
 def test_the_local_profile_takes_cores_from_the_environment(monkeypatch):

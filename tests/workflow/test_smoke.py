@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from alike import alike
 from tree import Tree
 
 from guidelab.plan import Plan
@@ -69,6 +70,11 @@ def check_finished(tree, experiment):
         assert (row["published"], row["published verdict"]) == ("", "smoke: not compared"), row
     text = (tree.root / f"results/tables/{experiment.name}.md").read_text()
     assert "smoke test" in text.splitlines()[0] and "No published value stands here" in text
+
+
+def test_the_tables_are_those_of_the_test_cluster(built, request, tmp_path_factory):
+    """Compared here or in test_slurm.py, whichever comes second."""
+    alike(request, tmp_path_factory, "imagenet256_smoke", "local", built.root)
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)

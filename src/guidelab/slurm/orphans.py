@@ -1,0 +1,55 @@
+"""Before a run: jobs of an earlier Snakemake that are still in the queue are named, and nothing starts beside them.
+
+A Snakemake that is killed leaves its jobs: they wait, run and write on. Another one does not know them, and would
+submit them again.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from guidelab.errors import UserError
+from guidelab.preflight import asked_of
+from guidelab.slurm import watch
+from guidelab.slurm.queue import Queued, listed, queue
+
+FROM = (
+    "GUIDELAB_SUBMITTED_FROM"  # in jobs' environment: the Slurm job that Snakemake itself runs in, or `login`
+)
+
+
+def begin(arguments: Sequence[str]) -> None:
+    """Look for such jobs, and mind those of this run.
+
+    Args:
+        arguments: of the Snakemake that reads the workflow, without the program's name.
+    Raises:
+        UserError: there are some, and jobs would be run.
+    """
+    os.environ[FROM] = os.environ.get("SLURM_JOB_ID", "login")
+    asked = asked_of(arguments)
+    if not asked.tells:
+        return
+    left = orphans(queue() or [], Path.cwd())
+    if left and asked.acts:
+        raise UserError(told(left))
+    if left:
+        print(told(left), file=sys.stderr)
+    watch.mend()
+
+
+def orphans(jobs: Sequence[Queued], folder: Path) -> list[Queued]:
+    """Jobs that a Snakemake submitted from a folder."""
+    here = folder.resolve()
+    return [job for job in jobs if job.comment.startswith("rule_") and Path(job.folder).resolve() == here]
+
+
+def told(left: Sequence[Queued]) -> str:
+    """What to say of them."""
+    return (
+        f"{len(left)} jobs of a snakemake that is gone, or at work elsewhere, are in the queue for this folder:{listed(left)}\n"
+        "Nothing was started, for two jobs would write the same files. Wait until they have ended, or cancel them (a "
+        f"training saves its state first):\n  scancel {' '.join(job.number for job in left)}\n"
+        "Then `snakemake --unlock` if it asks for that, and the same command again."
+    )

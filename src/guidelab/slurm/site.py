@@ -1,0 +1,55 @@
+"""What a site has that others do not, for workflow/profiles/slurm: from the environment, so that no tracked file changes."""
+
+import os
+import sys
+from collections.abc import Mapping
+
+from guidelab.environment import whole
+from guidelab.errors import UserError
+from guidelab.slurm.queue import ask, config
+
+RESOURCES = {  # variable -> the executor's name for it
+    "GUIDELAB_SLURM_PARTITION": "slurm_partition",
+    "GUIDELAB_SLURM_ACCOUNT": "slurm_account",
+    "GUIDELAB_SLURM_CONSTRAINT": "constraint",
+    "GUIDELAB_SLURM_QOS": "qos",
+    "GUIDELAB_SLURM_EXTRA": "slurm_extra",
+}
+FORGETS_S = 120  # a cluster that forgets finished jobs sooner cannot be followed by squeue
+
+
+def resources(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """What every job asks for beside the rules' own needs."""
+    return {name: environ[variable] for variable, name in RESOURCES.items() if environ.get(variable)}
+
+
+def gpu_rules(environ: Mapping[str, str] = os.environ) -> dict[str, dict[str, str]]:
+    """The rules whose large jobs ask for GPUs, with the partition `GUIDELAB_SLURM_GPU_PARTITION` for them; or none."""
+    partition = environ.get("GUIDELAB_SLURM_GPU_PARTITION")
+    if not partition:
+        return {}
+    from guidelab.needs import LARGE
+
+    return {rule: {"slurm_partition": partition} for rule, needs in LARGE.items() if needs.gpu}
+
+
+def number(name: str, default: int, environ: Mapping[str, str] = os.environ) -> int:
+    """A whole number from the environment; a mistake ends the program, for a profile is read before anybody catches it."""
+    try:
+        return whole(name, default, environ=environ)
+    except UserError as error:
+        sys.exit(f"guidelab: {error}")
+
+
+def status_command(environ: Mapping[str, str] = os.environ) -> str:
+    """How jobs are followed: `GUIDELAB_SLURM_STATUS`; else squeue, or sacct where it answers and squeue forgets too soon."""
+    given = environ.get("GUIDELAB_SLURM_STATUS")
+    if given:
+        if given not in ("squeue", "sacct"):
+            sys.exit(
+                f"guidelab: GUIDELAB_SLURM_STATUS={given}: wanted squeue or sacct; unset it for the default"
+            )
+        return given
+    age = (config("MinJobAge") or "").split()
+    forgets = bool(age) and age[0].isdigit() and int(age[0]) < FORGETS_S
+    return "sacct" if forgets and ask("sacct", "-X", "--noheader", "--endtime=now") is not None else "squeue"

@@ -1,0 +1,90 @@
+"""Planned stops of a job under Slurm: it is asked to stop before its time limit, and puts itself back into the queue.
+
+The job keeps its number and gets its whole time again; Snakemake sees it wait and run, and counts no attempt. What a
+job must bring along is a state it resumes from.
+"""
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+from guidelab.environment import seconds
+from guidelab.slurm import queue
+
+MARGIN_S = (30.0, 600.0)  # of the limit's tenth: from when on it is stopped; GUIDELAB_MARGIN_S overrides
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
+_LISTENER = (  # the direct child of the step: where processes are tracked by cgroups, Slurm signals nobody else
+    "trap 'kill -s TERM {pid}' TERM; trap 'kill -s USR1 {pid}' USR1; "
+    "while kill -0 {pid} 2>/dev/null; do sleep 1 & wait $!; done"
+)
+
+
+def submitted(environ: dict[str, str]) -> str:
+    """The number of the Slurm job that Snakemake's executor made for this process; empty for any other process.
+
+    Nobody's own allocation, in which Snakemake itself or a command by hand runs, is ever stopped or requeued.
+    """
+    mine, outer = environ.get("SLURM_JOB_ID", ""), environ.get("GUIDELAB_SUBMITTED_FROM", "")
+    return mine if outer and mine != outer else ""
+
+
+class Stops:
+    """Asks this process to stop in time, with SIGTERM; passes Slurm's signals on where they would not arrive."""
+
+    def __init__(self, job: str):
+        self.job = job
+        self._done = threading.Event()
+        self._listener: subprocess.Popen[bytes] | None = None
+
+    def begin(self, asked: Callable[[int, FrameType | None], None]) -> None:
+        """Set `asked` as the handler until a trainer sets its own; mind the time from now on."""
+        for number in SIGNALS:
+            signal.signal(number, asked)
+        if (queue.config("ProctrackType") or "").endswith("cgroup"):
+            self._listen()
+        threading.Thread(target=self._mind, daemon=True).start()
+
+    def end(self) -> None:
+        """No more stops: the work is done, or has been stopped."""
+        self._done.set()
+        for number in SIGNALS:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _listen(self) -> None:
+        script = _LISTENER.format(pid=os.getpid())
+        command = ["srun", "--overlap", f"--jobid={self.job}", "--ntasks=1", "--nodes=1", "--cpu-bind=none"]
+        try:
+            self._listener = subprocess.Popen(
+                [*command, "--quiet", "sh", "-c", script],
+                env=queue.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+        except OSError as error:
+            print(f"guidelab: {shlex.join(command)}: {error}; Slurm's signals do not arrive", file=sys.stderr)
+
+    def _mind(self) -> None:
+        found = queue.time_of(self.job)
+        if found is None:
+            print(f"guidelab: job {self.job}: no time limit is known, none is minded", file=sys.stderr)
+            return
+        margin = seconds("GUIDELAB_MARGIN_S", min(max(found[1] / 10, MARGIN_S[0]), MARGIN_S[1]))
+        left: float = found[0]
+        while not self._done.wait(max(left - margin, 0.0)):
+            found = queue.time_of(self.job)  # somebody may have given it more
+            left = found[0] if found else 0.0
+            if left <= margin + 1:
+                print(f"guidelab: {left:.0f} s of the time limit are left: stopping", file=sys.stderr)
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+
+def again(job: str) -> bool:
+    """Put this job, which has saved and stopped, back into the queue; not one that Slurm is ending anyway."""
+    return queue.state_of(job) == "RUNNING" and queue.requeue(job)

@@ -1,0 +1,112 @@
+"""Planned stops: which commands have them, and what becomes of a job that stopped."""
+
+import ast
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from guidelab.cli import planned as module
+from guidelab.cli.planned import KEEP, planned
+from guidelab.cli.runtime import Stopped, state_folder
+
+CLI = Path(module.__file__).parent
+
+
+def test_every_command_that_keeps_a_state_has_planned_stops():
+    found = set()
+    for path in CLI.rglob("*.py"):
+        names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
+        if "drop_state" in names:
+            found.add(".".join(path.relative_to(CLI).with_suffix("").parts))
+    assert found == KEEP
+
+
+class Slurm:
+    """Instead of a Slurm: notes what is asked, and when signals are minded."""
+
+    def __init__(self, monkeypatch, requeues=True):
+        self.said = []
+        monkeypatch.setenv("SLURM_JOB_ID", "5")
+        monkeypatch.setenv("GUIDELAB_SUBMITTED_FROM", "login")
+        monkeypatch.setattr(module, "again", lambda job: self.said.append(f"requeue {job}") or requeues)
+        monkeypatch.setattr("guidelab.slurm.queue.config", lambda name: "proctrack/linuxproc")
+        self.time = [(1000, 3600)]
+        monkeypatch.setattr("guidelab.slurm.queue.time_of", lambda job: self.time[0])
+
+
+@pytest.fixture(autouse=True)
+def handlers():
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def stopped(job, outputs, save):
+    with pytest.raises(Stopped), planned("train", job, outputs):
+        if save:
+            folder = state_folder(job)
+            folder.mkdir(parents=True)
+            (folder / "state.safetensors").touch()
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(5)
+
+
+def test_a_job_that_got_further_goes_back_into_the_queue(monkeypatch, tmp_path):
+    monkeypatch.setenv("GUIDELAB_STATE_DIR", str(tmp_path))
+    slurm = Slurm(monkeypatch)
+    stopped({"seeds": [0]}, [tmp_path / "a.safetensors"], save=True)
+    assert slurm.said == ["requeue 5"]
+
+
+def test_a_job_that_got_no_further_fails_and_is_given_more_time(monkeypatch, tmp_path, capsys):
+    """Else one whose limit is too short for a single step would go round for ever."""
+    monkeypatch.setenv("GUIDELAB_STATE_DIR", str(tmp_path))
+    slurm = Slurm(monkeypatch)
+    stopped({"seeds": [0]}, [tmp_path / "a.safetensors"], save=False)
+    assert slurm.said == [] and "nothing new was saved" in capsys.readouterr().err
+
+
+def test_it_is_asked_to_stop_a_margin_before_its_limit(monkeypatch, tmp_path):
+    monkeypatch.setenv("GUIDELAB_MARGIN_S", "900")
+    slurm = Slurm(monkeypatch)
+    slurm.time[0] = (901, 3600)
+    with pytest.raises(Stopped), planned("train", {}, [tmp_path / "a"]):
+        slurm.time[0] = (899, 3600)
+        time.sleep(30)
+
+
+def test_one_that_was_given_more_time_meanwhile_goes_on(monkeypatch, tmp_path):
+    monkeypatch.setenv("GUIDELAB_MARGIN_S", "900")
+    slurm = Slurm(monkeypatch)
+    slurm.time[0] = (900, 3600)
+    asked = []
+    monkeypatch.setattr(
+        "guidelab.slurm.queue.time_of", lambda job: asked.append(job) or ((900, 3600) if len(asked) == 1 else (9000, 9999))
+    )  # fmt: skip
+    with planned("train", {}, [tmp_path / "a"]):
+        until = time.monotonic() + 30
+        while len(asked) < 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        time.sleep(0.1)
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    ("command", "output", "minds"),
+    [("train", "a.safetensors", True), ("images.sample", "a.json", True), ("measure", "a.csv", False)],
+)
+def test_jobs_that_could_not_go_on_are_not_stopped(monkeypatch, tmp_path, command, output, minds):
+    Slurm(monkeypatch)
+    before = signal.getsignal(signal.SIGTERM)
+    with planned(command, {}, [tmp_path / output]):
+        assert (signal.getsignal(signal.SIGTERM) != before) is minds
+
+
+def test_nothing_changes_outside_slurm(monkeypatch, tmp_path):
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    before = signal.getsignal(signal.SIGTERM)
+    with planned("train", {}, [tmp_path / "a"]):
+        assert signal.getsignal(signal.SIGTERM) == before

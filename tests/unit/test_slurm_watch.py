@@ -1,0 +1,211 @@
+"""What stands between the executor and Slurm: no job is lost, no wait is silent. And the questions asked of Slurm."""
+
+import asyncio
+import sys
+import types
+
+import pytest
+
+from guidelab.slurm import orphans, queue, site, stops, watch
+from guidelab.slurm.queue import Queued
+
+
+class Clock:
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """A watch whose Slurm answers what the test wants: `answers` are given one by one."""
+    answers, told, clock = [], [], Clock()
+
+    async def ask(command, logger):
+        return answers.pop(0)
+
+    monkeypatch.setattr(watch, "queue", lambda *more: [])
+    return watch.Watch(ask, 600.0, told.append, clock), answers, told, clock
+
+
+def states(made, *answers):
+    made[1].extend(answers)
+    return [asyncio.run(made[0].query("squeue", None))[0] for _ in answers][-1]
+
+
+def test_without_an_answer_no_job_is_dropped_and_it_is_told(made):
+    """The executor drops what it gets no dictionary for; an empty one keeps all."""
+    w, _, told, clock = made
+    w.expect(["1", "2"])
+    assert states(made, (None, None)) == {}
+    assert len(told) == 1 and "2 jobs" in told[0] and "not answered" in told[0]
+    clock.now = 300.0
+    assert states(made, (None, None)) == {} and len(told) == 1
+    clock.now = 601.0
+    assert states(made, (None, None)) == {} and "10 minutes" in told[-1]
+    assert states(made, ({"1": "RUNNING", "2": "COMPLETED"}, 0.1)) == {"1": "RUNNING", "2": "COMPLETED"}
+    assert told[-1] == "Slurm answers again"
+
+
+@pytest.mark.parametrize(("state", "acted"), [("PREEMPTED", "CANCELLED"), ("NODE_FAIL", "FAILED")])
+def test_a_state_the_executor_waits_on_for_ever_is_believed_at_the_second_answer(made, state, acted):
+    made[0].expect(["7"])
+    assert states(made, ({"7": state}, 0.1)) == {"7": "PENDING"}
+    assert states(made, ({"7": state}, 0.1)) == {"7": acted}
+    assert f"job 7 is {state}" in made[2][-1]
+
+
+def test_a_requeued_job_is_left_alone(made):
+    made[0].expect(["7"])
+    assert states(made, ({"7": "PREEMPTED"}, 0.1), ({"7": "PENDING"}, 0.1), ({"7": "PREEMPTED"}, 0.1)) == {
+        "7": "PENDING"
+    }
+    assert made[2] == []
+
+
+def test_cancelled_by_somebody_is_cancelled(made):
+    made[0].expect(["7"])
+    assert states(made, ({"7": "CANCELLED by 1000"}, 0.1)) == {"7": "CANCELLED"}
+
+
+def test_a_forgotten_job_is_decided_by_its_files(made):
+    """UNKNOWN is what the executor takes for finished; Snakemake then looks for the outputs."""
+    made[0].expect(["7", "8"])
+    found = states(made, ({"8": "RUNNING"}, 0.1), ({"8": "RUNNING"}, 0.1))
+    assert found == {"7": "UNKNOWN", "8": "RUNNING"}
+    assert "forgotten job 7" in made[2][-1]
+
+
+def test_a_wait_for_no_usual_reason_is_told_with_its_reason(made, monkeypatch):
+    w, _, told, clock = made
+    held = Queued("7", "PENDING", "PartitionTimeLimit", "0:00", "/x", "rule_train_wildcards_toy2d_main")
+    monkeypatch.setattr(watch, "queue", lambda *more: [held])
+    w.expect(["7"])
+    states(made, ({"7": "PENDING"}, 0.1))
+    clock.now = 599.0
+    states(made, ({"7": "PENDING"}, 0.1))
+    assert told == []
+    clock.now = 600.0
+    states(made, ({"7": "PENDING"}, 0.1))
+    assert len(told) == 1 and "PartitionTimeLimit" in told[0] and "train toy2d_main" in told[0]
+    states(made, ({"7": "PENDING"}, 0.1))
+    assert len(told) == 1  # not at every look
+    clock.now = 700.0
+    states(made, ({"7": "RUNNING"}, 0.1))
+    clock.now = 1299.0
+    states(made, ({"7": "RUNNING"}, 0.1))
+    assert len(told) == 1  # the last news are of 700
+
+
+def test_the_executor_has_what_is_replaced():
+    """Of the pinned version: the function its module asks with, and the generator that is given all active jobs."""
+    import inspect
+
+    import snakemake_executor_plugin_slurm as plugin
+
+    assert inspect.iscoroutinefunction(plugin.query_job_status)
+    assert inspect.isasyncgenfunction(plugin.Executor.check_active_jobs)
+    assert "query_job_status(" in inspect.getsource(plugin.Executor.check_active_jobs)
+
+
+def test_another_version_is_told_of_and_left_alone(monkeypatch, capsys):
+    other = types.ModuleType(watch.PLUGIN)
+    monkeypatch.setitem(sys.modules, watch.PLUGIN, other)
+    watch.mend()
+    assert "another version" in capsys.readouterr().err and not hasattr(other, "query_job_status")
+
+
+def test_the_executor_asks_through_the_watch_and_tells_it_its_jobs(monkeypatch):
+    plugin = types.ModuleType(watch.PLUGIN)
+
+    async def query_job_status(command, logger):
+        return None, None
+
+    class Executor:
+        async def check_active_jobs(self, active_jobs):
+            found, _ = await plugin.query_job_status("squeue", None)
+            if found is not None:
+                for job in active_jobs:
+                    yield job
+
+    plugin.query_job_status, plugin.Executor = query_job_status, Executor
+    jobs = [types.SimpleNamespace(external_jobid="1"), types.SimpleNamespace(external_jobid="2")]
+
+    async def kept():
+        return [job async for job in plugin.Executor().check_active_jobs(jobs)]
+
+    assert asyncio.run(kept()) == []  # what the plugin does: all are lost
+    monkeypatch.setitem(sys.modules, watch.PLUGIN, plugin)
+    watch.mend()
+    watch.mend()  # once is enough
+    assert asyncio.run(kept()) == jobs
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [("1-00:00:10", 86410), ("5:00", 300), ("0:07", 7), ("2:00:00", 7200), ("UNLIMITED", None), ("", None)],
+)
+def test_times_are_read_as_slurm_writes_them(text, wanted):
+    assert queue.seconds(text) == wanted
+
+
+def test_jobs_of_this_folder_are_orphans_and_no_others(tmp_path):
+    def job(number, folder, comment):
+        return Queued(number, "PENDING", "Priority", "0:00", str(folder), comment)
+
+    link = tmp_path / "link"
+    (tmp_path / "here").mkdir()
+    link.symlink_to(tmp_path / "here")
+    jobs = [
+        job("1", tmp_path / "here", "rule_train_wildcards_toy2d_main"),
+        job("2", tmp_path / "elsewhere", "rule_train"),
+        job("3", tmp_path / "here", "(null)"),  # somebody's own job
+        job("4", link, "rule_sample"),
+    ]
+    left = orphans.orphans(jobs, tmp_path / "here")
+    assert [j.number for j in left] == ["1", "4"]
+    assert "scancel 1 4" in orphans.told(left) and "train toy2d_main" in orphans.told(left)
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        ({"SLURM_JOB_ID": "5", "GUIDELAB_SUBMITTED_FROM": "login"}, "5"),
+        ({"SLURM_JOB_ID": "5", "GUIDELAB_SUBMITTED_FROM": "4"}, "5"),
+        ({"SLURM_JOB_ID": "5", "GUIDELAB_SUBMITTED_FROM": "5"}, ""),  # Snakemake runs in this allocation
+        ({"SLURM_JOB_ID": "5"}, ""),  # a command by hand, in somebody's allocation
+        ({"GUIDELAB_SUBMITTED_FROM": "login"}, ""),
+    ],
+)
+def test_only_jobs_of_the_executor_requeue_themselves(environ, wanted):
+    assert stops.submitted(environ) == wanted
+
+
+@pytest.mark.parametrize(
+    ("state", "asked"), [("RUNNING", True), ("COMPLETING", False), ("CANCELLED", False), ("", False)]
+)
+def test_a_job_that_slurm_ends_anyway_is_not_requeued(monkeypatch, state, asked):
+    called = []
+    monkeypatch.setattr(queue, "state_of", lambda job: state)
+    monkeypatch.setattr(queue, "requeue", lambda job: called.append(job) or True)
+    assert stops.again("5") is asked and bool(called) is asked
+
+
+@pytest.mark.parametrize(
+    ("age", "sacct", "wanted"),
+    [("3600 sec", "", "squeue"), ("30 sec", "", "sacct"), ("30 sec", None, "squeue"), (None, "", "squeue")],
+)
+def test_sacct_is_asked_only_where_it_answers_and_squeue_forgets(monkeypatch, age, sacct, wanted):
+    monkeypatch.setattr(site, "config", lambda name: age)
+    monkeypatch.setattr(site, "ask", lambda *command: sacct)
+    assert site.status_command({}) == wanted
+    assert site.status_command({"GUIDELAB_SLURM_STATUS": "sacct"}) == "sacct"
+
+
+def test_a_wrong_setting_is_refused_with_its_name():
+    with pytest.raises(SystemExit, match="GUIDELAB_SLURM_STATUS=qstat"):
+        site.status_command({"GUIDELAB_SLURM_STATUS": "qstat"})
+    with pytest.raises(SystemExit, match="GUIDELAB_SLURM_JOBS=many"):
+        site.number("GUIDELAB_SLURM_JOBS", 100, {"GUIDELAB_SLURM_JOBS": "many"})

@@ -1,0 +1,148 @@
+"""The workflow on a real Slurm: the same tables byte for byte, GPUs scheduled, and what happens when things go wrong."""
+
+import os
+import signal
+
+import pytest
+from alike import alike
+from slurm_tree import SlurmTree, cluster_module, jobs, restarts, slurm
+from tree import Tree
+
+slurm_cluster = cluster_module()
+REASON = slurm_cluster.unavailable()
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(REASON is not None, reason=str(REASON))]
+EXPERIMENTS = ("toy2d_ci", "imagenet256_smoke")
+DATA = "results/toy2d_ci/data/train.safetensors"
+GPUS = 1  # of each of two nodes, which have CPUs for more jobs
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """Processes tracked by cgroups, as on real clusters, where this machine can; else by their parents."""
+    wanted = {"gpus": GPUS, "cpus": 2, "wait_s": 1800}
+    try:
+        made = slurm_cluster.Cluster(cgroup=True, **wanted).__enter__()
+    except slurm_cluster.NoCluster:
+        made = slurm_cluster.Cluster(cgroup=False, **wanted).__enter__()
+    yield made
+    made.__exit__()
+    assert slurm_cluster.leftovers() == []
+
+
+@pytest.fixture(scope="module")
+def built(cluster, tmp_path_factory):
+    tree = SlurmTree.make(tmp_path_factory.mktemp("slurm") / "tree")
+    for experiment in EXPERIMENTS:
+        tree.run("snakemake", "--profile", "slurm", f"results/tables/{experiment}.csv")
+    return tree
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_table_is_the_local_one_byte_for_byte(built, experiment, request, tmp_path_factory):
+    found = alike(request, tmp_path_factory, experiment, "slurm", built.root)
+    if found is None:  # the files that build it locally are not part of this run of the tests
+        local = Tree.new(tmp_path_factory.mktemp("local") / "tree", fake=False)
+        target = f"results/tables/{experiment}.csv"
+        local.run("snakemake", "--cores", "2", "--quiet", "all", "--", target)
+        alike(request, tmp_path_factory, experiment, "local", local.root)
+
+
+def test_gpu_jobs_share_the_gpus_there_are_and_no_others_hold_one(built):
+    """Each GPU serves one job at a time, all GPUs serve, and jobs that asked for none see none."""
+    held = [job for job in built.ran() if job.gpus != "none"]
+    assert {job.rule for job in held} == {"encode", "train", "generate", "discriminate", "sample", "extract"}
+    assert {(job.node, job.gpus) for job in held} == {("n1", "0"), ("n2", "0")}
+    most = 0
+    for job in held:
+        beside = [other for other in held if other.begin <= job.begin < other.end]
+        most = max(most, len(beside))
+        assert len({(other.node, other.gpus) for other in beside}) == len(beside), beside
+    assert most == 2 * GPUS
+    without = [job for job in built.ran() if job.gpus == "none" and job.job != "none"]
+    assert any(job.rule == "sample" for job in without)  # of toy2d
+
+
+def test_every_job_went_through_slurm_and_nothing_is_left_to_do(built):
+    local = {job.rule for job in built.ran() if job.job == "none"}
+    assert local == {"collect", "table"}
+    said = built.run("snakemake", "-n", *(f"results/tables/{name}.csv" for name in EXPERIMENTS))
+    assert "Nothing to be done" in said
+
+
+def test_a_training_that_is_told_to_stop_goes_on_and_ends_the_same(cluster, built, tmp_path_factory):
+    """Slurm signals it twice, as before a preemption; no attempt is used up, and the bytes are the undisturbed ones."""
+    target = "results/toy2d_ci/checkpoints/xs/seeds0-1.safetensors"
+    tree = SlurmTree.make(tmp_path_factory.mktemp("stops") / "tree")
+    with tree.started("--retries", "0", "--", target) as run:
+        for stop in range(2):
+            run.until("training", lambda: list(tree.root.glob(".state/*/lock")))
+            (job,) = jobs("RUNNING", "%i", tree.root)
+            slurm("scancel", "--signal=TERM", job)
+            run.until("requeued", lambda job=job, stop=stop: restarts(job) == stop + 1)
+            for lock in tree.root.glob(".state/*/lock"):
+                lock.unlink()
+        assert run.ends() == 0, run.said()
+    assert jobs("all", "%i %T", tree.root) == [f"{job} COMPLETED"]
+    assert (tree.root / target).read_bytes() == (built.root / target).read_bytes()
+
+
+def test_a_job_stops_before_its_time_limit_and_uses_no_attempt_up(cluster, tmp_path_factory):
+    """Thirty seconds of work, twenty at a time."""
+    tree = SlurmTree.slow(tmp_path_factory.mktemp("limit") / "tree", 20)
+    target = "results/toy2d_ci/checkpoints/xs/seeds0-1.safetensors"
+    with tree.started("--retries", "0", "--set-resources", "train:runtime=30", "--", target) as run:
+        assert run.ends() == 0, run.said()
+    (job,) = jobs("all", "%i", tree.root)
+    assert restarts(job) >= 1
+    assert (tree.root / target).read_text().split() == [str(step) for step in range(60)]
+
+
+def test_failed_and_cancelled_jobs_are_tried_again_with_more(cluster, tmp_path_factory):
+    tree = SlurmTree.held(tmp_path_factory.mktemp("more") / "tree")
+    tree.fail.touch()
+    with tree.started("--", DATA) as run:
+        run.until("first attempt", lambda: tree.begun() == 1)
+        tree.hold.unlink()
+        run.until("failed", lambda: not tree.fail.exists())
+        tree.hold.touch()
+        run.until("second attempt", lambda: tree.begun() == 2)
+        slurm("scancel", *jobs("RUNNING", "%i", tree.root))
+        run.until("third attempt", lambda: tree.begun() == 3)
+        tree.hold.unlink()
+        assert run.ends() == 0, run.said()
+    told = jobs("all", "%T %m %l", tree.root)
+    assert told == ["FAILED 1500M 30:00", "CANCELLED 3000M 1:00:00", "COMPLETED 4500M 1:30:00"]
+
+
+def test_a_lost_controller_and_a_preempted_job_are_told_and_survived(cluster, tmp_path_factory):
+    """With version 2.8.0 of the executor alone each of the two hangs for ever."""
+    tree = SlurmTree.held(tmp_path_factory.mktemp("lost") / "tree")
+    with tree.started("--", DATA) as run:
+        run.until("running", lambda: tree.begun() == 1)
+        cluster.down("slurmctld")
+        run.until("told", lambda: "Slurm has not answered" in run.said())
+        cluster.up("slurmctld")
+        run.until("told", lambda: "Slurm answers again" in run.said())
+        everything = ["--nodes=2", "--ntasks=2", "--exclusive", "--partition=urgent", "--output=/dev/null"]
+        slurm("sbatch", *everything, "--wrap", "sleep 5")
+        run.until("told", lambda: "is PREEMPTED and Slurm does not start it again" in run.said())
+        tree.hold.unlink()
+        assert run.ends() == 0, run.said()
+    assert jobs("all", "%T", tree.root) == ["PREEMPTED", "COMPLETED"]
+
+
+def test_jobs_of_a_killed_snakemake_are_named_and_nothing_starts_beside_them(cluster, tmp_path_factory):
+    tree = SlurmTree.held(tmp_path_factory.mktemp("orphans") / "tree")
+    with tree.started("--", DATA) as run:
+        run.until("running", lambda: tree.begun() == 1)
+        os.killpg(run.process.pid, signal.SIGKILL)
+    (orphan,) = jobs("RUNNING", "%i", tree.root)
+    with tree.started("--", DATA) as second:
+        assert second.ends() != 0
+    assert f"scancel {orphan}" in second.said() and "Traceback" not in second.said()
+    assert jobs("all", "%i", tree.root) == [orphan] and tree.begun() == 1
+    slurm("scancel", orphan)
+    tree.hold.unlink()
+    with tree.started("--", DATA) as third:
+        assert third.ends() == 0, third.said()
+    assert jobs("all", "%T", tree.root) == ["CANCELLED", "COMPLETED"]
