@@ -274,3 +274,48 @@ def test_terms_at_their_neutral_weight_and_first_stages_cost_what_they_do(tmp_pa
     assert "reference" not in found("neutral", "w1.00")
     assert found("first", "w2.00")["gradient"] * 2 == found("both", "w2.00")["gradient"]
     assert list(found("truncation", "w1.40")) == ["main"]
+
+
+# ---- divergences --------------------------------------------------------------------------------------------
+
+
+def test_a_null_grader_costs_what_a_grader_of_as_many_examples_does(plan):
+    e = plan.spec.experiments["toy2d_ci"]
+    null = work_of(e, plan.job("null", "toy2d_ci"))
+    how = e.discriminators["grade"].train
+    assert null.evaluations["training"] == how.iterations * how.batch
+    grade = work_of(e, plan.job("grade", "toy2d_ci", "grade", "none", "w1.00", "seeds0-1"))
+    one = grade.evaluations["training"] // len(
+        plan.job("grade", "toy2d_ci", "grade", "none", "w1.00", "seeds0-1").spec["train_seeds"]
+    )
+    assert null.evaluations["training"] == one
+
+
+def test_divergences_of_images_by_hand(plan):
+    """As `cli/images/diverge.py` evaluates: both signs of the noise, two ends, a calibration, the gains."""
+    e = plan.spec.experiments["fashion_ci"]
+    job = plan.job("diverge", "fashion_ci", "dg_autog", "w1.50", "seed0")
+    fold = e.folds[e.divergences.real].n
+    fitted, generated = 32, 64  # one block of 32 is fitted on, two are reported
+    real = fold - fitted
+    draws, more = e.divergences.draws, real // generated
+    found = work_of(e, job).evaluations
+    assert found["grader"] == 2 * 2 * (real + generated) + 2 * fitted * 2 * 2 * draws
+    assert found["grader gradient"] == 2 * draws * (real + more * generated)
+    assert found["main"] == 2 * (2 * draws * real)  # alone, and inside the sampler
+    assert found["reference"] == 2 * draws * real
+    assert 0 < found["gradient"] <= 2 * draws * real  # in its interval of noise levels
+    null = work_of(e, plan.job("diverge_null", "fashion_ci")).evaluations
+    assert null["main"] == 2 * draws * (fold - 2 * fitted - generated)
+    assert "reference" not in null
+
+
+def test_repeats_of_the_2d_example_draw_whole_samples(plan):
+    e = plan.spec.experiments["toy2d_ci"]
+    job = plan.job("diverge", "toy2d_ci", "none", "w1.00", "seeds0-1")
+    again = e.divergences.coverage
+    calls = 2 * e.sampler.steps - 1
+    drawn = again.draws * again.n_samples * calls * len(job.spec["train_seeds"])
+    assert work_of(e, job).evaluations["main"] > drawn
+    assert work_of(e, job).flop > 0
+    assert "main" not in work_of(e, plan.job("diverge_null", "toy2d_ci")).evaluations  # denoised exactly

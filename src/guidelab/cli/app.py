@@ -11,10 +11,15 @@ from typing import Annotated, Any
 import typer
 
 from guidelab import registry
+from guidelab.cli.claim import claimed
 from guidelab.cli.commands import JOBS, Params, commands, load_plan
 from guidelab.cli.cost import cost_commands
+from guidelab.cli.crate import crate_commands
+from guidelab.cli.noted import noted
+from guidelab.cli.planned import planned
 from guidelab.cli.published import published_commands
 from guidelab.cli.released import released_commands
+from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
 
 app = typer.Typer(
@@ -38,10 +43,10 @@ Threads = Annotated[int, typer.Option(help="CPU threads for torch", min=1)]
 
 
 def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
-    """Check that the inputs are there, then run a job's module.
+    """Check that the inputs are there, then run a job's module; no other process makes the same outputs meanwhile.
 
     Raises:
-        UserError: an input is absent, or the module says what is wrong.
+        UserError: an input is absent, another process is at work, or the module says what is wrong.
     """
     for label, paths in job["inputs"].items():
         for path in paths:
@@ -56,7 +61,8 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
         raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
     if command in ("large.train", "large.sample"):
         share(sys.argv)
-    import_module(f"guidelab.cli.{command}").run(job, outputs)
+    with claimed(rule, job, outputs), planned(command, job, outputs), noted(job, outputs):
+        import_module(f"guidelab.cli.{command}").run(job, outputs)
 
 
 def share(arguments: list[str]) -> None:
@@ -141,7 +147,14 @@ def parse_job(text: str) -> dict[str, Any]:
     return job
 
 
-for _group in (commands, cost_commands, published_commands, released_commands):
+for _group in (
+    commands,
+    cost_commands,
+    published_commands,
+    released_commands,
+    trace_commands,
+    crate_commands,
+):
     app.add_typer(_group)
 for _rule in JOBS:
     if _rule != "prepare":

@@ -6,7 +6,7 @@ its end.
 
 from collections.abc import Callable
 
-from guidelab.costs import samples, training
+from guidelab.costs import diverging, samples, training
 from guidelab.costs.work import Work
 from guidelab.jobs import Job
 from guidelab.spec import Experiment
@@ -25,6 +25,9 @@ _COUNTED: dict[str, Callable[[Experiment, Job], Work]] = {
     "density": samples.density,
     "extract": samples.extract,
     "measure": samples.measure,
+    "null": diverging.null,
+    "diverge": diverging.diverge,
+    "diverge_null": diverging.diverge,
 }
 
 

@@ -1,5 +1,7 @@
 """What jobs about data and weights do: reading, encoding, training, taking averages, obtaining."""
 
+from typing import Any
+
 from guidelab.costs import configs, flops
 from guidelab.costs.work import FLOAT, Work, area, image_bytes, is_half, share
 from guidelab.jobs import Job
@@ -66,11 +68,20 @@ def obtain(e: Experiment, job: Job) -> Work:
 
 def discriminate(e: Experiment, job: Job) -> Work:
     """A discriminator or classifier: all its iterations, and the held-out images judged at every evaluation."""
-    how, d = job.spec["train"], e.discriminators[job.spec["disc"]]
-    net = flops.count(configs.disc_config(e, job.spec["disc"]))
-    seeds = len(job.spec["train_seeds"])
+    d = e.discriminators[job.spec["disc"]]
     generated = d.generated.seeds[1] - d.generated.seeds[0] + 1 if d.generated else 0
     examples = configs.fold_size(e, d.real) + generated
+    return learning(e, job.spec["disc"], job.spec["train"], len(job.spec["train_seeds"]), examples)
+
+
+def learning(e: Experiment, disc: str, how: dict[str, Any], seeds: int, examples: int) -> Work:
+    """What training a discriminator takes.
+
+    Args:
+        e: the experiment. disc: whose net it is.
+        how: its training. seeds: how often it is trained. examples: of both sides together.
+    """
+    d, net = e.discriminators[disc], flops.count(configs.disc_config(e, disc))
     draws = how.get("cached_draws") or 0
     shown = how["iterations"] * how["batch"]
     rounds = how["iterations"] // how["evaluate_every"]

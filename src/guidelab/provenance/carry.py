@@ -8,7 +8,7 @@ the sha256 of the file it speaks of, and they are put back only onto files with 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from guidelab.provenance import records
+from guidelab.provenance import records, runs
 from guidelab.provenance.disk import Metadata, State, stat
 from guidelab.provenance.order import OLD, set_times
 from guidelab.provenance.records import Entries, Entry, combined
@@ -70,6 +70,7 @@ class _Carrier:
                         entries[path] = self.known[path]
                 if entries:
                     changed += records.write(self.root, stage, entries)
+                    runs.gather(self.root, stage, entries, self.metadata)
                 self.known = {p: e for p, e in self.known.items() if not records.owns(stage, p)} | entries
             self._remember(leave=())
         except OSError as error:

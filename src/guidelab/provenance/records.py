@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from guidelab.errors import UserError
 from guidelab.provenance.disk import write_text
 from guidelab.stages import Stage
 
@@ -79,6 +80,23 @@ def read(root: Path, stage: Stage) -> tuple[Entries, str | None]:
         else None
     )
     return owned, complaint
+
+
+def all_of(path: Path) -> Entries:
+    """The entries of a provenance file, whichever stage owns what they speak of; for looking at, not for restoring.
+
+    Raises:
+        UserError: the file cannot be read, or has another format.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            raise UserError(f"{path}: has format {content['format']!r}, wanted {FORMAT}")
+        return {out: entry for job in content["jobs"] for out, entry in _entries(job, content["rules"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise UserError(
+            f"{path}: is not readable ({type(error).__name__}: {error}). Take it back with: git checkout -- {path}"
+        ) from error
 
 
 def owns(stage: Stage, path: str) -> bool:

@@ -1,0 +1,30 @@
+"""A job leaves a note of itself: how long it took, on which machine, with which packages."""
+
+import contextlib
+import os
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from guidelab.cli.runtime import Stopped
+from guidelab.provenance import notes
+
+
+@contextlib.contextmanager
+def noted(job: Mapping[str, Any], outputs: Sequence[Path]) -> Iterator[None]:
+    """Time the block and leave a note when it ends; of processes that share a job, the first does.
+
+    A job that fails leaves none. One that stops in time is noted as not finished: what it took is added to the
+    attempt that goes on from it.
+    """
+    if os.environ.get("RANK", "0") != "0":
+        yield
+        return
+    started, clock = time.time(), time.perf_counter()
+    try:
+        yield
+    except Stopped:
+        notes.leave(job, outputs, started, time.perf_counter() - clock, finished=False)
+        raise
+    notes.leave(job, outputs, started, time.perf_counter() - clock, finished=True)

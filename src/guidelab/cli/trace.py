@@ -1,0 +1,81 @@
+"""`guidelab trace`: the whole trail of one number, from a table's cell back to data and code."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from guidelab.cli.commands import Params, load_plan
+from guidelab.errors import UserError
+
+trace_commands = typer.Typer(rich_markup_mode="markdown", add_completion=False)
+
+
+@trace_commands.command(rich_help_panel="Results")
+def trace(
+    table: Annotated[Path, typer.Argument(metavar="TABLE", help="a CSV, or any file, below results/")],
+    row: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--row", "-r", help="its number (the first below the header is 1), or column=value,column=value"
+        ),
+    ] = None,
+    column: Annotated[
+        str | None,
+        typer.Option(
+            "--column", "--metric", "-c", help="of the number, where a row holds several: fid@lite0"
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="everything as JSON")] = False,
+    params: Params = Path("params.yaml"),
+) -> None:
+    """Print the trail of one number: measured rows, seeds, nets and their hashes, data; of every job its code, parameters,
+    package versions, machine, seconds and log. Every file that is here is read and compared with what its job wrote.
+
+    Ends with status 1 when a file was changed or the records contradict each other. Without `--row`: the trail of a file.
+
+    Example: `guidelab trace results/tables/toy2d.csv --row variant=autog,w=3,metric=outliers_99`
+
+    Example: `guidelab trace results/tables/fashion.csv --row variant=cfg --column fid@lite0`
+
+    Example: `guidelab trace results/tables/fashion.csv --row 2 --column 'recall@lite0 difference' --json`
+
+    Example: `guidelab trace results/toy2d/models/main.safetensors`
+    """
+    from guidelab.trail.text import as_text
+    from guidelab.trail.trace import changed
+    from guidelab.trail.trace import trace as follow
+
+    path = table.as_posix().removeprefix("./")
+    if not path.startswith("results/") or ".." in table.parts:
+        raise UserError(
+            f"{table}: wanted a file below results/, typed in the project's folder: results/tables/toy2d.csv"
+        )
+    found = follow(path, row or [], column, _planned(params))
+    typer.echo(json.dumps(found, indent=1) if as_json else as_text(found))
+    if changed(found):
+        raise typer.Exit(1)
+
+
+def _planned(params: Path) -> Any:
+    """What params.yaml and the code of this folder would tell the job of a file now."""
+    from guidelab.costs.graph import maker
+
+    try:
+        plan = load_plan(params)
+    except UserError:
+        plan = None
+
+    def now(path: str) -> Mapping[str, Any] | None:
+        key = maker(path)
+        if plan is None or key is None:
+            return None
+        try:
+            found: Mapping[str, Any] = json.loads(plan.payload(*key))
+        except UserError:
+            return None
+        return found
+
+    return now

@@ -1,0 +1,113 @@
+"""The note a job leaves of itself: how long it took, on which machine, with which packages.
+
+Notes lie in `logs/_jobs/`, one file a job, outside everything that git and DVC keep; after a run they are gathered
+beside the results, see `runs`. A note never decides anything, so one that cannot be written is left out.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from guidelab.provenance.disk import write_text
+
+FOLDER = "logs/_jobs"  # no experiment's name begins with an underscore
+MACHINE = "GUIDELAB_MACHINE"  # a name to record in the place of the host's
+_PACKAGES = (
+    "guidelab", "torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "safetensors", "torch-fidelity",
+    "diffusers", "snakemake",
+)  # fmt: skip
+
+
+def key_of(job: Mapping[str, Any]) -> str:
+    """The same for two jobs exactly when they were told the same."""
+    return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def path_of(root: Path, output: str) -> Path:
+    """Where the note of the job that makes a file lies; `output` is its first by name."""
+    return root / FOLDER / f"{output}.json"
+
+
+def leave(
+    job: Mapping[str, Any], outputs: Sequence[Path], started: float, seconds: float, finished: bool
+) -> None:
+    """Write a job's note, in the folder it works in.
+
+    Args:
+        job: what it was told.
+        outputs: what it makes; a job that writes outside `results/` leaves no note.
+        started: seconds since 1970; the note says UTC.
+        seconds: what this attempt took; those of attempts that stopped in time before it are added up beside it.
+        finished: the outputs are made; False for a training that saved its state and stopped.
+    """
+    first = min((output.as_posix() for output in outputs), default="")
+    if not first.startswith("results/") or ".." in Path(first).parts:
+        return
+    before = read(Path(), first)
+    same = before is not None and before["job"] == key_of(job) and not before["finished"]
+    earlier = before["seconds"] + before["earlier_seconds"] if before and same else 0.0
+    note = {
+        "job": key_of(job),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "seconds": round(seconds, 3),
+        "earlier_seconds": round(earlier, 3),
+        "finished": finished,
+        "machine": machine(),
+        "software": software(),
+    }
+    with contextlib.suppress(OSError):  # a full disk ends no job that has its results
+        write_text(path_of(Path(), first), json.dumps(note, indent=1, sort_keys=True) + "\n")
+
+
+def read(root: Path, output: str) -> dict[str, Any] | None:
+    """The note of a job by its first output, by name; None where there is none, or none that makes sense."""
+    try:
+        note = json.loads(path_of(root, output).read_text(encoding="utf-8"))
+        numbers = isinstance(note["seconds"], int | float) and isinstance(
+            note["earlier_seconds"], int | float
+        )
+        plain = isinstance(note["machine"], dict) and isinstance(note["software"], dict)
+        wanted = {"job", "started", "finished"} <= set(note)
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return note if numbers and plain and wanted else None
+
+
+def machine() -> dict[str, Any]:
+    """What this process runs on: its name (`GUIDELAB_MACHINE`, else the host's), processor, cores, memory, GPUs."""
+    found: dict[str, Any] = {
+        "name": os.environ.get(MACHINE) or socket.gethostname(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "cores": os.cpu_count(),
+    }
+    with contextlib.suppress(OSError):
+        cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+        models = [
+            line.partition(":")[2].strip() for line in cpu.splitlines() if line.startswith("model name")
+        ]
+        found |= {"processor": models[0]} if models else {}
+    with contextlib.suppress(OSError, ValueError):
+        pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+        found["memory_gib"] = round(pages * size / 2**30, 1)
+    torch = sys.modules.get("torch")  # a job without it uses no GPU, and need not wait for the import
+    if torch is not None and torch.cuda.is_available():
+        found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return found
+
+
+def software() -> dict[str, str]:
+    """The versions of Python, of guidelab and of the packages that compute or run jobs."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

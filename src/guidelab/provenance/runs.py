@@ -1,0 +1,165 @@
+"""What the jobs of a stage took, and on what: `results/<experiment>/runs/<stage>.json`, in git, outside DVC.
+
+Apart from the records of results, because those are the same bytes on every machine and these are not: nothing depends
+on these files, no table is made from them, and `dvc status` does not see them. Times come from the note a job left
+(`notes`), without one from Snakemake's own record, which on a cluster includes the time in the queue.
+"""
+
+import ast
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from guidelab.provenance import notes
+from guidelab.provenance.disk import Metadata, write_text
+from guidelab.provenance.records import Entries, Entry
+from guidelab.stages import Stage
+
+FORMAT = 1
+BY_JOB, BY_SNAKEMAKE = "job", "snakemake"
+_ALWAYS = ("sha256", "seconds", "clock")
+_ABOUT = "What jobs took and ran on, for `guidelab trace`. No result depends on it; outside DVC on purpose."
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a job.
+
+    Attributes:
+        sha256: of the job's first output, as this run made it.
+        seconds: by the clock on the wall; `earlier_seconds`, of attempts that stopped in time and were gone on from.
+        clock: whose: `job`, or `snakemake`, with queueing and start-up.
+        started: UTC; empty when not known. machine, software: empty when not known.
+    """
+
+    sha256: str
+    seconds: float
+    clock: str
+    earlier_seconds: float = 0.0
+    started: str = ""
+    machine: Mapping[str, Any] | None = None
+    software: Mapping[str, str] | None = None
+
+
+Runs = dict[str, Run]  # by the job's first output, by name
+
+
+def path_of(experiment: str, stage: str) -> str:
+    """Where a stage's runs are kept."""
+    return f"results/{experiment}/runs/{stage}.json"
+
+
+def payload_of(record: Mapping[str, Any]) -> dict[str, Any]:
+    """What a job was told, from Snakemake's record of it; empty where the record holds no such thing."""
+    for text in record.get("params") or []:
+        try:
+            found = json.loads(ast.literal_eval(text))
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            continue
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def first_outputs(entries: Entries) -> list[str]:
+    """The first output of every job by name, as its note has it: the files of one job share their record."""
+    seen: dict[str, str] = {}
+    for path in sorted(entries):
+        record = entries[path].record
+        told = [record.get("rule"), record.get("params"), record.get("log")]
+        seen.setdefault(json.dumps(told), path)
+    return list(seen.values())
+
+
+def gather(root: Path, stage: Stage, entries: Entries, metadata: Metadata) -> bool:
+    """Bring a stage's runs up to date from notes and Snakemake's records; says whether the file changed.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    before, now = read(root, path_of(stage.experiment, stage.name)), {}
+    for path in first_outputs(entries):
+        if str(entries[path].record.get("rule")) == "manifest":
+            continue  # a list of files: no number comes from it
+        found = _made_here(root, path, entries[path], metadata)
+        old = before.get(path)
+        kept = found or (old if old and old.sha256 == entries[path].sha256 else None)
+        if kept:
+            now[path] = kept
+    if now == before:
+        return False
+    write_text(root / path_of(stage.experiment, stage.name), _as_text(now))
+    return True
+
+
+def _made_here(root: Path, path: str, entry: Entry, metadata: Metadata) -> Run | None:
+    """The run of a job on this machine, or None: records that came with a clone hold no times."""
+    record = metadata.read(path)
+    if record is None:
+        return None
+    start, end = record.get("starttime"), record.get("endtime")
+    if not isinstance(start, int | float) or not isinstance(end, int | float) or end <= start:
+        return None
+    if Entry(entry.sha256, record, entry.inputs_sha256).fingerprint != entry.fingerprint:
+        return None  # told something else, or about another file
+    told = payload_of(record)
+    note = notes.read(root, path)
+    if note is None or not note["finished"] or note["job"] != notes.key_of(told):
+        return Run(entry.sha256, round(end - start, 3), BY_SNAKEMAKE)
+    return Run(
+        entry.sha256,
+        note["seconds"],
+        BY_JOB,
+        note["earlier_seconds"],
+        str(note["started"]),
+        note["machine"],
+        note["software"],
+    )
+
+
+def read(root: Path, path: str) -> Runs:
+    """A stage's runs; none where the file is absent or makes no sense: what is lost is a time, no result."""
+    try:
+        content = json.loads((root / path).read_text(encoding="utf-8"))
+        if content["format"] != FORMAT:
+            return {}
+        return {str(line["output"]): _run(line, content) for line in content["jobs"]}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def _run(line: dict[str, Any], content: dict[str, Any]) -> Run:
+    return Run(
+        str(line["sha256"]),
+        float(line["seconds"]),
+        str(line["clock"]),
+        float(line.get("earlier_seconds", 0.0)),
+        str(line.get("started", "")),
+        content["machines"][line["machine"]] if "machine" in line else None,
+        content["software"][line["software"]] if "software" in line else None,
+    )
+
+
+def _as_text(runs: Runs) -> str:
+    """One line a job; machines and versions, which many jobs share, stand once."""
+    tables: dict[str, dict[str, Any]] = {"machines": {}, "software": {}}
+    lines = []
+    for path in sorted(runs):
+        told = asdict(runs[path]).items()
+        line = {"output": path} | {k: v for k, v in told if k in _ALWAYS or v not in (None, "", 0.0)}
+        for one, many in (("machine", "machines"), ("software", "software")):
+            if one in line:
+                line[one] = _name(tables[many], line[one], one[0])
+        lines.append(json.dumps(line, separators=(",", ":")))
+    head = json.dumps({"about": _ABOUT, "format": FORMAT, **tables}, indent=1, sort_keys=True)
+    return head[: -len("\n}")] + ',\n "jobs": [\n' + ",\n".join(lines) + "\n]}\n"
+
+
+def _name(table: dict[str, Any], content: Any, letter: str) -> str:
+    for name, known in table.items():
+        if known == content:
+            return str(name)
+    table[f"{letter}{len(table)}"] = content
+    return f"{letter}{len(table) - 1}"

@@ -1,0 +1,139 @@
+"""A run as an RO-Crate: what is inside, what is described, read back by the library; what is refused."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from trail_cases import CHECKPOINTS, MODEL, ROWS, TABLE, build
+
+from guidelab.crate.entities import PROFILES, About
+from guidelab.crate.write import write_crate
+from guidelab.errors import UserError
+from guidelab.provenance.disk import sha256
+from guidelab.provenance.runs import path_of
+
+ABOUT = About(
+    version="0.1.0+abc", date="2026-01-02T03:04:05+00:00", params="experiments: {e: {scale: ci}}\n", license="Apache-2.0",
+    authors=["A. N. Author"], citations=[("A paper", "https://arxiv.org/abs/2406.02507")],
+)  # fmt: skip
+
+
+@pytest.fixture
+def made(tmp_path):
+    trail = build(tmp_path / "project")
+    for name in (
+        "Snakefile",
+        "LICENSE",
+        "CITATION.cff",
+        "workflow/rules/train.smk",
+        "results/figures/e/sweep.pdf",
+    ):
+        trail.write(name, name)
+    trail.write("results/figures/f/other.pdf", "of another experiment")
+    sha = trail.entries["e/train"][CHECKPOINTS].sha256
+    run = {
+        "output": CHECKPOINTS,
+        "sha256": sha,
+        "seconds": 12.5,
+        "clock": "job",
+        "started": "2026-01-01T00:00:00Z",
+        "machine": "m0",
+    }
+    content = {"format": 1, "machines": {"m0": {"name": "cluster-a"}}, "software": {}, "jobs": [run]}
+    trail.write(path_of("e", "train"), json.dumps(content))
+    return trail
+
+
+def written(made, name="crate"):
+    write_crate(TABLE, made.root.parent / name, ABOUT, made.root)
+    return made.root.parent / name
+
+
+@pytest.mark.parametrize("name", ["crate", "crate.zip"])
+def test_the_library_reads_it_back(made, name):
+    rocrate = pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    crate = rocrate.ROCrate(written(made, name))
+    assert crate.mainEntity.id == "Snakefile"
+    assert {p.id for p in crate.root_dataset["conformsTo"]} >= set(PROFILES)
+    assert crate.root_dataset["license"].id.endswith("Apache-2.0")
+    assert [c.id for c in crate.root_dataset["citation"]] == ["https://arxiv.org/abs/2406.02507"]
+    assert crate.root_dataset["version"] == "0.1.0+abc"
+    inside = {e.id for e in crate.data_entities}
+    assert {
+        TABLE,
+        ROWS,
+        "results/figures/e/sweep.pdf",
+        "params.yaml",
+        "LICENSE",
+        "CITATION.cff",
+        "results/e/provenance/train.json",
+    } <= inside
+    assert "results/figures/f/other.pdf" not in inside and MODEL not in inside
+
+
+def test_every_job_is_described_with_its_files_code_parameters_time_and_machine(made):
+    rocrate = pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    crate = rocrate.ROCrate(written(made))
+    jobs = {
+        a["name"].split()[0]: a
+        for a in crate.contextual_entities
+        if a.type == "CreateAction" and a.id != "#run"
+    }
+    assert set(jobs) == {
+        "table",
+        "collect",
+        "measure",
+        "sample",
+        "reconstruct",
+        "train",
+        "prepare",
+        "density",
+    }
+    train = jobs["train"]
+    assert train["instrument"]["softwareVersion"] == "code digest code-train"
+    assert (
+        train["startTime"] == "2026-01-01T00:00:00+00:00"
+        and train["endTime"] == "2026-01-01T00:00:12.500000+00:00"
+    )
+    assert "cluster-a" in train["description"] and train["resourceUsage"]["value"] == "12.5"
+    (net,) = train["result"] if isinstance(train["result"], list) else [train["result"]]
+    assert net["sha256"] == sha256(made.root / CHECKPOINTS) and "DVC" in net["description"]
+    (told,) = [o for o in jobs["sample"]["object"] if o.type == "PropertyValue"]
+    assert json.loads(told["value"])["sampler"] == {"name": "heun", "steps": 4}
+    assert "not recorded" in jobs["prepare"]["description"]
+
+
+def test_files_inside_are_those_of_the_run(made):
+    pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    folder = written(made)
+    assert sha256(folder / TABLE) == made.entries["e/paper"][TABLE].sha256
+    assert (folder / "params.yaml").read_text() == ABOUT.params
+    listed = json.loads((folder / "ro-crate-metadata.json").read_text())["@graph"]
+    ids = [entity["@id"] for entity in listed]
+    assert len(ids) == len(set(ids))
+    here = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()} - {
+        "ro-crate-metadata.json"
+    }
+    assert here == {e["@id"] for e in listed if "File" in e["@type"]}
+
+
+def test_a_changed_file_is_refused(made):
+    pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    (made.root / ROWS).write_text((made.root / ROWS).read_text().replace("3.0", "2.0"))
+    with pytest.raises(UserError, match=f"1 files are not what their jobs wrote: {ROWS}: CHANGED"):
+        written(made)
+    assert not (made.root.parent / "crate").exists()
+
+
+def test_a_target_that_is_there_is_left_alone(made):
+    pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    with pytest.raises(UserError, match="is there already"):
+        written(made, "project")
+
+
+def test_without_the_library_the_way_to_get_it_is_said(made, monkeypatch):
+    monkeypatch.setitem(sys.modules, "rocrate", None)
+    monkeypatch.setitem(sys.modules, "rocrate.rocrate", None)
+    with pytest.raises(UserError, match=r"it is optional. Install it with: pip install '\.\[crate\]'"):
+        write_crate(TABLE, Path("never"), ABOUT, made.root)
