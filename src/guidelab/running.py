@@ -195,12 +195,14 @@ def _read(path: Path) -> Worker | None:
     """What a file says, and whether it is held; None for one that is gone or not ours."""
     try:
         with open(path, "rb") as file:
+            told: Any = json.loads(file.read() or b"{}")
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 held = False
-            except OSError:
+            except BlockingIOError:
                 held = True
-            told: Any = json.loads(file.read() or b"{}")
+            except OSError:  # a file system without locks: the process number has to do
+                held = told.get("host") == socket.gethostname() and Path(f"/proc/{told.get('pid')}").exists()
         known = {key: told[key] for key in told if key in Worker.__dataclass_fields__}
         return Worker(**{"name": path.name, "kind": "job", "what": "a job", **known, "held": held})
     except (OSError, ValueError, TypeError):

@@ -1,7 +1,8 @@
-"""`python -m tests.chaos`: the long storm. Prints every blow, what the user saw, and a summary; status 0 if nothing was lost."""
+"""`python tests/chaos`: the long storm. Prints every blow, what the user saw, and a summary; status 0 if nothing was lost."""
 
 import argparse
 import resource
+import signal
 import sys
 import tempfile
 import time
@@ -14,13 +15,15 @@ from storm import Storm, end_all, summary  # noqa: E402 - found by the line abov
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python tests/chaos", description=__doc__)
     parser.add_argument("--seed", type=int, default=1, help="of the blows (default 1)")
     parser.add_argument("--kills", type=int, default=100, help="blows that strike, shared by the experiments")
     parser.add_argument(
         "--experiment", action="append", choices=("toy2d_ci", "fashion_ci"), help="default: both"
     )
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="no further blows after so long")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that whatever runs is ended below
     experiments = given.experiment or ["toy2d_ci", "fashion_ci"]
     began = time.time()
     for number, experiment in enumerate(experiments):
@@ -30,7 +33,7 @@ def main() -> None:
             try:
                 storm = Storm(root, experiment, lambda text: print(text, flush=True))
                 storm.still()
-                storm.rage(share, given.seed + number)
+                storm.rage(share, given.seed + number, began + 60 * given.minutes)
             finally:
                 end_all(root)
         print(f"{experiment}: {summary(storm.tally)}", flush=True)

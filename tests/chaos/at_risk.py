@@ -66,6 +66,14 @@ def main() -> None:
         from guidelab.train import loop
 
         loop.run.__kwdefaults__["save_every_s"] = 0.3
+        go_on = loop._resume
+
+        def resume(course, state_folder):
+            record = go_on(course, state_folder)
+            note(folder, f"at{record.iteration}", rule, output)
+            return record
+
+        loop._resume = resume
     from guidelab.cli.app import main as real
 
     real()

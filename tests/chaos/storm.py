@@ -1,12 +1,13 @@
 """The storm: the same command typed again and again, hit once each time, until the table stands; then from the start."""
 
 import json
+import math
 import re
 import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -75,17 +76,21 @@ class Storm:
     def command(self, blow: Blow) -> list[str]:
         return ["dvc", "repro", "train"] if blow.victim == "dvc" else self.snakemake()
 
-    def rage(self, kills: int, seed: int) -> None:
-        """Hit until so many blows have struck; the last round is finished and compared like every other."""
+    def rage(self, kills: int, seed: int, until: float = math.inf) -> None:
+        """Hit until so many blows have struck, or a time has come; the last round is finished and compared like all."""
         source = blows(seed)
-        while self.tally.kills < kills:
-            self.round(source, kills)
 
-    def round(self, source: Iterator[Blow], kills: int) -> None:
+        def more() -> bool:
+            return self.tally.kills < kills and time.time() < until
+
+        while more():
+            self.round(source, more)
+
+    def round(self, source: Iterator[Blow], more: Callable[[], bool]) -> None:
         """Build everything once, hit at every attempt."""
         begun = len(read_lines(self.tree.folder))
         for _ in range(_MOST):
-            blow = next(source) if self.tally.kills < kills else None
+            blow = next(source) if more() else None
             done = attempt(self.tree, self.command(blow) if blow else self.snakemake(), blow, self.spans)
             earlier = read_lines(self.tree.folder)[begun : -len(done.lines) or None]
             if blow:
@@ -106,15 +111,14 @@ class Storm:
             self.tally.late += 1
             self.say(f"{blow.number:4} {blow}: too late, nothing hit")
             return
-        name = f"{blow.victim} {blow}".split(",")[0].split(" ", 1)[1]
+        name = str(blow).split(",")[0]
         self.tally.hits[name] += 1
         seen = " | ".join(line[:160] for line in done.telling()[:3]) or "nothing"
         self.say(f"{blow.number:4} {blow}: hit {done.hit}; exit {done.code}; seen: {seen}")
 
     def settle(self, blow: Blow | None, done: Outcome) -> None:
         """Processes that outlived the command: type it again, see that it is refused, then do as told."""
-        left = [p for p in processes(self.tree.root)]
-        if not left:
+        if not processes(self.tree.root):
             return
         again = attempt(self.tree, self.snakemake(), None, {}) if self._at_work() else None
         if again is not None and again.code != 0:
@@ -125,18 +129,13 @@ class Storm:
                 "jobs of a snakemake that is gone" in again.said
                 or "another snakemake is at work" in again.said
             ), f"refused without a word about what still runs:\n{again.said}"
-            assert not [line for line in again.lines if line.word == "start" and self._of(again, line)], (
-                again.said
-            )
+            beside = "another snakemake is at work" in again.said  # whose jobs go on starting
+            assert beside or not [line for line in again.lines if line.word == "start"], again.said
             self.say(f"     typed again: {told}")
             if kill and not (blow and blow.patient):
                 subprocess.run(["kill", *kill[1].split()], check=False)
                 self.say(f"     did as told: kill {kill[1]}")
         self._wait_for_the_rest()
-
-    def _of(self, again: Outcome, line: Line) -> bool:
-        """Whether a job was started by this refused attempt, not by the Snakemake still at work."""
-        return "another snakemake is at work" not in again.said
 
     def _at_work(self) -> bool:
         return any((self.tree.root / ".state/running").glob("*-*"))

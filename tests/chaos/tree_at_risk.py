@@ -1,6 +1,5 @@
 """The copy of the project the storm rages in: a plan small enough to be built often, and the processes in it."""
 
-import json
 import os
 import shutil
 import sys
@@ -16,10 +15,12 @@ from guidelab.specload import load_spec
 # What is kept of an experiment: every kind of job that a table needs, few of its repetitions. None takes an entry away.
 _SMALL = {
     "toy2d_ci": {
-        "variants": {"none": {}, "autog": {"weights": [2.0]}, "dg": {"weights": [1.0]}},
+        "variants": {"none": {}, "dg": {"weights": [1.0]}},
+        "denoisers": {"s": {"train": {"seeds": [0]}}},
         "discriminators": {"grade": None},
         "divergences": None,
-        "paper": {"headline": ["none", "autog/w2.00"]},
+        "evaluate": {"density": None, "select_metric": ["frechet"]},
+        "paper": {"headline": ["none", "dg/w1.00"]},
     },
     "fashion_ci": {
         "variants": {"none": {}, "dg": {"weights": [1.0]}},
@@ -54,12 +55,21 @@ class AtRisk(Tree):
             e = params["experiments"][experiment]
             base = params["experiments"][e["extends"]]
             for key, value in _SMALL[experiment].items():
-                e[key] = None if value is None else {**(e.get(key) or {}), **value}
+                e[key] = None if value is None else merged(e.get(key) or {}, value)
             gone = (set(base["variants"]) | set(e["variants"])) - set(_SMALL[experiment]["variants"])
             e["variants"] |= dict.fromkeys(gone)
             e["paper"]["figures"] = dict.fromkeys(base["paper"]["figures"])
 
         self.write_params(change)
+
+
+def merged(below: dict, above: dict) -> dict:
+    """Mappings laid over one another."""
+    both = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(both.get(key), dict)
+        both[key] = merged(both[key], value) if nested else value
+    return both
 
 
 @dataclass(frozen=True)
@@ -78,7 +88,7 @@ def processes(root: Path) -> list[Process]:
         if not entry.name.isdigit() or int(entry.name) == os.getpid():
             continue
         try:
-            if Path(os.readlink(entry / "cwd")) != root:
+            if (entry / "cwd").readlink() != root:
                 continue
             status = (entry / "stat").read_text().rsplit(")", 1)[1].split()
             command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
@@ -92,7 +102,7 @@ def processes(root: Path) -> list[Process]:
 def targets(root: Path, experiment: str) -> list[str]:
     """The files that are compared: the table and all it is made from."""
     plan = Plan(load_spec(root / "params.yaml")).experiment(experiment)
-    return [path for path in plan.table]
+    return list(plan.table)
 
 
 def contents(root: Path, experiment: str) -> dict[str, str]:
@@ -109,7 +119,3 @@ def contents(root: Path, experiment: str) -> dict[str, str]:
 def wipe(root: Path) -> None:
     """Take all results away, as before the first run."""
     shutil.rmtree(root / "results", ignore_errors=True)
-
-
-def read_json(path: Path) -> dict:
-    return json.loads(path.read_text(encoding="utf-8"))

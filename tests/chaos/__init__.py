@@ -1,1 +1,0 @@
-"""Kills at random moments, and the same tables at the end: `python -m tests.chaos --help`."""
