@@ -46,7 +46,7 @@ SlurmctldHost=localhost(127.0.0.1)
 SlurmctldPort={port}
 SlurmdPort={slurmd}
 AuthType=auth/munge
-AuthInfo=socket={base}/munge/socket,cred_expire=5
+AuthInfo=socket={base}/munge/socket,cred_expire=20
 CredType=cred/munge
 CommunicationParameters=NoCtldInAddrAny,NoInAddrAny
 SlurmUser=root
@@ -201,7 +201,8 @@ def _kill(pids: Sequence[int]) -> None:
             continue
 
 
-def _dies_with_parent() -> None:
+def dies_with_parent() -> None:
+    """For `preexec_fn`: the process is killed when the one that starts it is gone."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
@@ -310,7 +311,7 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=_dies_with_parent,
+                preexec_fn=dies_with_parent,
             )
 
     def down(self, name: str) -> None:
@@ -382,12 +383,7 @@ class Supervisor:
 
 def supervise(owned: bool, cgroup: bool, gpus: int, cpus: int) -> None:
     """Run the cluster until told to stop; with `owned`, until standard input ends, too. Says `ready`, or why not."""
-    autogroup = Path("/proc/self/autogroup")
-    nice = autogroup.read_text().split()[-1] if autogroup.exists() else "0"
     os.setsid()
-    if autogroup.exists():  # a new session would leave the priority its caller was given
-        with contextlib.suppress(OSError):
-            autogroup.write_text(nice)
     lock = socket.socket(socket.AF_UNIX)
     try:
         lock.bind(ADDRESS)

@@ -61,6 +61,18 @@ def test_a_job_that_got_further_goes_back_into_the_queue(monkeypatch, tmp_path):
     assert slurm.said == ["requeue 5"]
 
 
+def test_one_whose_messages_nobody_reads_any_more_goes_back_too(monkeypatch, tmp_path):
+    """Where every process of a job is signalled, the `tee` of its log ends first."""
+    monkeypatch.setenv("GUIDELAB_STATE_DIR", str(tmp_path))
+    slurm = Slurm(monkeypatch)
+    with pytest.raises(BrokenPipeError), planned("train", {}, [tmp_path / "a"]):
+        folder = state_folder({})
+        folder.mkdir(parents=True)
+        (folder / "state.safetensors").touch()
+        raise BrokenPipeError
+    assert slurm.said == ["requeue 5"]
+
+
 def test_a_job_that_got_no_further_fails_and_is_given_more_time(monkeypatch, tmp_path, capsys):
     """Else one whose limit is too short for a single step would go round for ever."""
     monkeypatch.setenv("GUIDELAB_STATE_DIR", str(tmp_path))

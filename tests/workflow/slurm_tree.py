@@ -143,6 +143,7 @@ class SlurmTree(Tree):
                 stdout=file,
                 stderr=file,
                 start_new_session=True,
+                preexec_fn=cluster_module().dies_with_parent,
             )
         run = Started(process, out)
         try:

@@ -69,11 +69,16 @@ def test_every_job_went_through_slurm_and_nothing_is_left_to_do(built):
     assert "Nothing to be done" in said
 
 
-def test_a_training_that_is_told_to_stop_goes_on_and_ends_the_same(cluster, built, tmp_path_factory):
+def test_a_training_that_is_told_to_stop_goes_on_and_ends_the_same(cluster, tmp_path_factory):
     """Slurm signals it twice, as before a preemption; no attempt is used up, and the bytes are the undisturbed ones."""
-    target = "results/toy2d_ci/checkpoints/xs/seeds0-1.safetensors"
     tree = SlurmTree.make(tmp_path_factory.mktemp("stops") / "tree")
-    with tree.started("--retries", "0", "--", target) as run:
+    long = {"nimg": "256Ki", "batch": 256, "decay_nimg": "8Ki", "snapshot_nimg": "16Ki"}
+    tree.set("denoisers.xs_long.train", long)  # seconds
+    target = tree.root / "results/toy2d_ci/checkpoints/xs_long/seed0.safetensors"
+    tree.run("guidelab", "train", "toy2d_ci", "xs_long", "seed0")
+    undisturbed = target.read_bytes()
+    target.unlink()
+    with tree.started("--retries", "0", "--", str(target.relative_to(tree.root))) as run:
         for stop in range(2):
             run.until("training", lambda: list(tree.root.glob(".state/*/lock")))
             (job,) = jobs("RUNNING", "%i", tree.root)
@@ -83,7 +88,7 @@ def test_a_training_that_is_told_to_stop_goes_on_and_ends_the_same(cluster, buil
                 lock.unlink()
         assert run.ends() == 0, run.said()
     assert jobs("all", "%i %T", tree.root) == [f"{job} COMPLETED"]
-    assert (tree.root / target).read_bytes() == (built.root / target).read_bytes()
+    assert target.read_bytes() == undisturbed
 
 
 def test_a_job_stops_before_its_time_limit_and_uses_no_attempt_up(cluster, tmp_path_factory):

@@ -41,16 +41,21 @@ def planned(command: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> It
     stops.begin(_asked)
     try:
         yield
-    except Stopped as error:
+    except (Stopped, BrokenPipeError):  # what reads our messages may have been told to stop, too, and be gone
         stops.end()
         further = any(_newer(folder, began) for folder in (state_folder(job), *shards))
         if further and again(slurm):
-            print(f"guidelab: job {slurm} goes back into the queue", file=sys.stderr)
+            _say(f"job {slurm} goes back into the queue")
         elif not further:
-            print("guidelab: nothing new was saved in this time", file=sys.stderr)
-        raise error
+            _say("nothing new was saved in this time")
+        raise
     finally:
         stops.end()
+
+
+def _say(text: str) -> None:
+    with contextlib.suppress(OSError):
+        print(f"guidelab: {text}", file=sys.stderr, flush=True)
 
 
 def _asked(number: int, _frame: FrameType | None) -> None:

@@ -106,8 +106,9 @@ class Watch:
         if not first and now - self._told < self.quiet_s:
             return
         self._told = now
+        minutes = (now - self._silent_since) / 60
         self.tell(
-            f"Slurm has not answered for {(now - self._silent_since) / 60:.0f} minutes; {len(self._expected)} jobs are "
+            f"Slurm has not answered {f'for {minutes:.0f} minutes' if minutes else 'this time'}; {len(self._expected)} jobs are "
             "waited for. They go on without it, and this run goes on when it answers: nothing need be done. `sinfo` tells "
             "how it is. If it does not come back: Ctrl-C here, later the same command again; what is done stays done."
         )
