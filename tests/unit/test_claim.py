@@ -1,0 +1,174 @@
+"""Jobs killed at random moments and two at the same job: every shard is made once, every result is the undisturbed one."""
+
+import multiprocessing
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from guidelab.cli import app, claim
+from guidelab.cli.runtime import state_folder
+from guidelab.errors import UserError
+from guidelab.io import save_arrays
+from guidelab.shards import folder_of, split, write_manifest, write_shard
+from guidelab.train.loop import Course, run
+from guidelab.train.streams import stream
+
+FORK = multiprocessing.get_context("fork")
+ABOUT = {"variant": "cfg"}
+SHARDS = split(0, "select", (0, 39), 5)
+JOB = {"inputs": {}, "seed": 3}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("GUIDELAB_STATE_DIR", "SLURM_JOB_ID", "RANK", "WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+def sample(manifest, log, pause_s):
+    """A sampling job as the command line runs it; notes every shard it draws."""
+
+    def make(first, last):
+        time.sleep(pause_s)
+        with open(log, "a") as file:
+            file.write(f"{first} {os.getpid()}\n")
+        seeds = torch.arange(first, last + 1)
+        return (seeds[:, None, None, None] * torch.ones(1, 1, 4, 4)).to(torch.uint8), seeds % 3
+
+    with claim.claimed("sample", JOB, [Path(manifest)]):
+        for shard in SHARDS:
+            write_shard(folder_of(manifest), shard, ABOUT, make)
+        write_manifest(manifest, SHARDS, ABOUT)
+
+
+def course():
+    def step(state, iteration):
+        time.sleep(0.002)
+        x = state["x"] * 0.99 + torch.randn(2, 3, generator=stream("walk", 7, iteration))
+        return {"x": x}, x.square().mean(1)
+
+    return Course({"walk": 7}, lambda: {"x": torch.zeros(2, 3)}, step, lambda state: state, 300, 50, 4)
+
+
+def train(output, log):
+    """A training as the command line runs it, saving at every iteration."""
+    with claim.claimed("train", JOB, [Path(output)]):
+        kept, losses = run(course(), state_folder(JOB), save_every_s=0.0, progress=False)
+        save_arrays(output, {str(at): state["x"] for at, state in kept.items()} | {"losses": losses}, {})
+
+
+def started(work, *arguments):
+    torch.set_num_threads(1)  # forked children must not wait for this process's threads
+    process = FORK.Process(target=work, args=arguments)
+    process.start()
+    return process
+
+
+def contents(path):
+    """Every file below a folder."""
+    return {p.relative_to(path).as_posix(): p.read_bytes() for p in sorted(path.rglob("*")) if p.is_file()}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_sampling_killed_at_random_moments(tmp_path, seed):
+    """The result does not depend on how often it was interrupted, and a shard that is there is not drawn again."""
+    sample("calm/results/seed0.json", "calm.log", 0.0)
+    dice, kills = random.Random(seed), 0
+    while True:
+        process = started(sample, "storm/results/seed0.json", "storm.log", 0.01)
+        process.join(dice.uniform(0.0, 0.08))
+        if process.exitcode is not None:
+            break
+        os.kill(process.pid, dice.choice([signal.SIGKILL, signal.SIGTERM]))
+        process.join()
+        kills += process.exitcode != 0
+    assert process.exitcode == 0 and kills > 0
+    assert contents(tmp_path / "storm/results") == contents(tmp_path / "calm/results")
+    made = len((tmp_path / "storm.log").read_text().splitlines())
+    assert len(SHARDS) <= made <= len(SHARDS) + kills  # at most the one it was in
+    assert not any((tmp_path / ".state/running").glob("*"))
+
+
+def test_two_workers_never_make_the_same_shard(tmp_path):
+    """The second waits for the first and finds everything there; the same when the first is killed half-way."""
+    sample("calm/seed0.json", "calm.log", 0.0)
+    for killed in (False, True):
+        name = f"two{killed}"
+        both = [started(sample, f"{name}/seed0.json", f"{name}.log", 0.03) for _ in range(2)]
+        if killed:
+            time.sleep(0.1)
+            log = Path(f"{name}.log")
+            first = int(log.read_text().split()[1]) if log.exists() else both[0].pid
+            os.kill(first, signal.SIGKILL)
+        for process in both:
+            process.join()
+        drawn = [line.split()[0] for line in Path(f"{name}.log").read_text().splitlines()]
+        assert contents(tmp_path / name) == contents(tmp_path / "calm")
+        assert len(drawn) - len(set(drawn)) <= killed, drawn  # the shard the killed one was in, at most
+
+
+def test_training_killed_at_random_moments(tmp_path):
+    train("calm/x.safetensors", "calm.log")
+    dice, codes = random.Random(5), []
+    numbers = [signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1, signal.SIGINT]
+    (state_folder(JOB) / "state.safetensors").unlink()  # of the calm one
+    while not codes or codes[-1] != 0:
+        process = started(train, "storm/x.safetensors", "storm.log")
+        process.join(dice.uniform(0.0, 0.12))
+        if process.exitcode is None:
+            os.kill(process.pid, numbers[len(codes) % 4])
+        process.join()
+        codes.append(process.exitcode)
+        assert len(codes) < 100
+    assert len(codes) > 4
+    assert contents(tmp_path / "storm") == contents(tmp_path / "calm")
+
+
+def test_what_killed_attempts_left_is_removed_and_nothing_else(tmp_path):
+    output = tmp_path / "results/x.json"
+    mine = [
+        tmp_path / "results/.x.json.abc.tmp",
+        tmp_path / "results/x/seed0/.0-4.safetensors.abc.tmp",
+        state_folder(JOB) / "seed1/.state.safetensors.abc.tmp",
+    ]
+    others = [tmp_path / "results/.y.json.abc.tmp", tmp_path / "results/x/seed0/0-4.safetensors"]
+    for path in (*mine, *others):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with claim.claimed("sample", JOB, [output]):
+        assert not any(path.exists() for path in mine) and all(path.exists() for path in others)
+
+
+def test_every_job_of_the_command_line_holds_its_outputs(tmp_path, monkeypatch):
+    """Not a word of a job is run while another process makes the same files."""
+    monkeypatch.setattr(claim, "WAIT_S", 0.0)
+    ready, over = FORK.Event(), FORK.Event()
+
+    def other():
+        with claim.claimed("table", JOB, [Path("a.csv"), Path("a.md")]):
+            ready.set()
+            over.wait(60)
+
+    process = started(other)
+    assert ready.wait(60)
+    ran = []
+    monkeypatch.setattr(app, "import_module", lambda name: ran.append(name))
+    with pytest.raises(UserError, match=rf"table a.csv \(process {process.pid},.*at work on the same files"):
+        app.run_job("table", {"inputs": {}}, [Path("a.csv"), Path("a.md")])
+    over.set()
+    process.join()
+    assert ran == []
+
+
+def test_of_processes_that_share_a_job_only_the_first_holds_it(monkeypatch):
+    with claim.claimed("sample", JOB, [Path("a.json")]):
+        monkeypatch.setenv("RANK", "1")
+        with claim.claimed("sample", JOB, [Path("a.json")]):
+            pass
