@@ -1,5 +1,6 @@
 # The plan of params.yaml, and the look-ups every rule makes in it. Restores the record of results that came from
 # a clone, so that changed parameters are noticed.
+import inspect
 import sys
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from guidelab.errors import UserError
 from guidelab.needs import needs
 from guidelab.plan import Plan
 from guidelab.preflight import preflight
+from guidelab.restart import restart
+from guidelab.slurm import orphans
 from guidelab.specload import load_spec
 from guidelab.summary import summary
 from guidelab.targets import refuse_unknown
@@ -25,18 +28,30 @@ try:
             PLAN, sys.argv[1:]
         )  # the targets are not known to the workflow yet
         preflight(PLAN, sys.argv[1:])
+        restart(sys.argv[1:])
+        orphans.begin(sys.argv[1:])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 
 
+def quick(function):
+    """The function with its signature ready: Snakemake asks for it several times for every job."""
+    function.__signature__ = inspect.signature(function)
+    return function
+
+
 def files(rule, *names):
     """Input function: the files a job reads."""
-    return lambda wildcards: PLAN.job(rule, *(wildcards[name] for name in names)).files
+    return quick(
+        lambda wildcards: PLAN.job(rule, *(wildcards[name] for name in names)).files
+    )
 
 
 def payload(rule, *names):
     """Parameter function: the job's own part of params.yaml, its inputs and the digest of its code, as JSON."""
-    return lambda wildcards: PLAN.payload(rule, *(wildcards[name] for name in names))
+    return quick(
+        lambda wildcards: PLAN.payload(rule, *(wildcards[name] for name in names))
+    )
 
 
 def need(rule, what):
@@ -46,7 +61,7 @@ def need(rule, what):
         found = getattr(needs(PLAN, rule, wildcards.experiment), what)
         return found * attempt if what in ("mem_mb", "runtime") else found
 
-    return asked
+    return quick(asked)
 
 
 wildcard_constraints:
