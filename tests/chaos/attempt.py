@@ -17,8 +17,8 @@ HANGS_S = 1800.0
 _POLL_S = 0.03
 _SPAN_S = 4.0  # of Snakemake's own start
 _TELLING = re.compile(
-    r"guidelab: |jobs of a snakemake|took away|another snakemake|Error in rule|exit code|LockException|cannot be locked|"
-    r"Its lock stays|stopped after|Nothing to be done|IncompleteFiles|ERROR: |Terminating|Complete log|Will exit"
+    r"guidelab: |jobs of a snakemake|took away|another snakemake|Error in rule|LockException|cannot be locked|"
+    r"Its lock stays|stopped after|Nothing to be done|IncompleteFiles|ERROR: |Terminating|Will exit"
 )
 
 

@@ -25,7 +25,7 @@ class Blow:
             a stage), `all` (every process at once: power cut, Ctrl-C or a closed terminal).
         signal: which.
         start: it falls on the start-th job that starts after the command was typed; 0: while Snakemake itself starts.
-        moment: where in the job's usual duration, as a fraction of it; up to 1.2, so some come too late.
+        moment: where in the job's usual duration, as a fraction of it, 0.2 to 1.2: some come too late.
         write: at `write`: which of the job's files. before: it dies just before that file is in place; else just after.
         patient: jobs left behind are waited for; else they are stopped, with the command the user is told.
     """
@@ -61,7 +61,7 @@ def blows(seed: int, kinds: dict[str, tuple[int, Sequence[int]]] = LOCAL) -> Ite
             victim,
             at,
             start,
-            1.2 * dice.random(),
+            0.2 + dice.random(),
             dice.randint(1, 3),
             dice.random() < 0.5,
             dice.random() < 0.5,

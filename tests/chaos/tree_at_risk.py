@@ -1,6 +1,7 @@
 """The copy of the project the storm rages in: a plan small enough to be built often, and the processes in it."""
 
 import os
+import re
 import shutil
 import sys
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from guidelab.specload import load_spec
 _SMALL = {
     "toy2d_ci": {
         "variants": {"none": {}, "dg": {"weights": [1.0]}},
-        "denoisers": {"s": {"train": {"seeds": [0]}}},
+        "denoisers": {"s": {"train": {"seeds": [0], "nimg": "64Ki"}}},
+        "models": {"main": {"nimg": "64Ki"}},
         "discriminators": {"grade": None},
         "divergences": None,
         "evaluate": {"density": None, "select_metric": ["frechet"]},
@@ -106,12 +108,12 @@ def targets(root: Path, experiment: str) -> list[str]:
 
 
 def contents(root: Path, experiment: str) -> dict[str, str]:
-    """sha256 of every result there is, by path; records and manifests of stages left out."""
+    """sha256 of every result there is, by path; left out are the records of jobs, and what they took."""
     found = {}
     for top in (root / "results" / experiment, root / "results/tables"):
         for path in sorted(top.rglob("*")):
             name = path.relative_to(root).as_posix()
-            if path.is_file() and "/manifests/" not in name and "/provenance/" not in name:
+            if path.is_file() and not re.search("/(manifests|provenance|runs)/", name):
                 found[name] = sha256(path)
     return found
 
