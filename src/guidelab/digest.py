@@ -65,6 +65,7 @@ class Tree:
         self.root = root
         self._modules: dict[str, Module] = {}
         self._digests: dict[tuple[str, tuple[str, ...]], str] = {}
+        self._paths: dict[str, Path | None] = {}
 
     def digest(self, entry: str, extra: tuple[str, ...]) -> str:
         """See `code_digest`."""
@@ -104,9 +105,11 @@ class Tree:
     def _path(self, name: str) -> Path | None:
         if name.split(".")[0] != PACKAGE:
             return None
-        stem = self.root.joinpath(*name.split(".")[1:])
-        found = (p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file())
-        return next(found, None)
+        if name not in self._paths:
+            stem = self.root.joinpath(*name.split(".")[1:])
+            found = (p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file())
+            self._paths[name] = next(found, None)
+        return self._paths[name]
 
     def _imports(self, module: "Module") -> Iterator[str]:
         """The modules a module brings in, with the packages on the way to each."""

@@ -96,9 +96,15 @@ class Layout:
 
     def has_density(self, variant: str) -> bool:
         """Whether the log-density is defined: the sampler is an ODE of a denoiser that is not random."""
-        used = self.spec.variants[variant]
-        models = [self.spec.models[m] for m in (used.main, *(t.ref for t in used.guide if t.ref))]
-        return self.spec.evaluate.density is not None and all(m.degrade == type(m.degrade)() for m in models)
+        return variant in self._with_density
+
+    @cached_property
+    def _with_density(self) -> set[str]:
+        """The variants of which that holds: a plan of thousands is asked several times for every job."""
+        if self.spec.evaluate.density is None:
+            return set()
+        plain = {name for name, m in self.spec.models.items() if m.degrade == type(m.degrade)()}
+        return {name for name, used in self.spec.variants.items() if set(self.models_of(used)) <= plain}
 
     # ---- paths ---------------------------------------------------------------------------------------------
 

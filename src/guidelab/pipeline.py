@@ -43,6 +43,24 @@ def pipelines(plan: Plan, params: Mapping[str, Any]) -> dict[str, str]:
     }
 
 
+def stage_names(plan: Plan, experiment: str) -> list[str]:
+    """What DVC calls the stages of an experiment, for `dvc push`, `dvc pull` and `dvc repro` of that experiment alone.
+
+    Raises:
+        UserError: no such experiment, or one for tests, which has no pipeline.
+    """
+    scale = plan.experiment(experiment).spec.scale
+    stages, default = plan.experiment(experiment).stages(), plan.spec.default
+    if experiment in default:
+        return [_name(stage, len(default) > 1) for stage in stages]
+    if scale in ("ci", "smoke"):
+        raise UserError(
+            f"{experiment}: is of scale {scale}, for tests; DVC keeps none of it. Make it with: snakemake -c2 "
+            f"{plan.experiment(experiment).table[0]}"
+        )
+    return [f"workflow/dvc/{experiment}/dvc.yaml:{stage.name}" for stage in stages]
+
+
 def dvc_yaml(plan: Plan, params: Mapping[str, Any], experiments: Sequence[str], depth: int = 0) -> str:
     """The text of one pipeline file.
 

@@ -111,6 +111,9 @@ def test_gpu_hours_by_hand(plan):
     double = estimate(plan, ["results/imagenet256/samples/cg/w1.00/seed0.json"], gpu("A100", GPUS), mfu=0.6)
     assert double.total.gpu_hours == pytest.approx(found.total.gpu_hours / 2)
     assert "A100-hours" in as_text(found)
+    assert line.longest_gpu_hours == found.total.longest_gpu_hours == line.gpu_hours / line.jobs
+    many = f"{number(found.total.longest_gpu_hours)} h on 32; the longest job takes {number(line.longest_gpu_hours)} h"
+    assert many in as_text(found)  # jobs cannot be shared out further
 
 
 def test_what_does_not_fit_a_gpu_is_said(plan):

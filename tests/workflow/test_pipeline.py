@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from guidelab.errors import UserError
-from guidelab.pipeline import dvc_yaml, pipelines, refuse_overlaps
+from guidelab.pipeline import dvc_yaml, pipelines, refuse_overlaps, stage_names
 from guidelab.plan import Plan
 from guidelab.specload import load_spec, read_yaml
 from guidelab.stages import Stage
@@ -77,6 +77,20 @@ def test_the_command_leaves_the_profile_to_the_user(small):
         assert not {"workflow", "workflow/dvc"} & set(stage["deps"]), (
             "dvc.lock files lie there: never settled"
         )
+
+
+def test_the_stages_of_one_experiment_are_those_its_pipeline_lists(plan):
+    for name in plan.spec.experiments:
+        if plan.spec.experiments[name].scale in ("ci", "smoke"):
+            with pytest.raises(UserError, match="for tests; DVC keeps none of it"):
+                stage_names(plan, name)
+            continue
+        listed = [n.rpartition(":") for n in stage_names(plan, name)]
+        pipeline = listed[0][0] or "dvc.yaml"
+        stages = yaml.safe_load((ROOT / pipeline).read_text())["stages"]
+        assert {stage for _, _, stage in listed} == {
+            s for s in stages if pipeline != "dvc.yaml" or s.startswith(f"{name}-")
+        }
 
 
 def test_overlapping_stages_are_refused():

@@ -7,12 +7,11 @@ import hashlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from tree import EXPERIMENT, ROOT, Tree
 
-from guidelab.pipeline import dvc_yaml
+from guidelab.pipeline import dvc_yaml, stage_names
 from guidelab.plan import Plan
 from guidelab.specload import load_spec, read_yaml
 
@@ -35,10 +34,14 @@ def built(tmp_path_factory):
     (tree.root / "dvc.yaml").write_text(text)
     stages = [s.manifest for s in Plan(load_spec(params)).experiment(EXPERIMENT).stages()]
     tree.snakemake(*stages, "results/twin/manifests/data.json")
-    names = [f"{EXPERIMENT}-{Path(manifest).stem}" for manifest in stages]
-    tree.run("dvc", "commit", "-q", "-f", *names, "twin-data")
+    tree.run("dvc", "commit", "-q", "-f", *names(tree), "twin-data")
     tree.commit("results")
     return tree
+
+
+def names(tree):
+    """What DVC calls the stages of the experiment."""
+    return stage_names(Plan(load_spec(tree.root / "params.yaml")), EXPERIMENT)
 
 
 def remote(tree, url, *options):
@@ -51,7 +54,7 @@ def remote(tree, url, *options):
 def nothing_to_do(tree):
     """Neither tool runs a job, and no tracked file changes."""
     assert NOTHING in tree.planned(f"results/tables/{EXPERIMENT}.csv", f"{RESULTS}/manifests/paper.json")
-    assert tree.jobs("dvc", "repro", "-q", "--glob", f"{EXPERIMENT}-*") == set()
+    assert tree.jobs("dvc", "repro", "-q", *names(tree)) == set()
     assert tree.run("git", "status", "--short") == ""
 
 
@@ -77,7 +80,7 @@ def test_one_experiment_goes_through_s3_and_nothing_is_computed(built, s3, tmp_p
     endpoint = ("endpointurl", address)
     built.environment |= KEYS
     remote(built, "s3://results/guidelab", endpoint)
-    built.run("dvc", "push", "-q", "--glob", f"{EXPERIMENT}-*")
+    built.run("dvc", "push", "-q", *names(built))
     objects = client.list_objects_v2(Bucket="results", MaxKeys=1000)["Contents"]
     kept = {path.name: path for path in (built.root / ".dvc/cache/files/md5").rglob("*") if path.is_file()}
     sent = {"".join(thing["Key"].split("/")[-2:])[2:] for thing in objects}
@@ -85,7 +88,7 @@ def test_one_experiment_goes_through_s3_and_nothing_is_computed(built, s3, tmp_p
     clone = built.clone(tmp_path / "clone")
     clone.environment |= KEYS
     remote(clone, "s3://results/guidelab", endpoint)
-    clone.run("dvc", "pull", "-q", "--glob", f"{EXPERIMENT}-*")
+    clone.run("dvc", "pull", "-q", *names(clone))
     assert not (clone.root / "results/twin/data").exists()
     nothing_to_do(clone)
 
@@ -95,7 +98,7 @@ def folder(built, tmp_path_factory):
     """A directory remote that holds everything."""
     store = tmp_path_factory.mktemp("store")
     remote(built, str(store))
-    built.run("dvc", "push", "-q", "--glob", f"{EXPERIMENT}-*")
+    built.run("dvc", "push", "-q", *names(built))
     return store
 
 
@@ -104,7 +107,7 @@ def test_links_into_the_cache_do_as_well_and_are_never_written_through(built, fo
     clone = built.clone(tmp_path / "clone")
     clone.run("dvc", "config", "--local", "cache.type", link)
     remote(clone, str(folder))
-    clone.run("dvc", "pull", "-q", "--glob", f"{EXPERIMENT}-*")
+    clone.run("dvc", "pull", "-q", *names(clone))
     path = clone.root / SAMPLES
     assert path.is_symlink() if link == "symlink" else path.stat().st_nlink > 1
     nothing_to_do(clone)
@@ -121,7 +124,7 @@ def test_whoever_looks_next_names_what_was_tampered_with(built, folder, tmp_path
     """One byte of a net, of samples, of a result in git: Snakemake before it plans, DVC's status, the trail."""
     clone = built.clone(tmp_path / "clone")
     remote(clone, str(folder))
-    clone.run("dvc", "pull", "-q", "--glob", f"{EXPERIMENT}-*")
+    clone.run("dvc", "pull", "-q", *names(clone))
     for path in (MODEL, SAMPLES, ROWS):
         flip(clone.root / path)
     planned = clone.planned(f"results/tables/{EXPERIMENT}.csv")
@@ -166,8 +169,8 @@ def flip(path):
 def test_the_documentation_names_what_is_tested_here():
     text = (ROOT / "docs/sharing.md").read_text()
     for command in (
-        "dvc push --glob 'toy2d-*'",
-        "dvc pull --glob 'toy2d-*'",
+        "dvc push $(guidelab stages toy2d)",
+        "dvc pull $(guidelab stages toy2d)",
         "endpointurl",
         "ssh://",
         "guidelab trace",

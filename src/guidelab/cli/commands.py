@@ -138,3 +138,17 @@ def pipeline(params: Params = Path("params.yaml")) -> None:
     for path, text in pipelines(load_plan(params), read_yaml(params)).items():
         write_text(path, text)
         typer.echo(path)
+
+
+@commands.command(rich_help_panel="Workflow")
+def stages(experiment: str, params: Params = Path("params.yaml")) -> None:
+    """List what DVC calls the stages of an experiment, so that it alone can be pushed, pulled or reproduced.
+
+    Example: `dvc push $(guidelab stages toy2d)`
+
+    Example: `dvc pull $(guidelab stages toy2d_full)`
+    """
+    from guidelab.pipeline import stage_names
+
+    for name in stage_names(load_plan(params), experiment):
+        typer.echo(name)

@@ -40,6 +40,7 @@ class Line:
         core_hours: of jobs on a CPU: measured where a record is there, otherwise estimated from the measured jobs of
             the rule, otherwise from the assumed rate.
         left_gpu_hours, left_core_hours: the same of what is left.
+        longest_gpu_hours: of one job on a GPU, which no number of GPUs makes shorter.
         measured_jobs, measured_s, expected_s: finished jobs with a record, their wall-clock seconds, and what is
             estimated for them.
     """
@@ -57,6 +58,7 @@ class Line:
     core_hours: float = 0.0
     left_gpu_hours: float = 0.0
     left_core_hours: float = 0.0
+    longest_gpu_hours: float = 0.0
     measured_jobs: int = 0
     measured_s: float = 0.0
     expected_s: float = 0.0
@@ -156,6 +158,7 @@ def _line(rule: str, costed: list[_Costed]) -> Line:
         _add(line.evaluations, w.evaluations)
         if c.on_gpu:
             line.gpu_hours += c.expected_s / 3600
+            line.longest_gpu_hours = max(line.longest_gpu_hours, c.expected_s / 3600)
             line.left_gpu_hours += c.node.needed * c.expected_s / 3600
         else:
             hours = (c.expected_s * rate if c.measured_s is None else c.measured_s) / 3600
@@ -175,8 +178,8 @@ def _total(lines: Iterable[Line]) -> Line:
         for name, value in vars(line).items():
             if name == "evaluations":
                 _add(total.evaluations, value)
-            elif name == "memory_bytes":
-                total.memory_bytes = max(total.memory_bytes, value)
+            elif name in ("memory_bytes", "longest_gpu_hours"):
+                setattr(total, name, max(getattr(total, name), value))
             elif name != "rule":
                 setattr(total, name, getattr(total, name) + value)
     total.images = sum(line.images for line in lines if line.rule in ("generate", "sample"))

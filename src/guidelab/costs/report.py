@@ -4,6 +4,7 @@ from guidelab.costs.estimate import CORE_GFLOPS, MFU_RANGE, START_S, Estimate, L
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _MAX_NOTES = 8
+_AT_ONCE = (1, 8, 32)  # GPUs
 
 
 def short(value: float, unit: str = "") -> str:
@@ -100,12 +101,20 @@ def _totals(found: Estimate) -> list[str]:
             f"all GPU-hours at a utilisation of {MFU_RANGE[1]:.2f} to {MFU_RANGE[0]:.2f}: "
             f"{number(total.gpu_hours * low)} to {number(total.gpu_hours * high)}"
         )
+        lines.append(f"all of it on several GPUs at once, one a job: {_at_once(total)}")
     if total.core_hours:
         lines.append(
             f"on CPUs: {number(total.left_core_hours)} of {number(total.core_hours)} core-hours left"
         )
     kinds = ", ".join(f"{short(count)} {kind}" for kind, count in total.evaluations.items())
     return [*lines, *([f"evaluations of nets (one image each): {kinds}"] if kinds else [])]
+
+
+def _at_once(total: Line) -> str:
+    """Hours on the clock: no less than the work shared out, and no less than the longest job."""
+    longest = total.longest_gpu_hours
+    told = [f"{number(max(total.gpu_hours / n, longest))} h on {n}" for n in _AT_ONCE]
+    return f"{', '.join(told)}; the longest job takes {number(longest)} h"
 
 
 def _assumed(found: Estimate) -> list[str]:
