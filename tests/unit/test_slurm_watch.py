@@ -27,12 +27,15 @@ def made(monkeypatch):
         return answers.pop(0)
 
     monkeypatch.setattr(watch, "queue", lambda *more: [])
-    return watch.Watch(ask, 600.0, told.append, clock), answers, told, clock
+    return watch.Watch(ask, 600.0, told.append, clock, again_s=0.0), answers, told, clock
 
 
-def states(made, *answers):
+def states(made, *answers, command="squeue"):
+    """What the executor is told at last, after as many looks as it takes to use the answers up."""
     made[1].extend(answers)
-    return [asyncio.run(made[0].query("squeue", None))[0] for _ in answers][-1]
+    while made[1]:
+        found = asyncio.run(made[0].query(command, None))[0]
+    return found
 
 
 def test_without_an_answer_no_job_is_dropped_and_it_is_told(made):
@@ -52,16 +55,15 @@ def test_without_an_answer_no_job_is_dropped_and_it_is_told(made):
 @pytest.mark.parametrize(("state", "acted"), [("PREEMPTED", "CANCELLED"), ("NODE_FAIL", "FAILED")])
 def test_a_state_the_executor_waits_on_for_ever_is_believed_at_the_second_answer(made, state, acted):
     made[0].expect(["7"])
-    assert states(made, ({"7": state}, 0.1)) == {"7": "PENDING"}
+    assert states(made, ({"7": state}, 0.1), (None, None)) == {"7": "PENDING"}
     assert states(made, ({"7": state}, 0.1)) == {"7": acted}
     assert f"job 7 is {state}" in made[2][-1]
 
 
 def test_a_requeued_job_is_left_alone(made):
     made[0].expect(["7"])
-    assert states(made, ({"7": "PREEMPTED"}, 0.1), ({"7": "PENDING"}, 0.1), ({"7": "PREEMPTED"}, 0.1)) == {
-        "7": "PENDING"
-    }
+    seen = [({"7": state}, 0.1) for state in ("PREEMPTED", "PENDING", "PREEMPTED", "RUNNING")]
+    assert states(made, *seen) == {"7": "RUNNING"}
     assert made[2] == []
 
 
@@ -76,6 +78,14 @@ def test_a_forgotten_job_is_decided_by_its_files(made):
     found = states(made, ({"8": "RUNNING"}, 0.1), ({"8": "RUNNING"}, 0.1))
     assert found == {"7": "UNKNOWN", "8": "RUNNING"}
     assert "forgotten job 7" in made[2][-1]
+
+
+def test_sacct_may_not_know_a_new_job_yet(made):
+    made[0].expect(["7"])
+    assert states(made, ({}, 0.1), ({}, 0.1), ({}, 0.1), command="sacct -X") == {}
+    states(made, ({"7": "RUNNING"}, 0.1), command="sacct -X")
+    assert states(made, ({}, 0.1), command="sacct -X") == {"7": "PENDING"}
+    assert states(made, ({}, 0.1), command="sacct -X") == {"7": "UNKNOWN"}
 
 
 def test_a_wait_for_no_usual_reason_is_told_with_its_reason(made, monkeypatch):

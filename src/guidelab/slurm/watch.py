@@ -12,6 +12,7 @@ has happened for some minutes, what is waited for and why. The plugin's version 
 is replaced here is told of once, and left alone.
 """
 
+import asyncio
 import sys
 import time
 from collections import Counter
@@ -23,6 +24,7 @@ from guidelab.slurm.queue import Queued, listed, queue
 
 PLUGIN = "snakemake_executor_plugin_slurm"
 SURE = 2  # answers in a row, before a state that may pass is believed
+AGAIN_S = 10.0  # between the two where squeue is asked; sacct, which lags, is asked at the usual time
 _LOST = {  # states the plugin waits on -> one it acts on: the job is submitted again, as `retries` allows
     "PREEMPTED": "CANCELLED",
     "NODE_FAIL": "FAILED",
@@ -64,7 +66,7 @@ class Watch:
     Attributes:
         ask: the plugin's own function: `(command, logger) -> (states by job or None, seconds)`.
         quiet_s: so many seconds without news before what is waited for is told.
-        tell, clock: for tests.
+        tell, clock, again_s: for tests.
     """
 
     def __init__(
@@ -73,12 +75,14 @@ class Watch:
         quiet_s: float,
         tell: Callable[[str], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        again_s: float = AGAIN_S,
     ):
-        self.ask, self.quiet_s, self.clock = ask, quiet_s, clock
+        self.ask, self.quiet_s, self.clock, self.again_s = ask, quiet_s, clock, again_s
         self.tell = tell or (lambda text: print(f"guidelab: {text}", file=sys.stderr, flush=True))
         self._expected: list[str] = []
         self._last: dict[str, str] = {}
         self._doubts: Counter[str] = Counter()
+        self._seen: set[str] = set()
         self._news = self._told = clock()
         self._silent_since: float | None = None
 
@@ -95,7 +99,12 @@ class Watch:
         if self._silent_since is not None:
             self.tell("Slurm answers again")
             self._silent_since, self._news = None, self.clock()
-        states = self._believed(found)
+        lags = command.lstrip().startswith("sacct")
+        states = self._believed(found, lags)
+        if not lags and any(count < SURE for count in self._doubts.values()):
+            await asyncio.sleep(self.again_s)
+            found, _ = await self.ask(command, logger)
+            states = states if found is None else self._believed(found, lags)
         self._watch(states)
         return states, took or 0.0
 
@@ -113,9 +122,13 @@ class Watch:
             "how it is. If it does not come back: Ctrl-C here, later the same command again; what is done stays done."
         )
 
-    def _believed(self, found: Mapping[str, str]) -> dict[str, str]:
+    def _believed(self, found: Mapping[str, str], lags: bool) -> dict[str, str]:
+        self._seen |= set(found)
         states = {job: state.split()[0] if state else state for job, state in found.items()}
-        doubtful = {job: states.get(job, "UNKNOWN") for job in self._expected}
+        expected = [
+            job for job in self._expected if job in self._seen or not lags
+        ]  # a new one may not be told of yet
+        doubtful = {job: states.get(job, "UNKNOWN") for job in expected}
         doubtful = {job: state for job, state in doubtful.items() if state in (*_LOST, "UNKNOWN")}
         self._doubts = Counter({job: self._doubts[job] + 1 for job in doubtful})
         for job, state in doubtful.items():
