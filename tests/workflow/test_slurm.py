@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 
 import pytest
 from alike import alike
@@ -147,6 +148,8 @@ def test_jobs_of_a_killed_snakemake_are_named_and_nothing_starts_beside_them(clu
     assert f"scancel {orphan}" in second.said() and "Traceback" not in second.said()
     assert jobs("all", "%i", tree.root) == [orphan] and tree.begun() == 1
     slurm("scancel", orphan)
+    while jobs("RUNNING,COMPLETING", "%i", tree.root):
+        time.sleep(0.5)
     tree.hold.unlink()
     with tree.started("--", DATA) as third:
         assert third.ends() == 0, third.said()

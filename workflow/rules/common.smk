@@ -28,8 +28,8 @@ try:
             PLAN, sys.argv[1:]
         )  # the targets are not known to the workflow yet
         preflight(PLAN, sys.argv[1:])
-        restart(sys.argv[1:])
         orphans.begin(sys.argv[1:])
+        restart(sys.argv[1:])
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

@@ -51,5 +51,5 @@ def told(left: Sequence[Queued]) -> str:
         f"{len(left)} jobs of a snakemake that is gone, or at work elsewhere, are in the queue for this folder:{listed(left)}\n"
         "Nothing was started, for two jobs would write the same files. Wait until they have ended, or cancel them (a "
         f"training saves its state first):\n  scancel {' '.join(job.number for job in left)}\n"
-        "Then `snakemake --unlock` if it asks for that, and the same command again."
+        "Then type the same command again."
     )
