@@ -2,12 +2,14 @@
 PYTHON ?= python3
 VENV ?= .venv
 CORES ?= 2
+KILLS ?= 100
+SEED ?= 1
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: paper test test-fast setup lint full clean help
+.PHONY: paper test test-fast chaos setup lint full clean help
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -36,6 +38,9 @@ test: setup  ## Environment, then lint and every test
 
 test-fast: setup  ## Tests that take seconds
 	python -m pytest -m "not slow"
+
+chaos: setup  ## Kill jobs, Snakemake and DVC a hundred times, at random moments: the same tables come out (half an hour)
+	python tests/chaos --kills $(KILLS) --seed $(SEED)
 
 lint: setup  ## Formatters, linters, types
 	ruff check .

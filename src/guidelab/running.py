@@ -101,6 +101,12 @@ def workers() -> list[Worker]:
     return [worker for worker in found if worker.folder == here]
 
 
+def orphaned() -> bool:
+    """Whether the Snakemake that started this process is gone."""
+    run = os.environ.get(RUN, "")
+    return bool(run) and run not in {worker.name for worker in workers() if worker.held or not worker.dead}
+
+
 def forget(worker: Worker) -> None:
     """Remove the file of a process that does not live any more; one that is held stays."""
     path = place() / worker.name

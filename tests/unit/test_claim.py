@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from guidelab import running
 from guidelab.cli import app, claim
 from guidelab.cli.runtime import state_folder
 from guidelab.errors import UserError
@@ -165,6 +166,69 @@ def test_every_job_of_the_command_line_holds_its_outputs(tmp_path, monkeypatch):
     over.set()
     process.join()
     assert ran == []
+
+
+@pytest.fixture
+def orphaned(tmp_path, monkeypatch):
+    """This process is a job whose Snakemake was killed; the job reads one file."""
+    ready = FORK.Event()
+
+    def snakemake():
+        with running.hold("run-1", "run", "snakemake"):
+            ready.set()
+            time.sleep(600)
+
+    process = started(snakemake)
+    assert ready.wait(60)
+    monkeypatch.setenv(running.RUN, "run-1")
+    (tmp_path / "in").write_text("input")
+    yield process
+    process.kill()
+    process.join()
+
+
+READING = {"inputs": {"data": ["in"]}, "code": "abc"}
+OUT = [Path("a.csv"), Path("b/a.md")]
+
+
+def finish(job=READING):
+    """Whether the job had to run; it writes its outputs if so."""
+    with claim.claimed("table", job, OUT) as wanted:
+        for path in OUT if wanted else ():
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(f"made of {job}")
+    return wanted
+
+
+def test_what_an_orphan_finished_is_taken_over_by_the_very_same_job(orphaned, monkeypatch, capsys):
+    orphaned.kill()
+    orphaned.join()
+    assert finish()
+    made = contents(Path("b")) | {"a.csv": OUT[0].read_bytes()}
+    for path in OUT:
+        path.unlink()  # as Snakemake does before it runs the job again
+    monkeypatch.delenv(running.RUN)
+    assert not finish() and "taken over" in capsys.readouterr().err
+    assert contents(Path("b")) | {"a.csv": OUT[0].read_bytes()} == made
+    assert finish()  # once
+
+
+@pytest.mark.parametrize("change", ["code", "input", "kept"])
+def test_what_an_orphan_finished_is_not_taken_over_by_another(orphaned, change):
+    orphaned.kill()
+    orphaned.join()
+    assert finish()
+    kept = next(Path(".state/finished").iterdir())
+    if change == "input":
+        Path("in").write_text("another")
+    if change == "kept":
+        (kept / "0").write_text("tampered with")
+    assert finish({**READING, "code": "abd"} if change == "code" else READING)
+
+
+def test_a_job_whose_snakemake_lives_keeps_nothing(orphaned):
+    assert finish() and finish()
+    assert not Path(".state/finished").exists()
 
 
 def test_of_processes_that_share_a_job_only_the_first_holds_it(monkeypatch):

@@ -106,6 +106,23 @@ def test_killed_snakemake_and_its_orphans(tree, calm, at_work):
     assert not (tree.root / ".snakemake/locks").exists()
 
 
+def test_what_orphans_finished_is_not_trusted(tree, calm, at_work, gate):
+    """Their files are whole, but nobody noted from what they were made: `--rerun-incomplete` makes them again."""
+    at_work.kill()
+    at_work.wait()
+    gate.unlink()
+    until(lambda: not jobs_at_work(tree), "the orphans to end")
+    checkpoints = list((tree.root / "results").rglob("checkpoints/**/*.safetensors"))
+    assert len(checkpoints) == 2
+    tree.log.write_text("")
+    told = refused(tree, *(word for word in COMMAND if word != "--rerun-incomplete"))
+    assert "IncompleteFilesException" in told and "--rerun-incomplete" in told
+    assert all(str(path.relative_to(tree.root)) in told for path in checkpoints)
+    assert tree.log.read_text() == ""
+    assert len([job for job in tree.jobs(*COMMAND) if job.startswith("train ")]) >= 2
+    assert (tree.root / TABLE).read_bytes() == (calm.root / TABLE).read_bytes()
+
+
 def test_a_snakemake_at_work_keeps_its_lock(tree, at_work):
     told = refused(tree, *COMMAND)
     assert "another snakemake is at work in this folder: snakemake --cores 2" in told

@@ -61,8 +61,10 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
         raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
     if command in ("large.train", "large.sample"):
         share(sys.argv)
-    with claimed(rule, job, outputs), planned(command, job, outputs), noted(job, outputs):
-        import_module(f"guidelab.cli.{command}").run(job, outputs)
+    with claimed(rule, job, outputs) as wanted:
+        if wanted:
+            with planned(command, job, outputs), noted(job, outputs):
+                import_module(f"guidelab.cli.{command}").run(job, outputs)
 
 
 def share(arguments: list[str]) -> None:

@@ -2,11 +2,13 @@
 
 import contextlib
 import os
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from guidelab import running
+from guidelab.cli.finished import keep, put_back
 from guidelab.cli.runtime import state_folder
 
 WAIT_S = 30.0  # for an earlier attempt that was told to stop and is saving
@@ -20,12 +22,19 @@ def claimed(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Itera
         UserError: another process makes them still after `WAIT_S`, or the disk is full.
     """
     if os.environ.get("RANK", "0") != "0":
-        yield
+        yield True
         return
     with running.hold(running.name_of(outputs), "job", f"{rule} {outputs[0]}", WAIT_S):
         for path in leftovers(job, outputs):
             path.unlink(missing_ok=True)
-        yield
+        if "RANK" not in os.environ and put_back(job, outputs):  # else the others would wait for this one
+            print(
+                f"guidelab: {outputs[0]}: was finished after Snakemake had ended; taken over", file=sys.stderr
+            )
+            yield False
+            return
+        yield True
+        keep(job, outputs)
 
 
 def leftovers(job: Mapping[str, Any], outputs: Sequence[Path]) -> list[Path]:
