@@ -3,7 +3,8 @@
     python benchmarks/dry_run.py 1000 10000                          # CPU seconds, ratio
     python benchmarks/dry_run.py 10000 --profile                     # where they go: cumulated, by module
 
-Both plans are `many`: points of one sweep, each sampled, its densities computed, measured; plus what they need. The bare
+Both are `many`: points of one sweep, each sampled, its densities computed, measured; plus what they need, and a manifest for every
+stage, which reads all of the stage's files. The bare
 Snakefile has, rule by rule, as many jobs, each with as many inputs, outputs, params, resources, threads and one log, and the same shell
 command; its input files are looked up in a dict and its params are texts as long as ours, both written beside it as JSON before the clock
 starts. So it has no plan, no digest of code, no checks, no records to put back: what remains is Snakemake itself.
@@ -33,6 +34,7 @@ CARRIED = ("Snakefile", "src/guidelab", "workflow")
 def copy(target: Path, jobs: int) -> list:
     """A copy of the project whose default experiment has about so many jobs; returns them."""
     from guidelab.costs.graph import jobs_for
+    from guidelab.jobs import Job
     from guidelab.plan import Plan
     from guidelab.specload import load_spec
 
@@ -52,7 +54,10 @@ def copy(target: Path, jobs: int) -> list:
     kept["many"] = {"extends": "toy2d_ci", "variants": {"dense": many}}
     (target / "params.yaml").write_text(yaml.safe_dump({**params, "experiments": kept}, sort_keys=False))
     plan = Plan(load_spec(target / "params.yaml"))
-    return [node.job for node in jobs_for(plan, ["many"], exists=lambda path: False)]
+    found = [node.job for node in jobs_for(plan, ["many"], exists=lambda path: False)]
+    return found + [
+        Job("manifest", {"files": s.files}, (s.manifest,), {}) for s in plan.experiment("many").stages()
+    ]
 
 
 def bare(target: Path, jobs: list) -> None:
@@ -142,8 +147,8 @@ def profile(folder: Path) -> None:
     """Print where a dry run of ours spends its time."""
     env = {**os.environ, "PYTHONPATH": str(folder / "src")}
     code = (
-        "import cProfile, pstats, sys; from snakemake.cli import main; sys.argv = ['snakemake', '-n', '--quiet', 'all']\n"
-        "p = cProfile.Profile()\ntry:\n    p.runcall(main)\nexcept SystemExit:\n    pass\n"
+        "import cProfile, pstats, sys, time; from snakemake.cli import main; sys.argv = ['snakemake', '-n', '--quiet', 'all']\n"
+        "p = cProfile.Profile(time.process_time)\ntry:\n    p.runcall(main)\nexcept SystemExit:\n    pass\n"
         "pstats.Stats(p, stream=sys.stderr).sort_stats('tottime').print_stats(45)\n"
         "pstats.Stats(p, stream=sys.stderr).sort_stats('cumtime').print_stats('guidelab|common.smk|Snakefile|\\.smk', 40)\n"
     )

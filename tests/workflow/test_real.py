@@ -1,6 +1,7 @@
 """The real commands, once, at the smallest scale: everything is built, twice gives the same bytes, nothing is left to do."""
 
 import csv
+import json
 import platform
 import re
 from pathlib import Path
@@ -92,6 +93,19 @@ def test_tables_hold_no_times_and_no_machine(built):
         assert platform.node() not in re.findall(r"[\w.-]+", text), path
         assert str(built.root) not in text, path
         assert not re.search(r"\b20\d\d-\d\d-\d\d\b", text), f"{path}: a date"
+
+
+def test_a_printed_number_is_followed_back_with_times_machine_and_versions(built):
+    table = f"results/tables/{EXPERIMENT}.csv"
+    found = json.loads(built.run("guidelab", "trace", table, "--row", "1", "--json"))
+    assert found["problems"] == []
+    assert {step["rule"] for step in found["steps"]} >= {"table", "collect", "measure", "sample", "reconstruct", "train"}
+    assert {state["word"] for state in found["files"].values()} == {"intact"}
+    for step in found["steps"]:
+        run = step["run"]
+        assert run is not None and run["clock"] == "job" and run["seconds"] > 0, step["rule"]
+        assert run["machine"]["name"] == platform.node() and run["software"]["torch"]
+        assert step["code"] == step["code_now"] and step["told_now"] == []
 
 
 def test_the_small_results_alone_tell_that_nothing_is_to_be_done(built, stages, tmp_path):
