@@ -15,7 +15,7 @@ WAIT_S = 30.0  # for an earlier attempt that was told to stop and is saving
 
 
 @contextlib.contextmanager
-def claimed(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Iterator[None]:
+def claimed(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Iterator[bool]:
     """Hold a job's outputs for the length of the block; of processes that share a job, the first does.
 
     Raises:
