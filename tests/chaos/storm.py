@@ -178,9 +178,9 @@ class Storm:
         assert not differ, f"differ from the undisturbed run: {differ}"
         assert not absent, f"absent: {absent}"
         assert not extra, f"left behind: {extra}"
-        states = [p.name for p in (self.tree.root / ".state").iterdir() if p.name != "running"]
-        held = [p.name for p in (self.tree.root / ".state/running").iterdir()]
-        assert not states and not held, f"states left behind: {states}, {held}"
+        state = self.tree.root / ".state"
+        left = sorted(p.relative_to(state).as_posix() for p in state.rglob("*") if p.is_file())
+        assert not left, f"states left behind: {left}"
         self.tally.rounds += 1
         self.say(f"     round {self.tally.rounds}: {len(found)} files equal, {self.tally.kills} blows so far")
 

@@ -34,9 +34,7 @@ def few(seed, kinds=KINDS):
     """The kinds in turn, again and again: what comes too late is made up for."""
     for number, blow in enumerate(blows(seed)):
         victim, at, start = kinds[number % len(kinds)]
-        yield replace(
-            blow, victim=victim, signal=at, start=start, moment=min(blow.moment, 0.9), patient=False
-        )
+        yield replace(blow, victim=victim, signal=at, start=start, moment=blow.moment / 4, patient=False)
 
 
 def test_the_same_blows_for_the_same_seed():
