@@ -13,7 +13,7 @@ from pathlib import Path
 from plan import Blow
 from tree_at_risk import AtRisk, processes
 
-HANGS_S = 1800.0
+HANGS_S = 600.0
 _POLL_S = 0.03
 _SPAN_S = 4.0  # of Snakemake's own start
 _TELLING = re.compile(
