@@ -31,7 +31,7 @@ PANELS = (
     ("nwj", "kl", "KL(p‖q) ≥ NWJ, nats", 0.0),
     ("nwj", "js", "JS ≥ NWJ, nats", 0.0),
 )
-_HEIGHT_MM = 100.0
+_HEIGHT_MM = 96.0
 
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
@@ -65,12 +65,12 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     style.need(rows, COLUMNS, "divergence_sigma")
     points = [p for p in _points(info) if p in set(rows["point"])]
     with style.context():
-        fig = style.figure(style.PAGE_MM, _HEIGHT_MM)
+        said = style.origin_line(info, _said(rows))
+        height = _HEIGHT_MM + style.footer_mm(said)
+        fig = style.figure(style.PAGE_MM, height)
         for index, (series, divergence, title, level) in enumerate(PANELS):
-            left, bottom = 10 + 43.3 * (index % 4), _HEIGHT_MM - 42 - 43 * (index // 4)
-            ax = fig.add_axes(
-                (left / style.PAGE_MM, bottom / _HEIGHT_MM, 34 / style.PAGE_MM, 33 / _HEIGHT_MM)
-            )
+            left, bottom = 10 + 43.3 * (index % 4), height - 42 - 43 * (index // 4)
+            ax = fig.add_axes((left / style.PAGE_MM, bottom / height, 34 / style.PAGE_MM, 33 / height))
             _panel(ax, rows[(rows["series"] == series) & (rows["divergence"] == divergence)], points, level)
             style.letter(ax, index, title)
             ax.set_label(f"{series} {divergence}")
@@ -81,9 +81,11 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
             loc="upper right",
             ncols=len(points),
             bbox_to_anchor=(0.995, 1.0),
-            columnspacing=1.2,
+            columnspacing=0.9,
+            handlelength=1.6,
+            handletextpad=0.5,
         )
-        style.footer(fig, style.origin_line(info, _said(rows)))
+        style.footer(fig, said)
     return fig
 
 

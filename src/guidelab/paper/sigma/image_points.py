@@ -82,9 +82,9 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     with style.context():
         fig = style.figure(style.PAGE_MM, _HEIGHT_MM)
         for index, panel in enumerate(titles):
-            left, bottom = 33 + 37 * (index % 4), _HEIGHT_MM - 36 - 41 * (index // 4)
+            left, bottom = 37 + 35.8 * (index % 4), _HEIGHT_MM - 36 - 41 * (index // 4)
             ax = fig.add_axes(
-                (left / style.PAGE_MM, bottom / _HEIGHT_MM, 32 / style.PAGE_MM, 29 / _HEIGHT_MM)
+                (left / style.PAGE_MM, bottom / _HEIGHT_MM, 31 / style.PAGE_MM, 29 / _HEIGHT_MM)
             )
             _panel(ax, rows[rows["panel"] == panel], points, named=index % 4 == 0)
             style.letter(ax, index, panel)
