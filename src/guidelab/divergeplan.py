@@ -8,6 +8,8 @@ from guidelab.jobs import Job, RunJobs
 from guidelab.layout import Run
 from guidelab.spec.divergences import Divergences
 
+REAL_VS_REAL = "real_vs_real"  # the point of the rows in which real points stand in the place of samples
+
 
 class DivergenceJobs(RunJobs):
     """From graders to divergences, one method for each rule."""
@@ -31,6 +33,7 @@ class DivergenceJobs(RunJobs):
         kept = asked.model_dump(exclude={"theorem", "null_real", "real", "blocks", "calibrate"})
         about = {"experiment": self.name, "scale": self.spec.scale, "sampler": self.spec.sampler.model_dump()}
         sigmas = [grader.train.sigma_min, grader.train.sigma_max]
+        about |= {"report": asked.blocks, "calibrate": asked.calibrate, "reference_split": asked.real}
         return about | {"dataset": self.spec.dataset.model_dump(), "estimate": kept, "sigmas": sigmas}
 
     def null(self) -> Job:
@@ -56,12 +59,7 @@ class DivergenceJobs(RunJobs):
             )
         blocks = {name: self._blocks[name] for name in (*asked.blocks, asked.calibrate)}
         spec = self._sampler_spec(run) | self._estimate()
-        spec |= {
-            "point": run.point,
-            "train_seeds": seeds,
-            "report": asked.blocks,
-            "calibrate": asked.calibrate,
-        }
+        spec |= {"point": run.point, "train_seeds": seeds}
         inputs: dict[str, tuple[str, ...]] = {
             "real": (self.fold(asked.real),),
             "samples": (self.samples(run),),
@@ -81,7 +79,7 @@ class DivergenceJobs(RunJobs):
         """The same of real against real: two halves of the held-out fold."""
         asked = self._asked
         inputs = {"real": (self.fold(asked.real),), "grader": tuple(self.null_grader)}
-        spec = self._estimate() | {"point": "null", "variant": "null", "train_seeds": [0]}
+        spec = self._estimate() | {"point": REAL_VS_REAL, "variant": REAL_VS_REAL, "train_seeds": [0]}
         return Job("diverge_null", inputs, tuple(self.null_rows), spec, self._diverge_modules())
 
     def divergences_job(self) -> Job:

@@ -72,8 +72,8 @@ class ImageDivergenceJobs(ExperimentPlan):
         main = bare["main"]
         kept = {key: bare[key] for key in ("main", "discs", "labels")}
         spec = job.spec | kept | {"terms": [], "degrade": {main: bare["degrade"][main]}, "discs": {}}
-        spec |= {"spaces": list(self.spec.features), "report": asked.blocks, "calibrate": asked.calibrate}
         spec |= {
+            "spaces": list(self.spec.features),
             "blocks": {name: self._blocks[name] for name in (*asked.blocks, asked.calibrate)},
             "train_seeds": [run.seeds[0]],
         }
