@@ -3,12 +3,15 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from scipy.special import expit
 from torch import nn
 
 from guidelab.assemble import Nets
@@ -124,6 +127,35 @@ def test_the_bound_at_the_lowest_level_reaches_kl_and_a_wrong_sign_does_not(line
     assert one(wrong, "estimate", "nwj_raw", "js").value < 0
     assert abs(one(wrong, "estimate", "nwj", "js").value) < 0.01  # switched off by its calibration
     assert abs(one(wrong, "estimate", "gain_grader", "score_error").value) < 0.01
+
+
+def test_headline_rows_are_of_the_grader_recalibrated_on_other_images():
+    """A grader three times too sure is mended; one fitted where nothing differs is switched off, whatever is reported."""
+    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + JOB["sigmas"][0] ** 2))
+    sure = lines_of(subject(guided=False, sign=3.0))
+    assert one(sure, "estimate", "nwj_raw", "kl").value < 0
+    assert one(sure, "estimate", "nwj", "kl").value > 0.6 * kl
+    assert one(sure, "estimate", "gain_grader", "score_error").value > 0.6 * score_error()
+    assert one(sure, "estimate", "integral", "kl").value == pytest.approx(
+        kl, rel=0.35
+    )  # nine times as much, raw
+    given = subject(guided=False)
+    off = lines_of(replace(given, fitted=(given.fitted[0], images(0.0, 500, 4))))
+    assert one(off, "estimate", "nwj_raw", "js").value > 0.1
+    assert abs(one(off, "estimate", "nwj", "js").value) < 0.03
+
+
+def test_weighted_gains_carry_the_weight_of_points_of_p(lines):
+    low, high = JOB["sigmas"]
+    levels = np.exp((np.arange(400) + 0.5) / 400 * np.log(high / low)) * low
+    spread = PIXELS * SHIFT**2 / (VARIANCE + levels**2)  # l ~ N(spread / 2, spread) under p
+    z = np.linspace(-8, 8, 2001)
+    normal = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    weight = np.trapezoid(
+        normal * 0.5 * expit(-(spread[:, None] / 2 + spread[:, None] ** 0.5 * z)), z, axis=1
+    )
+    truth = float(np.mean(weight * levels**2 * spread / (VARIANCE + levels**2)) * np.log(high / low))
+    near(one(lines["none"], "estimate", "weighted_gain", "js"), truth)
 
 
 def test_the_integral_of_the_exact_ratio_is_kl(lines):
