@@ -44,6 +44,7 @@ _ESTIMATORS = {
     "gain_grader_target": "exact",
 }
 NULL = "real_vs_real"
+_ROUNDING = 1e-12  # what sums of ones minus ones leave: a ratio recalibrated to a constant 1 has divergence 0
 _CUT = 1e100  # only ratios cut at e^600 come so far, and many equal cuts look like a mean without a tail
 
 
@@ -52,12 +53,15 @@ def point_label(point: str) -> str:
     return "real against real" if point == NULL else names.point_label(point)
 
 
+def estimator_label(estimator: str) -> str:
+    """`≥ NWJ`; one this list does not know keeps its own name."""
+    return _ESTIMATORS.get(estimator, estimator.replace("_", " "))
+
+
 def heading(divergence: str, estimator: str) -> str:
     """`KL(p‖q) ≥ NWJ`."""
-    told = _ESTIMATORS.get(estimator, estimator.replace("_", " "))
-    if divergence == "score_error":
-        return told
-    return f"{NAMES.get(divergence, divergence)} {told}".strip()
+    told = estimator_label(estimator)
+    return told if divergence == "score_error" else f"{NAMES.get(divergence, divergence)} {told}".strip()
 
 
 def interval(row: dict[Any, Any]) -> dict[str, Any]:
