@@ -99,3 +99,42 @@ class DivergenceJobs(RunJobs):
         if not self.theorem_table:
             raise UserError(f"{self.name}: divergences.theorem is not given; wanted a list of weights")
         return Job("theorem", {}, tuple(self.theorem_table), {"weights": self._asked.theorem})
+
+    def evaluations_job(self) -> Job:
+        """What training scores and training discriminators took, in evaluations of nets, from the runs themselves."""
+        asked, discs, variants = self._asked, self.spec.discriminators, self.spec.variants
+        graded = {f"{run.point}/{run.part}": run for run in self.diverging if self._graded_seeds(run)}
+        used = [variants[run.variant] for run in graded.values()]
+        guiding = list(dict.fromkeys(t.disc for variant in used for t in variant.guide if t.disc))
+        sources = {g: variants[self._source(g).variant] for g in guiding if discs[g].role == "guide"}
+        used += sources.values()
+        guiding = list(dict.fromkeys(t.disc for variant in used for t in variant.guide if t.disc))
+        models = list(dict.fromkeys(m for variant in used for m in self.models_of(variant)))
+        drawn = {name: self._drawn_for_grading(run) for name, run in graded.items()}
+        inputs: dict[str, tuple[str, ...]] = {f"model:{m}": (self.model(m),) for m in models}
+        inputs |= {f"disc:{g}": (self.guide(g),) for g in guiding}
+        inputs |= {f"generated:{g}": (self.generated(g),) for g in sources}
+        inputs |= {f"grader:{n}": (self.at(f"graders/{asked.grader}", run),) for n, run in graded.items()}
+        inputs |= {f"grading:{name}": (path,) for name, (path, _) in drawn.items()}
+        mains = {f"generated:{g}": variant.main for g, variant in sources.items()}
+        mains |= {f"grading:{name}": variants[run.variant].main for name, run in graded.items()}
+        trainings = {f"generated:{g}": discs[g].train.model_dump() for g in sources}
+        trainings |= {f"grading:{name}": discs[asked.grader].train.model_dump() for name in graded}
+        spec = {
+            "experiment": self.name,
+            "scale": self.spec.scale,
+            "main": used[0].main,
+            "nimg": {m: self.spec.models[m].nimg for m in models},
+            "denoisers": {m: self.spec.models[m].denoiser for m in models},
+            "mains": mains,
+            "drawn_as": {"generated": "generated", "grading": next(iter(drawn.values()))[1]},
+            "trainings": trainings,
+        }
+        nets = [self.spec.denoisers[self.spec.models[m].denoiser].net.name for m in models]
+        nets += [discs[g].net.name for g in (*guiding, asked.grader)]
+        modules = tuple(sorted({registry.NETS[name].module for name in nets}))
+        return Job("evaluations", inputs, tuple(self.costs_table), spec, modules)
+
+    def _drawn_for_grading(self, run: Run) -> tuple[str, str]:
+        """The samples a point's grader learnt from: a file, and the block in it."""
+        return self.samples(run), self._asked.grader
