@@ -12,7 +12,12 @@ UNIT = "nats"  # of kl_sde, bound, gain and kl_ode
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """One row for each guidance weight: the two laws, exact KL of the SDE and the ODE sampler, and the theorem's bound."""
     table = theorem_table(job["weights"]).round(9)
-    about: dict[str, Any] = {"data": _named(DATA), "model": _named(MODEL), "sigma_max": SIGMA_MAX, "unit": UNIT}
+    about: dict[str, Any] = {
+        "data": _named(DATA),
+        "model": _named(MODEL),
+        "sigma_max": SIGMA_MAX,
+        "unit": UNIT,
+    }
     write_csv(outputs[0], table.assign(**about)[[*about, *table.columns]])
 
 
