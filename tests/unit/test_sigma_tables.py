@@ -137,6 +137,16 @@ def test_the_section_of_relative_errors_names_the_best_estimate_and_what_cannot_
     assert "of JS plug-in, 20 % (3 samplers)" in text
 
 
+def test_an_error_that_rounds_to_zero_has_no_sign(rows):
+    near = rows.assign(
+        value=rows["value"].mask((rows["estimator"] == "integral") & (rows["point"] == "cfg/w2.00"), 0.399)
+    )
+    body = relative.sheet(table.make_table(near, SPEC)).body
+    assert any(cell.startswith("0 ± ") for row in body for cell in row) and not any(
+        "−0 " in c for r in body for c in r
+    )
+
+
 def test_a_median_compares_estimates_of_the_same_samplers_only(rows):
     lost = (
         (rows["point"] == "cfg/w2.00")

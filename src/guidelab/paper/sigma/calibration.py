@@ -67,8 +67,8 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
             box = (left / style.PAGE_MM, bottom / height, 42 / style.PAGE_MM, 42 / height)
             ax = fig.add_axes(box)
             _panel(ax, rows[rows["divergence"] == divergence], curved=divergence in ("kl", "score_error"))
-            title = "gain, nats" if divergence == "score_error" else f"{numbers.NAMES[divergence]}, nats"
-            style.letter(ax, index, title)
+            name = "gain" if divergence == "score_error" else numbers.NAMES[divergence]
+            style.letter(ax, index, name if divergence == "chi2" else f"{name}, nats")  # χ² has no unit
             ax.set_label(divergence)
         _legend(fig, rows)
         style.footer(fig, said)

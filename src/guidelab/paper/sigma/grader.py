@@ -31,7 +31,7 @@ def recalibrated(rows: pd.DataFrame) -> Sheet:
     note = (
         "A scale and a bias of the logit in each noise bin, fitted on other points, where they lower the cross-entropy of points "
         "the fit did not use. ECE: expected calibration error, largest over bins; in brackets what a calibrated grader would show "
-        "there. Switched off: with a scale of 0, where the logit helped nothing. Every other number of these tables is of the recalibrated grader, those of feature spaces excepted."
+        "there. Switched off: with a scale of 0, where the logit helped nothing: a bound there is 0. Every other number of these tables is of the recalibrated grader, those of feature spaces excepted."
     )
     return Sheet("What recalibration changes, at the lowest σ, nats", header, body, [note], "lrrrrr")
 

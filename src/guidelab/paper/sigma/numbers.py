@@ -11,7 +11,7 @@ from guidelab.paper import names
 OK, NOT_ESTIMABLE = "ok", "not estimable"
 Z95 = 1.959963984540054
 FOUND = "± 95 % over points, for these nets."
-# On toy2d the bound of DG's sampler falls by two thirds where the exact JS falls by a tenth: both nets see the same.
+# On toy2d DG lowers the exact JS by a tenth and its bound by half: guide and grader see the same.
 CAVEAT = (
     "Bounds of samplers guided by a discriminator of the grader's kind are lowered by more than their divergence: do not rank by "
     "them."

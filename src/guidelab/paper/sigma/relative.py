@@ -76,7 +76,8 @@ def _cell(row: Any) -> str:
     if math.isnan(row["relative_error"]):
         return numbers.NOT_ESTIMABLE
     half = (row["relative_hi"] - row["relative_lo"]) / 2
-    return f"{100 * row['relative_error'] + 0.0:.0f} ± {100 * half:.0f}".replace("-", "−")
+    shown = round(100 * row["relative_error"]) + 0.0  # + 0.0 turns -0.0 into 0.0
+    return f"{shown:.0f} ± {100 * half:.0f}".replace("-", "−")
 
 
 def _median(found: dict[Any, Any], points: list[str], divergence: str, estimator: str) -> float:
