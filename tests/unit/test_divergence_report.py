@@ -14,9 +14,11 @@ from torch import nn
 from guidelab.assemble import Nets
 from guidelab.cli.diverge import COLUMNS, _lines
 from guidelab.cli.sigma.evaluate import denoisers, logits_and_gradients, noisy
+from guidelab.cli.sigma.recalibrated import Recalibrated
 from guidelab.cli.sigma.subject import Subject
 from guidelab.core.mixture import Mixture
 from guidelab.metrics import divergence_report as report
+from guidelab.metrics.calibration import Calibration
 from guidelab.metrics.divergence import DIVERGENCES, divergences, log_ratios
 from guidelab.metrics.divergence_report import Line, Logits
 from guidelab.metrics.units import log_edges
@@ -167,7 +169,9 @@ def test_headline_rows_are_of_the_grader_recalibrated_on_other_points():
     sure = list(_lines(quick, subject(3.0)))
     truth = one(sure, "truth", "exact", "kl").value
     for estimator, allowed in (("nwj", 0.06), ("dv", 0.06), ("plug_in", 0.06), ("integral", 0.12)):
-        found = one(sure, "estimate", estimator, "kl").value  # the square of a fitted scale is uncertain twice over
+        found = one(
+            sure, "estimate", estimator, "kl"
+        ).value  # the square of a fitted scale is uncertain twice over
         assert found.value == pytest.approx(truth.value, abs=allowed), estimator
     assert one(sure, "estimate", "nwj_raw", "kl").value.value < 0
     assert one(sure, "estimate", "plug_in_raw", "kl").value.value > 2 * truth.value
@@ -265,6 +269,25 @@ def test_calibration_mends_a_scaled_logit_and_is_judged_on_other_points():
     change, told = report.calibrated(Logits(3 * p, level, 3 * q, level), np.array([0.1, 1.0]))  # r = exp(x)
     assert np.allclose(change.apply(3 * p, level), p, atol=0.3)
     assert {x.estimator for x in told} == {"scale", "bias"}
+
+
+def test_a_recalibrated_grader_is_its_calibration_with_its_gradient():
+    edges = np.array([0.1, 0.5, 2.0])
+    found = Calibration(
+        edges, np.array([0.5, 2.0]), np.array([0.3, -0.1]), (Value(0, 0),) * 2, np.ones(2, bool)
+    )
+    at = noisy(P.sample(torch.randn(50, 3)), 0.1, 2.0, 1, torch.Generator().manual_seed(0))
+    raw, slope = logits_and_gradients(ExactRatio(), at)
+    value, steep = logits_and_gradients(Recalibrated(ExactRatio(), found), at)
+    sigma = at.sigma.numpy()
+    assert np.allclose(value.numpy(), found.apply(raw.numpy(), sigma), atol=1e-6)
+    assert {0.5, 2.0} == set(np.round((steep / slope).numpy().ravel(), 4))
+    assert np.allclose((steep / slope)[..., 0].numpy(), np.where(sigma < 0.5, 0.5, 2.0), atol=1e-4)
+
+
+def test_intervals_are_of_95_percent():
+    told = numbers.interval({"value": 2.0, "std_error": 1.0, "note": ""})
+    assert (told["lo"], told["hi"]) == (pytest.approx(2 - 1.959964), pytest.approx(2 + 1.959964))
 
 
 # ---- print ---------------------------------------------------------------------------------------------------------
