@@ -183,7 +183,7 @@ def test_headline_rows_are_of_the_grader_recalibrated_on_other_points():
     )
     assert max(abs(v - 1) for v in mended) < 0.2 < max(abs(v - 1) for v in raw)
     given = subject()
-    same = replace(given, fitted=(given.fitted[0], P.sample(torch.randn(1000, 3))))
+    same = replace(given, fitted=(given.fitted[0], Data().draw(1000, torch.Generator().manual_seed(7))))
     off = list(_lines(quick, same))
     assert one(off, "estimate", "nwj_raw", "js").value.value > 0.05
     assert abs(one(off, "estimate", "nwj", "js").value.value) < 0.02
@@ -276,7 +276,8 @@ def test_a_recalibrated_grader_is_its_calibration_with_its_gradient():
     found = Calibration(
         edges, np.array([0.5, 2.0]), np.array([0.3, -0.1]), (Value(0, 0),) * 2, np.ones(2, bool)
     )
-    at = noisy(P.sample(torch.randn(50, 3)), 0.1, 2.0, 1, torch.Generator().manual_seed(0))
+    g = torch.Generator().manual_seed(0)
+    at = noisy(Data().draw(50, g), 0.1, 2.0, 1, g)
     raw, slope = logits_and_gradients(ExactRatio(), at)
     value, steep = logits_and_gradients(Recalibrated(ExactRatio(), found), at)
     sigma = at.sigma.numpy()
