@@ -8,6 +8,8 @@ from guidelab.jobs import Job, RunJobs
 from guidelab.layout import Run
 from guidelab.spec.divergences import Divergences
 
+REAL_VS_REAL = "real_vs_real"  # the point of the rows in which real points stand in the place of samples
+
 
 class DivergenceJobs(RunJobs):
     """From graders to divergences, one method for each rule."""
@@ -31,6 +33,7 @@ class DivergenceJobs(RunJobs):
         kept = asked.model_dump(exclude={"theorem", "null_real", "real", "blocks", "calibrate"})
         about = {"experiment": self.name, "scale": self.spec.scale, "sampler": self.spec.sampler.model_dump()}
         sigmas = [grader.train.sigma_min, grader.train.sigma_max]
+        about |= {"report": asked.blocks, "calibrate": asked.calibrate, "reference_split": asked.real}
         return about | {"dataset": self.spec.dataset.model_dump(), "estimate": kept, "sigmas": sigmas}
 
     def null(self) -> Job:
@@ -56,12 +59,7 @@ class DivergenceJobs(RunJobs):
             )
         blocks = {name: self._blocks[name] for name in (*asked.blocks, asked.calibrate)}
         spec = self._sampler_spec(run) | self._estimate()
-        spec |= {
-            "point": run.point,
-            "train_seeds": seeds,
-            "report": asked.blocks,
-            "calibrate": asked.calibrate,
-        }
+        spec |= {"point": run.point, "train_seeds": seeds}
         inputs: dict[str, tuple[str, ...]] = {
             "real": (self.fold(asked.real),),
             "samples": (self.samples(run),),
@@ -81,7 +79,7 @@ class DivergenceJobs(RunJobs):
         """The same of real against real: two halves of the held-out fold."""
         asked = self._asked
         inputs = {"real": (self.fold(asked.real),), "grader": tuple(self.null_grader)}
-        spec = self._estimate() | {"point": "null", "variant": "null", "train_seeds": [0]}
+        spec = self._estimate() | {"point": REAL_VS_REAL, "variant": REAL_VS_REAL, "train_seeds": [0]}
         return Job("diverge_null", inputs, tuple(self.null_rows), spec, self._diverge_modules())
 
     def divergences_job(self) -> Job:
@@ -101,3 +99,42 @@ class DivergenceJobs(RunJobs):
         if not self.theorem_table:
             raise UserError(f"{self.name}: divergences.theorem is not given; wanted a list of weights")
         return Job("theorem", {}, tuple(self.theorem_table), {"weights": self._asked.theorem})
+
+    def evaluations_job(self) -> Job:
+        """What training scores and training discriminators took, in evaluations of nets, from the runs themselves."""
+        asked, discs, variants = self._asked, self.spec.discriminators, self.spec.variants
+        graded = {f"{run.point}/{run.part}": run for run in self.diverging if self._graded_seeds(run)}
+        used = [variants[run.variant] for run in graded.values()]
+        guiding = list(dict.fromkeys(t.disc for variant in used for t in variant.guide if t.disc))
+        sources = {g: variants[self._source(g).variant] for g in guiding if discs[g].role == "guide"}
+        used += sources.values()
+        guiding = list(dict.fromkeys(t.disc for variant in used for t in variant.guide if t.disc))
+        models = list(dict.fromkeys(m for variant in used for m in self.models_of(variant)))
+        drawn = {name: self._drawn_for_grading(run) for name, run in graded.items()}
+        inputs: dict[str, tuple[str, ...]] = {f"model:{m}": (self.model(m),) for m in models}
+        inputs |= {f"disc:{g}": (self.guide(g),) for g in guiding}
+        inputs |= {f"generated:{g}": (self.generated(g),) for g in sources}
+        inputs |= {f"grader:{n}": (self.at(f"graders/{asked.grader}", run),) for n, run in graded.items()}
+        inputs |= {f"grading:{name}": (path,) for name, (path, _) in drawn.items()}
+        mains = {f"generated:{g}": variant.main for g, variant in sources.items()}
+        mains |= {f"grading:{name}": variants[run.variant].main for name, run in graded.items()}
+        trainings = {f"generated:{g}": discs[g].train.model_dump() for g in sources}
+        trainings |= {f"grading:{name}": discs[asked.grader].train.model_dump() for name in graded}
+        spec = {
+            "experiment": self.name,
+            "scale": self.spec.scale,
+            "main": used[0].main,
+            "nimg": {m: self.spec.models[m].nimg for m in models},
+            "denoisers": {m: self.spec.models[m].denoiser for m in models},
+            "mains": mains,
+            "drawn_as": {"generated": "generated", "grading": next(iter(drawn.values()))[1]},
+            "trainings": trainings,
+        }
+        nets = [self.spec.denoisers[self.spec.models[m].denoiser].net.name for m in models]
+        nets += [discs[g].net.name for g in (*guiding, asked.grader)]
+        modules = tuple(sorted({registry.NETS[name].module for name in nets}))
+        return Job("evaluations", inputs, tuple(self.costs_table), spec, modules)
+
+    def _drawn_for_grading(self, run: Run) -> tuple[str, str]:
+        """The samples a point's grader learnt from: a file, and the block in it."""
+        return self.samples(run), self._asked.grader

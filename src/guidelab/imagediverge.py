@@ -72,8 +72,8 @@ class ImageDivergenceJobs(ExperimentPlan):
         main = bare["main"]
         kept = {key: bare[key] for key in ("main", "discs", "labels")}
         spec = job.spec | kept | {"terms": [], "degrade": {main: bare["degrade"][main]}, "discs": {}}
-        spec |= {"spaces": list(self.spec.features), "report": asked.blocks, "calibrate": asked.calibrate}
         spec |= {
+            "spaces": list(self.spec.features),
             "blocks": {name: self._blocks[name] for name in (*asked.blocks, asked.calibrate)},
             "train_seeds": [run.seeds[0]],
         }
@@ -94,44 +94,6 @@ class ImageDivergenceJobs(ExperimentPlan):
         """Concatenate the rows and print the table of images."""
         return replace(super().divergences_job(), command="images.divergences")
 
-    def evaluations_job(self) -> Job:
-        """What training scores and training discriminators took, in evaluations of nets, from the runs themselves."""
-        asked = self._asked
-        graders = {
-            f"grader:{run.point}": (self.at(f"graders/{asked.grader}", run),) for run in self.diverging
-        }
-        used = dict.fromkeys(
-            m for run in self.diverging for m in self.models_of(self.spec.variants[run.variant])
-        )
-        models = {m: self.spec.models[m] for m in used}
-        guides = dict.fromkeys(
-            t.disc for run in self.diverging for t in self.spec.variants[run.variant].guide if t.disc
-        )
-        inputs: dict[str, tuple[str, ...]] = {f"model:{m}": (self.model(m),) for m in models}
-        inputs |= {f"guide:{g}": (self.guide(g),) for g in guides}
-        inputs |= {f"generated:{g}": (self.generated(g),) for g in guides}
-        inputs |= graders | {
-            f"grading:{run.point}": (self.graded_samples(asked.grader, run),) for run in self.diverging
-        }
-        spec = {
-            "experiment": self.name,
-            "scale": self.spec.scale,
-            "nimg": {name: m.nimg for name, m in models.items()},
-            "denoisers": {name: m.denoiser for name, m in models.items()},
-            "trainings": {
-                kind: self.spec.discriminators[name].train.model_dump()
-                for kind, name in [*(("guide", g) for g in guides), ("grader", asked.grader)]
-            },
-        }
-        modules = {registry.NETS[self.spec.denoisers[m.denoiser].net.name].module for m in models.values()}
-        modules |= {
-            registry.NETS[self.spec.discriminators[g].net.name].module for g in [*guides, asked.grader]
-        }
-        return Job(
-            "evaluations",
-            inputs,
-            tuple(self.costs_table),
-            spec,
-            tuple(sorted(modules)),
-            "images.evaluations",
-        )
+    def _drawn_for_grading(self, run: Run) -> tuple[str, str]:
+        """A manifest of their own."""
+        return self.graded_samples(self._asked.grader, run), "generated"

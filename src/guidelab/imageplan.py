@@ -199,10 +199,8 @@ class ImagePlan(ImageDivergenceJobs):
             "settings": self._settings(figure),
         }
         if figure in registry.IMAGE_SIGMA_FIGURES:
-            beside = self._printed if figure == "divergence_weight" else {}
-            printed = {**beside, "divergences": self.divergences[:1]}
-            module = registry.IMAGE_SIGMA_FIGURES[figure].module
-            return Job("figure", printed, self.figure(figure), spec, (module,), command="images.figure")
+            inputs, module = self._sigma_inputs(figure), registry.IMAGE_SIGMA_FIGURES[figure].module
+            return Job("figure", inputs, self.figure(figure), spec, (module,), command="images.figure")
         inputs = {"fields": (self.fields(figure),)} if figure in self.drawn else self._printed
         return Job("figure", inputs, self.figure(figure), spec, (registry.IMAGE_FIGURES[figure].module,))
 

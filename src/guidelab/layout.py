@@ -217,9 +217,8 @@ class Layout:
 
     @property
     def costs_table(self) -> list[str]:
-        """What training scores and discriminators took, where images are graded."""
-        asked = self.spec.divergences and self.spec.images
-        return [f"results/tables/{self.name}_costs.csv"] if asked else []
+        """What training scores and discriminators took, where samplers are graded."""
+        return [f"results/tables/{self.name}_costs.csv"] if self.spec.divergences else []
 
     def preview(self, run: Run) -> str:
         """A few samples of a run as one picture."""

@@ -35,6 +35,7 @@ SMALL = {
     "grading": Needs(2000, 60),
     "null": Needs(2000, 60),
     "diverge": Needs(2000, 60),
+    "diverge_null": Needs(2000, 60),
     "synthesize": Needs(2000, 20),
     "obtain": Needs(2000, 20),
     "encode": Needs(2000, 30),

@@ -2,6 +2,7 @@
 """Divergences of a sampler as they are reported: kinds, bounds, coverage; points along sigma; the table and figures."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,11 @@ from torch import nn
 from guidelab.assemble import Nets
 from guidelab.cli.diverge import COLUMNS, _lines
 from guidelab.cli.sigma.evaluate import denoisers, logits_and_gradients, noisy
+from guidelab.cli.sigma.recalibrated import Recalibrated
 from guidelab.cli.sigma.subject import Subject
 from guidelab.core.mixture import Mixture
 from guidelab.metrics import divergence_report as report
+from guidelab.metrics.calibration import Calibration
 from guidelab.metrics.divergence import DIVERGENCES, divergences, log_ratios
 from guidelab.metrics.divergence_report import Line, Logits
 from guidelab.metrics.units import log_edges
@@ -152,11 +155,38 @@ def test_guidance_that_mends_everything_gains_the_whole_score_error(lines):
 
 
 def test_a_grader_of_the_wrong_sign_is_found_out():
+    """Its bound is negative; recalibrated, it is switched off and says nothing."""
     lines = list(_lines({**JOB, "estimate": {**JOB["estimate"], "coverage": None}}, subject(-1.0)))
     truth = one(lines, "truth", "exact", "kl").value.value
-    assert one(lines, "estimate", "nwj", "kl").value.value < 0 < truth
-    assert one(lines, "estimate", "integral", "kl").value.value > 0  # the integral cannot tell
-    assert one(lines, "estimate", "gain_grader").value.value < 0  # the gain can
+    assert one(lines, "estimate", "nwj_raw", "kl").value.value < 0 < truth
+    assert abs(one(lines, "estimate", "nwj", "kl").value.value) < 0.01 * truth
+    assert abs(one(lines, "estimate", "gain_grader").value.value) < 0.01
+
+
+def test_headline_rows_are_of_the_grader_recalibrated_on_other_points():
+    """A grader three times too sure is mended; one fitted where nothing differs is switched off, whatever is reported."""
+    quick = {**JOB, "estimate": {**JOB["estimate"], "coverage": None}}
+    sure = list(_lines(quick, subject(3.0)))
+    truth = one(sure, "truth", "exact", "kl").value
+    for estimator, allowed in (("nwj", 0.06), ("dv", 0.06), ("plug_in", 0.06), ("integral", 0.12)):
+        found = one(
+            sure, "estimate", estimator, "kl"
+        ).value  # the square of a fitted scale is uncertain twice over
+        assert found.value == pytest.approx(truth.value, abs=allowed), estimator
+    assert one(sure, "estimate", "nwj_raw", "kl").value.value < 0
+    assert one(sure, "estimate", "plug_in_raw", "kl").value.value > 2 * truth.value
+    gain = one(sure, "estimate", "gain_grader")  # the sampler is perfect: what the grader adds is harm
+    assert gain.value.value == pytest.approx(-one(sure, "truth", "score_error_main").value.value, abs=0.12)
+    raw, mended = (
+        [x.value.value for x in sure if x.estimator == name]
+        for name in ("inverse_ratio_mean_raw", "inverse_ratio_mean")
+    )
+    assert max(abs(v - 1) for v in mended) < 0.2 < max(abs(v - 1) for v in raw)
+    given = subject()
+    same = replace(given, fitted=(given.fitted[0], Data().draw(1000, torch.Generator().manual_seed(7))))
+    off = list(_lines(quick, same))
+    assert one(off, "estimate", "nwj_raw", "js").value.value > 0.05
+    assert abs(one(off, "estimate", "nwj", "js").value.value) < 0.02
 
 
 def test_coverage_is_counted_for_bounds_and_gains_and_none_is_above_the_truth(lines):
@@ -176,16 +206,17 @@ def test_coverage_is_counted_for_bounds_and_gains_and_none_is_above_the_truth(li
 
 def test_coverage_counts_intervals_that_miss():
     like = Line("", "nwj", "js", "p and q", 0.1, 0.1, Value(0, 0), 10, True)
-    found = [Value(0.0, 1.0), Value(1.0, 0.1), Value(-1.0, 0.1), Value(0.1, 0.1)]
+    found = [Value(0.0, 1.0), Value(1.0, 0.1), Value(2.0, 0.1), Value(-1.0, 0.1), Value(0.1, 0.1)]
     held, above = report.coverage(found, Value(0.0, 0.0), like=like, truth=0.0)
-    assert held.value.value == 0.5
-    assert above.value.value == 0.25
+    assert held.value.value == 0.4
+    assert above.value.value == 0.4  # two of five, where one lies below
 
 
 def test_bounds_and_plug_ins_say_what_they_are(lines):
     told = {x.estimator: x.bound for x in lines if x.kind == "estimate"}
-    assert told["nwj"] and told["dv"] and told["gain_grader"]
+    assert told["nwj"] and told["nwj_raw"] and told["gain_grader"]
     assert not (told["plug_in"] or told["integral"] or told["product"])
+    assert not told["dv"]  # only for many points
 
 
 def test_noise_is_antithetic_stratified_and_within_its_range():
@@ -236,8 +267,28 @@ def test_calibration_mends_a_scaled_logit_and_is_judged_on_other_points():
     p, q = rng.normal(0.5, 1, (4000, 1)), rng.normal(-0.5, 1, (4000, 1))
     level = np.full_like(p, 0.5)
     change, told = report.calibrated(Logits(3 * p, level, 3 * q, level), np.array([0.1, 1.0]))  # r = exp(x)
-    assert np.allclose(change(3 * p, level), p, atol=0.3)
+    assert np.allclose(change.apply(3 * p, level), p, atol=0.3)
     assert {x.estimator for x in told} == {"scale", "bias"}
+
+
+def test_a_recalibrated_grader_is_its_calibration_with_its_gradient():
+    edges = np.array([0.1, 0.5, 2.0])
+    found = Calibration(
+        edges, np.array([0.5, 2.0]), np.array([0.3, -0.1]), (Value(0, 0),) * 2, np.ones(2, bool)
+    )
+    g = torch.Generator().manual_seed(0)
+    at = noisy(Data().draw(50, g), 0.1, 2.0, 1, g)
+    raw, slope = logits_and_gradients(ExactRatio(), at)
+    value, steep = logits_and_gradients(Recalibrated(ExactRatio(), found), at)
+    sigma = at.sigma.numpy()
+    assert np.allclose(value.numpy(), found.apply(raw.numpy(), sigma), atol=1e-6)
+    assert {0.5, 2.0} == set(np.round((steep / slope).numpy().ravel(), 4))
+    assert np.allclose((steep / slope)[..., 0].numpy(), np.where(sigma < 0.5, 0.5, 2.0), atol=1e-4)
+
+
+def test_intervals_are_of_95_percent():
+    told = numbers.interval({"value": 2.0, "std_error": 1.0, "note": ""})
+    assert (told["lo"], told["hi"]) == (pytest.approx(2 - 1.959964), pytest.approx(2 + 1.959964))
 
 
 # ---- print ---------------------------------------------------------------------------------------------------------
@@ -251,7 +302,7 @@ def rows(lines):
     )
     other = [x for x in lines if (x.kind, x.estimator, x.divergence) != ("estimate", "nwj", "chi2")]
     null = [x for x in lines if x.kind in ("truth", "estimate", "check", "coverage", "above truth")]
-    return pd.concat([rows_of(null, "null"), rows_of([*other, flagged]), rows_of(lines, "none/w1.00")])
+    return pd.concat([rows_of(null, numbers.NULL), rows_of([*other, flagged]), rows_of(lines, "none/w1.00")])
 
 
 SPEC = {"experiment": "e", "scale": "reduced"}

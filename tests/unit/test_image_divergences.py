@@ -3,16 +3,20 @@
 
 import copy
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 import yaml
+from scipy.special import expit
 from torch import nn
 
 from guidelab.assemble import Nets
-from guidelab.cli.images.diverge import COLUMNS, _features, _pixels
+from guidelab.cli.diverge import COLUMNS
+from guidelab.cli.images.diverge import _features, _pixels
 from guidelab.cli.images.held_out import Space, Subject
 from guidelab.cli.images.noised import denoised, denoisers, logits_and_shifts, noised
 from guidelab.errors import UserError
@@ -68,7 +72,7 @@ def vectors(mean: float, n: int, seed: int) -> torch.Tensor:
 def subject(*, guided=True, real=False, sign=1.0) -> Subject:
     other = 0.0 if real else SHIFT
     space = Space(
-        vectors(0, 2000, 5), vectors(0 if real else 0.5, 800, 6), vectors(0 if real else 0.5, 400, 7)
+        vectors(0, 2000, 5), vectors(0 if real else 0.5, 800, 6), vectors(0 if real else 0.5, 400, 7), "f00d"
     )
     return Subject(
         grader=ExactRatio(0.0 if real else sign),
@@ -82,7 +86,7 @@ def subject(*, guided=True, real=False, sign=1.0) -> Subject:
 
 
 def lines_of(given: Subject):
-    return [*_pixels(JOB, given), *_features(JOB, given)]
+    return [*_pixels(JOB, given), *(line for line, _ in _features(JOB, given))]
 
 
 @pytest.fixture(scope="module")
@@ -120,8 +124,38 @@ def test_the_bound_at_the_lowest_level_reaches_kl_and_a_wrong_sign_does_not(line
     kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + JOB["sigmas"][0] ** 2))
     near(one(lines["none"], "estimate", "dv", "kl"), kl)
     wrong = lines_of(subject(guided=False, sign=-1.0))
-    assert one(wrong, "estimate", "nwj", "js").value < 0
-    assert one(wrong, "estimate", "gain_grader", "score_error").value < 0
+    assert one(wrong, "estimate", "nwj_raw", "js").value < 0
+    assert abs(one(wrong, "estimate", "nwj", "js").value) < 0.01  # switched off by its calibration
+    assert abs(one(wrong, "estimate", "gain_grader", "score_error").value) < 0.01
+
+
+def test_headline_rows_are_of_the_grader_recalibrated_on_other_images():
+    """A grader three times too sure is mended; one fitted where nothing differs is switched off, whatever is reported."""
+    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + JOB["sigmas"][0] ** 2))
+    sure = lines_of(subject(guided=False, sign=3.0))
+    assert one(sure, "estimate", "nwj_raw", "kl").value < 0
+    assert one(sure, "estimate", "nwj", "kl").value > 0.6 * kl
+    assert one(sure, "estimate", "gain_grader", "score_error").value > 0.6 * score_error()
+    assert one(sure, "estimate", "integral", "kl").value == pytest.approx(
+        kl, rel=0.35
+    )  # nine times as much, raw
+    given = subject(guided=False)
+    off = lines_of(replace(given, fitted=(given.fitted[0], images(0.0, 500, 4))))
+    assert one(off, "estimate", "nwj_raw", "js").value > 0.1
+    assert abs(one(off, "estimate", "nwj", "js").value) < 0.03
+
+
+def test_weighted_gains_carry_the_weight_of_points_of_p(lines):
+    low, high = JOB["sigmas"]
+    levels = np.exp((np.arange(400) + 0.5) / 400 * np.log(high / low)) * low
+    spread = PIXELS * SHIFT**2 / (VARIANCE + levels**2)  # l ~ N(spread / 2, spread) under p
+    z = np.linspace(-8, 8, 2001)
+    normal = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)
+    weight = np.trapezoid(
+        normal * 0.5 * expit(-(spread[:, None] / 2 + spread[:, None] ** 0.5 * z)), z, axis=1
+    )
+    truth = float(np.mean(weight * levels**2 * spread / (VARIANCE + levels**2)) * np.log(high / low))
+    near(one(lines["none"], "estimate", "weighted_gain", "js"), truth)
 
 
 def test_the_integral_of_the_exact_ratio_is_kl(lines):
@@ -194,7 +228,7 @@ def test_an_interval_of_guidance_is_on_inside_and_off_outside_and_labels_arrive(
 @pytest.fixture(scope="module")
 def rows(lines):
     made = []
-    points = {"null": "null", "none": "none/w1.00", "cfg": "cfg/w2.00"}
+    points = {"null": "real_vs_real", "none": "none/w1.00", "cfg": "cfg/w2.00"}
     for name in points:
         for x in lines[name]:
             told = {**vars(x), **vars(x.value), "bound": "yes" if x.bound else "no"}
@@ -220,7 +254,7 @@ def test_the_table_says_what_bounds_are_and_what_pixels_cannot_show(rows):
 def test_the_figure_along_sigma_has_the_null_and_says_its_range(rows):
     info = {**SPEC, "settings": {"points": ["none", "cfg/w2.00"]}}
     drawn = image_along.rows({"divergences": rows}, info)
-    assert set(drawn["point"]) == {"null", "none/w1.00", "cfg/w2.00"}
+    assert set(drawn["point"]) == {"real_vs_real", "none/w1.00", "cfg/w2.00"}
     figure = image_along.make(drawn, info)
     said = " ".join(t.get_text() for t in figure.texts).replace("\n", " ")
     assert "σ 0.05 to 2" in said and "lower bounds" in said
@@ -237,7 +271,8 @@ def test_the_figure_of_points_draws_bounds_beside_metrics(rows, monkeypatch):
         made["panel"]
     )
     figure = image_points.make(made, info)
-    assert [ax.get_label() for ax in figure.axes] == list(dict.fromkeys(made["panel"]))
+    drawn = [panel for panel in dict.fromkeys(made["panel"]) if panel != "KL(p‖q) ≥, Lite0"]  # not estimable
+    assert [ax.get_label() for ax in figure.axes] == drawn
 
 
 # ---- plan ----------------------------------------------------------------------------------------------------------

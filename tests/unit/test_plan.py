@@ -48,7 +48,7 @@ def all_jobs(plan: Plan, name: str):
             yield plan.job("field", name, figure)
     for run in e.diverging:
         yield plan.job("diverge", name, *run.point.split("/"), run.part)
-    for rule in ("null", "diverge_null", "divergences", "theorem") if e.diverging else ():
+    for rule in ("null", "diverge_null", "divergences", "theorem", "evaluations") if e.diverging else ():
         yield plan.job(rule, name)
     for rule in ("collect", "table", "story"):
         yield plan.job(rule, name)

@@ -120,7 +120,9 @@ def payloads(plan):
     jobs += [("field", f) for f in e.drawn] + [("figure", f) for f in e.figures]
     jobs += [("collect",), ("table",), ("story",)]
     jobs += [("diverge", *run.point.split("/"), run.part) for run in e.diverging]
-    jobs += [(rule,) for rule in ("null", "diverge_null", "divergences", "theorem") if e.diverging]
+    jobs += [
+        (rule,) for rule in ("null", "diverge_null", "divergences", "theorem", "evaluations") if e.diverging
+    ]
     found = {stage.name: [stage.payload] for stage in e.stages()}
     stage_of = {path: stage.name for stage in e.stages() for path in stage.files}
     for rule, *names in jobs:

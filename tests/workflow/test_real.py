@@ -69,6 +69,7 @@ def test_the_same_bytes_come_out_again(built):
         f"{RESULTS}/divergences/cfg/w4.00/seeds0-1.csv",
         f"results/tables/{EXPERIMENT}_divergences.csv",
         f"results/tables/{EXPERIMENT}_dg_theorem.csv",
+        f"results/tables/{EXPERIMENT}_costs.csv",
         f"results/figures/{EXPERIMENT}/divergence_sigma.png",
         f"{RESULTS}/fields/fig2.safetensors",
         f"results/figures/{EXPERIMENT}/fig2.csv",

@@ -74,11 +74,11 @@ rule diverge_null:
         "logs/{experiment}/diverge_null.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: need("diverge", "threads")
+    threads: need("diverge_null", "threads")
     resources:
-        mem_mb=need("diverge", "mem_mb"),
-        runtime=need("diverge", "runtime"),
-        gpu=need("diverge", "gpu"),
+        mem_mb=need("diverge_null", "mem_mb"),
+        runtime=need("diverge_null", "runtime"),
+        gpu=need("diverge_null", "gpu"),
     params:
         job=payload("diverge_null", "experiment"),
     shell:

@@ -33,7 +33,7 @@ JOBS: dict[str, tuple[str, str, str, list[str]]] = {
     "diverge": ("diverge", "EXPERIMENT VARIANT WEIGHT PART", "Divergences of one point along sigma, held out, beside their truths.", ["toy2d autog w3.00 seeds0-4"]),
     "diverge_null": ("diverge", "EXPERIMENT", "The same for real against real.", ["toy2d"]),
     "divergences": ("divergences", "EXPERIMENT", "All rows about divergences, and their table.", ["toy2d"]),
-    "evaluations": ("evaluations", "EXPERIMENT", "What training scores and discriminators took, in evaluations.", ["fashion"]),
+    "evaluations": ("evaluations", "EXPERIMENT", "What training scores and discriminators took, in evaluations.", ["toy2d", "fashion"]),
     "theorem": ("theorem", "EXPERIMENT", "The theorem of discriminator guidance, exactly, for two samplers.", ["toy2d"]),
     "field": ("field", "EXPERIMENT FIGURE", "Evaluate nets on what a figure draws.", ["toy2d fig9"]),
     "table": ("table", "EXPERIMENT", "The experiment's table: CSV, Markdown, LaTeX.", ["toy2d"]),

@@ -15,8 +15,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
 from guidelab.metrics.ratio_bounds import log_ratio
-from guidelab.metrics.units import as_units, bin_index, same_shape, unit_mean
-from guidelab.metrics.value import ArrayLike, Float64, Value, as_vector, std_error, with_note
+from guidelab.metrics.units import as_units, bin_index, same_shape
+from guidelab.metrics.value import ArrayLike, Float64, Value, as_vector, judge_tail, std_error, with_note
 
 ECE_BINS = 15  # of the posterior, equally filled; as in the source
 _LIMIT = 600.0
@@ -147,16 +147,22 @@ def _binned(logits: ArrayLike, sigma: ArrayLike, side: str, edges: Float64, prio
     return parts
 
 
-def _row_means(terms: Float64, rows: NDArray[np.intp]) -> Float64:
-    """Sums over the terms of each row met, scaled so that their mean is the mean of all terms: [U, 1]."""
+def _mean(terms: Float64, rows: NDArray[np.intp], *, heavy: bool = False) -> Value:
+    """Mean of a bin's terms; its standard error is over the rows met, which have unequally many terms there.
+
+    Mean = sum over rows of their sums / sum of their counts, so what varies is `sum - mean * count` of each row: the
+    counts by themselves, which chance deals out, add nothing.
+    """
     _, place = np.unique(rows, return_inverse=True)
-    sums = np.bincount(place, terms)
-    return np.asarray(sums * len(sums) / len(terms))[:, None]
+    sums, counts = np.bincount(place, terms), np.bincount(place)
+    mean = float(terms.mean())
+    error = std_error((sums - mean * counts) * len(sums) / len(terms))
+    return Value(mean, error, *judge_tail(np.abs(sums))) if heavy else Value(mean, error)
 
 
 def _check(low: float, high: float, data: _Points, model: _Points) -> BinCheck:
     def side(points: _Points, terms: Float64) -> Value:
-        return unit_mean(_row_means(terms, points[1]), heavy=True)
+        return _mean(terms, points[1], heavy=True)
 
     ece, floor = _ece(data[0], model[0])
     d_data, d_model = expit(-data[0]), expit(model[0])  # probability given to the wrong side
@@ -167,15 +173,12 @@ def _check(low: float, high: float, data: _Points, model: _Points) -> BinCheck:
         inverse_ratio_mean=side(data, np.exp(np.clip(-data[0], None, _LIMIT))),
         ece=ece,
         ece_floor=floor,
-        brier=_half(_row_means(d_data**2, data[1]), _row_means(d_model**2, model[1])),
-        cross_entropy=_half(
-            _row_means(-log_expit(data[0]), data[1]), _row_means(-log_expit(-model[0]), model[1])
-        ),
+        brier=_half(_mean(d_data**2, data[1]), _mean(d_model**2, model[1])),
+        cross_entropy=_half(_mean(-log_expit(data[0]), data[1]), _mean(-log_expit(-model[0]), model[1])),
     )
 
 
-def _half(data: Float64, model: Float64) -> Value:
-    a, b = unit_mean(data, heavy=False), unit_mean(model, heavy=False)
+def _half(a: Value, b: Value) -> Value:
     return Value(0.5 * (a.value + b.value), 0.5 * float(np.hypot(a.std_error, b.std_error)))
 
 
@@ -232,6 +235,4 @@ def _cross_fitted(data: _Points, model: _Points) -> Value:
         for gained, points, sign, used in zip(gains, (data, model), (1, -1), seen, strict=True):
             held = sign * points[0][~used]
             gained[~used] = log_expit(scale * held + sign * bias) - log_expit(held)
-    rows = [_row_means(gained, points[1])[:, 0] for gained, points in zip(gains, (data, model), strict=True)]
-    error = 0.5 * float(np.hypot(std_error(rows[0]), std_error(rows[1])))
-    return Value(0.5 * float(rows[0].mean() + rows[1].mean()), error)
+    return _half(*(_mean(gained, points[1]) for gained, points in zip(gains, (data, model), strict=True)))

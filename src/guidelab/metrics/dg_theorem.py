@@ -37,10 +37,11 @@ class Gaussian:
 
 DATA = Gaussian(0.0, 0.25)
 MODEL = Gaussian(0.3, 0.36)
+SIGMA_MAX = 80.0  # where samplers start
 
 
 def theorem_table(
-    weights: Iterable[float], *, data: Gaussian = DATA, model: Gaussian = MODEL, sigma_max: float = 80.0
+    weights: Iterable[float], *, data: Gaussian = DATA, model: Gaussian = MODEL, sigma_max: float = SIGMA_MAX
 ) -> pd.DataFrame:
     """One row per guidance weight.
 

@@ -5,20 +5,20 @@ averaged over), `target` (exact value of what one estimator estimates, which is 
 ln sigma, or a mean, in one noise bin), `check` (calibration, two-sample test), `coverage` (over repeats).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import expit
 
-from guidelab.metrics.calibration import check_calibration, fit_calibration
+from guidelab.metrics.calibration import Calibration, check_calibration, fit_calibration
 from guidelab.metrics.divergence import DIVERGENCES
 from guidelab.metrics.divergence_weights import STEADY_MEASURE, weight
-from guidelab.metrics.ratio_bounds import is_lower_bound, ratio_bounds
+from guidelab.metrics.ratio_bounds import bound_curve, is_lower_bound, ratio_bounds
 from guidelab.metrics.sigma_curve import SigmaCurve, sigma_curve
 from guidelab.metrics.sigma_integral import integral
 from guidelab.metrics.two_sample import auc, two_sample_test
-from guidelab.metrics.units import bin_index
+from guidelab.metrics.units import rows_met
 from guidelab.metrics.value import NOT_ESTIMABLE, Float64, Value, share
 
 NATS, DENSITY, PURE = "nats", "nats per ln sigma", ""
@@ -29,7 +29,7 @@ Z95 = 1.959963984540054
 
 @dataclass(frozen=True)
 class Line:
-    """One number and what it is; `n` counts independent units of the smaller side."""
+    """One number and what it is; `n` counts independent units: of its side, of both sides' the smaller."""
 
     kind: str
     estimator: str
@@ -63,14 +63,14 @@ class Logits:
         return Logits(data, self.sigma_at_data, model, self.sigma_at_model)
 
 
-def estimates(given: Logits, lo: float, hi: float, kind: str = "estimate", tag: str = "") -> Iterator[Line]:
-    """Plug-in and variational estimates from logits at one noise level, or averaged over a range."""
+def estimates(given: Logits, lo: float, hi: float, tag: str = "") -> Iterator[Line]:
+    """Plug-in and variational estimates from logits at one noise level."""
+    sizes = {"p": len(given.at_data), "q": len(given.at_model)}
     for name, value in ratio_bounds(logits_at_data=given.at_data, logits_at_model=given.at_model).items():
         divergence, estimator = _split(name)
-        if kind == "curve" and (divergence not in CURVES or estimator != "nwj"):
-            continue
         measure = "p and q" if estimator != "plug_in" else _PLUG_IN_MEASURE[divergence]
-        yield Line(kind, estimator + tag, divergence, measure, lo, hi, value, given.n, is_lower_bound(name))
+        n, bound = sizes.get(measure, given.n), is_lower_bound(name)
+        yield Line("estimate", estimator + tag, divergence, measure, lo, hi, value, n, bound)
 
 
 _PLUG_IN_MEASURE = {
@@ -91,21 +91,38 @@ def _split(name: str) -> tuple[str, str]:
 
 def bound_curves(given: Logits, edges: Float64) -> Iterator[Line]:
     """The variational bounds in every noise bin: below the divergence's mean over the bin."""
-    bins = [bin_index(s, edges) for s in (given.sigma_at_data, given.sigma_at_model)]
-    for k in range(len(edges) - 1):
-        data, model = given.at_data[bins[0] == k], given.at_model[bins[1] == k]
-        here = Logits(data, data, model, model)
-        yield from estimates(here, edges[k], edges[k + 1], kind="curve")
+    met = np.minimum(*(rows_met(sigma, edges) for sigma in (given.sigma_at_data, given.sigma_at_model)))
+    for name in CURVES:
+        found = bound_curve(
+            f"{name}_nwj",
+            logits_at_data=given.at_data,
+            sigma_at_data=given.sigma_at_data,
+            logits_at_model=given.at_model,
+            sigma_at_model=given.sigma_at_model,
+            edges=edges,
+        )
+        for k, value in enumerate(found):
+            span = float(edges[k]), float(edges[k + 1])
+            yield Line("curve", "nwj", name, "p and q", *span, value, int(met[k]), True)
 
 
 def curve_lines(
-    estimator: str, divergence: str, measure: str, found: SigmaCurve, n: int, *, kind: str, bound: bool
+    estimator: str,
+    divergence: str,
+    measure: str,
+    found: SigmaCurve,
+    sides: Sequence[Float64],
+    *,
+    kind: str,
+    bound: bool,
 ) -> Iterator[Line]:
-    """A total in nats, then its curve."""
+    """A total in nats, then its curve; `sides`: the noise levels [N, R] each side was drawn at, for n."""
+    n = min(len(sigma) for sigma in sides)
     yield Line(kind, estimator, divergence, measure, found.low, found.high, found.total, n, bound)
+    met = np.min([rows_met(sigma, found.edges) for sigma in sides], axis=0)
     for k, value in enumerate(found.curve):
-        lo, hi = float(found.edges[k]), float(found.edges[k + 1])
-        yield Line("curve", estimator, divergence, measure, lo, hi, value, n, bound, DENSITY)
+        span = float(found.edges[k]), float(found.edges[k + 1])
+        yield Line("curve", estimator, divergence, measure, *span, value, int(met[k]), bound, DENSITY)
 
 
 def integrals(
@@ -138,7 +155,8 @@ def integrals(
             from_data=from_data if measure == "m" else None,
             at_sigma_max=at_top[f"{name}_nwj"],
         )
-        lines = list(curve_lines("integral", name, measure, found, given.n, kind="estimate", bound=False))
+        drawn = [sides[side][0] for side in (measure if measure != "m" else "pq")]
+        lines = list(curve_lines("integral", name, measure, found, drawn, kind="estimate", bound=False))
         yield from lines if name in CURVES else lines[:1]
 
 
@@ -150,14 +168,13 @@ def weights(given: Logits, error: Float64 | None, edges: Float64) -> Iterator[Li
         error: sigma^2 |s_p - s|^2 at the data's points [N, R], where the true score is known.
         edges: of the noise bins.
     """
-    n = len(given.at_data)
+    n, met = len(given.at_data), rows_met(given.sigma_at_data, edges)
 
     def means(estimator: str, name: str, terms: Float64, unit: str) -> Iterator[Line]:
         found = sigma_curve(sigma=given.sigma_at_data, contribution=terms, edges=edges)
         for k, value in enumerate(found.curve):
-            yield Line(
-                "curve", estimator, name, "p", float(edges[k]), float(edges[k + 1]), value, n, False, unit
-            )
+            span = float(edges[k]), float(edges[k + 1])
+            yield Line("curve", estimator, name, "p", *span, value, int(met[k]), False, unit)
         if unit == DENSITY:
             yield Line("estimate", estimator, name, "p", found.low, found.high, found.total, n)
 
@@ -169,8 +186,8 @@ def weights(given: Logits, error: Float64 | None, edges: Float64) -> Iterator[Li
             yield from means("product", name, factors * error, DENSITY)
 
 
-def calibrated(fitted: Logits, edges: Float64) -> tuple[Callable[[Float64, Float64], Float64], list[Line]]:
-    """A change of logits fitted on other points than those reported, and a line for each bin's scale and bias."""
+def calibrated(fitted: Logits, edges: Float64) -> tuple[Calibration, list[Line]]:
+    """A calibration fitted on other points than those reported, and a line for each bin's scale and bias."""
     found = fit_calibration(
         logits_at_data=fitted.at_data,
         sigma_at_data=fitted.sigma_at_data,
@@ -186,11 +203,16 @@ def calibrated(fitted: Logits, edges: Float64) -> tuple[Callable[[Float64, Float
         for name, value in (("scale", found.scale[k]), ("bias", found.bias[k])):
             told = Value(float(value), float("nan"), None, note)
             lines.append(Line("check", name, "", "", edges[k], edges[k + 1], told, fitted.n, False, PURE))
-    return found.apply, lines
+    return found, lines
 
 
-def checks(given: Logits, edges: Float64) -> Iterator[Line]:
+def checks(given: Logits, edges: Float64, tag: str = "") -> Iterator[Line]:
     """Calibration of each noise bin."""
+    met = {
+        "p": rows_met(given.sigma_at_data, edges),
+        "q": rows_met(given.sigma_at_model, edges),
+    }
+    met["m"] = np.minimum(met["p"], met["q"])
     found = check_calibration(
         logits_at_data=given.at_data,
         sigma_at_data=given.sigma_at_data,
@@ -198,14 +220,15 @@ def checks(given: Logits, edges: Float64) -> Iterator[Line]:
         sigma_at_model=given.sigma_at_model,
         edges=edges,
     )
-    for one in found:
+    for k, one in enumerate(found):
         for name, measure, value in (
             ("ratio_mean", "q", one.ratio_mean),
             ("inverse_ratio_mean", "p", one.inverse_ratio_mean),
             ("ece", "m", one.ece),
             ("cross_entropy", "m", one.cross_entropy),
         ):
-            yield Line("check", name, "", measure, one.low, one.high, value, given.n, False, PURE)
+            n = int(met[measure][k])
+            yield Line("check", name + tag, "", measure, one.low, one.high, value, n, False, PURE)
 
 
 def two_samples(given: Logits, sigma: float, permutations: int, seed: int) -> Iterator[Line]:

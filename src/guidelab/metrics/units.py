@@ -73,6 +73,12 @@ def bin_index(sigma: Float64, edges: ArrayLike, name: str = "sigma") -> Index:
     return np.clip(np.searchsorted(borders, sigma, side="right") - 1, 0, len(borders) - 2)
 
 
+def rows_met(sigma: Float64, edges: ArrayLike) -> Index:
+    """How many rows of noise levels `[N, R]` have a draw in each bin, `[K]`: the independent units of a curve."""
+    bins = bin_index(sigma, edges)
+    return np.array([(bins == k).any(1).sum() for k in range(len(edges) - 1)], dtype=np.intp)
+
+
 def stratified_sigmas(uniform: ArrayLike, low: float, high: float) -> Float64:
     """Noise levels `[N]`, log-uniform on low to high, one in each of N equal strata of ln sigma.
 

@@ -26,8 +26,8 @@ class Coverage(Strict):
             raise ValueError(
                 f"seeds = {first}-{last} are {last - first + 1}, wanted draws x n_samples = {self.draws * self.n_samples}"
             )
-        if self.n_samples > self.n_real:
-            raise ValueError(f"n_samples = {self.n_samples} is more than n_real = {self.n_real}")
+        if not 2 <= self.n_samples <= self.n_real:
+            raise ValueError(f"n_samples = {self.n_samples}, wanted 2 to n_real = {self.n_real}")
         return self
 
 
@@ -44,6 +44,18 @@ class Probe(Strict):
     validation: Annotated[float, Field(gt=0, lt=0.5)]
     test: Annotated[float, Field(gt=0, lt=0.8)]
     seed: int
+
+    @model_validator(mode="after")
+    def _learns_and_is_judged(self) -> "Probe":
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"validation + test = {self.validation + self.test:g}, wanted less than 1: the rest is trained on"
+            )
+        if self.evaluate_every > self.iterations:
+            raise ValueError(
+                f"evaluate_every = {self.evaluate_every} is more than iterations = {self.iterations}"
+            )
+        return self
 
 
 class Divergences(Strict):

@@ -24,6 +24,7 @@ class Space:
     real: Tensor
     report: Tensor
     more: Tensor
+    sha256: str  # of the net that makes the features
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,7 @@ def sampler(job: Mapping[str, Any], seed: int) -> Subject:
             wanted(other, "features", reference, (None, None)),
             torch.cat([blocks[b] for b in job["report"]]),
             blocks[job["calibrate"]],
+            str(told["features_sha256"]),
         )
     first, rest = torch.arange(len(real)).tensor_split([len(fitted)])
     sides = ((real[rest], report), (real[first], fitted))
@@ -94,8 +96,10 @@ def null(job: Mapping[str, Any]) -> Subject:
     spaces = {}
     for name in job["spaces"]:
         (path,) = inputs[f"reference:{name}"]
-        x = wanted(load_arrays(path)[0], "features", path, (len(real), None))
-        spaces[name] = Space(x[torch.cat([rest, fitted_real])], x[other], x[fitted_other])
+        held, told = load_arrays(path)
+        x = wanted(held, "features", path, (len(real), None))
+        parts = x[torch.cat([rest, fitted_real])], x[other], x[fitted_other]
+        spaces[name] = Space(*parts, str(told["features_sha256"]))
     grader = load_net(inputs["grader"][0], 0)
     main, same = denoisers(job, image_nets(job, job["train_seeds"][0]))
     report = (real[rest], real[other])

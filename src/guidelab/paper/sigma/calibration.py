@@ -23,21 +23,20 @@ COLUMNS = [
     "n", "sigma_lo", "sigma_hi",
 ]  # fmt: skip
 _MARKS = {  # marker, filled, words
-    "nwj": ("^", True, "lower bound (NWJ; DV for KL(p‖q))"),
-    "dv": ("^", True, ""),
+    "nwj": ("^", True, "lower bound (NWJ)"),
     "plug_in": ("o", False, "plug-in: no bound"),
     "integral": ("s", False, "σ integral: no bound"),
     "gain_guidance": ("D", True, "gain of guidance"),
     "gain_grader": ("v", True, "gain of grader"),
 }
 PANELS = (
-    ("kl", ("dv", "plug_in", "integral")),
+    ("kl", ("nwj", "plug_in", "integral")),
     ("kl_reverse", ("nwj", "plug_in", "integral")),
     ("js", ("nwj", "plug_in", "integral")),
     ("chi2", ("nwj", "plug_in", "integral")),
     ("score_error", ("gain_guidance", "gain_grader")),
 )
-_HEIGHT_MM = 118.0
+_HEIGHT_MM = 114.0
 _LINEAR = 0.1  # nats: below, the axes of what spans decades are linear
 
 
@@ -60,17 +59,19 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     """
     style.need(rows, COLUMNS, "divergence_calibration")
     with style.context():
-        fig = style.figure(style.PAGE_MM, _HEIGHT_MM)
+        said = style.origin_line(info, _said(rows))
+        height = _HEIGHT_MM + style.footer_mm(said)
+        fig = style.figure(style.PAGE_MM, height)
         for index, (divergence, _) in enumerate(PANELS):
-            left, bottom = 16 + 57.0 * (index % 3), _HEIGHT_MM - 48 - 54 * (index // 3)
-            box = (left / style.PAGE_MM, bottom / _HEIGHT_MM, 42 / style.PAGE_MM, 42 / _HEIGHT_MM)
+            left, bottom = 16 + 57.0 * (index % 3), height - 48 - 54 * (index // 3)
+            box = (left / style.PAGE_MM, bottom / height, 42 / style.PAGE_MM, 42 / height)
             ax = fig.add_axes(box)
             _panel(ax, rows[rows["divergence"] == divergence], curved=divergence in ("kl", "score_error"))
-            title = "gain, nats" if divergence == "score_error" else f"{numbers.NAMES[divergence]}, nats"
-            style.letter(ax, index, title)
+            name = "gain" if divergence == "score_error" else numbers.NAMES[divergence]
+            style.letter(ax, index, name if divergence == "chi2" else f"{name}, nats")  # χ² has no unit
             ax.set_label(divergence)
         _legend(fig, rows)
-        style.footer(fig, style.origin_line(info, _said(rows)))
+        style.footer(fig, said)
     return fig
 
 
@@ -134,5 +135,6 @@ def _said(rows: pd.DataFrame) -> str:
     return (
         f"one training; divergences at σ = {here['sigma_lo'].min():g} (integral: to {here['sigma_hi'].max():g}), gains over "
         f"σ {rows['sigma_lo'].min():g} to {rows['sigma_hi'].max():g}; at least {n:,} real points and samples no net has seen; exact: "
-        "log-densities of the sampler's flow, for gains the true score; bars 95 % over points; a bound may lie anywhere below the diagonal"
+        "log-densities of the sampler's flow, for gains the true score; bars 95 % over points; a bound may lie "
+        "anywhere below the diagonal, and that of a sampler guided by a discriminator of the grader's kind lies lower for it: do not rank by bounds"
     )

@@ -4,6 +4,7 @@
 `rows(tables, info)` makes one row per (panel, point): columns panel, metric, point, variant, value, lo, hi, status, n, bound.
 """
 
+import math
 from typing import Any
 
 import pandas as pd
@@ -17,7 +18,7 @@ from guidelab.paper.sigma import numbers
 from guidelab.paper.sigma.image_table import spaces
 
 COLUMNS = ["panel", "metric", "point", "variant", "value", "lo", "hi", "status", "n", "bound"]
-_HEIGHT_MM = 92.0
+_HEIGHT_MM = 86.0
 _LOWEST = "{name} ≥, pixels, σ = {sigma:g}"
 
 
@@ -36,7 +37,7 @@ def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     lowest = float(pixels["sigma_lo"].min())
     shown = [(_LOWEST.format(name="JS", sigma=lowest), "js", "nwj")]
     shown += [(f"JS ≥, {wording.features_short(space)}", "js", f"nwj@{space}") for space in known]
-    shown += [(f"KL(p‖q) ≥, {wording.features_short(space)}", "kl", f"dv@{space}") for space in known]
+    shown += [(f"KL(p‖q) ≥, {wording.features_short(space)}", "kl", f"nwj@{space}") for space in known]
     shown += [("gain of guidance, nats", "score_error", "gain_guidance")]
     for panel, divergence, estimator in shown:
         same = estimates[(estimates["divergence"] == divergence) & (estimates["estimator"] == estimator)]
@@ -78,19 +79,25 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     """
     style.need(rows, COLUMNS, "divergence_weight")
     points = list(dict.fromkeys(rows["point"]))
-    titles = list(dict.fromkeys(rows["panel"]))
+    titles = _estimable(rows)
     with style.context():
-        fig = style.figure(style.PAGE_MM, _HEIGHT_MM)
+        said = style.origin_line(info, _said(rows))
+        height = _HEIGHT_MM + style.footer_mm(said)
+        fig = style.figure(style.PAGE_MM, height)
         for index, panel in enumerate(titles):
-            left, bottom = 33 + 37 * (index % 4), _HEIGHT_MM - 36 - 41 * (index // 4)
-            ax = fig.add_axes(
-                (left / style.PAGE_MM, bottom / _HEIGHT_MM, 32 / style.PAGE_MM, 29 / _HEIGHT_MM)
-            )
+            left, bottom = 37 + 35.8 * (index % 4), height - 36 - 41 * (index // 4)
+            ax = fig.add_axes((left / style.PAGE_MM, bottom / height, 31 / style.PAGE_MM, 29 / height))
             _panel(ax, rows[rows["panel"] == panel], points, named=index % 4 == 0)
             style.letter(ax, index, panel)
             ax.set_label(panel)
-        style.footer(fig, style.origin_line(info, _said(rows)))
+        style.footer(fig, said)
     return fig
+
+
+def _estimable(rows: pd.DataFrame) -> list[str]:
+    """The panels with a number of some sampler: real against real alone shows nothing."""
+    sound = rows[(rows["status"] == numbers.OK) & (rows["point"] != numbers.NULL)]
+    return [panel for panel in dict.fromkeys(rows["panel"]) if panel in set(sound["panel"])]
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, points: list[str], named: bool) -> None:
@@ -119,9 +126,13 @@ def _panel(ax: Axes, rows: pd.DataFrame, points: list[str], named: bool) -> None
 
 def _said(rows: pd.DataFrame) -> str:
     n = int(rows.loc[rows["bound"] == "yes", "n"].min())
+    shown = _estimable(rows)
+    lost = [panel for panel in dict.fromkeys(rows["panel"]) if panel not in shown]
+    missing = f"; left out, not estimable for any sampler: {'; '.join(lost)}" if lost else ""
     return (
-        f"one training; bounds: lower bounds on at least {n:,} test images and samples a side that no net has seen, by a discriminator "
-        "trained for each sampler; features: clean images without their classes; gain: held-out denoising loss removed, σ of the grader. "
-        "Pixels at low σ are told apart by traces no eye sees: bounds there saturate. FID and recall: report blocks. Bars 95 %, over "
-        "images; black line: nothing differs"
+        f"one training; bounds: lower bounds (NWJ) on at least {n:,} test images and samples a side that no net has seen, by a discriminator "
+        "trained for each sampler; those of DG's samplers are lowered by more than their divergence, not to be ranked by; features: clean "
+        f"images without their classes, JS is at most {math.log(2):.2f}; gain: held-out denoising loss removed, σ of the grader. A grader may "
+        "use traces in pixels that no eye sees. FID and recall: report blocks. Bars 95 %, over images; black line: nothing differs; × at "
+        f"the right: not estimable{missing}"
     )

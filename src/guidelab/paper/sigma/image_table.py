@@ -1,20 +1,34 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
 """The printed table of divergences of images: bounds in pixels and in features, gains, calibration; the null first."""
 
+import math
 from typing import Any
 
 import pandas as pd
 
 from guidelab.paper import latex, markdown, names
 from guidelab.paper.cells import Sheet
-from guidelab.paper.sigma import numbers
-from guidelab.paper.sigma.numbers import FOUND, NAMES
+from guidelab.paper.sigma import grader, numbers
+from guidelab.paper.sigma.numbers import CAVEAT, FOUND, MANY, NAMES
 
 PIXELS = (
-    "Pixels at low σ: any grader tells samples from photographs by traces no eye sees, so these numbers saturate and say little "
-    "of quality; a bound is as good as its grader, and a larger net finds more. Read them along σ and beside the features."
+    "Pixels: a grader may tell samples from photographs by traces no eye sees, most of all at low σ, so these numbers are no measure of "
+    "what eyes see; and a bound is as good as its grader, a larger net finds more. Read them along σ and beside the features."
 )
-_BOUNDS = (("kl", "dv"), ("kl_reverse", "nwj"), ("js", "nwj"), ("hellinger2", "nwj"), ("chi2", "nwj"))
+_FULL = math.log(2)  # nats: JS of laws that do not overlap
+_NEAR = 0.8  # of it: what is so far up says little of how far
+_BOUNDS = (
+    ("kl", "nwj"),
+    ("kl", "dv"),
+    ("kl_reverse", "nwj"),
+    ("js", "nwj"),
+    ("hellinger2", "nwj"),
+    ("chi2", "nwj"),
+)
+_IN_FEATURES = (("js", "nwj"), ("kl", "nwj"), ("kl", "dv"))
+NOTHING = (
+    "Nothing found: no net did better on validation than none, so that none was kept, and its bound is 0."
+)
 
 
 def to_markdown(rows: pd.DataFrame, spec: dict[str, Any]) -> str:
@@ -42,11 +56,12 @@ def _sheets(rows: pd.DataFrame) -> list[Sheet]:
     pixels = kinds["estimate"][~kinds["estimate"]["estimator"].str.contains("@")]
     low, high = float(pixels["sigma_lo"].min()), float(pixels["sigma_hi"].max())
     n = int(pixels["n"].min())
-    said = f"In expectation a lower bound, on at least {n:,} test images and samples a side that no net has seen. {FOUND}"
+    said = f"NWJ: in expectation a lower bound, on at least {n:,} test images and samples a side that no net has seen. {MANY} {FOUND}"
+    along = f"In expectation a lower bound of the mean over the bin, by the recalibrated grader. {FOUND}"
     found = [
         _table(pixels, f"Divergence of images and classes at σ = {low:g}, nats: lower bounds by the grader", list(_BOUNDS),
-               [said, PIXELS]),
-        _along(kinds["curve"], "js", "nwj", "JS by noise level, nats: lower bounds", said),
+               [said, CAVEAT, PIXELS]),
+        _along(kinds["curve"], "js", "nwj", "JS by noise level, nats: lower bounds", along),
         _features(rows),
         _table(pixels, f"Held-out denoising loss removed, σ {low:g} to {high:g}, nats",
                [("score_error", "gain_guidance"), ("score_error", "gain_grader")],
@@ -56,8 +71,10 @@ def _sheets(rows: pd.DataFrame) -> list[Sheet]:
         _along(kinds["curve"], "score_error", "gain_guidance", "Gain of guidance by noise level, nats per unit of ln σ", FOUND),
         _table(pixels, f"The sigma integral by the grader's gradient, σ {low:g} to {high:g}, nats: no bound",
                [(d, "integral") for d in NAMES if d != "score_error"],
-               ["A mean of squares: the null's is what the grader's own noise adds to every other. Not a bound. " + FOUND]),
-        _checks(rows, kinds["check"]),
+               ["A mean of squares, so never below 0: a grader's noise adds to it, how much is not known (the null's grader is another net, stopped by "
+                "its own validation, and no measure of it). Not a bound: right only as far as the grader's gradient is. " + FOUND]),
+        grader.recalibrated(rows),
+        grader.checks(rows, " in pixels"),
     ]  # fmt: skip
     return [sheet for sheet in found if sheet.body]
 
@@ -100,37 +117,42 @@ def _features(rows: pd.DataFrame) -> Sheet:
         mine = rows[rows["point"] == point]
         cells = [numbers.point_label(point)]
         for name in known:
-            cells += [
-                _cell(mine[(mine["estimator"] == f"{e}@{name}") & (mine["divergence"] == d)])
-                for d, e in (("js", "nwj"), ("kl", "dv"))
+            found = [
+                mine[(mine["estimator"] == f"{e}@{name}") & (mine["divergence"] == d)]
+                for d, e in _IN_FEATURES
             ]
+            cells += [_found(f) for f in found]
             p = mine[mine["estimator"] == f"p_value@{name}"]["value"].astype(float)
             cells += [_cell(mine[mine["estimator"] == f"auc@{name}"]), f"{p.iloc[0]:.3f}" if len(p) else "–"]
         body.append(cells)
-    header = ["", *(f"{name}: {what}" for name in known for what in ("JS ≥", "KL(p‖q) ≥ DV", "AUC", "p"))]
+    columns = [*(numbers.heading(d, e) for d, e in _IN_FEATURES), "AUC", "p"]
+    header = ["", *(f"{name}: {what}" for name in known for what in columns)]
     told = rows[rows["estimator"].str.contains("@", regex=False)]["n"]
     n = int(told.min()) if len(told) else 0
-    note = (
+    notes = [
         f"Clean images, without their classes; a small net on the features, stopped early, on at least {n:,} test vectors a side it "
-        f"was not trained on; p: two-sample test of its accuracy by shuffled labels. {FOUND}"
+        f"was not trained on; not recalibrated. p: two-sample test of its accuracy by shuffled labels. {NOTHING} {FOUND}",
+        *(_saturated(rows, name) for name in known),
+    ]
+    title = "Divergence in feature spaces, nats: lower bounds"
+    return Sheet(title, header, body, list(filter(None, notes)), "l" + "r" * (len(columns) * len(known)))
+
+
+def _found(rows: pd.DataFrame) -> str:
+    """A cell, or that training found nothing to keep."""
+    nothing = len(rows) and str(rows["note"].iloc[0]).startswith("nothing found")
+    return "nothing found" if nothing else _cell(rows)
+
+
+def _saturated(rows: pd.DataFrame, space: str) -> str:
+    """What to say of a space in which every sampler's bound is near the largest JS there is."""
+    found = rows[
+        (rows["estimator"] == f"nwj@{space}") & (rows["divergence"] == "js") & (rows["point"] != numbers.NULL)
+    ]
+    values = found["value"].astype(float)
+    if values.empty or values.min() < _NEAR * _FULL:
+        return ""
+    return (
+        f"{space} tells every sampler from real images: JS {values.min():.2f} to {values.max():.2f} of at most log 2 = {_FULL:.2f}, "
+        "saturated, so that it ranks little."
     )
-    return Sheet("Divergence in feature spaces, nats: lower bounds", header, body, [note], "l" + "r" * (4 * len(known)))  # fmt: skip
-
-
-def _checks(rows: pd.DataFrame, checks: pd.DataFrame) -> Sheet:
-    """Is the grader calibrated, and does it tell the sides apart at all."""
-    body = []
-    for point in _points(rows):
-        mine = checks[checks["point"] == point]
-        cells = [numbers.point_label(point)]
-        for name in ("ratio_mean", "inverse_ratio_mean", "ece"):
-            found = mine[mine["estimator"] == name]["value"].astype(float)
-            cells.append(f"{found.min():.3f}–{found.max():.3f}" if len(found) else "–")
-        cells.append(str(int(((mine["estimator"] == "scale") & ~mine["note"].astype(str).str.startswith("did not")).sum())))  # fmt: skip
-        for name in ("accuracy", "auc", "p_value"):
-            found = mine[mine["estimator"] == name]["value"].astype(float)
-            cells.append(f"{found.iloc[0]:.3f}" if len(found) else "–")
-        body.append(cells)
-    header = ["", "E_q r", "E_p 1/r", "ECE", "bins recalibrated", "accuracy", "AUC", "p"]
-    note = "Range over the noise bins (1 and 1 when calibrated); accuracy, AUC and p of the two-sample test at the lowest σ."
-    return Sheet("Calibration of the graders, and whether they tell real from generated in pixels", header, body, [note], "lrrrrrrr")  # fmt: skip

@@ -1,30 +1,23 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
 """The table of divergences: every estimate beside what it estimates, and how often its interval holds it."""
 
-import math
 from typing import Any
 
 import pandas as pd
 
 from guidelab.paper import latex, markdown, names
 from guidelab.paper.cells import Sheet
-from guidelab.paper.sigma import numbers
-from guidelab.paper.sigma.numbers import FOUND, NAMES, NOT_ESTIMABLE, OK, Z95
+from guidelab.paper.sigma import grader, numbers, relative, repeats
+from guidelab.paper.sigma.numbers import CAVEAT, FOUND, MANY, NAMES
 
 COLUMNS = [
     "experiment", "scale", "point", "label", "train_seed", "divergence", "estimator", "sigma_lo", "sigma_hi", "n",
     "bound", "value", "lo", "hi", "status", "estimates", "truth", "truth_lo", "truth_hi", "truth_status",
-    "relative_error", "coverage", "above_truth", "repeats", "repeats_status", "note",
+    "relative_error", "relative_lo", "relative_hi", *repeats.COLUMNS, "note",
 ]  # fmt: skip
 _KINDS = ("truth", "estimate", "target")
-_BEST = {
-    "kl": "dv",
-    "kl_reverse": "nwj",
-    "js": "nwj",
-    "chi2": "nwj",
-    "chi2_neyman": "nwj",
-    "hellinger2": "nwj",
-}
+_BOUNDS = {"kl": ("nwj", "dv"), "kl_reverse": ("nwj",), "js": ("nwj",), "chi2": ("nwj",)}
+_DV, _FOR_MANY = ("dv", "dv_raw"), "for many points"  # Donsker–Varadhan's property
 
 
 def make_table(rows: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
@@ -41,8 +34,9 @@ def make_table(rows: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
             table.append({
                 "experiment": spec["experiment"], "scale": names.scale_name(str(spec["scale"])), "point": point,
                 "label": numbers.point_label(str(point)), "train_seed": seed,
-                **{key: row[key] for key in ("divergence", "estimator", "sigma_lo", "sigma_hi", "n", "bound", "note")},
-                **numbers.interval(row), **_beside(mine, row), **_repeated(mine, row),
+                **{key: row[key] for key in ("divergence", "estimator", "sigma_lo", "sigma_hi", "n", "note")},
+                "bound": _FOR_MANY if row["estimator"].partition("@")[0] in _DV else row["bound"],
+                **numbers.interval(row), **_beside(mine, row), **repeats.told(mine, row),
             })  # fmt: skip
     found = pd.DataFrame(table, columns=COLUMNS)
     floats = found.select_dtypes("float").columns
@@ -61,24 +55,8 @@ def _beside(mine: pd.DataFrame, row: dict[Any, Any]) -> dict[str, Any]:
         return {"estimates": "nothing known"}
     truth = numbers.interval(found.iloc[0].to_dict())
     told = {f"truth{'' if k == 'value' else '_' + k}": truth[k] for k in ("value", "lo", "hi", "status")}
-    sound = truth["status"] == OK and numbers.interval(row)["status"] == OK and truth["value"] != 0
-    error = (row["value"] - truth["value"]) / abs(truth["value"]) if sound else math.nan
     name = "exact difference of score errors" if gain else "exact divergence"
-    return {"estimates": name, "relative_error": error, **told}
-
-
-def _repeated(mine: pd.DataFrame, row: dict[Any, Any]) -> dict[str, Any]:
-    """Share of repeats whose interval holds what is estimated, or lies above what it is a lower bound of."""
-    same = mine[(mine["estimator"] == row["estimator"]) & (mine["divergence"] == row["divergence"])]
-    found = {kind: same[same["kind"] == kind] for kind in ("coverage", "above truth")}
-    told: dict[str, Any] = {
-        kind.replace(" ", "_"): float(part["value"].iloc[0]) for kind, part in found.items() if len(part)
-    }
-    if len(found["coverage"]):
-        note = str(found["coverage"]["note"].iloc[0])
-        told["repeats"] = int(note.removeprefix(f"{NOT_ESTIMABLE}: ").split()[0])
-        told["repeats_status"] = NOT_ESTIMABLE if note.startswith(NOT_ESTIMABLE) else OK
-    return told
+    return {"estimates": name, **relative.error(numbers.interval(row), truth), **told}
 
 
 def to_markdown(table: pd.DataFrame, rows: pd.DataFrame) -> str:
@@ -99,19 +77,20 @@ def _title(table: pd.DataFrame) -> str:
 def _sheets(table: pd.DataFrame, rows: pd.DataFrame) -> list[Sheet]:
     low = f"{table['sigma_lo'].min():g}"
     span = f"{low} to {table['sigma_hi'].max():g}"
-    n = int(table["n"].min())
-    known = [d for d in ("kl", "js", "kl_reverse", "chi2") if (table["divergence"] == d).any()]
-    pairs = [(d, e) for d in known for e in ("exact", _BEST[d])]
+    known = [d for d in _BOUNDS if (table["divergence"] == d).any()]
+    pairs = [(d, e) for d in known for e in ("exact", *_BOUNDS[d])]
     bounds = _sheet(
         table, f"Divergence at σ = {low}, nats: exact, and lower bound by the grader", pairs,
-        ["exact: log-densities of the sampler's flow; bounds (Donsker–Varadhan for KL(p‖q), else NWJ) hold in "
-         f"expectation, on at least {n:,} real points and samples that no net has seen. {FOUND}"],
+        [f"NWJ: in expectation a lower bound for any number of points; here {_sizes(table)} that no net has seen. {MANY} {FOUND}",
+         "Exact: log-densities of the sampler's flow at this σ, before its last step. Bounds: of its final samples, with noise of this σ "
+         "added, so with that step's error in them; KL(q‖p) feels it most.",
+         CAVEAT],
     )  # fmt: skip
     integral = _sheet(
         table, f"The sigma integral by the grader's gradient, σ {span}, nats: no bound",
         [(d, "integral") for d in NAMES if d != "score_error"],
-        ["Each under the measure of least variance, with the divergence at the upper end. Not a bound: right only as far as the "
-         f"grader's gradient is. {FOUND}"],
+        ["Each under the measure that keeps its weight bounded or lets it grow least, with the divergence at the upper end. Not a "
+         f"bound: right only as far as the grader's gradient is. {FOUND}"],
     )  # fmt: skip
     errors = [("score_error", e) for e in ("score_error_main", "score_error_sampler")]
     errors += [
@@ -123,14 +102,25 @@ def _sheets(table: pd.DataFrame, rows: pd.DataFrame) -> list[Sheet]:
         ["Score error: of the main net and of the guided score, exact. Gain: how much of it a term removes, from real points "
          f"alone; a lower bound of the error, negative where the term harms. Exact: by the true score. {FOUND}"],
     )  # fmt: skip
-    return [
+    found = [
         bounds,
+        relative.sheet(table),
         gains,
         integral,
-        _coverage(table, "coverage"),
-        _coverage(table, "above_truth"),
-        _checks(rows),
+        grader.recalibrated(rows),
+        *repeats.sheets(table),
+        grader.checks(rows),
     ]
+    return [sheet for sheet in found if sheet.body]
+
+
+def _sizes(table: pd.DataFrame) -> str:
+    """`8,192 real points and samples (real against real: 3,072)`."""
+    null = table["point"] == numbers.NULL
+    few, many = (int(table.loc[m, "n"].min()) if m.any() else 0 for m in (null, ~null))
+    if not few or not many or few == many:
+        return f"at least {few or many:,} real points and samples"
+    return f"at least {many:,} real points and samples (real against real: {few:,} a side)"
 
 
 def _with_targets(table: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
@@ -159,62 +149,3 @@ def _sheet(table: pd.DataFrame, title: str, pairs: list[tuple[str, str]], notes:
         )
     header = ["", *(numbers.heading(d, e) for d, e in pairs)]
     return Sheet(title, header, body, notes, "l" + "r" * len(pairs))
-
-
-def _coverage(table: pd.DataFrame, column: str) -> Sheet:
-    """How often intervals hold what they estimate, or lie above what they bound."""
-    held = table[table[column].notna()]
-    pairs = list(dict.fromkeys(zip(held["divergence"], held["estimator"], strict=True)))
-    body = []
-    for point in dict.fromkeys(held["point"]):
-        mine = held[held["point"] == point]
-        cells = [mine[(mine["divergence"] == d) & (mine["estimator"] == e)] for d, e in pairs]
-        body.append([numbers.point_label(point), *(_percent(cell, column) for cell in cells)])
-    repeats = int(held["repeats"].max()) if len(held) else 0
-    half = 100 * Z95 * math.sqrt(0.05 * 0.95 / max(repeats, 1))
-    if column == "coverage":
-        title = f"Share of 95 % intervals that hold what they estimate, %, of {repeats} repeats"
-        note = f"At 95 %, {repeats} repeats give 95 ± {half:.1f}. What a bound estimates is its own mean, not the divergence."
-        note += " Not estimable: most repeats flag themselves so."
-    else:
-        title = f"Share of 95 % intervals above what they are a lower bound of, %, of {repeats} repeats"
-        note = "At most 2.5 % are expected, at equality. –: the truth itself is not estimable."
-    return Sheet(
-        title, ["", *(numbers.heading(d, e) for d, e in pairs)], body, [note], "l" + "r" * len(pairs)
-    )
-
-
-def _percent(cell: pd.DataFrame, column: str) -> str:
-    """A share in percent."""
-    if cell.empty:
-        return "–"
-    found = cell.iloc[0]
-    return NOT_ESTIMABLE if found["repeats_status"] != OK else f"{100 * float(found[column]):.1f}"
-
-
-def _checks(rows: pd.DataFrame) -> Sheet:
-    """Is the grader calibrated, and does it tell the sides apart at all."""
-    body = []
-    for point in dict.fromkeys(rows["point"]):
-        mine = rows[(rows["point"] == point) & (rows["kind"] == "check")]
-        cells = [numbers.point_label(point)]
-        for name in ("ratio_mean", "inverse_ratio_mean", "ece"):
-            found = mine[mine["estimator"] == name]["value"].astype(float)
-            cells.append(f"{found.min():.3f}–{found.max():.3f}" if len(found) else "–")
-        helped = mine[(mine["estimator"] == "scale") & ~mine["note"].str.startswith("did not")]
-        cells.append(str(len(helped)))
-        for name, digits in (("accuracy", 3), ("auc", 3), ("p_value", 3)):
-            found = mine[mine["estimator"] == name]["value"].astype(float)
-            cells.append(f"{found.iloc[0]:.{digits}f}" if len(found) else "–")
-        body.append(cells)
-    header = ["", "E_q r", "E_p 1/r", "ECE", "bins recalibrated", "accuracy", "AUC", "p"]
-    notes = [
-        "Range over the noise bins (1 and 1 when calibrated); accuracy, AUC and the two-sample test's p-value at the lowest σ."
-    ]
-    return Sheet(
-        "Calibration of the graders, and whether they tell real from generated",
-        header,
-        body,
-        notes,
-        "lrrrrrrr",
-    )

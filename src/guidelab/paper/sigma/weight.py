@@ -2,9 +2,11 @@
 """Exact divergences against the guidance weight, with the grader's bounds, beside quality and diversity.
 
 `rows(tables, info)` makes one row per (variant, w, metric, source): source `measured` for report blocks of all trainings,
-`bound` for the grader's lower bound; the other columns are those of the sweep.
+`bound` for the grader's lower bound, `exact` for the divergence of the graded training by itself, above which no bound
+should lie; the other columns are those of the sweep.
 """
 
+from itertools import product
 from typing import Any
 
 import pandas as pd
@@ -19,9 +21,14 @@ COLUMNS = [
     "variant", "metric", "source", "label", "unit", "w", "offset", "value", "lo", "hi", "over", "n_trainings", "n_generated",
     "selected", "status",
 ]  # fmt: skip
-DIVERGENCES = {"kl": "dv", "kl_reverse": "nwj", "js": "nwj"}
+DIVERGENCES = ("kl", "kl_reverse", "js")
+GRADED = {"bound": ("estimate", "nwj"), "exact": ("truth", "exact")}  # of the one training that is graded
 NEUTRAL = "none"
-_HEIGHT_MM = 104.0
+_MARKS: dict[str, dict[str, Any]] = {
+    "bound": {"marker": "_", "ms": 7, "mew": 1.4},
+    "exact": {"marker": "o", "ms": 3.2, "mfc": "white", "mew": 0.8},
+}
+_HEIGHT_MM = 100.0
 
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
@@ -57,21 +64,24 @@ def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
                 )
             )
         point = f"{variant}/w{w:.2f}"
-        parts += _bounds(tables["divergences"], point, str(variant), w, neutral, described)
+        parts += _graded(tables["divergences"], point, str(variant), w, neutral, described)
     return curves.round_rows(pd.DataFrame(parts, columns=COLUMNS))
 
 
-def _bounds(
+def _graded(
     given: pd.DataFrame, point: str, variant: str, w: float, neutral: float, described: pd.DataFrame
 ) -> list[tuple[Any, ...]]:
-    """The grader's bounds at one point."""
+    """The grader's bounds at one point, and what they are bounds of."""
     found = []
-    mine = given[(given["point"] == point) & (given["kind"] == "estimate")]
-    for metric, estimator in DIVERGENCES.items():
-        for row in mine[(mine["divergence"] == metric) & (mine["estimator"] == estimator)].to_dict("records"):
+    mine = given[given["point"] == point]
+    for metric, (source, (kind, estimator)) in product(DIVERGENCES, GRADED.items()):
+        same = mine[
+            (mine["kind"] == kind) & (mine["divergence"] == metric) & (mine["estimator"] == estimator)
+        ]
+        for row in same.to_dict("records"):
             e = numbers.interval(row)
             told = (described.loc[metric, "label"], "nat", w, w - neutral, e["value"], e["lo"], e["hi"])
-            found.append((variant, metric, "bound", *told, summary.SAMPLES, 1, row["n"], False, e["status"]))
+            found.append((variant, metric, source, *told, summary.SAMPLES, 1, row["n"], False, e["status"]))
     return found
 
 
@@ -84,35 +94,39 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     style.need(rows, COLUMNS, "divergence_weight")
     metrics = list(dict.fromkeys(rows["metric"]))
     with style.context():
-        fig = style.figure(style.PAGE_MM, _HEIGHT_MM)
+        said = style.origin_line(info, _said(rows))
+        height = _HEIGHT_MM + style.footer_mm(said)
+        fig = style.figure(style.PAGE_MM, height)
         for index, metric in enumerate(metrics):
-            left, bottom = 12 + 59 * (index % 3), _HEIGHT_MM - 42 - 46 * (index // 3)
-            box = (left / style.PAGE_MM, bottom / _HEIGHT_MM, 45 / style.PAGE_MM, 35 / _HEIGHT_MM)
+            left, bottom = 12 + 59 * (index % 3), height - 42 - 46 * (index // 3)
+            box = (left / style.PAGE_MM, bottom / height, 45 / style.PAGE_MM, 35 / height)
             _panel(fig.add_axes(box), rows[rows["metric"] == metric], metric, index)
         handles = curves.handles(rows) + curves.sign_handles(rows[rows["source"] == "measured"])
-        handles.append(
-            Line2D(
-                [], [], ls="", marker="_", color=style.FAINT, ms=7, mew=1.4, label="the grader's lower bound"
+        handles += [
+            Line2D([], [], ls="", color=style.FAINT, label=words, **_MARKS[source])
+            for source, words in (
+                ("exact", "exact, the graded training"),
+                ("bound", "its lower bound, by the grader"),
             )
-        )
+        ]
         fig.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.70, 0.46), labelspacing=0.5)
-        style.footer(fig, style.origin_line(info, _said(rows)))
+        style.footer(fig, said)
     return fig
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, metric: str, index: int) -> None:
-    measured, bounds = (rows[rows["source"] == source] for source in ("measured", "bound"))
+    measured = rows[rows["source"] == "measured"]
     label, factor = curves.axis_label(measured, metric)
     for variant in names.ordered(measured["variant"]):
         if variant != NEUTRAL:
             curves.curve(ax, measured[measured["variant"] == variant], factor)
     curves.reference(ax, measured[measured["variant"] == NEUTRAL], factor)
-    sound = bounds[bounds["status"] == summary.OK]
+    sound = rows[(rows["source"] != "measured") & (rows["status"] == summary.OK)]
     for row in sound.to_dict("records"):
         color = style.look(str(row["variant"])).color
         x = 0.0 if row["variant"] == NEUTRAL else float(row["offset"])
         ax.plot([x, x], [row["lo"], row["hi"]], "-", color=color, lw=0.7, zorder=5)
-        ax.plot(x, row["value"], "_", color=color, ms=7, mew=1.4, zorder=6)
+        ax.plot(x, row["value"], ls="", color=color, zorder=6, **_MARKS[row["source"]])
     drawn = pd.concat([measured[measured["status"] == summary.OK], sound])
     if len(drawn):
         curves.limits(ax, *(drawn[c].to_numpy(float) * factor for c in ("value", "lo", "hi")))
@@ -129,11 +143,13 @@ def _said(rows: pd.DataFrame) -> str:
     measured, bounds = (rows[rows["source"] == source] for source in ("measured", "bound"))
     n = int(measured["n_generated"].max())
     graded = (
-        f"; bounds: one training, {int(bounds['n_generated'].min()):,} points a side that no net has seen"
+        f"; small circles and bars: one training, the graded one; bounds (NWJ) on {int(bounds['n_generated'].min()):,} points a side that "
+        "no net has seen: a bound may lie anywhere below its circle, and that of DG lies lower for being guided by a net of the grader's "
+        "kind; do not rank by bounds"
         if len(bounds)
         else ""
     )
     return (
         f"curves: exact divergences at the lowest σ, and metrics of blocks of up to {n:,} samples; bands 95 %, over trainings (filled) or "
-        f"samples of one (open){graded}; a bound may lie anywhere below its curve"
+        f"samples of one (open){graded}"
     )
