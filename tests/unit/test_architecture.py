@@ -84,7 +84,13 @@ ALLOWED = {
     "running": {"errors"},
     "summary": {"plan", "targets"},
     "crate": {"crate", "trail", "errors"},
-    "trail": {"trail", "provenance", "registry", "nearest", "errors"},  # from a printed number back to its data
+    "trail": {
+        "trail",
+        "provenance",
+        "registry",
+        "nearest",
+        "errors",
+    },  # from a printed number back to its data
     "pipeline": {"stages", "plan", "errors"},
     "assemble": {"registry", "io", "core", "errors"},
     "sampling": {"core", "errors"},

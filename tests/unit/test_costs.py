@@ -300,8 +300,9 @@ def test_divergences_of_images_by_hand(plan):
     real = fold - fitted
     draws, more = e.divergences.draws, real // generated
     found = work_of(e, job).evaluations
-    assert found["grader"] == 2 * 2 * (real + generated) + 2 * fitted * 2 * 2 * draws
-    assert found["grader gradient"] == 2 * draws * (real + more * generated)
+    along = 2 * draws * (real + more * generated)
+    assert found["grader"] == 2 * 2 * (real + generated) + 2 * fitted * 2 * 2 * draws + along
+    assert found["grader gradient"] == along
     assert found["main"] == 2 * (2 * draws * real)  # alone, and inside the sampler
     assert found["reference"] == 2 * draws * real
     assert 0 < found["gradient"] <= 2 * draws * real  # in its interval of noise levels

@@ -100,7 +100,14 @@ def test_a_printed_number_is_followed_back_with_times_machine_and_versions(built
     table = f"results/tables/{EXPERIMENT}.csv"
     found = json.loads(built.run("guidelab", "trace", table, "--row", "1", "--json"))
     assert found["problems"] == []
-    assert {step["rule"] for step in found["steps"]} >= {"table", "collect", "measure", "sample", "reconstruct", "train"}
+    assert {step["rule"] for step in found["steps"]} >= {
+        "table",
+        "collect",
+        "measure",
+        "sample",
+        "reconstruct",
+        "train",
+    }
     assert {state["word"] for state in found["files"].values()} == {"intact"}
     for step in found["steps"]:
         run = step["run"]

@@ -113,12 +113,16 @@ def test_the_same_bytes_come_out_again(built):
 
 def test_a_printed_number_is_followed_back_to_its_shards(built):
     found = json.loads(
-        built.run("guidelab", "trace", f"results/tables/{EXPERIMENT}.csv", "--row", "1", "-c", "fid@lite0", "--json")
+        built.run(
+            "guidelab", "trace", f"results/tables/{EXPERIMENT}.csv", "--row", "1", "-c", "fid@lite0", "--json"
+        )
     )
     assert found["problems"] == [] and found["cell"]["agrees"]
     assert {state["word"] for state in found["files"].values()} == {"intact"}
     (sample,) = [step for step in found["steps"] if step["rule"] == "sample"]
-    assert len(sample["shards"]) == 4  # two blocks of 32 in shards of 16; the choosing block is not in the number
+    assert (
+        len(sample["shards"]) == 4
+    )  # two blocks of 32 in shards of 16; the choosing block is not in the number
     assert all(step["run"]["machine"] for step in found["steps"])
 
 

@@ -71,11 +71,8 @@ def _asked(e: Experiment, job: Job) -> _Asked:
     more = max(1, real // max(generated, 1)) if e.images else 1  # samples are fewer, and seen at more levels
     levels = 2 * draws if e.images else draws  # of the points temperatures are fitted on
     at_ends = 2 * _SIGNS * (real + generated)
-    count = _Asked(
-        at_ends + 2 * fitted * _SIGNS * levels,
-        _SIGNS * draws * (real + more * generated),
-        _SIGNS * draws * real,
-    )
+    along = _SIGNS * draws * (real + more * generated)  # as it was trained, and recalibrated with gradients
+    count = _Asked(at_ends + 2 * fitted * _SIGNS * levels + along, along, _SIGNS * draws * real)
     again = estimate.get("coverage")
     if not again:
         return count
@@ -91,11 +88,11 @@ def _asked(e: Experiment, job: Job) -> _Asked:
 def _sizes(e: Experiment, job: Job) -> tuple[int, int, int]:
     """Held-out real examples, samples that are reported, and examples of either side that temperatures are fitted on."""
     spec, n = job.spec, configs.fold_size(e, PurePosixPath(job.inputs["real"][0]).stem)
-    if "report" not in spec:
+    if "blocks" not in spec:
         return n // 4, n // 4, n // 4  # the null of points: quarters of its fold
     sizes = {name: last - first + 1 for name, (first, last) in spec["blocks"].items()}
     generated, fitted = sum(sizes[name] for name in spec["report"]), sizes[spec["calibrate"]]
-    taken = 2 * fitted + generated if spec["point"] == "null" else fitted
+    taken = 2 * fitted + generated if "samples" not in job.inputs else fitted
     return max(n - taken, 0), generated, fitted
 
 

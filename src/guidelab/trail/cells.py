@@ -254,15 +254,17 @@ def _collected(book: Book, step: Step, cell: Cell) -> Cell:
 
 def _made_by(step: Step, rows: Sequence[Row]) -> list[str]:
     """The per-job files that rows were collected from."""
-    sources = [p for label in ("rows", "null") for p in step.inputs.get(label, ())]
-    found = []
+    found: list[str] = []
     for row in rows:
         cells = row.cells
         point = cells.get("point") or f"{cells['variant']}/w{float(cells['w']):.2f}"
-        folder = f"/{point}.csv" if point == "null" else f"/{point}/"
-        fits = [p for p in sources if (p.endswith(folder) if point == "null" else folder in p)]
+        if "/" not in point:  # no sampler: real against real
+            found += step.inputs.get("null", ())
+            continue
         found += [
-            p for p in fits if point == "null" or int(cells["train_seed"]) in seeds_of(p.rsplit("/", 1)[1])
+            p
+            for p in step.inputs.get("rows", ())
+            if f"/{point}/" in p and int(cells["train_seed"]) in seeds_of(p.rsplit("/", 1)[1])
         ]
     return list(dict.fromkeys(found))
 
