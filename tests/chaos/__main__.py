@@ -1,6 +1,7 @@
 """`python tests/chaos`: the long storm. Prints every blow, what the user saw, and a summary; status 0 if nothing was lost."""
 
 import argparse
+import contextlib
 import resource
 import signal
 import sys
@@ -11,6 +12,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "workflow"), str(HERE.parents[1] / "src")]
 
+from cluster_at_risk import ClusterAtRisk  # noqa: E402
+from slurm_tree import cluster_module  # noqa: E402
 from storm import Storm, end_all, summary  # noqa: E402 - found by the line above
 
 
@@ -21,11 +24,18 @@ def main() -> None:
     parser.add_argument(
         "--experiment", action="append", choices=("toy2d_ci", "fashion_ci"), help="default: both"
     )
+    parser.add_argument(
+        "--slurm",
+        action="store_true",
+        help="jobs go to a test cluster (tests/cluster/slurm.py; root, Debian)",
+    )
     parser.add_argument("--minutes", type=float, default=float("inf"), help="no further blows after so long")
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that whatever runs is ended below
     experiments = given.experiment or ["toy2d_ci", "fashion_ci"]
     began = time.time()
+    cluster = contextlib.ExitStack()
+    at_risk = ClusterAtRisk(cluster.enter_context(cluster_module().tracked(cpus=2))) if given.slurm else None
     for number, experiment in enumerate(experiments):
         share = given.kills // len(experiments) + (number < given.kills % len(experiments))
         with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
@@ -33,11 +43,15 @@ def main() -> None:
             try:
                 storm = Storm(root, experiment, lambda text: print(text, flush=True))
                 storm.still()
+                storm.tree.cluster = at_risk
                 storm.rage(share, given.seed + number, began + 60 * given.minutes)
             finally:
                 end_all(root)
+                if at_risk:
+                    at_risk.end(root)
         print(f"{experiment}: {summary(storm.tally)}", flush=True)
         assert not storm.tally.lost, f"finished jobs were made again: {storm.tally.lost}"
+    cluster.close()
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(
         f"{time.time() - began:.0f} s, {used.ru_utime + used.ru_stime:.0f} CPU s, seed {given.seed}: nothing lost"

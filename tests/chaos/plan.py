@@ -14,6 +14,17 @@ LOCAL = {
     "all": (3, (signal.SIGKILL, signal.SIGINT, signal.SIGHUP)),
 }
 
+_OF_JOBS = ("job", "write", "cancel", "node", "power", "controller")  # there has to be one
+SLURM = {
+    "job": (5, (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGUSR1)),
+    "write": (3, (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM)),
+    "cancel": (2, (signal.SIGTERM,)),
+    "node": (3, (signal.SIGKILL,)),
+    "power": (3, (signal.SIGKILL,)),
+    "controller": (2, (signal.SIGKILL,)),
+    "snakemake": (3, (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)),
+}
+
 
 @dataclass(frozen=True)
 class Blow:
@@ -22,7 +33,9 @@ class Blow:
     Attributes:
         number: from 1.
         victim: `job` (the process of a job), `write` (a job, at one of its writes), `snakemake`, `dvc` (while it runs
-            a stage), `all` (every process at once: power cut, Ctrl-C or a closed terminal).
+            a stage), `all` (every process at once: power cut, Ctrl-C or a closed terminal). On Slurm: `snakemake` is
+            the one that was typed; `cancel` (scancel of a job), `node` (a node's daemon dies and comes back, its jobs
+            go on), `power` (the node's jobs die with it), `controller` (Slurm's own daemon dies and comes back).
         signal: which.
         start: it falls on the start-th job that starts after the command was typed; 0: while Snakemake itself starts.
         moment: where in the job's usual duration, as a fraction of it, 0.2 to 1.2: some come too late.
@@ -55,7 +68,7 @@ def blows(seed: int, kinds: dict[str, tuple[int, Sequence[int]]] = LOCAL) -> Ite
         number += 1
         victim = dice.choices(list(kinds), [weight for weight, _ in kinds.values()])[0]
         at = dice.choice(kinds[victim][1])
-        start = dice.randint(1, 4) if victim in ("job", "write") else dice.randint(0, 4)
+        start = dice.randint(1, 4) if victim in _OF_JOBS else dice.randint(0, 4)
         yield Blow(
             number,
             victim,

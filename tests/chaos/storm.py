@@ -1,4 +1,4 @@
-"""The storm: the same command typed again and again, hit once each time, until the table stands; then from the start."""
+"""The storm: the same command typed again and again, hit each time, until the table stands; then from the start."""
 
 import json
 import math
@@ -7,15 +7,18 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from attempt import Line, Outcome, attempt, read_lines
-from plan import Blow, blows
+from attempt import Hit, Line, Outcome, attempt, read_lines
+from plan import LOCAL, SLURM, Blow, blows
 from tree_at_risk import AtRisk, contents, processes, targets, wipe
 
-_SETTLE_S = 6.0  # a job that ended so shortly before a blow may not have been noted by Snakemake
+_SETTLE_S = (
+    6.0,
+    40.0,
+)  # a job that ended so shortly before a blow may not have been noted by Snakemake; on Slurm
 _MOST = 60  # attempts until a table stands
 
 
@@ -55,10 +58,13 @@ class Storm:
         self.tally = Tally()
         self.calm: dict[str, str] = {}
         self.spans: dict[str, float] = {}
+        self.hit_at: list[float] = []  # when blows of this round fell
+        self.drawn = 0  # blows drawn in this attempt
+        self.counted = 0  # lines of this round
 
     def still(self) -> None:
         """The undisturbed run: what every file is to be, and how long jobs take."""
-        done = attempt(self.tree, self.snakemake(), None, {})
+        done = attempt(self.tree, self.locally(), lambda: None, {})
         assert done.code == 0, done.said
         self.calm = contents(self.tree.root, self.experiment)
         starts = {line.pid: line for line in done.lines if line.word == "start"}
@@ -69,35 +75,46 @@ class Storm:
         self.say(f"{self.experiment}: undisturbed, {len(starts)} jobs, {len(self.calm)} files")
         wipe(self.tree.root)
 
-    def snakemake(self) -> list[str]:
-        """The command a user types."""
+    def locally(self) -> list[str]:
         return ["snakemake", "--cores", "2", "--rerun-incomplete", "--", *self.targets]
 
-    def command(self, blow: Blow) -> list[str]:
-        return ["dvc", "repro", "train"] if blow.victim == "dvc" else self.snakemake()
+    def snakemake(self) -> list[str]:
+        """The command a user types."""
+        return ["snakemake", "--profile", "slurm", *self.targets] if self.tree.cluster else self.locally()
+
+    def command(self, blow: Blow | None) -> list[str]:
+        return ["dvc", "repro", "train"] if blow and blow.victim == "dvc" else self.snakemake()
 
     def rage(self, kills: int, seed: int, until: float = math.inf) -> None:
         """Hit until so many blows have struck, or a time has come; the last round is finished and compared like all."""
-        source = blows(seed)
+        source = blows(seed, SLURM if self.tree.cluster else LOCAL)
 
-        def more() -> bool:
-            return self.tally.kills < kills and time.time() < until
+        def more() -> Blow | None:
+            if self.tally.kills + self.drawn >= kills or time.time() >= until:
+                return None
+            self.drawn += 1
+            return next(source)
 
-        while more():
-            self.round(source, more)
+        while self.tally.kills < kills and time.time() < until:
+            self.round(more)
 
-    def round(self, source: Iterator[Blow], more: Callable[[], bool]) -> None:
+    def round(self, more: Callable[[], Blow | None]) -> None:
         """Build everything once, hit at every attempt."""
+        self.hit_at, self.counted = [], 0
         begun = len(read_lines(self.tree.folder))
         for _ in range(_MOST):
-            blow = next(source) if more() else None
-            done = attempt(self.tree, self.command(blow) if blow else self.snakemake(), blow, self.spans)
-            earlier = read_lines(self.tree.folder)[begun : -len(done.lines) or None]
-            if blow:
-                self.note(blow, done)
-            self.settle(blow, done)
-            self.recount(earlier, done)
-            if done.code == 0 and not (blow and blow.victim == "dvc"):
+            self.drawn = 0
+            given = [first := more()]
+
+            def source(given: list[Blow | None] = given) -> Blow | None:
+                return given.pop() if given else more()
+
+            done = attempt(self.tree, self.command(first), source, self.spans)
+            for hit in done.hits:
+                self.note(hit, done)
+            self.settle(done)
+            self.recount(read_lines(self.tree.folder)[begun:])
+            if done.code == 0 and not (first and first.victim == "dvc"):
                 break
         else:
             raise AssertionError(f"no table after {_MOST} attempts:\n{done.said[-3000:]}")
@@ -105,69 +122,76 @@ class Storm:
         wipe(self.tree.root)
         (self.tree.root / "dvc.lock").unlink(missing_ok=True)
 
-    def note(self, blow: Blow, done: Outcome) -> None:
+    def note(self, hit: Hit, done: Outcome) -> None:
         """Tell of one blow: what, where, what the user saw."""
-        if not done.hit:
+        if not hit.what:
             self.tally.late += 1
-            self.say(f"{blow.number:4} {blow}: too late, nothing hit")
+            self.say(f"{hit.blow.number:4} {hit.blow}: too late, nothing hit")
             return
-        name = str(blow).split(",")[0]
-        self.tally.hits[name] += 1
+        self.hit_at.append(hit.at)
+        self.tally.hits[str(hit.blow).split(",")[0]] += 1
         seen = " | ".join(line[:160] for line in done.telling()[:3]) or "nothing"
-        self.say(f"{blow.number:4} {blow}: hit {done.hit}; exit {done.code}; seen: {seen}")
+        self.say(f"{hit.blow.number:4} {hit.blow}: hit {hit.what}; exit {done.code}; seen: {seen}")
 
-    def settle(self, blow: Blow | None, done: Outcome) -> None:
-        """Processes that outlived the command: type it again, see that it is refused, then do as told."""
-        if not processes(self.tree.root):
+    def settle(self, done: Outcome) -> None:
+        """What outlived the command: type it again, see that it is refused, then do as told."""
+        if not self._left():
             return
-        again = attempt(self.tree, self.snakemake(), None, {}) if self._at_work() else None
+        again = attempt(self.tree, self.snakemake(), lambda: None, {}) if self._at_work() else None
         if again is not None and again.code != 0:
             self.tally.refused += 1
             told = " | ".join(line[:200] for line in again.telling()[:2])
-            kill = re.search(r"^\s+kill ([\d ]+)$", again.said, re.M)
-            assert (
-                "jobs of a snakemake that is gone" in again.said
-                or "another snakemake is at work" in again.said
-            ), f"refused without a word about what still runs:\n{again.said}"
-            beside = "another snakemake is at work" in again.said  # whose jobs go on starting
+            kill = re.search(r"^\s+((?:kill|scancel) [\d ]+)$", again.said, re.M)
+            words = ("jobs of a snakemake that is gone", "another snakemake is at work")
+            assert any(text in again.said for text in words), f"refused without a word:\n{again.said}"
+            beside = words[1] in again.said  # whose jobs go on starting
             assert beside or not [line for line in again.lines if line.word == "start"], again.said
             self.say(f"     typed again: {told}")
-            if kill and not (blow and blow.patient):
-                subprocess.run(["kill", *kill[1].split()], check=False)
-                self.say(f"     did as told: kill {kill[1]}")
+            if kill and not (done.hits and done.hits[-1].blow.patient):
+                subprocess.run(kill[1].split(), check=False)
+                self.say(f"     did as told: {kill[1]}")
         self._wait_for_the_rest()
 
     def _at_work(self) -> bool:
-        return any((self.tree.root / ".state/running").glob("*-*"))
+        jobs = self.tree.cluster.jobs(self.tree.root) if self.tree.cluster else []
+        return bool(jobs) or any((self.tree.root / ".state/running").glob("*-*"))
+
+    def _left(self) -> list[object]:
+        """Processes in the tree, and jobs in the queue."""
+        jobs = self.tree.cluster.jobs(self.tree.root) if self.tree.cluster else []
+        return [*processes(self.tree.root), *jobs]
 
     def _wait_for_the_rest(self) -> None:
         end = time.monotonic() + 900
-        while left := processes(self.tree.root):
+        while left := self._left():
             assert time.monotonic() < end, f"still running: {left}"
-            time.sleep(0.1)
+            time.sleep(0.1 if not self.tree.cluster else 0.5)
 
-    def recount(self, earlier: list[Line], done: Outcome) -> None:
-        """Which jobs were made again, and whether any of them had been finished."""
-        starts = [line for line in done.lines if line.word == "start"]
-        self.tally.jobs += len(starts)
-        self.tally.resumed += sum(line.word.startswith("at") and line.word != "at0" for line in done.lines)
-        begun = {line.job: line.at for line in earlier if line.word == "start"}
-        ended = {line.job: line.at for line in earlier if line.word == "end"}
-        for line in starts:
-            if line.job not in begun:
-                continue
-            if line.job in ended and not self._in_flight(ended[line.job]):
-                self.tally.lost.append(" ".join(line.job))
+    def recount(self, lines: list[Line]) -> None:
+        """Which jobs of this round's last attempt were made again, and whether any of them had been finished."""
+        begun: set[tuple[str, str]] = set()
+        ended: dict[tuple[str, str], float] = {}
+        for number, line in enumerate(lines):
+            new = number >= self.counted
+            if line.word == "end":
+                ended[line.job] = line.at
+            elif line.word == "start":
+                self.tally.jobs += new
+                if new and line.job in begun:
+                    if line.job in ended and not self._in_flight(ended[line.job], line.at):
+                        self.tally.lost.append(" ".join(line.job))
+                    else:
+                        self.tally.again[line.rule] += 1
+                begun.add(line.job)
             else:
-                self.tally.again[line.rule] += 1
-        if done.hit_at:
-            self._last_hit = done.hit_at
+                self.tally.resumed += new and line.word != "at0"
+        self.counted = len(lines)
 
-    _last_hit = 0.0
-
-    def _in_flight(self, ended: float) -> bool:
+    def _in_flight(self, ended: float, again: float) -> bool:
         """A job that ended after the last blow, or just before it: nobody was there to note it."""
-        return ended > self._last_hit - _SETTLE_S
+        settle = _SETTLE_S[self.tree.cluster is not None]
+        last = max((at for at in self.hit_at if at < again), default=math.inf)
+        return ended > last - settle
 
     def compare(self) -> None:
         """Every file is, byte for byte, that of the undisturbed run, and nothing else is there."""

@@ -6,12 +6,16 @@ import shutil
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tree import Tree
 
 from guidelab.plan import Plan
 from guidelab.provenance.disk import sha256
 from guidelab.specload import load_spec
+
+if TYPE_CHECKING:
+    from cluster_at_risk import ClusterAtRisk
 
 # What is kept of an experiment: every kind of job that a table needs, few of its repetitions. None takes an entry away.
 _SMALL = {
@@ -36,6 +40,8 @@ _SMALL = {
 class AtRisk(Tree):
     """A tree whose `guidelab` notes its starts and ends; see at_risk.py."""
 
+    cluster: "ClusterAtRisk | None" = None  # where jobs go; None for this machine
+
     def __init__(self, root: Path, fake: bool = False):
         binaries = root.parent / f"{root.name}-bin"
         if not binaries.exists():
@@ -49,6 +55,11 @@ class AtRisk(Tree):
         self.folder = binaries
         self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
         self.environment["PYTHONPYCACHEPREFIX"] = str(binaries / "pyc")
+
+    @property
+    def patience_s(self) -> float:
+        """After so many seconds a command hangs; Slurm alone lets a requeued job wait two minutes."""
+        return 1800.0 if self.cluster else 600.0
 
     def reduce(self, experiment: str) -> None:
         """Leave a few variants at one weight each and no figures: what the table needs."""

@@ -507,6 +507,19 @@ class Cluster:
         return ask(f"up {name}")
 
 
+@contextlib.contextmanager
+def tracked(gpus: int = 1, cpus: int = 3, wait_s: float = 0.0) -> Iterator[Cluster]:
+    """A cluster that tracks processes by cgroups, as real ones do, where this machine can; else by their parents."""
+    try:
+        made = Cluster(True, gpus, cpus, wait_s).__enter__()
+    except NoCluster:
+        made = Cluster(False, gpus, cpus, wait_s).__enter__()
+    try:
+        yield made
+    finally:
+        made.__exit__()
+
+
 def _taken() -> bool:
     with contextlib.suppress(NoCluster):
         return bool(ask("status"))

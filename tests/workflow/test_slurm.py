@@ -19,14 +19,8 @@ GPUS = 1  # of each of two nodes, which have CPUs for more jobs
 
 @pytest.fixture(scope="module")
 def cluster():
-    """Processes tracked by cgroups, as on real clusters, where this machine can; else by their parents."""
-    wanted = {"gpus": GPUS, "cpus": 2, "wait_s": 1800}
-    try:
-        made = slurm_cluster.Cluster(cgroup=True, **wanted).__enter__()
-    except slurm_cluster.NoCluster:
-        made = slurm_cluster.Cluster(cgroup=False, **wanted).__enter__()
-    yield made
-    made.__exit__()
+    with slurm_cluster.tracked(gpus=GPUS, cpus=2, wait_s=1800) as made:
+        yield made
     assert slurm_cluster.leftovers() == []
 
 
@@ -80,10 +74,10 @@ def test_a_training_that_is_told_to_stop_goes_on_and_ends_the_same(cluster, tmp_
     undisturbed = target.read_bytes()
     target.unlink()
     with tree.started("--retries", "0", "--", str(target.relative_to(tree.root))) as run:
-        for stop in range(2):
+        for stop, signalled in enumerate(("TERM", "USR1")):
             run.until("training", lambda: list(tree.root.glob(".state/*/lock")))
             (job,) = jobs("RUNNING", "%i", tree.root)
-            slurm("scancel", "--signal=TERM", job)
+            slurm("scancel", f"--signal={signalled}", job)
             run.until("requeued", lambda job=job, stop=stop: restarts(job) == stop + 1)
             for lock in tree.root.glob(".state/*/lock"):
                 lock.unlink()
@@ -135,6 +129,20 @@ def test_a_lost_controller_and_a_preempted_job_are_told_and_survived(cluster, tm
         tree.hold.unlink()
         assert run.ends() == 0, run.said()
     assert jobs("all", "%T", tree.root) == ["PREEMPTED", "COMPLETED"]
+
+
+def test_a_node_daemon_that_dies_under_a_job_loses_nothing(cluster, tmp_path_factory):
+    """The job ends while nobody on its node listens; it is not made again."""
+    tree = SlurmTree.held(tmp_path_factory.mktemp("daemon") / "tree")
+    with tree.started("--retries", "0", "--", DATA) as run:
+        run.until("running", lambda: tree.begun() == 1)
+        (node,) = jobs("RUNNING", "%N", tree.root)
+        cluster.down(node)
+        tree.hold.unlink()
+        run.until("made", lambda: (tree.root / DATA).exists())
+        cluster.up(node)
+        assert run.ends() == 0, run.said()
+    assert jobs("all", "%T", tree.root) == ["COMPLETED"] and tree.begun() == 1
 
 
 def test_jobs_of_a_killed_snakemake_are_named_and_nothing_starts_beside_them(cluster, tmp_path_factory):

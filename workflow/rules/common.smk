@@ -30,6 +30,8 @@ try:
         preflight(PLAN, sys.argv[1:])
         orphans.begin(sys.argv[1:])
         restart(sys.argv[1:])
+    else:
+        orphans.within()
 except UserError as error:
     raise WorkflowError(str(error)) from None
 

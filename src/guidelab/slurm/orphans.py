@@ -5,6 +5,7 @@ submit them again.
 """
 
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,6 +38,16 @@ def begin(arguments: Sequence[str]) -> None:
     if left:
         print(told(left), file=sys.stderr)
     watch.mend()
+
+
+def within() -> None:
+    """In the Snakemake inside a job: SIGUSR1, a cluster's notice before it ends a job, is for the job's command alone.
+
+    Snakemake and the shell between them would die of it, and the command would lose the time it needs to save.
+    """
+    signal.signal(
+        signal.SIGUSR1, signal.SIG_IGN
+    )  # inherited by all that is started; a training sets its own handler
 
 
 def orphans(jobs: Sequence[Queued], folder: Path) -> list[Queued]:

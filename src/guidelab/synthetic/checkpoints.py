@@ -3,6 +3,7 @@
 They are structurally what is published, so reading them exercises the same code; their numbers mean nothing.
 """
 
+import io
 import json
 import pickle
 from collections.abc import Callable
@@ -237,20 +238,23 @@ def _drawn(net: Any, generator: torch.Generator, *, everything: bool = False) ->
     Args:
         net: its parameters are changed.
         generator: source of the numbers.
-        everything: matrices are drawn anew too, where the net was built from the global generator.
+        everything: all but the ones of normalisations is drawn anew, where the net was built from the global generator.
     """
     with torch.no_grad():
         for tensor in net.parameters():
-            if not tensor.any() or (everything and tensor.ndim > 1):
+            if not tensor.any() or (everything and not bool((tensor == 1).all())):
                 fan = max(1, tensor[0].numel()) if tensor.ndim > 1 else 400
                 tensor.copy_(torch.randn(tensor.shape, generator=generator) / fan**0.5)
     return net
 
 
 def _save_torch(path: Path, net: nn.Module) -> None:
+    """Through memory: torch writes the name of the file it saves to, which is temporary, into the file."""
     state: dict[str, Tensor] = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    content = io.BytesIO()
+    torch.save(state, content)
     with atomic_write(path) as temporary:
-        torch.save(state, temporary)
+        temporary.write_bytes(content.getvalue())
 
 
 _WRITERS: dict[str, Callable[[Path, Row, dict[str, Any], torch.Generator], None]] = {
