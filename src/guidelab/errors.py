@@ -14,3 +14,12 @@ def closest(given: str, known: list[str] | tuple[str, ...]) -> str:
 
     near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def counted(number: int, thing: str) -> str:
+    """`1 job`, `2 jobs`.
+
+    >>> counted(1, "job"), counted(2, "job")
+    ('1 job', '2 jobs')
+    """
+    return f"{number} {thing}{'' if number == 1 else 's'}"

@@ -14,9 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guidelab import running
-from guidelab.errors import UserError
+from guidelab.errors import UserError, counted
 from guidelab.preflight import asked_of
-from guidelab.running import Worker
+from guidelab.worker import Worker, stop
 
 _LOCKS = Path(".snakemake/locks")
 _NAMED = 8
@@ -31,15 +31,16 @@ def restart(arguments: Sequence[str]) -> None:
         UserError: jobs of a Snakemake that is gone still run, or locks of one at work would be taken away.
     """
     asked = asked_of(arguments)
-    if asked.acts:  # first, so that of two that start together neither takes the other for dead
-        _note(arguments)
-    others = [worker for worker in running.workers() if worker.pid != os.getpid()]
+    own = (
+        _note(arguments) if asked.acts else ""
+    )  # first: of two that start together neither takes the other for dead
+    others = [worker for worker in running.workers() if worker.name != own]
     runs = [worker for worker in others if worker.kind == "run"]
     at_work = [worker for worker in runs if worker.held]
     if asked.unlocks:
         _unlock_by_hand(runs, at_work)
         return
-    orphans = [worker for worker in others if _orphan(worker, {run.name for run in at_work} | {_own()})]
+    orphans = [worker for worker in others if _orphan(worker, {run.name for run in at_work})]
     if orphans:
         told = _orphans_told(orphans)
         if asked.acts:
@@ -47,23 +48,22 @@ def restart(arguments: Sequence[str]) -> None:
         print(told, file=sys.stderr)
         return
     if asked.acts:
+        _tell_of_unknown([worker for worker in others if worker.kind == "job" and worker.unknown])
         _take_lock_away(runs, at_work)
         for worker in others:
             if worker.dead:
                 running.forget(worker)
 
 
-def _own() -> str:
-    return os.environ.get(running.RUN, "")
-
-
-def _note(arguments: Sequence[str]) -> None:
-    """Hold a file until this process ends; the jobs it starts carry its name."""
+def _note(arguments: Sequence[str]) -> str:
+    """Hold a file until this process ends; the jobs it starts carry its name, which is returned."""
     name = f"run-{os.getpid()}-{os.urandom(4).hex()}"
     held = contextlib.ExitStack()
     held.enter_context(running.hold(name, "run", shlex.join(["snakemake", *arguments])[:200]))
+    held.callback(running.release, name)
     atexit.register(held.close)
     os.environ[running.RUN] = name
+    return name
 
 
 def _orphan(worker: Worker, alive: set[str]) -> bool:
@@ -75,9 +75,9 @@ def _orphans_told(orphans: Sequence[Worker]) -> str:
     named = "".join(f"\n  {worker}" for worker in orphans[:_NAMED])
     more = f"\n  and {len(orphans) - _NAMED} more" if len(orphans) > _NAMED else ""
     return (
-        f"{len(orphans)} jobs of a snakemake that is gone still run here:{named}{more}\n"
+        f"still at work here: {counted(len(orphans), 'job')} of a snakemake that is gone:{named}{more}\n"
         "Nothing was started, for two jobs would write the same files. Wait until they have ended, or stop them (a training "
-        f"saves its state first):\n  {running.stop(orphans)}\nThen type the same command again."
+        f"saves its state first):\n  {stop(orphans)}\nThen type the same command again."
     )
 
 
@@ -86,7 +86,7 @@ def _take_lock_away(runs: Sequence[Worker], at_work: Sequence[Worker]) -> None:
     locks = sorted(_LOCKS.glob("*.lock"))
     if not locks:
         return
-    unknown = [worker for worker in runs if not worker.held and not worker.dead]
+    unknown = [worker for worker in runs if worker.unknown]
     if at_work or unknown:
         for worker in at_work:
             print(f"another snakemake is at work in this folder: {worker}", file=sys.stderr)
@@ -107,11 +107,24 @@ def _take_lock_away(runs: Sequence[Worker], at_work: Sequence[Worker]) -> None:
         )
 
 
+def _tell_of_unknown(jobs: Sequence[Worker]) -> None:
+    """Jobs of other machines; those of Slurm were looked for in its queue, and are not there."""
+    for worker in jobs:
+        if worker.slurm:
+            running.forget(worker)
+        else:
+            print(
+                f"{worker}: whether it still works cannot be seen from here. If it does, stop this run and wait for it; if "
+                f"that machine is gone, delete {running.place() / worker.name}",
+                file=sys.stderr,
+            )
+
+
 def _unlock_by_hand(runs: Sequence[Worker], at_work: Sequence[Worker]) -> None:
     if at_work:
         raise UserError(
             f"--unlock: a snakemake is at work in this folder: {at_work[0]}. Its lock stays, for two would write the "
-            f"same files. Wait for it, or stop it: {running.stop(at_work)}"
+            f"same files. Wait for it, or stop it: {stop(at_work)}"
         )
     for worker in runs:
         running.forget(worker)

@@ -6,59 +6,29 @@ number is trusted for that; it is only told to the person who has to act.
 """
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 import socket
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from guidelab.errors import UserError
+from guidelab.worker import Worker, read, stop
 
 RUN = "GUIDELAB_RUN"  # in the environment of the jobs a Snakemake starts: its own file's name
-_NOW = ("%Y-%m-%d %H:%M:%S",)
+FROM = (
+    "GUIDELAB_SUBMITTED_FROM"  # in jobs' environment: the Slurm job that Snakemake itself runs in, or `login`
+)
+_NOW = "%Y-%m-%d %H:%M:%S"
 _POLL_S = 0.2
-
-
-@dataclass(frozen=True)
-class Worker:
-    """One process that works, or worked, in a folder.
-
-    Attributes:
-        name: of its file. kind: `run` (a Snakemake) or `job`.
-        what: to tell a person: the command, or the rule and its first output.
-        pid, host, folder, since: which process, where, and from when.
-        run: of a job: the name of the Snakemake that started it; empty for one started by hand.
-        slurm: the Slurm job it belongs to; empty elsewhere.
-        held: it lives. Of a file of another host that is not held nothing is known: not every file system carries
-            locks from one machine to another.
-    """
-
-    name: str
-    kind: str
-    what: str
-    pid: int = 0
-    host: str = ""
-    folder: str = ""
-    since: str = ""
-    run: str = ""
-    slurm: str = ""
-    held: bool = False
-
-    @property
-    def dead(self) -> bool:
-        """It was killed: its file is there, on this machine, and nobody holds it."""
-        return not self.held and self.host == socket.gethostname()
-
-    def __str__(self) -> str:
-        place = "" if self.host == socket.gethostname() else f" on {self.host}"
-        slurm = f", Slurm job {self.slurm}" if self.slurm else ""
-        return f"{self.what} (process {self.pid}{place}{slurm}, since {self.since})"
 
 
 def place() -> Path:
@@ -68,8 +38,12 @@ def place() -> Path:
 
 def name_of(outputs: Sequence[str | Path]) -> str:
     """The name of the file that two jobs with the same outputs both want."""
-    paths = sorted(str(Path(path).absolute()) for path in outputs)
-    return f"job-{hashlib.sha256(json.dumps(paths).encode()).hexdigest()[:20]}"
+    paths = sorted(os.path.relpath(path) for path in outputs)
+    return f"job-{hashlib.sha256(json.dumps([_here(), paths]).encode()).hexdigest()[:20]}"
+
+
+def _here() -> int:
+    return Path.cwd().stat().st_ino
 
 
 @contextlib.contextmanager
@@ -96,25 +70,58 @@ def hold(name: str, kind: str, what: str, wait_s: float = 0.0) -> Iterator[None]
 
 def workers() -> list[Worker]:
     """All that work, or were killed at work, in this folder; sorted by name."""
-    here = str(Path.cwd())
+    here = _here()
     found = [worker for path in sorted(place().glob("*-*")) if (worker := _read(path)) is not None]
-    return [worker for worker in found if worker.folder == here]
+    return [worker for worker in found if worker.inode == here]
+
+
+def run_name() -> str:
+    """The name of the Snakemake that started this process; empty for one started by hand."""
+    return os.environ.get(RUN, "")
+
+
+def submitted(environ: Mapping[str, str] = os.environ) -> str:
+    """The number of the Slurm job that Snakemake's executor made for this process; empty for any other process.
+
+    Nobody's own allocation, in which Snakemake itself or a command by hand runs, is ever stopped or requeued.
+    """
+    mine, outer = environ.get("SLURM_JOB_ID", ""), environ.get(FROM, "")
+    return mine if outer and mine != outer else ""
 
 
 def orphaned() -> bool:
-    """Whether the Snakemake that started this process is gone."""
-    run = os.environ.get(RUN, "")
-    return bool(run) and run not in {worker.name for worker in workers() if worker.held or not worker.dead}
+    """Whether the Snakemake that started this process is not seen to live.
+
+    From a node of a cluster that is in doubt where locks do not reach other machines.
+    """
+    run = run_name()
+    return bool(run) and run not in {worker.name for worker in workers() if worker.held}
 
 
 def forget(worker: Worker) -> None:
-    """Remove the file of a process that does not live any more; one that is held stays."""
+    """Remove the file of a process that does not live any more; one that is held, or another user's, may stay."""
     path = place() / worker.name
-    handle = _take(path)
+    try:
+        handle = _take(path)
+    except UserError:
+        return
     if handle is not None:
         with contextlib.suppress(OSError):
             path.unlink()
         os.close(handle)
+
+
+def kept() -> Path:
+    """Where jobs keep what they finish when nobody may be there to note it; see `cli/finished.py`."""
+    return place().parent / "finished"
+
+
+def release(run: str) -> None:
+    """Remove what jobs of a Snakemake kept for want of seeing it live: it lives, and has noted them itself."""
+    for note in kept().glob("*/note.json"):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            if json.loads(note.read_text(encoding="utf-8")).get("run") == run:
+                shutil.rmtree(note.parent, ignore_errors=True)
 
 
 def _patiently(path: Path, wait_s: float) -> int:
@@ -135,16 +142,6 @@ def _patiently(path: Path, wait_s: float) -> int:
     return handle
 
 
-def stop(found: Sequence[Worker | None]) -> str:
-    """The commands that stop processes: `scancel` for those of Slurm, `kill` for the others."""
-    known = [worker for worker in found if worker is not None]
-    slurm = sorted({worker.slurm for worker in known if worker.slurm})
-    others = sorted({worker.pid for worker in known if not worker.slurm})
-    words = [f"scancel {' '.join(slurm)}"] if slurm else []
-    words += [f"kill {' '.join(map(str, others))}"] if others else []
-    return "; ".join(words) or "see the processes of this folder"
-
-
 def _take(path: Path) -> int | None:
     """An open file that this process holds, or None if another one does.
 
@@ -154,7 +151,7 @@ def _take(path: Path) -> int | None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         while True:
-            handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+            handle = _open(path)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -171,6 +168,41 @@ def _take(path: Path) -> int | None:
         raise _unwritable(path, error) from error
 
 
+def _open(path: Path) -> int:
+    """An open file; one of another user for reading, which is enough to see whether it is held.
+
+    Raises:
+        UserError: it was left by another user, who alone can remove it.
+    """
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)  # less what the umask forbids
+    except PermissionError:
+        if not path.exists():
+            raise
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return handle  # held: whoever asks is told by whom
+    os.close(handle)
+    try:
+        path.unlink()  # its owner's process is gone; a folder that the group may write to allows this
+    except OSError as error:
+        raise _foreign(path) from error
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+
+
+def _foreign(path: Path) -> UserError:
+    try:
+        who = path.owner()
+    except (OSError, KeyError):
+        who = "another user"
+    return UserError(
+        f"{path}: was left by a process of {who} that is gone, and only {who} can remove it. Ask {who} to delete it (and to "
+        "run `chmod g+w` on the folder, if you share it), or work in a clone of your own."
+    )
+
+
 def _describe(handle: int, path: Path, kind: str, what: str) -> None:
     worker = Worker(
         path.name,
@@ -179,9 +211,10 @@ def _describe(handle: int, path: Path, kind: str, what: str) -> None:
         os.getpid(),
         socket.gethostname(),
         str(Path.cwd()),
-        time.strftime(*_NOW),
-        os.environ.get(RUN, "") if kind == "job" else "",
-        os.environ.get("SLURM_JOB_ID", ""),
+        time.strftime(_NOW),
+        run_name() if kind == "job" else "",
+        submitted(),
+        _here(),
     )
     try:
         os.ftruncate(handle, 0)
@@ -191,9 +224,10 @@ def _describe(handle: int, path: Path, kind: str, what: str) -> None:
 
 
 def _unwritable(path: Path, error: OSError) -> UserError:
+    to_do = "Free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "Make the folder writable"
     return UserError(
-        f"{path}: cannot be written ({error.strerror or error}). Free some space or choose another folder with "
-        "GUIDELAB_STATE_DIR, then run the same command again: what is done stays done."
+        f"{path}: cannot be written ({error.strerror or error}). {to_do} or choose another folder, the same for everybody "
+        "who works here, with GUIDELAB_STATE_DIR; then run the same command again: what is done stays done."
     )
 
 
@@ -209,7 +243,6 @@ def _read(path: Path) -> Worker | None:
                 held = True
             except OSError:  # a file system without locks: the process number has to do
                 held = told.get("host") == socket.gethostname() and Path(f"/proc/{told.get('pid')}").exists()
-        known = {key: told[key] for key in told if key in Worker.__dataclass_fields__}
-        return Worker(**{"name": path.name, "kind": "job", "what": "a job", **known, "held": held})
-    except (OSError, ValueError, TypeError):
+        return read(told, path.name, held)
+    except (OSError, ValueError, TypeError, AttributeError):
         return None

@@ -142,7 +142,7 @@ class Storm:
             self.tally.refused += 1
             told = " | ".join(line[:200] for line in again.telling()[:2])
             kill = re.search(r"^\s+((?:kill|scancel) [\d ]+)$", again.said, re.M)
-            words = ("jobs of a snakemake that is gone", "another snakemake is at work")
+            words = ("of a snakemake that is gone", "another snakemake is at work")
             assert any(text in again.said for text in words), f"refused without a word:\n{again.said}"
             beside = words[1] in again.said  # whose jobs go on starting
             assert beside or not [line for line in again.lines if line.word == "start"], again.said

@@ -23,8 +23,10 @@ import selectors
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -37,6 +39,7 @@ MARK = "GUIDELAB_TEST_SLURM"
 NODES = ("n1", "n2")
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch")
 PACKAGES = ("slurmctld", "slurmd", "slurm-client", "munge")
+_NULL = os.makedev(1, 3)  # a fake GPU is /dev/null by another name
 PORTS = 16817  # and the three behind it; loopback only
 PATIENCE_S = 300  # for the nodes to be idle; seconds on an idle machine
 CONF = """\
@@ -100,6 +103,11 @@ def unavailable() -> str | None:
         return "a test cluster needs root: it makes device nodes and writes /etc/slurm"
     if any(not shutil.which(name) for name in PROGRAMS) and not shutil.which("apt-get"):
         return f"{', '.join(PROGRAMS)}: not all installed, and no apt-get to install them with"
+    with tempfile.TemporaryDirectory(dir=BASE.parent) as folder:
+        try:
+            os.mknod(f"{folder}/gpu", 0o600 | stat.S_IFCHR, _NULL)
+        except OSError as error:
+            return f"device nodes cannot be made here ({error.strerror}): no fake GPUs"
     return None
 
 
@@ -255,7 +263,7 @@ def write(cgroup: bool, gpus: int, cpus: int) -> None:
     for index, node in enumerate(NODES):
         devices = [BASE / f"dev/gpu{index * gpus + i}" for i in range(gpus)]
         for path in devices:
-            os.mknod(path, 0o666 | 0o020000, os.makedev(1, 3))  # /dev/null by another name
+            os.mknod(path, 0o666 | stat.S_IFCHR, _NULL)
             gres += f"NodeName={node} Name=gpu Type=a100 File={path}\n"
     host = socket.gethostname().split(".")[0]
     conf = CONF.format(
@@ -315,8 +323,15 @@ class Supervisor:
             )
 
     def down(self, name: str) -> None:
-        """Kill a daemon, as a failing machine would; its jobs go on."""
-        self.daemons[name].kill()
+        """Kill a daemon, as a failing machine would; its jobs go on.
+
+        The controller is told to end: it saves its state every few seconds only, and one that forgets that it has just
+        started a job starts it again and takes the node out of service.
+        """
+        if name == "slurmctld":
+            self.daemons[name].terminate()
+        else:
+            self.daemons[name].kill()
         self.daemons.pop(name).wait()
 
     def begin(self) -> None:

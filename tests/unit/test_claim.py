@@ -1,8 +1,11 @@
 """Jobs killed at random moments and two at the same job: every shard is made once, every result is the undisturbed one."""
 
+import errno
+import json
 import multiprocessing
 import os
 import random
+import shutil
 import signal
 import time
 from pathlib import Path
@@ -213,7 +216,7 @@ def test_what_an_orphan_finished_is_taken_over_by_the_very_same_job(orphaned, mo
     assert finish()  # once
 
 
-@pytest.mark.parametrize("change", ["code", "input", "kept"])
+@pytest.mark.parametrize("change", ["code", "input", "kept", "absent"])
 def test_what_an_orphan_finished_is_not_taken_over_by_another(orphaned, change):
     orphaned.kill()
     orphaned.join()
@@ -221,9 +224,53 @@ def test_what_an_orphan_finished_is_not_taken_over_by_another(orphaned, change):
     kept = next(Path(".state/finished").iterdir())
     if change == "input":
         Path("in").write_text("another")
+    if change == "absent":
+        (kept / "1").unlink()
     if change == "kept":
         (kept / "0").write_text("tampered with")
     assert finish({**READING, "code": "abd"} if change == "code" else READING)
+
+
+def test_on_a_node_whose_snakemake_is_elsewhere_doubt_is_in_favour_of_keeping(orphaned, monkeypatch, capsys):
+    """A cluster: jobs on a node, Snakemake on the login node; its file is there, and held by nobody that can be seen."""
+    orphaned.kill()
+    orphaned.join()
+    note = next(Path(".state/running").glob("run-1"))
+    note.write_text(json.dumps(json.loads(note.read_text()) | {"host": "login"}))
+    assert finish() and not finish() and "taken over" in capsys.readouterr().err
+
+
+def test_what_is_kept_survives_another_file_system_and_a_failed_return(orphaned, monkeypatch):
+    orphaned.kill()
+    orphaned.join()
+
+    def another_file_system(*names):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", another_file_system)
+    assert finish()
+    made = OUT[0].read_bytes()
+    for path in OUT:
+        path.unlink()
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "copyfile", lambda *names: (_ for _ in ()).throw(full))
+        with pytest.raises(UserError, match="No space left"):
+            finish()
+    assert not finish() and OUT[0].read_bytes() == made
+
+
+def test_several_gpus_take_over_before_they_start(orphaned, monkeypatch):
+    """What the first of several processes kept is found by the one that would start them."""
+    orphaned.kill()
+    orphaned.join()
+    monkeypatch.setenv("RANK", "0")
+    job = READING | {"command": "large.train"}
+    assert finish(job)
+    monkeypatch.delenv("RANK")
+    monkeypatch.setattr(app, "several", lambda: True)
+    monkeypatch.setattr(app, "share", lambda arguments: pytest.fail("started again"))
+    app.run_job("train", job, OUT)
 
 
 def test_a_job_whose_snakemake_lives_keeps_nothing(orphaned):

@@ -1,6 +1,7 @@
 """Planned stops: which commands have them, and what becomes of a job that stopped."""
 
 import ast
+import os
 import signal
 import time
 from pathlib import Path
@@ -77,8 +78,46 @@ def test_a_job_that_got_no_further_fails_and_is_given_more_time(monkeypatch, tmp
     """Else one whose limit is too short for a single step would go round for ever."""
     monkeypatch.setenv("GUIDELAB_STATE_DIR", str(tmp_path))
     slurm = Slurm(monkeypatch)
+    earlier = (
+        state_folder({"seeds": [0]}) / "state.safetensors"
+    )  # of an attempt before; the file server's clock is ahead
+    earlier.parent.mkdir(parents=True)
+    earlier.touch()
+    os.utime(earlier, (time.time() + 3600,) * 2)
     stopped({"seeds": [0]}, [tmp_path / "a.safetensors"], save=False)
     assert slurm.said == [] and "nothing new was saved" in capsys.readouterr().err
+
+
+def test_where_jobs_are_not_requeued_that_is_said(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("GUIDELAB_STATE_DIR", str(tmp_path))
+    Slurm(monkeypatch, requeues=False)
+    stopped({"seeds": [0]}, [tmp_path / "a.safetensors"], save=True)
+    assert "this cluster does not requeue" in capsys.readouterr().err
+
+
+def test_a_second_signal_does_not_break_off_what_the_first_one_ends(monkeypatch, tmp_path):
+    Slurm(monkeypatch)
+    saved = []
+    with pytest.raises(Stopped), planned("train", {}, [tmp_path / "a"]):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(5)
+        finally:
+            signal.raise_signal(signal.SIGUSR1)
+            signal.raise_signal(signal.SIGTERM)
+            saved.append("all of it")
+    assert saved
+
+
+def test_a_slurm_that_does_not_answer_at_first_is_asked_again(monkeypatch, tmp_path):
+    monkeypatch.setenv("GUIDELAB_MARGIN_S", "900")
+    Slurm(monkeypatch)
+    answers = iter([None, None, (899, 3600), (899, 3600)])
+    monkeypatch.setattr("guidelab.slurm.queue.time_of", lambda job: next(answers))
+    monkeypatch.setattr("guidelab.slurm.queue.state_of", lambda job: "")
+    monkeypatch.setattr("guidelab.slurm.stops.ASK_AGAIN_S", 0.01)
+    with pytest.raises(Stopped), planned("train", {}, [tmp_path / "a"]):
+        time.sleep(30)
 
 
 def test_it_is_asked_to_stop_a_margin_before_its_limit(monkeypatch, tmp_path):

@@ -5,13 +5,16 @@ import json
 import multiprocessing
 import os
 import signal
+import socket
 import time
+from pathlib import Path
 
 import pytest
 
 from guidelab import restart, running
 from guidelab.errors import UserError
-from guidelab.running import Worker, forget, hold, name_of, stop, workers
+from guidelab.running import forget, hold, name_of, workers
+from guidelab.worker import Worker, stop
 
 FORK = multiprocessing.get_context("fork")
 
@@ -84,6 +87,20 @@ def test_a_name_given_back_in_time_is_waited_for(elsewhere, capsys):
     waited.join()
 
 
+def test_a_file_that_its_holder_removes_meanwhile_is_made_anew(monkeypatch):
+    """Between opening and locking: what is locked then has no name any more, and a third process would see nobody."""
+    path, lock = running.place() / "job-a", running.fcntl.flock
+
+    def flock(handle, how):
+        monkeypatch.setattr(running.fcntl, "flock", lock)
+        path.unlink()
+        lock(handle, how)
+
+    monkeypatch.setattr(running.fcntl, "flock", flock)
+    with hold("job-a", "job", "x"):
+        assert path.exists()
+
+
 def test_the_dead_are_forgotten_and_the_living_are_not(elsewhere):
     kill(elsewhere("job-a"))
     elsewhere("job-b")
@@ -105,7 +122,14 @@ def test_other_folders_and_other_files_do_not_matter(tmp_path, monkeypatch):
 
 def test_a_process_of_another_machine_is_neither_dead_nor_alive(tmp_path):
     running.place().mkdir(parents=True)
-    about = {"kind": "run", "what": "snakemake", "pid": 7, "host": "far-away", "folder": str(tmp_path)}
+    about = {
+        "kind": "run",
+        "what": "snakemake",
+        "pid": 7,
+        "host": "far-away",
+        "folder": str(tmp_path),
+        "inode": tmp_path.stat().st_ino,
+    }
     (running.place() / "run-7").write_text(json.dumps(about))
     (worker,) = workers()
     assert not worker.dead and not worker.held and "process 7 on far-away" in str(worker)
@@ -197,7 +221,14 @@ def test_a_lock_nobody_can_speak_for_stays(locks, folder, monkeypatch, capsys):
     begin(monkeypatch)
     assert len(list(locks.iterdir())) == 2  # no record at all: Snakemake itself will say what to do
     running.place().mkdir(parents=True)
-    about = {"kind": "run", "what": "snakemake", "pid": 7, "host": "far-away", "folder": str(folder)}
+    about = {
+        "kind": "run",
+        "what": "snakemake",
+        "pid": 7,
+        "host": "far-away",
+        "folder": str(folder),
+        "inode": folder.stat().st_ino,
+    }
     (running.place() / "run-7").write_text(json.dumps(about))
     begin(monkeypatch)
     assert "whether it lives cannot be seen from here" in capsys.readouterr().err
@@ -210,10 +241,10 @@ def test_orphans_are_named_and_nothing_starts(elsewhere, monkeypatch, capsys):
     kill(elsewhere("run-1", "run"))
     orphan = elsewhere("job-a", "job", run="run-1")
     elsewhere("job-b", "job")  # started by hand: nobody's orphan
-    with pytest.raises(UserError, match=rf"1 jobs of a snakemake that is gone(.|\n)*\n  kill {orphan.pid}\n"):
+    with pytest.raises(UserError, match=rf"1 job of a snakemake that is gone(.|\n)*\n  kill {orphan.pid}\n"):
         begin(monkeypatch)
     begin(monkeypatch, acts=False)
-    assert "1 jobs of a snakemake that is gone" in capsys.readouterr().err
+    assert "1 job of a snakemake that is gone" in capsys.readouterr().err
     kill(orphan)
     begin(monkeypatch)
 
@@ -222,3 +253,132 @@ def test_jobs_of_a_living_snakemake_are_no_orphans(elsewhere, monkeypatch):
     elsewhere("run-1", "run")
     elsewhere("job-a", "job", run="run-1")
     begin(monkeypatch)
+
+
+# ---- what lies there need not be ours -------------------------------------------------------------------------------
+
+
+def lay(name, /, **about):
+    """A file as a process would leave it."""
+    running.place().mkdir(parents=True, exist_ok=True)
+    told = {
+        "kind": "run",
+        "what": "snakemake",
+        "pid": 7,
+        "host": socket.gethostname(),
+        "inode": Path.cwd().stat().st_ino,
+    }
+    (running.place() / name).write_text(json.dumps(told | about))
+
+
+def test_a_file_speaks_for_no_other_file(folder, locks, monkeypatch):
+    """Its name is the one it has; what it says of itself is not where anything is deleted."""
+    (folder / "thesis.txt").write_text("years")
+    lay("run-8", name=str(folder / "thesis.txt"))
+    begin(monkeypatch)
+    assert (folder / "thesis.txt").exists() and workers() == []
+
+
+@pytest.mark.parametrize(
+    "about", [{"pid": "1; rm -rf ~"}, {"slurm": "5; rm -rf ~"}, {"pid": None}, {"inode": "x"}]
+)
+def test_what_would_reach_a_shell_is_a_number_or_ignored(about):
+    lay("job-8", **about)
+    assert workers() == []
+
+
+def test_a_terminal_is_told_nothing_but_text():
+    lay("job-8", what="train \x1b]0;pwned\x07", host="a\nb")
+    (worker,) = workers()
+    assert "\x1b" not in str(worker) and "\n" not in str(worker) and "train" in str(worker)
+
+
+def test_a_dead_snakemake_with_our_process_number_is_dead(locks, monkeypatch):
+    """After a restart of a container process numbers come again."""
+    monkeypatch.undo()
+    monkeypatch.chdir(locks.parents[1])
+    monkeypatch.setenv(running.RUN, "")
+    lay("run-9", pid=os.getpid())
+    begin(monkeypatch)
+    assert not list(locks.iterdir())
+
+
+def test_nobody_is_told_to_cancel_the_allocation_he_sits_in(monkeypatch):
+    monkeypatch.setenv("SLURM_JOB_ID", "777")
+    for outer, told in (
+        (None, f"kill {os.getpid()}"),
+        ("777", f"kill {os.getpid()}"),
+        ("login", "scancel 777"),
+    ):
+        if outer:
+            monkeypatch.setenv(running.FROM, outer)
+        with hold("job-a", "job", "train"):
+            assert stop(workers()) == told
+
+
+def test_a_folder_that_was_moved_is_the_same_folder(elsewhere, folder, monkeypatch):
+    name = name_of(["results/a"])
+    other = elsewhere(name)
+    folder.rename(folder.with_name("moved"))
+    monkeypatch.chdir(folder.with_name("moved"))
+    assert [w.pid for w in workers()] == [other.pid] and name_of(["results/a"]) == name
+    with pytest.raises(UserError, match="at work on the same files"), hold(name, "job", "x"):
+        pass
+
+
+def _as_nobody(work, answer):
+    os.seteuid(65534)
+    try:
+        work()
+        answer.put("done")
+    except UserError as error:
+        answer.put(str(error))
+    os._exit(0)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root can")
+@pytest.mark.parametrize("shared", [True, False])
+def test_what_a_dead_process_of_another_user_left(folder, shared):
+    """In a folder both may write to it is removed; in another, its owner is named, and nobody is told to look elsewhere."""
+    for above in (folder, *folder.parents[:3]):
+        above.chmod(0o777 if above == folder else 0o755)
+    lay("job-a", kind="job")
+    for path in (running.place().parent, running.place()):
+        path.chmod(0o777 if shared else 0o755)
+    (running.place() / "job-a").chmod(0o644)
+
+    def work():
+        forget(workers()[0])
+        if not shared:
+            with hold("job-a", "job", "x"):
+                pass
+
+    answer = FORK.SimpleQueue()
+    process = FORK.Process(target=_as_nobody, args=(work, answer))
+    process.start()
+    told = answer.get()
+    process.join()
+    if shared:
+        assert told == "done" and workers() == []
+    else:
+        assert "Ask root to delete it" in told and "GUIDELAB_STATE_DIR" not in told
+
+
+def test_jobs_of_another_machine_are_told_of_and_those_slurm_has_no_more_are_forgotten(
+    locks, monkeypatch, capsys
+):
+    lay("job-1", kind="job", what="train far away", host="far-away")
+    lay("job-2", kind="job", what="train on a node", host="node-7", slurm="5")
+    begin(monkeypatch)
+    told = capsys.readouterr().err
+    assert "train far away" in told and "delete" in told and "on a node" not in told
+    assert [w.name for w in workers()] == ["job-1"]
+
+
+def test_what_was_kept_in_doubt_is_released_by_the_snakemake_that_lived(folder):
+    for name, run in (("a", "run-1"), ("b", "run-2"), ("c", None)):
+        place = running.kept() / name
+        place.mkdir(parents=True)
+        (place / "note.json").write_text(json.dumps({"run": run}) if run else "no JSON")
+    running.release("run-1")
+    assert sorted(p.name for p in running.kept().iterdir()) == ["b", "c"]

@@ -6,6 +6,7 @@ import types
 
 import pytest
 
+from guidelab import running
 from guidelab.slurm import orphans, queue, site, stops, watch
 from guidelab.slurm.queue import Queued
 
@@ -190,7 +191,7 @@ def test_jobs_of_this_folder_are_orphans_and_no_others(tmp_path):
     ],
 )
 def test_only_jobs_of_the_executor_requeue_themselves(environ, wanted):
-    assert stops.submitted(environ) == wanted
+    assert running.submitted(environ) == wanted
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ def test_what_a_site_has_of_its_own_comes_from_the_environment_alone(monkeypatch
     assert (plain["jobs"], plain["slurm-init-seconds-before-status-checks"]) == (100, 40)
     given = {name: f"my-{index}" for index, name in enumerate(RESOURCES)}
     found = read(SLURM, monkeypatch, **given, GUIDELAB_SLURM_JOBS="7")
-    assert {key: found["default-resources"][name] for key, name in RESOURCES.items()} == given
+    assert {key: eval(found["default-resources"][name]) for key, name in RESOURCES.items()} == given
     assert found["jobs"] == 7
     documented = (ROOT / "docs/cluster.md").read_text()
     read_here = "".join(path.read_text() for path in (ROOT / "src/guidelab/slurm").glob("*.py"))
@@ -91,10 +91,40 @@ def test_what_a_site_has_of_its_own_comes_from_the_environment_alone(monkeypatch
     ]
 
 
-def test_rules_that_use_gpus_can_have_a_partition_of_their_own(monkeypatch):
-    found = read(SLURM, monkeypatch, GUIDELAB_SLURM_GPU_PARTITION="big")["set-resources"]
-    assert found["sample"] == {"slurm_partition": "big"} and "measure" not in found
-    assert set(found) == {rule for rule, asked in LARGE.items() if asked.gpu}
+def test_jobs_that_use_gpus_can_have_a_partition_of_their_own_and_keep_it():
+    """Also beside --set-resources, which would replace any that the profile gave; small jobs stay where the others are."""
+    named = {
+        "GUIDELAB_SLURM_PARTITION": "open",
+        "GUIDELAB_SLURM_GPU_PARTITION": "all",
+    }  # as functions of Python are
+    assert {name for name, body in rules().items() if f'slurm_partition=partition("{name}")' in body} == {
+        rule for rule, asked in LARGE.items() if asked.gpu
+    }
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "-n",
+        "--profile",
+        "slurm",
+        "--set-resources",
+        "train:runtime=77",
+        "--",
+    ]
+    targets = ["results/tables/imagenet256_smoke.csv", "results/tables/toy2d_ci.csv"]
+    done = subprocess.run(
+        [*command, *targets], cwd=ROOT, env=os.environ | named, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)+)", done.stdout, re.M)
+    places = {
+        (name, "gpu=1" in told): re.search(r"slurm_partition=(\w+)", told)[1]
+        for name, told in jobs
+        if "mem_mb" in told
+    }
+    assert places["train", True] == places["sample", True] == "all"
+    assert places["train", False] == places["sample", False] == places["measure", False] == "open"
+    assert all("runtime=77" in told for name, told in jobs if name == "train")
 
 
 def test_the_local_profile_takes_cores_from_the_environment(monkeypatch):

@@ -90,7 +90,7 @@ def test_killed_snakemake_and_its_orphans(tree, calm, at_work):
     assert list((tree.root / ".snakemake/locks").iterdir())
     tree.log.write_text("")
     told = refused(tree, *COMMAND)
-    assert "2 jobs of a snakemake that is gone still run here" in told and "Traceback" not in told
+    assert "still at work here: 2 jobs of a snakemake that is gone" in told and "Traceback" not in told
     assert "LockException" not in told and tree.log.read_text() == ""  # nothing ran beside them
     stop = re.search(r"^  kill ([\d ]+)$", told, re.M)
     pids = [int(pid) for pid in stop[1].split()]

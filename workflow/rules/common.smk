@@ -16,7 +16,7 @@ from guidelab.needs import needs
 from guidelab.plan import Plan
 from guidelab.preflight import preflight
 from guidelab.restart import restart
-from guidelab.slurm import orphans
+from guidelab.slurm import orphans, site
 from guidelab.specload import load_spec
 from guidelab.summary import summary
 from guidelab.targets import refuse_unknown
@@ -62,6 +62,15 @@ def need(rule, what):
     def asked(wildcards, attempt=1):
         found = getattr(needs(PLAN, rule, wildcards.experiment), what)
         return found * attempt if what in ("mem_mb", "runtime") else found
+
+    return quick(asked)
+
+
+def partition(rule):
+    """Resource function: where Slurm runs the jobs of a rule that uses GPUs in large experiments; None off Slurm."""
+
+    def asked(wildcards):
+        return site.partition(needs(PLAN, rule, wildcards.experiment).gpu)
 
     return quick(asked)
 

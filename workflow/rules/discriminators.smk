@@ -16,6 +16,7 @@ rule generate:
         mem_mb=need("generate", "mem_mb"),
         runtime=need("generate", "runtime"),
         gpu=need("generate", "gpu"),
+        slurm_partition=partition("generate"),
     params:
         job=payload("generate", "experiment", "disc"),
     shell:
@@ -37,6 +38,7 @@ rule discriminate:
         mem_mb=need("discriminate", "mem_mb"),
         runtime=need("discriminate", "runtime"),
         gpu=need("discriminate", "gpu"),
+        slurm_partition=partition("discriminate"),
     params:
         job=payload("discriminate", "experiment", "disc"),
     shell:

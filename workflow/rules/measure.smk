@@ -16,6 +16,7 @@ rule extract:
         mem_mb=need("extract", "mem_mb"),
         runtime=need("extract", "runtime"),
         gpu=need("extract", "gpu"),
+        slurm_partition=partition("extract"),
     params:
         job=payload("extract", "experiment", "features", "of"),
     shell:

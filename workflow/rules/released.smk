@@ -59,6 +59,7 @@ rule encode:
         mem_mb=need("encode", "mem_mb"),
         runtime=need("encode", "runtime"),
         gpu=need("encode", "gpu"),
+        slurm_partition=partition("encode"),
     params:
         job=payload("encode", "experiment", "side"),
     shell:

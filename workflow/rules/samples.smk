@@ -16,6 +16,7 @@ rule sample:
         mem_mb=need("sample", "mem_mb"),
         runtime=need("sample", "runtime"),
         gpu=need("sample", "gpu"),
+        slurm_partition=partition("sample"),
     params:
         job=payload("sample", "experiment", "variant", "w", "part"),
     shell:

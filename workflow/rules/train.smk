@@ -17,6 +17,7 @@ rule train:
         mem_mb=need("train", "mem_mb"),
         runtime=need("train", "runtime"),
         gpu=need("train", "gpu"),
+        slurm_partition=partition("train"),
     params:
         job=payload("train", "experiment", "denoiser", "part"),
     shell:

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from guidelab import registry
-from guidelab.cli.claim import claimed
+from guidelab import registry, running
+from guidelab.cli.claim import WAIT_S, claimed, taken_over
 from guidelab.cli.commands import JOBS, Params, commands, load_plan
 from guidelab.cli.cost import cost_commands
 from guidelab.cli.crate import crate_commands
@@ -59,7 +59,10 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     kinds = [module, *(f"{kind}.{module}" for kind in ("images", "large", "sigma"))]
     if command not in kinds:
         raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
-    if command in ("large.train", "large.sample"):
+    if command in ("large.train", "large.sample") and several():
+        with running.hold(running.name_of(outputs), "job", f"{rule} {outputs[0]}", WAIT_S):
+            if taken_over(job, outputs):
+                return
         share(sys.argv)
     with claimed(rule, job, outputs) as wanted:
         if wanted:
@@ -67,21 +70,21 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
                 import_module(f"guidelab.cli.{command}").run(job, outputs)
 
 
-def share(arguments: list[str]) -> None:
-    """Go on as one process for each GPU where there are several: the job is then shared by torchrun's workers."""
+def several() -> bool:
+    """Whether several GPUs are to share a job, and this process is not one of those that do."""
     if "RANK" in os.environ or os.environ.get("GUIDELAB_DEVICE"):
-        return
+        return False
     import torch
 
-    if torch.cuda.device_count() > 1:
-        run = [
-            "-m",
-            "torch.distributed.run",
-            "--standalone",
-            "--nproc-per-node",
-            str(torch.cuda.device_count()),
-        ]
-        os.execv(sys.executable, [sys.executable, *run, "-m", "guidelab.cli.app", *arguments[1:]])
+    return torch.cuda.device_count() > 1
+
+
+def share(arguments: list[str]) -> None:
+    """Go on as one process for each GPU: the job is then shared by torchrun's workers."""
+    import torch
+
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(torch.cuda.device_count())]
+    os.execv(sys.executable, [sys.executable, *run, "-m", "guidelab.cli.app", *arguments[1:]])
 
 
 def execute(

@@ -27,14 +27,19 @@ def claimed(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Itera
     with running.hold(running.name_of(outputs), "job", f"{rule} {outputs[0]}", WAIT_S):
         for path in leftovers(job, outputs):
             path.unlink(missing_ok=True)
-        if "RANK" not in os.environ and put_back(job, outputs):  # else the others would wait for this one
-            print(
-                f"guidelab: {outputs[0]}: was finished after Snakemake had ended; taken over", file=sys.stderr
-            )
+        if "RANK" not in os.environ and taken_over(job, outputs):  # else the others would wait for this one
             yield False
             return
         yield True
         keep(job, outputs)
+
+
+def taken_over(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
+    """Put what an orphan finished in its place, and say so; whether there was something."""
+    found = put_back(job, outputs)
+    if found:
+        print(f"guidelab: {outputs[0]}: was finished after Snakemake had ended; taken over", file=sys.stderr)
+    return found
 
 
 def leftovers(job: Mapping[str, Any], outputs: Sequence[Path]) -> list[Path]:

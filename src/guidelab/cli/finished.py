@@ -4,61 +4,95 @@ Snakemake deletes the outputs of such a job before it runs it again, for nobody 
 it is noted: the whole job with its code and the content of its inputs. Only for the very same job are they put back.
 """
 
-import contextlib
 import json
 import os
 import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from guidelab import running
-from guidelab.io import sha256
+from guidelab.io import atomic_write, sha256
 
 _NOTE = "note.json"
+_HASHED = 100_000_000  # bytes; the profiles' max-checksum-file-size
 
 
 def keep(job: Mapping[str, Any], outputs: Sequence[Path]) -> None:
-    """Keep the outputs, as further names of the same files, if the Snakemake that started this job is gone.
+    """Keep the outputs, if the Snakemake that started this job is not seen to live.
 
-    Nothing is raised: a disk that is full, or without hard links, costs no more than the job again.
+    They become further names of the same files, or copies where the states are on another file system. Nothing is
+    raised: a disk that is full costs no more than the job again, and that is said.
     """
     if not running.orphaned() or not all(output.is_file() for output in outputs):
         return
     place = _place(outputs)
-    with contextlib.suppress(OSError):
+    try:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir(parents=True)
         for number, output in enumerate(outputs):
-            os.link(output, place / str(number))
-        about = {"job": dict(job), "inputs": _inputs(job), "outputs": [sha256(output) for output in outputs]}
+            _link(output, place / str(number))
+        about = {"job": dict(job), "inputs": _inputs(job), "outputs": [_mark(output) for output in outputs]}
+        about["run"] = running.run_name()
         (place / _NOTE).write_text(json.dumps(about), encoding="utf-8")
+    except OSError as error:
+        shutil.rmtree(place, ignore_errors=True)
+        print(
+            f"guidelab: {outputs[0]}: could not be kept for a restart ({error.strerror or error})",
+            file=sys.stderr,
+        )
 
 
 def put_back(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
-    """Put kept outputs in their place; whether there were some of this very job. Others are removed."""
+    """Put kept outputs in their place; whether there were some of this very job. Others are removed.
+
+    Raises:
+        OSError: they are kept, but cannot be put there; they stay kept.
+    """
     place = _place(outputs)
     if not place.is_dir():
         return False
     found = [place / str(number) for number in range(len(outputs))]
+    same = _same(place, job, found)
+    if same:
+        for path, output in zip(found, outputs, strict=True):
+            output.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(output) as temporary:
+                temporary.unlink(missing_ok=True)
+                _link(path, temporary)
+    shutil.rmtree(place, ignore_errors=True)
+    return same
+
+
+def _same(place: Path, job: Mapping[str, Any], found: Sequence[Path]) -> bool:
+    """Whether what is kept is of this very job, and whole."""
     try:
         about = json.loads((place / _NOTE).read_text(encoding="utf-8"))
         same = about["job"] == json.loads(json.dumps(dict(job))) and about["inputs"] == _inputs(job)
-        if same and about["outputs"] == [sha256(path) for path in found]:
-            for path, output in zip(found, outputs, strict=True):
-                output.parent.mkdir(parents=True, exist_ok=True)
-                os.replace(path, output)
-            return True
+        return bool(same and about["outputs"] == [_mark(path) for path in found])
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # killed while it was being kept: the job runs again
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-    return False
+        return False  # killed while it was being kept: the job runs again
+
+
+def _link(source: Path, target: Path) -> None:
+    """Another name of a file; a copy on another file system."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+        shutil.copystat(source, target)  # its time is how a large file is known
 
 
 def _place(outputs: Sequence[Path]) -> Path:
-    return running.place().parent / "finished" / running.name_of(outputs)
+    return running.kept() / running.name_of(outputs)
 
 
 def _inputs(job: Mapping[str, Any]) -> dict[str, str]:
-    return {path: sha256(path) for paths in job["inputs"].values() for path in paths}
+    return {path: _mark(Path(path)) for paths in job["inputs"].values() for path in paths}
+
+
+def _mark(path: Path) -> str:
+    """What tells a file's content from another's: its hash; of a large one its size and time, as Snakemake does."""
+    about = path.stat()
+    return sha256(path) if about.st_size <= _HASHED else f"{about.st_size} bytes of {about.st_mtime_ns}"

@@ -2,15 +2,16 @@
 
 import contextlib
 import os
+import signal
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 from guidelab.cli.runtime import Stopped, state_folder
-from guidelab.slurm.stops import Stops, again, submitted
+from guidelab.running import submitted
+from guidelab.slurm.stops import SIGNALS, Stops, again
 
 KEEP = {  # commands that keep a state; those with a manifest (.json) keep their shards
     "train",
@@ -32,22 +33,26 @@ def planned(command: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> It
     Raises:
         Stopped: it was asked to stop.
     """
-    slurm = submitted(dict(os.environ))
+    slurm = submitted()
     shards = [output.with_suffix("") for output in outputs if output.suffix == ".json"]
     if not slurm or os.environ.get("RANK", "0") != "0" or not (command in KEEP or shards):
         yield
         return
-    began, stops = time.time(), Stops(slurm)
+    folders = (state_folder(job), *shards)
+    before, stops = _saved(folders), Stops(slurm)
     stops.begin(_asked)
     try:
         yield
     except (Stopped, BrokenPipeError):  # what reads our messages may have been told to stop, too, and be gone
         stops.end()
-        further = any(_newer(folder, began) for folder in (state_folder(job), *shards))
-        if further and again(slurm):
-            _say(f"job {slurm} goes back into the queue")
-        elif not further:
+        if _saved(folders) == before:
             _say("nothing new was saved in this time")
+        elif again(slurm):
+            _say(f"job {slurm} goes back into the queue")
+        else:
+            _say(
+                f"job {slurm} is being ended, or this cluster does not requeue: it ends, and is tried again as often as the profile allows"
+            )
         raise
     finally:
         stops.end()
@@ -59,9 +64,12 @@ def _say(text: str) -> None:
 
 
 def _asked(number: int, _frame: FrameType | None) -> None:
+    for other in SIGNALS:  # a second one would break off what the first one ends in order
+        signal.signal(other, signal.SIG_IGN)
     raise Stopped(f"stopped by signal {number}; run the same command again to go on")
 
 
-def _newer(folder: Path, began: float) -> bool:
-    """Whether anything was written since; a second is allowed for the clocks of file servers."""
-    return any(path.stat().st_mtime > began - 1 for path in folder.rglob("*.safetensors"))
+def _saved(folders: Sequence[Path]) -> dict[Path, int]:
+    """When each saved file was written; compared with itself only, for file servers have clocks of their own."""
+    found = [path for folder in folders for path in folder.rglob("*.safetensors")]
+    return {path: path.stat().st_mtime_ns for path in found}

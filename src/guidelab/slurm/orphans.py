@@ -10,14 +10,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from guidelab.errors import UserError
+from guidelab.errors import UserError, counted
 from guidelab.preflight import asked_of
+from guidelab.running import FROM
 from guidelab.slurm import watch
 from guidelab.slurm.queue import Queued, listed, queue
-
-FROM = (
-    "GUIDELAB_SUBMITTED_FROM"  # in jobs' environment: the Slurm job that Snakemake itself runs in, or `login`
-)
 
 
 def begin(arguments: Sequence[str]) -> None:
@@ -59,7 +56,7 @@ def orphans(jobs: Sequence[Queued], folder: Path) -> list[Queued]:
 def told(left: Sequence[Queued]) -> str:
     """What to say of them."""
     return (
-        f"{len(left)} jobs of a snakemake that is gone, or at work elsewhere, are in the queue for this folder:{listed(left)}\n"
+        f"still in the queue for this folder: {counted(len(left), 'job')} of a snakemake that is gone, or at work elsewhere:{listed(left)}\n"
         "Nothing was started, for two jobs would write the same files. Wait until they have ended, or cancel them (a "
         f"training saves its state first):\n  scancel {' '.join(job.number for job in left)}\n"
         "Then type the same command again."

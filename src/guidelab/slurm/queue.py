@@ -8,7 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 TIMEOUT_S = 60.0
-_FIELDS = "%i|%T|%r|%M|%Z|%k"  # job, state, why it waits, time used, folder, comment (which may hold a |)
+_END = "\x1f"  # what no folder and no comment holds
+_FIELDS = _END.join(
+    ("%i", "%T", "%r", "%M", "%Z", "%k")
+)  # job, state, why it waits, time used, folder, comment
 
 
 @dataclass(frozen=True)
@@ -51,7 +54,7 @@ def queue(*more: str) -> list[Queued] | None:
     told = ask("squeue", "--noheader", f"--format={_FIELDS}", *(more or ("--me",)))
     if told is None:
         return None
-    rows = [line.strip().split("|", 5) for line in told.splitlines() if line.strip()]
+    rows = [line.strip(" ").split(_END, 5) for line in told.splitlines() if line.strip()]
     return [Queued(*row) for row in rows if len(row) == 6]
 
 

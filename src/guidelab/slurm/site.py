@@ -19,18 +19,14 @@ FORGETS_S = 120  # a cluster that forgets finished jobs sooner cannot be followe
 
 
 def resources(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What every job asks for beside the rules' own needs."""
-    return {name: environ[variable] for variable, name in RESOURCES.items() if environ.get(variable)}
+    """What every job asks for beside the rules' own needs, quoted: Snakemake evaluates what a profile gives."""
+    return {name: repr(environ[variable]) for variable, name in RESOURCES.items() if environ.get(variable)}
 
 
-def gpu_rules(environ: Mapping[str, str] = os.environ) -> dict[str, dict[str, str]]:
-    """The rules whose large jobs ask for GPUs, with the partition `GUIDELAB_SLURM_GPU_PARTITION` for them; or none."""
-    partition = environ.get("GUIDELAB_SLURM_GPU_PARTITION")
-    if not partition:
-        return {}
-    from guidelab.needs import LARGE
-
-    return {rule: {"slurm_partition": partition} for rule, needs in LARGE.items() if needs.gpu}
+def partition(gpu: int, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Where a job goes that asks for so many GPUs; None for the cluster's default."""
+    wanted = environ.get("GUIDELAB_SLURM_GPU_PARTITION") if gpu else None
+    return wanted or environ.get("GUIDELAB_SLURM_PARTITION") or None
 
 
 def number(name: str, default: int, environ: Mapping[str, str] = os.environ) -> int:

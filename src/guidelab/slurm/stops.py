@@ -16,21 +16,13 @@ from types import FrameType
 from guidelab.environment import seconds
 from guidelab.slurm import queue
 
+ASK_AGAIN_S = 60.0
 MARGIN_S = (30.0, 600.0)  # of the limit's tenth: from when on it is stopped; GUIDELAB_MARGIN_S overrides
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
 _LISTENER = (  # the direct child of the step: where processes are tracked by cgroups, Slurm signals nobody else
     "trap 'kill -s TERM {pid}' TERM; trap 'kill -s USR1 {pid}' USR1; "
     "while kill -0 {pid} 2>/dev/null; do sleep 1 & wait $!; done"
 )
-
-
-def submitted(environ: dict[str, str]) -> str:
-    """The number of the Slurm job that Snakemake's executor made for this process; empty for any other process.
-
-    Nobody's own allocation, in which Snakemake itself or a command by hand runs, is ever stopped or requeued.
-    """
-    mine, outer = environ.get("SLURM_JOB_ID", ""), environ.get("GUIDELAB_SUBMITTED_FROM", "")
-    return mine if outer and mine != outer else ""
 
 
 class Stops:
@@ -71,6 +63,8 @@ class Stops:
 
     def _mind(self) -> None:
         found = queue.time_of(self.job)
+        while found is None and queue.state_of(self.job) == "" and not self._done.wait(ASK_AGAIN_S):
+            found = queue.time_of(self.job)  # Slurm did not answer
         if found is None:
             print(f"guidelab: job {self.job}: no time limit is known, none is minded", file=sys.stderr)
             return
