@@ -5,13 +5,14 @@ import sys
 from pathlib import Path
 
 import pytest
-from trail_cases import CHECKPOINTS, MODEL, ROWS, TABLE, build
+from trail_cases import CHECKPOINTS, MEASURED, MODEL, ROWS, TABLE, build
 
 from guidelab.crate.entities import PROFILES, About
 from guidelab.crate.write import write_crate
 from guidelab.errors import UserError
 from guidelab.provenance.disk import sha256
 from guidelab.provenance.runs import path_of
+from guidelab.trail import inside as inside_module
 
 ABOUT = About(
     version="0.1.0+abc", date="2026-01-02T03:04:05+00:00", params="experiments: {e: {scale: ci}}\n", license="Apache-2.0",
@@ -31,6 +32,9 @@ def made(tmp_path):
     ):
         trail.write(name, name)
     trail.write("results/figures/f/other.pdf", "of another experiment")
+    figure = {"measurements": [ROWS]}
+    trail.made("paper", "figure", ["results/figures/e/sweep.pdf"], figure, {"figure": "sweep"})
+    trail.save()
     sha = trail.entries["e/train"][CHECKPOINTS].sha256
     run = {
         "output": CHECKPOINTS,
@@ -46,7 +50,7 @@ def made(tmp_path):
 
 
 def written(made, name="crate"):
-    write_crate(TABLE, made.root.parent / name, ABOUT, made.root)
+    write_crate(TABLE, made.root.parent / name, ABOUT, made.now, made.root)
     return made.root.parent / name
 
 
@@ -89,6 +93,7 @@ def test_every_job_is_described_with_its_files_code_parameters_time_and_machine(
         "train",
         "prepare",
         "density",
+        "figure",
     }
     train = jobs["train"]
     assert train["instrument"]["softwareVersion"] == "code digest code-train"
@@ -121,9 +126,100 @@ def test_files_inside_are_those_of_the_run(made):
 def test_a_changed_file_is_refused(made):
     pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
     (made.root / ROWS).write_text((made.root / ROWS).read_text().replace("3.0", "2.0"))
-    with pytest.raises(UserError, match=f"1 files are not what their jobs wrote: {ROWS}: CHANGED"):
+    with pytest.raises(UserError, match=f"1 file behind it is not what its job wrote: {ROWS}: CHANGED"):
         written(made)
     assert not (made.root.parent / "crate").exists()
+
+
+def refused(made, match):
+    """A crate is refused, and nothing is left where it was to be written."""
+    before = sorted(made.root.parent.iterdir())
+    for name in ("crate", "crate.zip"):
+        with pytest.raises(UserError, match=match):
+            written(made, name)
+    assert sorted(made.root.parent.iterdir()) == before
+
+
+def test_parameters_that_were_not_used_are_not_vouched_for(made):
+    pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    made.told_now[CHECKPOINTS] = {"train": {"nimg": 8192, "batch": 64}}
+    refused(made, f"1 job behind it ran with other parameters.*{CHECKPOINTS}: train.nimg: 4096 then, 8192 now.* snakemake -c2 {TABLE}, or .*git checkout -- params.yaml")  # fmt: skip
+
+
+def test_a_job_that_would_read_other_files_now_or_is_not_planned_any_more_is_refused(made):
+    pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    made.told_now[ROWS] = {"inputs": {"rows": [MEASURED, "results/e/measurements/cfg/w3.00/seeds0-1.csv"]}}
+    refused(made, f'{ROWS}: inputs.rows: nothing then, ."results/e/measurements/cfg/w3.00/seeds0-1.csv". now')
+    made.told_now.clear()
+    made.now = lambda path: None if path == MODEL else type(made).now(made, path)
+    refused(made, f"1 job behind it .*{MODEL}: not planned any more")
+
+
+def test_other_code_is_no_other_parameter(made):
+    pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    made.told_now[CHECKPOINTS] = {"code": "code-new"}
+    assert written(made).is_dir()
+
+
+@pytest.mark.parametrize(
+    "path", [TABLE, ROWS, "results/figures/e/sweep.pdf", "results/e/selected.csv", "Snakefile"]
+)
+def test_a_small_file_that_is_absent_is_refused(made, path):
+    pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    (made.root / path).unlink()
+    refused(made, f"1 file that belongs inside is not here: {path}. .*git checkout -- {path}")
+
+
+def test_only_what_was_recorded_goes_in(made):
+    pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    foreign = (
+        "results/e/zz.csv", "results/tables/e_mine.csv", "results/figures/e/secret.png", "results/e/provenance/zz.txt",
+        "results/e/runs/zz.json", "results/e/manifests/zz.json",
+    )  # fmt: skip
+    for name in foreign:
+        made.write(name, "written by hand")
+    (made.root / "results/e/link.csv").symlink_to("/etc/passwd")
+    folder = written(made)
+    inside = {p.relative_to(folder).as_posix() for p in folder.rglob("*")}
+    assert not inside & {*foreign, "results/e/link.csv"}
+    assert {ROWS, path_of("e", "train"), "results/e/provenance/train.json"} <= inside
+
+
+@pytest.mark.parametrize("path", [ROWS, "LICENSE", "workflow/rules/zz.smk", "results/e/runs/train.json"])
+def test_a_link_out_of_the_project_is_refused_and_one_into_dvcs_cache_is_not(made, path):
+    pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    there = made.root / path
+    content = there.read_bytes() if there.exists() else b"a rule"
+    there.unlink(missing_ok=True)
+    outside = made.root.parent / "elsewhere" / "one"
+    outside.parent.mkdir()
+    outside.write_bytes(content)
+    there.symlink_to(outside)
+    refused(made, f"{path}: leads to {outside}, out of this project")
+    made.write(".dvc/config.local", f"[cache]\n    dir = {outside.parent}\n    type = symlink\n")
+    inside_module._own.cache_clear()
+    assert (written(made) / path).read_bytes() == content
+
+
+def test_a_job_that_read_another_version_of_its_input_is_refused(made):
+    pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+    made.write(CHECKPOINTS, "trained again")
+    made.made("train", "train", [CHECKPOINTS], {}, {"seeds": [0, 1], "train": {"nimg": 4096, "batch": 64}})
+    made.save()
+    refused(made, f"made from other inputs than those recorded now: {MODEL}")
+
+
+def test_nothing_is_left_of_a_crate_that_could_not_be_written(made, monkeypatch):
+    rocrate = pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+
+    def half(self, path):
+        Path(path).write_bytes(b"half")
+        raise OSError("no space left")
+
+    monkeypatch.setattr(rocrate.ROCrate, "write_zip", half)
+    with pytest.raises(UserError, match=r"crate.zip: cannot be written \(no space left\)"):
+        written(made, "crate.zip")
+    assert [p.name for p in made.root.parent.iterdir()] == ["project"]
 
 
 def test_a_target_that_is_there_is_left_alone(made):
@@ -136,4 +232,4 @@ def test_without_the_library_the_way_to_get_it_is_said(made, monkeypatch):
     monkeypatch.setitem(sys.modules, "rocrate", None)
     monkeypatch.setitem(sys.modules, "rocrate.rocrate", None)
     with pytest.raises(UserError, match=r"it is optional. Install it with: pip install '\.\[crate\]'"):
-        write_crate(TABLE, Path("never"), ABOUT, made.root)
+        write_crate(TABLE, Path("never"), ABOUT, made.now, made.root)

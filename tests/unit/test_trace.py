@@ -2,11 +2,19 @@
 
 import csv
 import json
+import os
+import re
+import shlex
 from pathlib import Path
 
 import pytest
 from trail_cases import CHECKPOINTS, DATA, DENSITY, MEASURED, MODEL, ROWS, SAMPLES, SHARD, TABLE, build
+from typer.testing import CliRunner
 
+from guidelab.cli.crate import crate as crate_command
+from guidelab.cli.crate import crate_commands
+from guidelab.cli.trace import trace as trace_command
+from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
 from guidelab.trail.book import Book
 from guidelab.trail.cells import find_cell, seeds_of
@@ -180,7 +188,127 @@ def test_seeds_are_read_off_file_names():
     assert seeds_of("seed3.csv") == {3} and seeds_of("seeds0_2_5.csv") == {0, 2, 5}
 
 
+# ---- records that come with a clone ------------------------------------------------------------------------------
+
+
+def recorded(made, stage, output, like, sha="5" * 64):
+    """Add an output to the job that made another file, as a hostile record has it."""
+    path = made.root / f"results/e/provenance/{stage}.json"
+    content = json.loads(path.read_text())
+    (job,) = [job for job in content["jobs"] if like in job["outputs"]]
+    job["outputs"][output] = sha
+    path.write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("name", ["../../../../../../../../dev/zero", "/dev/zero", "results/e/../../../x"])
+def test_a_recorded_path_out_of_the_project_is_named_and_not_read(made, name):
+    recorded(made, "train", name, MODEL)
+    found = traced(made)
+    assert changed(found)
+    assert f"{name}: NOT READ: " in "".join(found["problems"]) and "5" * 12 not in "".join(found["problems"])
+    assert "NOT READ" in as_text(found)
+
+
+def test_links_to_what_has_no_end_are_not_read(made):
+    (made.root / MODEL).unlink()
+    (made.root / MODEL).symlink_to("/dev/zero")
+    os.mkfifo(made.root / "results/e/pipe.csv")
+    recorded(made, "train", "results/e/pipe.csv", MODEL)
+    problems = "".join(traced(made)["problems"])
+    assert f"{MODEL}: NOT READ: leads to /dev/zero, out of this project" in problems
+    assert "results/e/pipe.csv: NOT READ: is no regular file" in problems
+
+
+@pytest.mark.parametrize("path", [TABLE, ROWS, "results/e/selected.csv", "results/e/provenance/zz.json"])
+def test_tables_and_records_that_are_links_to_a_device_are_refused(made, path):
+    (made.root / path).unlink(missing_ok=True)
+    (made.root / path).symlink_to("/dev/zero")
+    with pytest.raises(UserError, match=f"{path}: leads to /dev/zero, .*git checkout -- {path}"):
+        traced(made)
+
+
+def test_runs_that_are_a_link_to_a_device_are_none(made):
+    (made.root / "results/e/runs").mkdir()
+    (made.root / "results/e/runs/train.json").symlink_to("/dev/zero")
+    assert all(step["run"] is None for step in traced(made)["steps"])
+
+
+def test_a_link_into_the_cache_that_dvc_names_is_read(made):
+    cache = made.root.parent / f"{made.root.name}-cache" / "of"
+    cache.parent.mkdir()
+    (made.root / MODEL).rename(cache)
+    (made.root / MODEL).symlink_to(cache)
+    made.write(".dvc/config", f"[cache]\n    dir = ../../{cache.parent.name}\n")
+    found = traced(made)
+    assert found["files"][MODEL]["word"] == "intact" and not changed(found)
+
+
+def test_inputs_that_are_no_lists_of_paths_are_refused(made):
+    made.made("train", "train", [CHECKPOINTS], {}, {"seeds": [0, 1]})
+    record = made.entries["e/train"][CHECKPOINTS].record
+    record["params"][0] = repr(json.dumps({"inputs": ["x"]}))
+    made.save()
+    with pytest.raises(
+        UserError, match=rf"provenance/train.json: the inputs of {CHECKPOINTS} are .*wanted labels"
+    ):
+        traced(made)
+
+
+def ran(made, machine, **line):
+    """Keep a run of the training, on a machine."""
+    sha = made.entries["e/train"][CHECKPOINTS].sha256
+    line = {"output": CHECKPOINTS, "sha256": sha, "seconds": 2.5, "clock": "job", "machine": "m0", **line}
+    content = {"format": 1, "machines": {"m0": machine}, "software": {}, "jobs": [line]}
+    made.write("results/e/runs/train.json", json.dumps(content))
+    (step,) = [s for s in traced(made)["steps"] if s["rule"] == "train"]
+    return step["run"]
+
+
+def test_a_run_is_believed_only_of_the_content_it_speaks_of(made):
+    assert ran(made, {"name": "cluster-a"})["seconds"] == 2.5
+    assert ran(made, {"name": "cluster-a"}, sha256="0" * 64) is None
+
+
+def test_control_characters_of_a_record_do_not_reach_the_terminal(made):
+    assert ran(made, {"name": "host\x1b[31m\x9b2J\nPROBLEM made up\u202e", "processor": "p\r"})
+    text = as_text(traced(made))
+    assert "host[31m2JPROBLEM made up, p, None cores" in text
+    assert not [c for c in text if c != "\n" and not c.isprintable()]
+    assert not [line for line in text.split("\n") if line.startswith("PROBLEM")]
+
+
+def test_cells_of_a_table_are_named_without_control_characters(made):
+    (made.root / TABLE).write_text((made.root / TABLE).read_text().replace(",cfg,", ",c\x1b[2Jfg,"))
+    with pytest.raises(UserError) as refused:
+        traced(made)
+    assert "\x1b" not in str(refused.value)
+
+
+def test_one_of_a_kind_is_said_in_the_singular_and_no_interval_is_over_nothing(made):
+    text = as_text(trace(ROWS, ["3"], None, root=made.root))
+    assert "1 row of results/e/measurements.csv:" in text and "1 rows" not in text
+    header, line, *_ = (made.root / TABLE).read_text().splitlines()
+    made.write(
+        "results/figures/e/f.csv", f"{header}\n{line.replace('trainings', '')}\n".replace(",over", ",n")
+    )
+    made.made("paper", "figure", ["results/figures/e/f.csv"], {"measurements": [ROWS]}, {})
+    made.save()
+    text = as_text(trace("results/figures/e/f.csv", ["1"], None, root=made.root))
+    assert "value = 3  [1, 5]\n" in text
+
+
 # ---- the numbers of this project ---------------------------------------------------------------------------------
+
+
+def numbers_of(table, columns, least):
+    """Rows of a shipped table with their number, some of all, for every column that holds something."""
+    path = f"results/tables/{table}.csv"
+    rows = list(enumerate(csv.DictReader((ROOT / path).open()), 1))
+    metrics = [c for c in rows[0][1] if c.count("@") == 1 and " " not in c] or [""]
+    for column in (c.format(m) for m in metrics for c in columns):
+        held = [(number, row) for number, row in rows if row.get(column)]
+        for number, row in held[:: max(1, len(held) // least)]:
+            yield path, number, row, column
 
 
 @pytest.mark.parametrize(
@@ -189,25 +317,85 @@ def test_seeds_are_read_off_file_names():
         ("toy2d", ["value"]),
         ("fashion", ["{}", "{} difference", "{} min of blocks"]),
         ("fashion_full", ["{}", "{} difference"]),
-        ("toy2d_divergences", ["value"]),
-        ("fashion_divergences", ["value"]),
+        ("toy2d_divergences", ["value", "lo", "hi", "n"]),
+        ("toy2d_divergences", ["truth", "truth_lo", "truth_hi"]),
+        ("toy2d_divergences", ["relative_error", "relative_lo", "relative_hi"]),
+        ("toy2d_divergences", ["coverage", "above_truth", "repeats", "repeats_flagged", "repeats_n"]),
+        ("fashion_divergences", ["value", "lo", "hi"]),
     ],
 )
 def test_every_printed_number_is_made_by_the_rows_it_is_traced_to(table, columns):
     """The rows are found and averaged here by other code than the tables'."""
-    path = f"results/tables/{table}.csv"
-    rows = list(csv.DictReader((ROOT / path).open()))
-    book = Book(ROOT)
-    metrics = [c for c in rows[0] if c.count("@") == 1 and " " not in c] or [""]
-    compared, every = 0, max(1, len(rows) // 60)
-    for number, row in list(enumerate(rows, 1))[::every]:
-        for column in (c.format(m) for m in metrics for c in columns):
-            if row.get(column):
-                cell = find_cell(book, path, [str(number)], column)
-                assert cell.agrees, (number, column, cell.text, cell.again)
-                assert cell.files, (number, column)
-                compared += 1
+    book, compared = Book(ROOT), 0
+    for path, number, _, column in numbers_of(table, columns, 60):
+        cell = find_cell(book, path, [str(number)], column)
+        assert cell.agrees, (number, column, cell.text, cell.again)
+        assert cell.files, (number, column)
+        compared += 1
     assert compared >= 50
+
+
+KINDS = {  # of the rows behind a column of a table of divergences
+    "value": {"estimate", "truth"},
+    "truth": {"truth", "target"},
+    "truth_status": {"truth", "target"},
+    "coverage": {"coverage"},
+    "repeats": {"coverage"},
+    "above_truth": {"above truth"},
+}
+
+
+@pytest.mark.parametrize("column", KINDS)
+def test_every_column_of_divergences_is_traced_to_rows_of_its_own_kind(column):
+    book = Book(ROOT)
+    for path, number, row, _ in numbers_of("toy2d_divergences", [column], 40):
+        (behind,) = find_cell(book, path, [str(number)], column).rows
+        assert behind.cells["kind"] in KINDS[column]
+        assert all(behind.cells[key] == row[key] for key in ("point", "train_seed", "divergence"))
+        gain = row["divergence"] == "score_error"
+        exact = f"{row['estimator']}_target" if gain else "exact"
+        assert behind.cells["estimator"] == (exact if column.startswith("truth") else row["estimator"])
+
+
+def test_a_relative_error_is_traced_to_the_estimate_and_to_what_it_is_held_against():
+    for path, number, _, column in numbers_of("toy2d_divergences", ["relative_error"], 10):
+        estimate, exact = find_cell(Book(ROOT), path, [str(number)], column).rows
+        assert estimate.cells["kind"] == "estimate" and exact.cells["kind"] in ("truth", "target")
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("truth", r"its truth is empty, so there is no trail: the row estimates itself. Wanted .*value, lo, hi, n"),
+        ("coverage", "its coverage is empty, .*: the estimate was not repeated"),
+        ("sigma_lo", "--column sigma_lo: says what a row .* is about and is no number measured here; wanted one of value"),
+        ("estimates", "--column estimates: says what a row"),
+    ],
+)  # fmt: skip
+def test_a_column_of_divergences_without_a_trail_is_refused(column, message):
+    with pytest.raises(UserError, match=message):
+        find_cell(Book(ROOT), "results/tables/toy2d_divergences.csv", ["1"], column)
+
+
+def examples(command):
+    """The commands that `--help` of a command shows."""
+    found = re.findall(r"^ *Example: `guidelab (\S+) (.*)`$", command.__doc__, re.MULTILINE)
+    assert found
+    return [(name, shlex.split(arguments)) for name, arguments in found]
+
+
+@pytest.mark.parametrize(("name", "arguments"), [*examples(trace_command), *examples(crate_command)])
+def test_what_help_shows_works_on_the_results_of_this_project(name, arguments, tmp_path, monkeypatch):
+    if name == "crate":
+        pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
+        assert arguments[-2] == "-o" and "/" not in arguments[-1]
+        arguments = [*arguments[:-1], str(tmp_path / arguments[-1])]
+    monkeypatch.chdir(ROOT)
+    done = CliRunner().invoke({"trace": trace_commands, "crate": crate_commands}[name], arguments)
+    assert done.exit_code == 0, (done.exception, done.output[-500:])
+    if name == "trace" and "--json" not in arguments:
+        assert arguments[0] in done.output and "[1]" in done.output
+    assert name == "trace" or (tmp_path / Path(arguments[-1])).exists()
 
 
 def test_the_trail_is_plain_content(made):

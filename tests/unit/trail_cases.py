@@ -1,5 +1,6 @@
 """A small experiment as a run leaves it: files, rows, a table, and the records of the jobs that made them."""
 
+import ast
 import csv
 import hashlib
 import json
@@ -31,6 +32,7 @@ class Trail:
     def __init__(self, root: Path):
         self.root = root
         self.entries: dict[str, dict[str, Entry]] = {}
+        self.told_now: dict[str, dict[str, object]] = {}
 
     def write(self, path: str, text: str) -> None:
         (self.root / path).parent.mkdir(parents=True, exist_ok=True)
@@ -63,6 +65,16 @@ class Trail:
         for path in outputs:
             entry = Entry(sha256(self.root / path), record, combined(sources, shas))
             self.entries.setdefault(f"{experiment}/{stage}", {})[path] = entry
+
+    def now(self, path: str) -> dict[str, object] | None:
+        """What the job of a file would be told now: what it was told, until a test says otherwise."""
+        for entries in self.entries.values():
+            if path in entries:
+                return {
+                    **json.loads(ast.literal_eval(entries[path].record["params"][0])),
+                    **self.told_now.get(path, {}),
+                }
+        return None
 
     def save(self) -> None:
         for name, entries in self.entries.items():

@@ -9,8 +9,9 @@ import typer
 import yaml
 
 from guidelab import __version__
-from guidelab.cli.commands import Params
-from guidelab.errors import UserError
+from guidelab.cli.commands import Params, load_plan
+from guidelab.cli.trace import told_now
+from guidelab.errors import UserError, counted
 
 crate_commands = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
@@ -24,7 +25,8 @@ def crate(
     """Write the run that made a table as an RO-Crate: table, figures, measurements, parameters, licence, citation, code
     version, and for every job what it read and wrote, its parameters, its seconds and its machine.
 
-    Large files are described by their sha256 and stay in DVC's store. A file that was changed since its job ran is refused.
+    Large files are described by their sha256 and stay in DVC's store. Refused: a file that is absent or was changed since its
+    job ran, and a job that ran with other parameters than params.yaml has now.
     Needs the optional package rocrate: `pip install '.[crate]'`.
 
     Example: `guidelab crate results/tables/toy2d.csv -o toy2d.crate.zip`
@@ -39,9 +41,11 @@ def crate(
         raise UserError(
             f"{table}: wanted a table below results/tables/, typed in the project's folder: results/tables/toy2d.csv"
         )
-    count = write_crate(path, output, _about(params, experiment_of(path)))
+    about = _about(params, experiment_of(path))
+    count = write_crate(path, output, about, told_now(load_plan(params)))
     typer.echo(
-        f"{output}: {count['files']} files inside, {count['described']} described by their sha256, {count['jobs']} jobs"
+        f"{output}: {counted(count['files'], 'file')} inside, {count['described']} described by their sha256, "
+        f"{counted(count['jobs'], 'job')}"
     )
 
 

@@ -38,7 +38,7 @@ def trace(
 
     Example: `guidelab trace results/tables/toy2d.csv --row variant=autog,w=3,metric=outliers_99`
 
-    Example: `guidelab trace results/tables/fashion.csv --row variant=cfg --column fid@lite0`
+    Example: `guidelab trace results/tables/fashion.csv --row variant=cfg,w=2 --column fid@lite0`
 
     Example: `guidelab trace results/tables/fashion.csv --row 2 --column 'recall@lite0 difference' --json`
 
@@ -53,20 +53,19 @@ def trace(
         raise UserError(
             f"{table}: wanted a file below results/, typed in the project's folder: results/tables/toy2d.csv"
         )
-    found = follow(path, row or [], column, _planned(params))
+    found = follow(path, row or [], column, told_now(_plan(params)))
     typer.echo(json.dumps(found, indent=1) if as_json else as_text(found))
     if changed(found):
         raise typer.Exit(1)
 
 
-def _planned(params: Path) -> Any:
-    """What params.yaml and the code of this folder would tell the job of a file now."""
-    from guidelab.costs.graph import maker
+def told_now(plan: Any) -> Any:
+    """What a plan and the code of this folder would tell the job of a file now, see `guidelab.trail.now`.
 
-    try:
-        plan = load_plan(params)
-    except UserError:
-        plan = None
+    Args:
+        plan: of params.yaml; None when that cannot be read, then no job is planned.
+    """
+    from guidelab.costs.graph import maker
 
     def now(path: str) -> Mapping[str, Any] | None:
         key = maker(path)
@@ -79,3 +78,11 @@ def _planned(params: Path) -> Any:
         return found
 
     return now
+
+
+def _plan(params: Path) -> Any:
+    """The plan, or None: a trail is shown whatever params.yaml looks like now."""
+    try:
+        return load_plan(params)
+    except UserError:
+        return None

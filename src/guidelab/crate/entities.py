@@ -9,7 +9,9 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from guidelab.errors import counted
 from guidelab.trail.book import Step
+from guidelab.trail.inside import in_git
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",
@@ -129,11 +131,12 @@ class Crate:
             return self.files[path]
         if path not in self.described:
             told = {"sha256": book_sha} if book_sha else {}
+            kept = "in git" if in_git(path) else "kept in DVC's store"
             self.described[path] = self._context(
                 f"#{path}",
                 type_="CreativeWork",
                 name=path,
-                description="not inside: kept in DVC's store",
+                description=f"not inside: {kept}",
                 **told,
             )
         return self.described[path]
@@ -145,7 +148,7 @@ class Crate:
         begun = [t for step in steps for t in _times(step)]
         whole = {
             "name": f"made {table}",
-            "description": f"{len(steps)} jobs",
+            "description": counted(len(steps), "job"),
             "actionStatus": "http://schema.org/CompletedActionStatus",
         }
         whole |= {"startTime": min(begun), "endTime": max(begun)} if begun else {}
@@ -211,7 +214,7 @@ def _times(step: Step) -> list[str]:
     """Start and end of a job, where they were kept."""
     if step.run is None or not step.run.started:
         return []
-    begun = datetime.fromisoformat(step.run.started)
+    begun = datetime.fromisoformat(step.run.started)  # `runs` lets nothing else through
     return [begun.isoformat(), (begun + timedelta(seconds=step.run.seconds)).isoformat()]
 
 

@@ -6,33 +6,31 @@ Follows RO-Crate 1.1 with the profiles Workflow Run Crate 0.5 and Process Run Cr
 Source: https://w3id.org/ro/crate/1.1, https://w3id.org/ro/wfrun/workflow/0.5.
 """
 
-from collections.abc import Iterable
+import shutil
+import tempfile
 from pathlib import Path
 
+from guidelab.crate.contents import files_of, printed, refuse_changed, refuse_other_parameters
 from guidelab.crate.entities import About, Crate
 from guidelab.errors import UserError
 from guidelab.trail.book import Book, experiment_of, walk
-from guidelab.trail.intact import Files
-
-_BESIDE = (
-    "CITATION.cff", "LICENSE", "README.md", "requirements.lock", "pyproject.toml", "workflow/resources/metrics.csv",
-    "workflow/resources/published.csv",
-)  # fmt: skip
+from guidelab.trail.now import Now
 
 
-def write_crate(table: str, target: Path, about: About, root: Path = Path()) -> dict[str, int]:
-    """Write the crate of the run that made a table.
+def write_crate(table: str, target: Path, about: About, now: Now, root: Path = Path()) -> dict[str, int]:
+    """Write the crate of the run that made a table, completely or not at all.
 
     Args:
         table: below `results/`.
         target: a folder that does not exist yet, or a name that ends in `.zip`.
         about: see `About`.
+        now: what params.yaml would tell the job of a file now, see `Now`.
         root: the project's folder.
     Returns:
         how many files are inside, how many are described only, and how many jobs.
     Raises:
-        UserError: the library is absent, the target is there, nothing is recorded of the table, or a file that belongs
-            inside is not what its job wrote.
+        UserError: the library is absent, the target is there, nothing is recorded of the table, a file that belongs
+            inside is absent, foreign or not what its job wrote, or a job ran with other parameters than params.yaml has.
     """
     try:
         from rocrate.rocrate import ROCrate
@@ -40,62 +38,37 @@ def write_crate(table: str, target: Path, about: About, root: Path = Path()) -> 
         raise UserError(
             f"guidelab crate: the package {error.name!r} is not installed; it is optional. Install it with: pip install '.[crate]'"
         ) from error
-    if target.exists():
+    if target.exists() or target.is_symlink():
         raise UserError(f"{target}: is there already; give another name, or remove it")
     book = Book(root)
     book.needed(table)
-    steps = walk(book, _made_for(book, table, root))
-    inside = _inside(table, root)
-    _refuse_changed(book, inside, root)
+    steps = walk(book, printed(book, table))
+    inside = files_of(book, table, steps, root)
+    refuse_changed(book, table, inside, steps, root)
+    refuse_other_parameters(steps, now, table)
     made = Crate(ROCrate(version="1.1"), root, about, experiment_of(table))
     made.describe(table)
     for path in inside:
         made.add_file(path, book.sha256(path))
     made.add_run(steps, table)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        made.crate.write_zip(target) if target.suffix == ".zip" else made.crate.write(target)
-    except OSError as error:
-        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error
+    _write(made, target)
     return {"files": len(made.files), "described": len(made.described), "jobs": len(steps)}
 
 
-def _made_for(book: Book, table: str, root: Path) -> list[str]:
-    """The table and what is printed beside it: whose jobs are described."""
-    name = experiment_of(table)
-    figures = sorted((root / f"results/figures/{name}").glob("*"))
-    beside = sorted((root / "results/tables").glob(f"{name}[._]*"))
-    found = [table, *(path.relative_to(root).as_posix() for path in (*beside, *figures))]
-    return [path for path in dict.fromkeys(found) if experiment_of(path) == name and book.step(path)]
-
-
-def _inside(table: str, root: Path) -> list[str]:
-    """The files that go into the crate: printed, measured, recorded; the workflow's own text."""
-    name = experiment_of(table)
-    patterns = [
-        f"results/tables/{name}.*", f"results/tables/{name}_*", f"results/figures/{name}/*", f"results/{name}/*.csv",
-        f"results/{name}/metrics.json", f"results/{name}/provenance/*.json", f"results/{name}/runs/*.json",
-        f"results/{name}/manifests/*.json", "workflow/rules/*.smk", *_BESIDE,
-    ]  # fmt: skip
-    found = [p.relative_to(root).as_posix() for pattern in patterns for p in sorted(root.glob(pattern))]
-    return [
-        path
-        for path in dict.fromkeys([table, *found])
-        if not path.startswith("results/") or experiment_of(path) == name
-    ]
-
-
-def _refuse_changed(book: Book, paths: Iterable[str], root: Path) -> None:
-    """A crate vouches for its files: none of them may differ from what its job wrote.
+def _write(made: Crate, target: Path) -> None:
+    """Write beside the target under another name, then move: what is there under the target's name is whole.
 
     Raises:
-        UserError: names those that do.
+        UserError: it cannot be written; nothing is left.
     """
-    files = Files(root)
-    for path in paths:
-        recorded = book.sha256(path)
-        if recorded:
-            files.state(path, recorded)
-    if files.changed:
-        told = "; ".join(f"{state.path}: {state}" for state in files.changed[:5])
-        raise UserError(f"guidelab crate: {len(files.changed)} files are not what their jobs wrote: {told}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name[:80]}."))
+        try:
+            whole = work / target.name
+            made.crate.write_zip(whole) if target.suffix == ".zip" else made.crate.write(whole)
+            whole.rename(target)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+    except OSError as error:
+        raise UserError(f"{target}: cannot be written ({error.strerror or error})") from error

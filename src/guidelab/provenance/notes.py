@@ -7,6 +7,7 @@ beside the results, see `runs`. A note never decides anything, so one that canno
 import contextlib
 import hashlib
 import json
+import math
 import os
 import platform
 import socket
@@ -72,9 +73,8 @@ def read(root: Path, output: str) -> dict[str, Any] | None:
     """The note of a job by its first output, by name; None where there is none, or none that makes sense."""
     try:
         note = json.loads(path_of(root, output).read_text(encoding="utf-8"))
-        numbers = isinstance(note["seconds"], int | float) and isinstance(
-            note["earlier_seconds"], int | float
-        )
+        taken = (note["seconds"], note["earlier_seconds"])
+        numbers = all(isinstance(n, int | float) and 0 <= n < math.inf for n in taken)
         plain = isinstance(note["machine"], dict) and isinstance(note["software"], dict)
         wanted = {"job", "started", "finished"} <= set(note)
     except (OSError, ValueError, KeyError, TypeError):

@@ -6,10 +6,14 @@ on these files, no table is made from them, and `dvc status` does not see them. 
 """
 
 import ast
+import contextlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 from guidelab.provenance import notes
@@ -120,26 +124,63 @@ def _made_here(root: Path, path: str, entry: Entry, metadata: Metadata) -> Run |
 
 
 def read(root: Path, path: str) -> Runs:
-    """A stage's runs; none where the file is absent or makes no sense: what is lost is a time, no result."""
+    """A stage's runs; none where the file is absent or makes no sense: what is lost is a time, no result.
+
+    The file comes with a clone: a line whose numbers, date, machine or versions are not what they should be is left out.
+    """
+    found: Runs = {}
     try:
-        content = json.loads((root / path).read_text(encoding="utf-8"))
-        if content["format"] != FORMAT:
+        if not (root / path).is_file():  # a link to a device has no end
             return {}
-        return {str(line["output"]): _run(line, content) for line in content["jobs"]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        content = json.loads((root / path).read_text(encoding="utf-8"))
+        lines = list(content["jobs"]) if content["format"] == FORMAT else []
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
+    for line in lines:
+        with contextlib.suppress(ValueError, KeyError, TypeError, AttributeError, OverflowError):
+            found[str(line["output"])] = _run(line, content)
+    return found
 
 
 def _run(line: dict[str, Any], content: dict[str, Any]) -> Run:
+    """One line as a run.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError, OverflowError: it makes no sense.
+    """
+    seconds, earlier = _seconds(line["seconds"]), _seconds(line.get("earlier_seconds", 0.0))
+    started = line.get("started", "")
+    if started:  # and a date for the end as well
+        datetime.fromisoformat(started) + timedelta(seconds=seconds)
     return Run(
         str(line["sha256"]),
-        float(line["seconds"]),
+        seconds,
         str(line["clock"]),
-        float(line.get("earlier_seconds", 0.0)),
-        str(line.get("started", "")),
-        content["machines"][line["machine"]] if "machine" in line else None,
-        content["software"][line["software"]] if "software" in line else None,
+        earlier,
+        str(started),
+        _facts(content["machines"][line["machine"]]) if "machine" in line else None,
+        {k: str(v) for k, v in _facts(content["software"][line["software"]]).items()}
+        if "software" in line
+        else None,
     )
+
+
+def _seconds(given: Any) -> float:
+    if not isinstance(given, int | float) or not 0 <= given < math.inf:
+        raise ValueError(f"{given!r} are no seconds")
+    return float(given)
+
+
+def _facts(given: Any) -> dict[str, Any]:
+    """Names with words, numbers, or lists of these."""
+    plain = (str, int, float, NoneType)
+    for value in given.values():
+        parts = value if isinstance(value, list) else [value]
+        if not all(isinstance(part, plain) for part in parts):
+            raise TypeError(f"{value!r} is no word, no number and no list of them")
+    if not isinstance(given.get("gpus", []), list):
+        raise TypeError(f"gpus: {given['gpus']!r} is no list")
+    return {str(k): v for k, v in given.items()}
 
 
 def _as_text(runs: Runs) -> str:

@@ -1,5 +1,6 @@
 """What was recorded of every result: the job that made it, from what, told what, on what."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from guidelab.errors import UserError
 from guidelab.provenance import records, runs
 from guidelab.provenance.records import Entry, combined
 from guidelab.provenance.runs import Run
+from guidelab.trail.inside import inside
 from guidelab.trail.rows import Row, read_rows
 
 Follow = Callable[
@@ -89,11 +91,21 @@ class Book:
         """All rows of a CSV, read once.
 
         Raises:
-            UserError: it is not there, or is no table.
+            UserError: it is not there, is no table, or is no file of this project.
         """
         if path not in self._rows:
+            with contextlib.suppress(OSError):  # `read_rows` says so
+                inside(self.root, path)
             self._rows[path] = read_rows(self.root / path)
         return self._rows[path]
+
+    def recorded(self, name: str) -> list[str]:
+        """All files that jobs of an experiment are known to have made, by name."""
+        return sorted(self._of(name).entries)
+
+    def stages(self, name: str) -> list[str]:
+        """The stages of an experiment of which something is recorded."""
+        return sorted({stage for _, stage in self._of(name).entries.values()})
 
     def sha256(self, path: str) -> str | None:
         """What a file's content was when its job wrote it."""
@@ -104,6 +116,8 @@ class Book:
         if name not in self._known:
             found = _Known()
             for path in sorted((self.root / "results" / name / "provenance").glob("*.json")):
+                with contextlib.suppress(OSError):  # `all_of` says so
+                    inside(self.root, path.relative_to(self.root).as_posix())
                 for out, entry in records.all_of(path).items():
                     found.entries[out] = (entry, path.stem)
                     found.shas[out] = entry.sha256
@@ -136,7 +150,7 @@ def _step(path: str, known: _Known) -> Step:
     record, mine = entry.record, known.jobs[_job(entry, stage)]
     told = runs.payload_of(record)
     run = known.runs.get(min(mine))
-    inputs = {str(k): tuple(map(str, v)) for k, v in (told.get("inputs") or {}).items()}
+    inputs = _inputs(told.get("inputs") or {}, path, stage)
     fed = None if entry.inputs_sha256 is None else entry.inputs_sha256 == combined(entry.sources, known.shas)
     return Step(
         rule=_rule(entry),
@@ -149,6 +163,22 @@ def _step(path: str, known: _Known) -> Step:
         run=run if run and run.sha256 == mine[min(mine)] else None,
         fed=fed,
     )
+
+
+def _inputs(given: Any, path: str, stage: str) -> dict[str, tuple[str, ...]]:
+    """Labels with their files, as a job was told them.
+
+    Raises:
+        UserError: the record says something else: it comes with a clone.
+    """
+    lists = isinstance(given, dict) and all(isinstance(paths, list) for paths in given.values())
+    if not lists or not all(isinstance(source, str) for paths in given.values() for source in paths):
+        where = f"results/{experiment_of(path)}/provenance/{stage}.json"
+        raise UserError(
+            f"{where}: the inputs of {path} are {str(given)[:80]!r}, wanted labels with lists of paths. Take the record back with: "
+            f"git checkout -- {where}"
+        )
+    return {str(label): tuple(paths) for label, paths in given.items()}
 
 
 def _rule(entry: Entry) -> str:

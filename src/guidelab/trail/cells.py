@@ -6,15 +6,15 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from guidelab.errors import UserError, closest
 from guidelab.nearest import listed
 from guidelab.trail.book import Book, Step
-from guidelab.trail.rows import Row, conditions, find, read_rows, same
+from guidelab.trail.divergences import behind
+from guidelab.trail.inside import inside
+from guidelab.trail.rows import Row, conditions, find
 
 _ENDS = r"(?: (lo|hi|over|verdict|min of blocks|min is|difference(?: lo| hi| over)?))?"
-_DIVERGENCE = ("point", "train_seed", "divergence", "estimator", "sigma_lo", "sigma_hi")
 _PRINTED = 2e-5  # tables are written with six digits or more
 
 
@@ -109,7 +109,7 @@ def _printed(book: Book, step: Step, cell: Cell) -> Cell:
         )
     files = {name: paths[0] for name, paths in step.inputs.items()}
     measured = book.rows(files["measurements"])
-    reported = _reported(measured, read_rows_or_none(book.root / files["selected"]), step.told)
+    reported = _reported(measured, _selected(book, files["selected"]), step.told)
     rows = at(measured if what.startswith("min") else reported, cells["variant"], cells["w"], metric)
     if not rows:
         raise UserError(f"{cell.table}, {cell.row}: {metric} was not measured there, so there is no trail")
@@ -157,10 +157,13 @@ def _measured(cells: Mapping[str, str]) -> list[str]:
     return [c for c in cells if re.fullmatch(r"\w+@\w+", c)] or ["value", "lo", "hi"]
 
 
-def read_rows_or_none(path: Path) -> list[Row]:
-    """The rows of a CSV that may be empty: nothing was selected."""
-    text = path.read_text(encoding="utf-8") if path.is_file() else ""
-    return read_rows(path) if text.count("\n") > 1 else []
+def _selected(book: Book, path: str) -> list[Row]:
+    """The rows of a CSV that may be empty, or absent: nothing was selected."""
+    try:
+        file = inside(book.root, path)
+    except OSError:
+        return []
+    return book.rows(path) if file.read_text(encoding="utf-8", errors="replace").count("\n") > 1 else []
 
 
 def _reported(measured: Sequence[Row], selected: Sequence[Row], told: Mapping[str, object]) -> list[Row]:
@@ -223,20 +226,12 @@ def _collected(book: Book, step: Step, cell: Cell) -> Cell:
     cells = cell.row.cells
     path = next(p for p in step.outputs if p.endswith(("/measurements.csv", "/divergences.csv")))
     if cell.table == path:
-        rows = [cell.row]
+        value = cells["value"] if cell.column == "value" else ""
+        rows, again = [cell.row], float(value) if value else math.nan
     else:
-        keys = [key for key in _DIVERGENCE if key in cells]
-        all_rows = book.rows(path)
-        rows = [
-            row
-            for row in all_rows
-            if row.cells["kind"] in ("truth", "estimate", "target")
-            and all(same(row.cells[k], cells[k]) for k in keys)
-        ]
+        rows, again = behind(book.rows(path), cell.row, cell.column, cell.table)
     point = cells.get("point") or f"{cells['variant']}/w{float(cells['w']):.2f}"
-    value = rows[0].cells["value"] if rows and cell.column == "value" else ""
-    again = float(value) if value else math.nan
-    made = _made_by(step, rows or [cell.row])
+    made = _made_by(step, rows)
     return Cell(
         cell.table,
         cell.row,

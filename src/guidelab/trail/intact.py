@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from guidelab.errors import UserError
 from guidelab.provenance.disk import sha256
+from guidelab.trail.inside import back, inside
 
-INTACT, CHANGED, ABSENT = "intact", "changed", "not here"
+INTACT, CHANGED, ABSENT, OUTSIDE = "intact", "changed", "not here", "not a file of this project"
 
 
 @dataclass(frozen=True)
@@ -15,18 +17,22 @@ class State:
     """A file now, beside what was recorded of it.
 
     Attributes:
-        path: the file. word: INTACT, CHANGED or ABSENT.
+        path: the file. word: INTACT, CHANGED, ABSENT, or OUTSIDE for what is not read, see `inside`.
         recorded: its sha256 when its job wrote it. now: as it is; empty when it is not here.
+        why: what is wrong with one that is OUTSIDE.
     """
 
     path: str
     word: str
     recorded: str
     now: str = ""
+    why: str = ""
 
     def __str__(self) -> str:
         if self.word == CHANGED:
             return f"CHANGED: its sha256 is {self.now[:12]}, its job wrote {self.recorded[:12]}; take it back: {back(self.path)}"
+        if self.word == OUTSIDE:
+            return f"NOT READ: {self.why}"
         return self.word if self.word == INTACT else f"not here: {back(self.path)}"
 
 
@@ -41,11 +47,12 @@ class Files:
         """Compare a file with its recorded sha256."""
         if path not in self.seen or self.seen[path].recorded != recorded:
             try:
-                now = sha256(self.root / path)
+                now = sha256(inside(self.root, path))
+                self.seen[path] = State(path, INTACT if now == recorded else CHANGED, recorded, now)
+            except UserError as error:
+                self.seen[path] = State(path, OUTSIDE, recorded, why=str(error).removeprefix(f"{path}: "))
             except OSError:
-                now = ""
-            word = ABSENT if not now else INTACT if now == recorded else CHANGED
-            self.seen[path] = State(path, word, recorded, now)
+                self.seen[path] = State(path, ABSENT, recorded)
         return self.seen[path]
 
     def shards(self, manifest: str, blocks: set[str], train_seeds: set[int]) -> list[dict[str, Any]]:
@@ -58,7 +65,7 @@ class Files:
         if not manifest.endswith(".json"):
             return []
         try:
-            listed = json.loads((self.root / manifest).read_text(encoding="utf-8"))["shards"]
+            listed = json.loads(inside(self.root, manifest).read_text(encoding="utf-8"))["shards"]
             used = [
                 s
                 for s in listed
@@ -69,22 +76,15 @@ class Files:
                 {**shard, "state": self.state(f"{folder}/{shard['file']}", str(shard["sha256"]))}
                 for shard in used
             ]
-        except (OSError, ValueError, KeyError, TypeError):
+        except (UserError, OSError, ValueError, KeyError, TypeError, RecursionError):
             return []
 
     @property
     def changed(self) -> list[State]:
-        """The files that are not what their jobs wrote."""
-        return [state for state in self.seen.values() if state.word == CHANGED]
+        """The files that are not what their jobs wrote, or that no job of this project wrote."""
+        return [state for state in self.seen.values() if state.word in (CHANGED, OUTSIDE)]
 
     @property
     def absent(self) -> list[State]:
         """The files that are not here."""
         return [state for state in self.seen.values() if state.word == ABSENT]
-
-
-def back(path: str) -> str:
-    """How to get a file as it was: small results are in git, large ones in DVC's store."""
-    parts = path.split("/")
-    small = len(parts) == 3 or parts[1] in ("tables", "figures") or parts[2] in ("manifests", "previews")
-    return f"git checkout -- {path}" if small else f"dvc pull --force {path}"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from guidelab.errors import UserError, closest
 from guidelab.nearest import listed
+from guidelab.trail.plain import plain
 
 _SHOWN = 6  # rows named in a message
 _TELLING = (
@@ -31,7 +32,7 @@ class Row:
 
     def __str__(self) -> str:
         told = [f"{key}={self.cells[key]}" for key in _TELLING if self.cells.get(key)]
-        return f"row {self.number}: {', '.join(told[:8])}"
+        return plain(f"row {self.number}: {', '.join(told[:8])}")
 
 
 def read_rows(path: Path) -> list[Row]:
@@ -94,7 +95,9 @@ def conditions(parts: Iterable[str], known: Sequence[str], path: str) -> dict[st
             )
         if key not in known and key != "metric":
             raise UserError(
-                f"--row {part}: {path} has no column {key!r}{closest(key, list(known))}; it has {listed(key, known)}"
+                plain(
+                    f"--row {part}: {path} has no column {key!r}{closest(key, list(known))}; it has {listed(key, known)}"
+                )
             )
         found[key] = value
     return found
@@ -115,7 +118,7 @@ def _only(rows: Sequence[Row], wanted: Mapping[str, str], path: str) -> Row:
             if apart
             else " Give its number."
         )
-        raise UserError(f"--row {said}: {len(fits)} rows of {path} fit.{hint} {_some(fits)}")
+        raise UserError(plain(f"--row {said}: {len(fits)} rows of {path} fit.{hint} {_some(fits)}"))
     score = {row.number: sum(same(row.cells.get(k, ""), v) for k, v in wanted.items()) for row in rows}
     best = max(score.values(), default=0)
     near = [row for row in rows if score[row.number] == best and best]
@@ -124,9 +127,8 @@ def _only(rows: Sequence[Row], wanted: Mapping[str, str], path: str) -> Row:
         f" No row has {k}={wanted[k]}; {k} is {listed(wanted[k], dict.fromkeys(r.cells.get(k, '') for r in near or rows))}."
         for k in nowhere
     )
-    raise UserError(
-        f"--row {said}: no row of {path} fits.{held} {_some(near, 'The nearest: ') if near else ''}".rstrip()
-    )
+    nearest = _some(near, "The nearest: ") if near else ""
+    raise UserError(plain(f"--row {said}: no row of {path} fits.{held} {nearest}".rstrip()))
 
 
 def same(text: str, given: str) -> bool:

@@ -5,6 +5,10 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from guidelab.errors import counted
+from guidelab.trail.now import flat
+from guidelab.trail.plain import plain
+
 _WIDTH = 118
 _ROWS = 12  # rows and shards shown
 
@@ -15,24 +19,28 @@ def as_text(found: Mapping[str, Any]) -> str:
     lines += ["", "From here back to the data, each job once:"]
     for step in found["steps"]:
         lines += ["", *_step(step)]
-    return "\n".join([*lines, "", *_verdict(found)])
+    return "\n".join(map(plain, [*lines, "", *_verdict(found)]))
 
 
 def _cell(file: str, cell: Mapping[str, Any]) -> list[str]:
     ends = cell["interval"]
-    interval = (
-        f"  [{ends['lo']}, {ends['hi']}] over {ends.get('over', '')}" if "lo" in ends and "hi" in ends else ""
-    )
+    over = f" over {ends['over']}" if ends.get("over") else ""
+    interval = f"  [{ends['lo']}, {ends['hi']}]{over}" if "lo" in ends and "hi" in ends else ""
     lines = [f"{file}, {cell['is']}", f"  {cell['column']} = {cell['value'] or '(empty)'}{interval}"]
     lines += [f"  {cell['chosen']}"] if cell["chosen"] else []
     if not cell["rows"]:
         return lines
-    lines += ["", f"{len(cell['rows'])} rows of {cell['rows_file']}:", *_rows(cell["rows"])]
+    lines += ["", f"{counted(len(cell['rows']), 'row')} of {cell['rows_file']}:", *_rows(cell["rows"])]
     if cell["baseline_rows"]:
-        lines += [f"less {len(cell['baseline_rows'])} rows of the baseline:", *_rows(cell["baseline_rows"])]
+        lines += [
+            f"less {counted(len(cell['baseline_rows']), 'row')} of the baseline:",
+            *_rows(cell["baseline_rows"]),
+        ]
     if cell["agrees"] is not None:
         word = "as printed" if cell["agrees"] else f"NOT what is printed, {cell['value']}"
-        lines.append(f"  computed again from these rows: {cell['again']:.10g}, {word}")
+        lines.append(
+            f"  computed again from {'this row' if len(cell['rows']) == 1 else 'these rows'}: {cell['again']:.10g}, {word}"
+        )
     return lines
 
 
@@ -79,7 +87,7 @@ def _step(step: Mapping[str, Any]) -> list[str]:
         for s in step["shards"][:_ROWS]
     ]
     more = len(step["shards"]) - _ROWS
-    lines += [f"    and {more} more shards (--json)"] if more > 0 else []
+    lines += [f"    and {counted(more, 'more shard')} (--json)"] if more > 0 else []
     lines += _inputs(step["inputs"])
     lines += [f"    code   {_code(step)}", *_ran(step)]
     if step["log"]:
@@ -98,7 +106,7 @@ def _inputs(inputs: Sequence[Mapping[str, Any]]) -> list[str]:
         behind = f"[{source['step']}], sha256 {sha[:16]}" if source["step"] else "a source"
         lines.append(f"    from   {source['path']}{f' ({label})' if label else ''}  {behind}")
     return lines + (
-        [f"           and {apart} files that are not behind this number (--json)"] if apart else []
+        [f"           and {counted(apart, 'file')} not behind this number (--json)"] if apart else []
     )
 
 
@@ -143,9 +151,9 @@ def _ran(step: Mapping[str, Any]) -> list[str]:
 
 
 def _told(step: Mapping[str, Any]) -> list[str]:
-    flat = [f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in _flat(step["told"])]
+    parts = [f"{key}={json.dumps(value, separators=(',', ':'))}" for key, value in flat(step["told"])]
     lines = textwrap.wrap(
-        "  ".join(flat),
+        "  ".join(parts),
         _WIDTH,
         initial_indent="    told   ",
         subsequent_indent=" " * 11,
@@ -155,14 +163,6 @@ def _told(step: Mapping[str, Any]) -> list[str]:
     if step["told_now"]:
         lines.append(f"           params.yaml has these otherwise now: {', '.join(step['told_now'])}")
     return lines
-
-
-def _flat(content: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
-    for key, value in content.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{before}{key}.")
-        else:
-            yield f"{before}{key}", value
 
 
 def _verdict(found: Mapping[str, Any]) -> list[str]:

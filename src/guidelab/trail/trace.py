@@ -1,19 +1,18 @@
 """The whole trail of one number, as plain content: cell, rows, jobs, files, and what does not agree."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from guidelab import registry
+from guidelab.errors import counted
 from guidelab.trail.book import Book, Step, walk
 from guidelab.trail.cells import Cell, find_cell, nets_digest
 from guidelab.trail.facts import facts
-from guidelab.trail.intact import CHANGED, Files
+from guidelab.trail.intact import Files
+from guidelab.trail.now import Now, differing
 
-Now = Callable[
-    [str], Mapping[str, Any] | None
-]  # what params.yaml and the code at hand would tell the job of a file now
 _SAMPLERS = ("sample", "generate", "grading")
 
 
@@ -98,7 +97,8 @@ def _cell(cell: Cell) -> dict[str, Any]:
 
 def _near(cell: Cell, end: str) -> str:
     cells = cell.row.cells
-    return cells.get(end if cell.column == "value" else f"{cell.column} {end}", "")
+    names = [end] if cell.column == "value" else [f"{cell.column} {end}", f"{cell.column}_{end}"]
+    return next((cells[name] for name in names if name in cells), "")
 
 
 def _chosen(cell: Cell) -> str:
@@ -146,7 +146,7 @@ def _step(
         "code": step.code,
         "code_now": str(planned.get("code", "")) if planned else None,
         "told": dict(step.told),
-        "told_now": _differing(step, planned) if planned else None,
+        "told_now": differing(step, planned) if planned else None,
         "log": step.log,
         "log_here": bool(step.log) and (book.root / step.log).is_file(),
         "run": asdict(step.run) if step.run else None,
@@ -154,18 +154,12 @@ def _step(
     }  # fmt: skip
 
 
-def _differing(step: Step, planned: Mapping[str, Any]) -> list[str]:
-    """The parameters that params.yaml has otherwise now."""
-    plain = {k: v for k, v in planned.items() if k not in ("inputs", "code")}
-    return sorted(k for k in {*plain, *step.told} if plain.get(k) != step.told.get(k))
-
-
 def _disagreements(book: Book, cell: Cell, steps: Sequence[Step]) -> list[str]:
     """Where a number, its rows and the records contradict each other."""
     found = []
     if cell.agrees is False:
         found.append(
-            f"{cell.table}, row {cell.row.number}: says {cell.text}, its {len(cell.rows)} rows make {cell.again:.10g}"
+            f"{cell.table}, row {cell.row.number}: says {cell.text}, its {counted(len(cell.rows), 'row')} make{'s' if len(cell.rows) == 1 else ''} {cell.again:.10g}"
         )
     codes = {step.code for step in steps}
     samplers = [step for step in steps if step.rule == "sample"]
@@ -183,4 +177,4 @@ def _disagreements(book: Book, cell: Cell, steps: Sequence[Step]) -> list[str]:
 
 def changed(found: Mapping[str, Any]) -> bool:
     """Whether a file of a trail is not what its job wrote, or something contradicts itself."""
-    return bool(found["problems"]) or any(f["word"] == CHANGED for f in found["files"].values())
+    return bool(found["problems"])

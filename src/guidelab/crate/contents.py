@@ -1,0 +1,103 @@
+"""What goes into a crate, and what keeps a crate from being written: files that are gone, changed, foreign, or otherwise planned."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from guidelab.errors import UserError, counted
+from guidelab.trail.book import Book, Step, experiment_of
+from guidelab.trail.inside import in_git, inside
+from guidelab.trail.intact import Files
+from guidelab.trail.now import Now, differences
+from guidelab.trail.plain import plain
+
+_BESIDE = (
+    "CITATION.cff", "LICENSE", "README.md", "requirements.lock", "pyproject.toml", "workflow/resources/metrics.csv",
+    "workflow/resources/published.csv",
+)  # fmt: skip
+_SHOWN = 5  # named in a message
+_PRINTED = ("results/tables/", "results/figures/")
+
+
+def printed(book: Book, table: str) -> list[str]:
+    """The table and what is printed beside it, as recorded, whether it is there or not: whose jobs are described."""
+    recorded = book.recorded(experiment_of(table))
+    return list(dict.fromkeys([table, *(path for path in recorded if path.startswith(_PRINTED))]))
+
+
+def files_of(book: Book, table: str, steps: Iterable[Step], root: Path) -> list[str]:
+    """The files that go inside: small results of the jobs, the records, the workflow's own text. Nothing else that lies beside them.
+
+    Raises:
+        UserError: one that is recorded is not there, or one leads out of the project.
+    """
+    name = experiment_of(table)
+    results = [path for step in steps for path in step.outputs if in_git(path)]
+    manifests = [path for path in book.recorded(name) if path.startswith(f"results/{name}/manifests/")]
+    told = [f"results/{name}/{kind}/{stage}.json" for kind in ("provenance", "runs") for stage in book.stages(name)]  # fmt: skip
+    rules = [path.relative_to(root).as_posix() for path in sorted((root / "workflow/rules").glob("*.smk"))]
+    own = [path for path in (*told, *rules, *_BESIDE) if (root / path).is_symlink() or (root / path).exists()]
+    wanted = list(dict.fromkeys([table, *results, *manifests, "Snakefile", *own]))
+    absent = []
+    for path in wanted:
+        try:
+            inside(root, path)
+        except OSError:
+            absent.append(path)
+    if absent:
+        raise UserError(
+            f"{table}: {counted(len(absent), 'file')} that belong{'s' if len(absent) == 1 else ''} inside "
+            f"{'is' if len(absent) == 1 else 'are'} not here: {_some(absent)}. Take back what git has with: "
+            f"git checkout -- {plain(absent[0])}"
+        )
+    return wanted
+
+
+def refuse_changed(book: Book, table: str, paths: Iterable[str], steps: Sequence[Step], root: Path) -> None:
+    """A crate vouches for its files: none may differ from what its job wrote, or be made from what is there no more.
+
+    Raises:
+        UserError: names those that do.
+    """
+    files = Files(root)
+    for path in paths:
+        recorded = book.sha256(path)
+        if recorded:
+            files.state(path, recorded)
+    if files.changed:
+        told = _some([f"{state.path}: {state}" for state in files.changed], "; ")
+        raise UserError(
+            f"{table}: {counted(len(files.changed), 'file')} behind it {'is' if len(files.changed) == 1 else 'are'} not what "
+            f"{'its job' if len(files.changed) == 1 else 'their jobs'} wrote: {told}"
+        )
+    older = [step.name for step in steps if step.fed is False]
+    if older:
+        raise UserError(
+            f"{table}: made from other inputs than those recorded now: {_some(older)}. Make them again with: "
+            f"snakemake -c2 {plain(older[0])}"
+        )
+
+
+def refuse_other_parameters(steps: Iterable[Step], now: Now, table: str) -> None:
+    """A crate holds params.yaml: every job must have been told what it says.
+
+    Raises:
+        UserError: names the jobs that were told something else, and what.
+    """
+    told = []
+    for step in steps:
+        planned = now(step.name)
+        if planned is None:
+            told.append(f"{step.name}: not planned any more")
+        elif apart := differences(step, planned):
+            told.append(f"{step.name}: {_some(apart, '; ')}")
+    if told:
+        raise UserError(
+            f"{table}: {counted(len(told), 'job')} behind it ran with other parameters than params.yaml has now, which "
+            f"goes into the crate: {_some(told, ' | ')}. Run again: snakemake -c2 {table}, or take the parameters back: "
+            "git checkout -- params.yaml"
+        )
+
+
+def _some(names: Sequence[str], between: str = ", ") -> str:
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return plain(between.join(names[:_SHOWN])) + more

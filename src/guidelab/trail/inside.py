@@ -1,0 +1,63 @@
+"""Which files a trail may read: those of the project, and of DVC's cache. Records come with a clone, and may name any path."""
+
+import configparser
+from functools import cache
+from pathlib import Path, PurePosixPath
+
+from guidelab.errors import UserError
+
+_SMALL = ("manifests", "previews", "provenance", "runs")  # folders of an experiment that git keeps
+
+
+def inside(root: Path, path: str) -> Path:
+    """The file a recorded path names; nothing is opened.
+
+    Args:
+        root: the project's folder. path: relative to it.
+    Raises:
+        UserError: it leads out of the project, by its name or through a link, and not into DVC's cache; or there is
+            something that is no regular file: a device or a pipe may have no end.
+        OSError: it is not there.
+    """
+    name = PurePosixPath(path)
+    if name.is_absolute() or ".." in name.parts or "\0" in path:
+        raise UserError(f"{path!r}: is no path of a file of this project; it was not read")
+    found = root / path
+    try:
+        real = found.resolve(strict=True)
+    except RuntimeError as error:  # Python 3.11 says so of links in a circle
+        raise OSError(str(error)) from error
+    if not any(real.is_relative_to(own) for own in _own(root.resolve())):
+        raise UserError(
+            f"{path}: leads to {real}, out of this project and of DVC's cache; it was not read. Take it back with: {back(path)}"
+        )
+    if not real.is_file():
+        raise UserError(f"{path}: is no regular file; it was not read. Take it back with: {back(path)}")
+    return found
+
+
+def in_git(path: str) -> bool:
+    """Whether git keeps a file: code, and results that are small; the others are in DVC's store."""
+    parts = path.split("/")
+    return parts[0] != "results" or len(parts) <= 3 or parts[1] in ("tables", "figures") or parts[2] in _SMALL
+
+
+def back(path: str) -> str:
+    """How to get a file as it was."""
+    return f"git checkout -- {path}" if in_git(path) else f"dvc pull --force {path}"
+
+
+@cache
+def _own(root: Path) -> tuple[Path, ...]:
+    """The project's folder and the cache DVC may link to; a shared one is named in DVC's own configuration."""
+    found = [root.resolve()]
+    parser = configparser.ConfigParser(interpolation=None)
+    for name in ("config", "config.local"):
+        try:
+            parser.read(root / ".dvc" / name, encoding="utf-8")
+        except (configparser.Error, UnicodeDecodeError):
+            continue
+    cache_dir = parser.get("cache", "dir", fallback="").strip()
+    if cache_dir:
+        found.append((root / ".dvc" / cache_dir).resolve())
+    return tuple(found)
