@@ -116,6 +116,79 @@ def test_a_broken_file_of_runs_is_no_run(root, text):
     assert len(gather(root, record(root))) == 1
 
 
+GOOD = {"sha256": "5ha", "seconds": 2.0, "clock": "job", "started": "2026-01-01T00:00:00Z", "machine": "m0"}
+MACHINES = {"m0": {"name": "cluster-a", "gpus": ["H"]}}
+
+
+def kept(root, machines=MACHINES, versions=None, **line):
+    """A file of two runs, the second as it should be."""
+    jobs = [{"output": OUT, **GOOD, **line}, {"output": CURVE, **{**GOOD, "machine": "good"}}]
+    content = {
+        "format": 1,
+        "machines": {**machines, "good": {"name": "b"}},
+        "software": versions or {},
+        "jobs": jobs,
+    }
+    write_text(root / KEPT, json.dumps(content))
+    return runs.read(root, KEPT)
+
+
+def test_a_line_that_is_as_it_should_be_is_read(root):
+    assert kept(root)[OUT].machine == MACHINES["m0"]
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"machines": {"m0": "host"}},
+        {"machines": {"m0": ["host"]}},
+        {"machines": {"m0": {"gpus": 8}}},
+        {"machines": {"m0": {"name": {"a": 1}}}},
+        {"machines": {}},
+        {"versions": {"s0": "torch"}, "software": "s0"},
+        {"software": "s0"},
+        {"started": "yesterday"},
+        {"started": 5},
+        {"started": "9999-12-31T23:59:59Z", "seconds": 1e6},
+        {"seconds": float("nan")},
+        {"seconds": float("inf")},
+        {"seconds": -1.0},
+        {"seconds": "2"},
+        {"seconds": 10**400},
+        {"earlier_seconds": float("nan")},
+    ],
+)
+def test_a_line_that_makes_no_sense_is_left_out_and_no_other(root, changed):
+    found = kept(root, **changed)
+    assert set(found) == {CURVE} and found[CURVE].seconds == 2.0
+
+
+def test_a_note_without_sensible_numbers_is_none(root):
+    work()
+    path = notes.path_of(root, CURVE)
+    note = json.loads(path.read_text())
+    assert notes.read(root, CURVE) == note
+    for wrong in (float("nan"), float("inf"), -1, "2"):
+        path.write_text(json.dumps({**note, "seconds": wrong}))
+        assert notes.read(root, CURVE) is None
+
+
+def test_a_record_of_a_job_that_was_told_something_else_gives_no_time(root):
+    """Snakemake's record is of another run than the entry: the same content, other parameters."""
+    entry = record(root)
+    record(root, {**JOB, "lr": 0.2})
+    assert gather(root, entry) == {}
+
+
+def test_attempts_of_a_job_that_was_told_something_else_are_not_added_up(root):
+    with pytest.raises(Stopped):
+        work({**JOB, "lr": 0.2}, fails=Stopped("time is up"))
+    path = notes.path_of(root, CURVE)
+    path.write_text(json.dumps({**json.loads(path.read_text()), "seconds": 1000.0}))
+    work()
+    assert gather(root, record(root))[CURVE].earlier_seconds == 0.0
+
+
 def test_only_the_first_of_processes_that_share_a_job_and_only_results_are_noted(root, monkeypatch):
     work(outputs=("/tmp/elsewhere.zip",))
     work(outputs=("results/../x.zip",))
