@@ -13,7 +13,7 @@ from pathlib import Path
 
 from attempt import Hit, Line, Outcome, attempt, read_lines
 from plan import LOCAL, SLURM, Blow, blows
-from tree_at_risk import AtRisk, contents, processes, targets, wipe
+from tree_at_risk import AtRisk, contents, processes, stage, targets, wipe
 
 _SETTLE_S = (
     6.0,
@@ -56,7 +56,8 @@ class Storm:
         self.tree.reduce(experiment)
         self.targets = targets(self.tree.root, experiment)
         self.tally = Tally()
-        self.calm: dict[str, str] = {}
+        self.calm: dict[str, str] = {}  # what is always there at the end
+        self.known: dict[str, str] = {}  # what may be there as well: `dvc repro` makes whole stages
         self.spans: dict[str, float] = {}
         self.hit_at: list[float] = []  # when blows of this round fell
         self.drawn = 0  # blows drawn in this attempt
@@ -67,6 +68,9 @@ class Storm:
         done = attempt(self.tree, self.locally(), lambda: None, {})
         assert done.code == 0, done.said
         self.calm = contents(self.tree.root, self.experiment)
+        more = attempt(self.tree, [*self.locally(), stage(self.tree.root, self.experiment)], lambda: None, {})
+        assert more.code == 0, more.said
+        self.known = contents(self.tree.root, self.experiment)
         starts = {line.pid: line for line in done.lines if line.word == "start"}
         for line in done.lines:
             if line.word == "end" and line.pid in starts:
@@ -196,9 +200,9 @@ class Storm:
     def compare(self) -> None:
         """Every file is, byte for byte, that of the undisturbed run, and nothing else is there."""
         found = contents(self.tree.root, self.experiment)
-        differ = sorted(path for path in found.keys() & self.calm.keys() if found[path] != self.calm[path])
+        differ = sorted(path for path in found.keys() & self.known.keys() if found[path] != self.known[path])
         absent = sorted(self.calm.keys() - found.keys())
-        extra = sorted(path for path in found.keys() - self.calm.keys())
+        extra = sorted(path for path in found.keys() - self.known.keys())
         assert not differ, f"differ from the undisturbed run: {differ}"
         assert not absent, f"absent: {absent}"
         assert not extra, f"left behind: {extra}"

@@ -42,7 +42,7 @@ class AtRisk(Tree):
 
     cluster: "ClusterAtRisk | None" = None  # where jobs go; None for this machine
 
-    def __init__(self, root: Path, fake: bool = False):
+    def __init__(self, root: Path, fake: bool = False, warm: bool = False):
         binaries = root.parent / f"{root.name}-bin"
         if not binaries.exists():
             binaries.mkdir()
@@ -51,10 +51,8 @@ class AtRisk(Tree):
                 f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__).parent / "at_risk.py"}" "{binaries}" "$@"\n'
             )
             script.chmod(0o755)
-        super().__init__(root, fake)
+        super().__init__(root, fake, warm)
         self.folder = binaries
-        self.environment.pop("PYTHONDONTWRITEBYTECODE", None)
-        self.environment["PYTHONPYCACHEPREFIX"] = str(binaries / "pyc")
 
     @property
     def patience_s(self) -> float:
@@ -116,6 +114,12 @@ def targets(root: Path, experiment: str) -> list[str]:
     """The files that are compared: the table and all it is made from."""
     plan = Plan(load_spec(root / "params.yaml")).experiment(experiment)
     return list(plan.table)
+
+
+def stage(root: Path, experiment: str) -> str:
+    """The manifest of the stage that DVC is asked for."""
+    plan = Plan(load_spec(root / "params.yaml")).experiment(experiment)
+    return next(s.manifest for s in plan.stages() if s.name == "train")
 
 
 def contents(root: Path, experiment: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from warm import script as warm_script
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = "toy2d_ci"
@@ -25,9 +26,9 @@ CARRIED = (
 
 
 class Tree:
-    """One copy; `fake` replaces the `guidelab` command by one that takes milliseconds."""
+    """One copy; `fake` replaces the `guidelab` command by one that takes milliseconds, `warm` forks it with torch imported."""
 
-    def __init__(self, root: Path, fake: bool = True):
+    def __init__(self, root: Path, fake: bool = True, warm: bool = False):
         self.root = root
         binaries = root.parent / f"{root.name}-bin"
         self.log = binaries / "jobs.log"
@@ -35,7 +36,8 @@ class Tree:
             binaries.mkdir()
             target = f"{Path(__file__).parent / 'fake_guidelab.py'}" if fake else "-m guidelab.cli.app"
             script = binaries / "guidelab"
-            script.write_text(f'#!/bin/sh\nexec "{sys.executable}" {target} "$@"\n')
+            text = f'#!/bin/sh\nexec "{sys.executable}" {target} "$@"\n'
+            script.write_text(warm_script() if warm else text)
             script.chmod(script.stat().st_mode | stat.S_IXUSR)
         path = os.pathsep.join([str(binaries), str(Path(sys.executable).parent), os.environ["PATH"]])
         kept = {
@@ -44,7 +46,7 @@ class Tree:
         self.environment = kept | {
             "PATH": path,
             "PYTHONPATH": str(root / "src"),
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPYCACHEPREFIX": str(binaries / "pyc"),
             "OMP_NUM_THREADS": "1",
             "FAKE_GUIDELAB_LOG": str(self.log),
             "XDG_CACHE_HOME": str(binaries / "cache"),
@@ -57,7 +59,7 @@ class Tree:
         }
 
     @classmethod
-    def new(cls, root: Path, fake: bool = True, experiment: str = EXPERIMENT) -> "Tree":
+    def new(cls, root: Path, fake: bool = True, experiment: str = EXPERIMENT, warm: bool = False) -> "Tree":
         """Copy the project, make a small experiment the default one, and commit."""
         from guidelab.pipeline import dvc_yaml
         from guidelab.plan import Plan
@@ -80,7 +82,7 @@ class Tree:
         (root / ".gitignore").write_text(
             "".join(f"{x}\n" for x in ignored if experiment not in x) + ".snakemake/\n"
         )
-        tree = cls(root, fake)
+        tree = cls(root, fake, warm)
         tree.write_params(lambda params: params.update(default=[experiment]))
         plan = Plan(load_spec(root / "params.yaml"))
         (root / "dvc.yaml").write_text(dvc_yaml(plan, read_yaml(root / "params.yaml"), [experiment]))
