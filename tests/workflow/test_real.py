@@ -21,7 +21,7 @@ RESULTS = f"results/{EXPERIMENT}"
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    tree = Tree.new(tmp_path_factory.mktemp("real") / "tree", fake=False)
+    tree = Tree.new(tmp_path_factory.mktemp("real") / "tree", fake=False, warm=True)
     tree.run("snakemake", "--cores", "2", "--quiet", "all")
     return tree
 

@@ -22,7 +22,7 @@ RESULTS = f"results/{EXPERIMENT}"
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    tree = Tree.new(tmp_path_factory.mktemp("images") / "tree", fake=False, experiment=EXPERIMENT)
+    tree = Tree.new(tmp_path_factory.mktemp("images") / "tree", fake=False, experiment=EXPERIMENT, warm=True)
     tree.run("snakemake", "--cores", "2", "--quiet", "all")
     return tree
 

@@ -21,7 +21,7 @@ TRAINED = ("cifar10_smoke_trained", "imagenet256_smoke_trained", "imagenet64_smo
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """One clean copy of the project in which all three tables are asked for by name."""
-    tree = Tree.new(tmp_path_factory.mktemp("smoke") / "tree", fake=False, experiment=EXPERIMENTS[0])
+    tree = Tree.new(tmp_path_factory.mktemp("smoke") / "tree", fake=False, experiment=EXPERIMENTS[0], warm=True)
     tables = [f"results/tables/{name}.csv" for name in EXPERIMENTS]
     tree.run(
         "snakemake",
@@ -139,7 +139,7 @@ def test_a_changed_checkpoint_is_refused_before_any_work(built):
 
 def test_nets_trained_here_take_the_place_of_released_ones(tmp_path):
     """One key: the table of CIFAR-10 from nets, classifier and discriminators trained in the same run."""
-    tree = Tree.new(tmp_path / "tree", fake=False, experiment="cifar10_smoke_trained")
+    tree = Tree.new(tmp_path / "tree", fake=False, experiment="cifar10_smoke_trained", warm=True)
     ran = tree.run("snakemake", "--cores", "2", "--", "results/tables/cifar10_smoke_trained.csv")
     assert len(re.findall(r"^(?:local)?rule train:", ran, re.M)) == 4
     assert len(re.findall(r"^(?:local)?rule discriminate:", ran, re.M)) == 3
