@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 import os
 import re
 import shlex
@@ -18,6 +19,7 @@ from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
 from guidelab.trail.book import Book
 from guidelab.trail.cells import find_cell, seeds_of
+from guidelab.trail.rows import Row
 from guidelab.trail.text import as_text
 from guidelab.trail.trace import changed, trace
 
@@ -282,6 +284,7 @@ def test_cells_of_a_table_are_named_without_control_characters(made):
     with pytest.raises(UserError) as refused:
         traced(made)
     assert "\x1b" not in str(refused.value)
+    assert str(Row(1, {"variant": "a\x1b[2Jb"})) == "row 1: variant=a[2Jb"
 
 
 def test_one_of_a_kind_is_said_in_the_singular_and_no_interval_is_over_nothing(made):
@@ -327,7 +330,8 @@ def numbers_of(table, columns, least):
 def test_every_printed_number_is_made_by_the_rows_it_is_traced_to(table, columns):
     """The rows are found and averaged here by other code than the tables'."""
     book, compared = Book(ROOT), 0
-    for path, number, _, column in numbers_of(table, columns, 60):
+    each = math.ceil(60 / len(columns))
+    for path, number, _, column in numbers_of(table, columns, each):
         cell = find_cell(book, path, [str(number)], column)
         assert cell.agrees, (number, column, cell.text, cell.again)
         assert cell.files, (number, column)
@@ -348,7 +352,7 @@ KINDS = {  # of the rows behind a column of a table of divergences
 @pytest.mark.parametrize("column", KINDS)
 def test_every_column_of_divergences_is_traced_to_rows_of_its_own_kind(column):
     book = Book(ROOT)
-    for path, number, row, _ in numbers_of("toy2d_divergences", [column], 40):
+    for path, number, row, _ in numbers_of("toy2d_divergences", [column], 20):
         (behind,) = find_cell(book, path, [str(number)], column).rows
         assert behind.cells["kind"] in KINDS[column]
         assert all(behind.cells[key] == row[key] for key in ("point", "train_seed", "divergence"))
