@@ -1,11 +1,13 @@
 """From a printed number back to its data: found, followed, checked; and what is said when something is wrong."""
 
+import contextlib
 import csv
 import json
 import math
 import os
 import re
 import shlex
+import threading
 from pathlib import Path
 
 import pytest
@@ -211,12 +213,23 @@ def test_a_recorded_path_out_of_the_project_is_named_and_not_read(made, name):
     assert "NOT READ" in as_text(found)
 
 
+@contextlib.contextmanager
+def pipe(path):
+    """A pipe nobody writes to; whoever reads it all the same gets an empty file, so that a test ends."""
+    os.mkfifo(path)
+    writer = threading.Thread(target=lambda: path.open("wb").close(), daemon=True)
+    writer.start()
+    yield
+    os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    writer.join(10)
+
+
 def test_links_to_what_has_no_end_are_not_read(made):
     (made.root / MODEL).unlink()
     (made.root / MODEL).symlink_to("/dev/zero")
-    os.mkfifo(made.root / "results/e/pipe.csv")
     recorded(made, "train", "results/e/pipe.csv", MODEL)
-    problems = "".join(traced(made)["problems"])
+    with pipe(made.root / "results/e/pipe.csv"):
+        problems = "".join(traced(made)["problems"])
     assert f"{MODEL}: NOT READ: leads to /dev/zero, out of this project" in problems
     assert "results/e/pipe.csv: NOT READ: is no regular file" in problems
 
@@ -229,10 +242,15 @@ def test_tables_and_records_that_are_links_to_a_device_are_refused(made, path):
         traced(made)
 
 
-def test_runs_that_are_a_link_to_a_device_are_none(made):
-    (made.root / "results/e/runs").mkdir()
-    (made.root / "results/e/runs/train.json").symlink_to("/dev/zero")
-    assert all(step["run"] is None for step in traced(made)["steps"])
+def test_runs_that_are_no_regular_file_are_not_opened(made, monkeypatch):
+    opened, read_text = [], Path.read_text
+    monkeypatch.setattr(
+        Path, "read_text", lambda path, **how: opened.append(path.name) or read_text(path, **how)
+    )
+    made.write("results/e/runs/other.json", "")
+    with pipe(made.root / "results/e/runs/paper.json"):
+        assert all(step["run"] is None for step in traced(made)["steps"])
+    assert opened and opened.count("paper.json") == 1, "the records alone"
 
 
 def test_a_link_into_the_cache_that_dvc_names_is_read(made):
