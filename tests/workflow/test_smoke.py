@@ -21,7 +21,9 @@ TRAINED = ("cifar10_smoke_trained", "imagenet256_smoke_trained", "imagenet64_smo
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
     """One clean copy of the project in which all three tables are asked for by name."""
-    tree = Tree.new(tmp_path_factory.mktemp("smoke") / "tree", fake=False, experiment=EXPERIMENTS[0], warm=True)
+    tree = Tree.new(
+        tmp_path_factory.mktemp("smoke") / "tree", fake=False, experiment=EXPERIMENTS[0], warm=True
+    )
     tables = [f"results/tables/{name}.csv" for name in EXPERIMENTS]
     tree.run(
         "snakemake",

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from guidelab import running
-from guidelab.io import atomic_write, sha256
+from guidelab.provenance.disk import sha256
 
 _NOTE = "note.json"
 _HASHED = 100_000_000  # bytes; the profiles' max-checksum-file-size
@@ -48,7 +48,7 @@ def put_back(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
     """Put kept outputs in their place; whether there were some of this very job. Others are removed.
 
     Raises:
-        OSError: they are kept, but cannot be put there; they stay kept.
+        UserError: they are kept, but cannot be put there; they stay kept.
     """
     place = _place(outputs)
     if not place.is_dir():
@@ -56,6 +56,8 @@ def put_back(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
     found = [place / str(number) for number in range(len(outputs))]
     same = _same(place, job, found)
     if same:
+        from guidelab.io import atomic_write  # brings torch, which nobody waits for who only asks for help
+
         for path, output in zip(found, outputs, strict=True):
             output.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(output) as temporary:
