@@ -34,28 +34,35 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))  # so that whatever runs is ended below
     experiments = given.experiment or ["toy2d_ci", "fashion_ci"]
     began = time.time()
-    cluster = contextlib.ExitStack()
-    at_risk = ClusterAtRisk(cluster.enter_context(cluster_module().tracked(cpus=2))) if given.slurm else None
-    for number, experiment in enumerate(experiments):
-        share = given.kills // len(experiments) + (number < given.kills % len(experiments))
-        with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-            root = Path(folder) / experiment
-            try:
-                storm = Storm(root, experiment, lambda text: print(text, flush=True))
-                storm.still()
-                storm.tree.cluster = at_risk
-                storm.rage(share, given.seed + number, began + 60 * given.minutes)
-            finally:
-                end_all(root)
-                if at_risk:
-                    at_risk.end(root)
-        print(f"{experiment}: {summary(storm.tally)}", flush=True)
-        assert not storm.tally.lost, f"finished jobs were made again: {storm.tally.lost}"
-    cluster.close()
+    with contextlib.ExitStack() as stack:
+        cluster = stack.enter_context(cluster_module().tracked(cpus=2)) if given.slurm else None
+        for number, experiment in enumerate(experiments):
+            kills = given.kills // len(experiments) + (number < given.kills % len(experiments))
+            rage(experiment, kills, given.seed + number, began + 60 * given.minutes, cluster)
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(
-        f"{time.time() - began:.0f} s, {used.ru_utime + used.ru_stime:.0f} CPU s, seed {given.seed}: nothing lost"
+        f"{time.time() - began:.0f} s, {used.ru_utime + used.ru_stime:.0f} CPU s"
+        f"{' beside those of the cluster' if given.slurm else ''}, seed {given.seed}: nothing lost"
     )
+
+
+def rage(experiment: str, kills: int, seed: int, until: float, cluster) -> None:
+    """One experiment's storm, in a folder that is removed; the tally is told also when something is wrong."""
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        root = Path(folder) / experiment
+        storm = Storm(root, experiment, lambda text: print(text, flush=True))
+        at_risk = ClusterAtRisk(cluster) if cluster else None
+        try:
+            storm.still()
+            storm.tree.cluster = at_risk
+            storm.tree.environment["GUIDELAB_SLURM_POLL_S"] = "2"
+            storm.rage(kills, seed, until)
+        finally:
+            print(f"{experiment}: {summary(storm.tally)}", flush=True)
+            end_all(root)
+            if at_risk:
+                at_risk.end(root)
+    assert not storm.tally.lost, f"finished jobs were made again: {storm.tally.lost}"
 
 
 main()
