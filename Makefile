@@ -34,7 +34,7 @@ full: setup  ## The large forms of both experiments: every weight, all ablations
 
 test: setup  ## Environment, then lint and every test
 	$(MAKE) --no-print-directory lint
-	python -m pytest -n $(CORES) --dist loadfile --durations 20 --durations-min 10
+	python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 10
 
 test-fast: setup  ## Tests that take seconds
 	python -m pytest -m "not slow"
