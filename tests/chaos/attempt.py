@@ -137,7 +137,9 @@ class Aim:
         """Whether a job that was to die at a write has died."""
         done = self.tree.folder / "fault.done"
         if self.blow and self.blow.victim == "write" and done.exists():
-            self.hit.what, self.hit.at = done.read_text().split(maxsplit=1)[1], done.stat().st_mtime
+            _, _, told = done.read_text().partition(" ")
+            if told:  # else it is being written
+                self.hit.what, self.hit.at = told, done.stat().st_mtime
         return bool(self.blow and self.hit.at)
 
     def strikes(self, typed: int) -> bool:
