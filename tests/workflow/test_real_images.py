@@ -114,7 +114,7 @@ def test_the_same_bytes_come_out_again(built):
 def test_a_printed_number_is_followed_back_to_its_shards(built):
     found = json.loads(
         built.run(
-            "guidelab", "trace", f"results/tables/{EXPERIMENT}.csv", "--row", "1", "-c", "fid@lite0", "--json"
+            "guidelab", "trace", f"results/tables/{EXPERIMENT}.csv", "--row", "1", "-c", "kid@lite0", "--json"
         )
     )
     assert found["problems"] == [] and found["cell"]["agrees"]

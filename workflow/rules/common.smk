@@ -1,5 +1,6 @@
 # The plan of params.yaml, and the look-ups every rule makes in it. Restores the record of results that came from
 # a clone, so that changed parameters are noticed.
+import gc
 import inspect
 import sys
 from pathlib import Path
@@ -8,6 +9,9 @@ from snakemake.utils import min_version
 from snakemake_interface_common.exceptions import WorkflowError
 
 min_version("9.27")
+# A plan of ten thousand jobs is hundreds of thousands of objects that all stay: looking for garbage among them every 700
+# new ones, as Python does by default, takes a tenth of a dry run (docs/benchmarks.md).
+gc.set_threshold(200_000, 20, 100)
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from guidelab import provenance
