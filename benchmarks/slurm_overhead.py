@@ -59,7 +59,9 @@ def main() -> None:
         for name, command in (("local", LOCAL), ("slurm", SLURM)):
             tree = SlurmTree.new(Path(folder) / name)
             tree.environment["GUIDELAB_SLURM_POLL_S"] = "2"
-            tree.set("variants.autog.weights", [round(1 + 0.1 * i, 2) for i in range(1, points + 1)])
+            tree.set(
+                "variants.autog.weights", [2.0, 3.0, *(round(3 + 0.1 * i, 2) for i in range(1, points - 1))]
+            )
             found[name] = measured(tree, command, target)
     print("| where | jobs | CPU s | wall s | CPU s a job |\n|---|---:|---:|---:|---:|")
     for name, (jobs, cpu, wall) in found.items():
