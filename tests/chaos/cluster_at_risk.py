@@ -9,7 +9,7 @@ from pathlib import Path
 from attempt import Line
 from slurm_tree import slurm
 
-AWAY_S = 6.0  # a daemon that died is back after so long
+AWAY_S = 15.0  # a daemon that died is back after so long: Slurm misses a job only 10 s after it was started (BatchStartTimeout)
 _AT_WORK = "PENDING,CONFIGURING,RUNNING,COMPLETING,SUSPENDED"
 
 
