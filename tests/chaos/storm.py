@@ -62,6 +62,7 @@ class Storm:
         self.hit_at: list[float] = []  # when blows of this round fell
         self.drawn = 0  # blows drawn in this attempt
         self.counted = 0  # lines of this round
+        self.taken: set[str] = set()  # outputs of orphans that were put back and not made again
 
     def still(self) -> None:
         """The undisturbed run: what every file is to be, and how long jobs take."""
@@ -104,7 +105,7 @@ class Storm:
 
     def round(self, more: Callable[[], Blow | None]) -> None:
         """Build everything once, hit at every attempt."""
-        self.hit_at, self.counted = [], 0
+        self.hit_at, self.counted, self.taken = [], 0, set()
         begun = len(read_lines(self.tree.folder))
         for _ in range(_MOST):
             self.drawn = 0
@@ -117,6 +118,7 @@ class Storm:
             for hit in done.hits:
                 self.note(hit, done)
             self.settle(done)
+            self.taken |= set(re.findall(r"guidelab: (\S+): was finished after Snakemake", done.said))
             self.recount(read_lines(self.tree.folder)[begun:])
             if done.code == 0 and not (first and first.victim == "dvc"):
                 break
@@ -181,7 +183,8 @@ class Storm:
                 ended[line.job] = line.at
             elif line.word == "start":
                 self.tally.jobs += new
-                if new and line.job in begun:
+                listed = line.rule == "manifest"  # a list of files, which DVC asks for by force
+                if new and line.job in begun and line.output not in self.taken and not listed:
                     if line.job in ended and not self._in_flight(ended[line.job], line.at):
                         self.tally.lost.append(" ".join(line.job))
                     else:

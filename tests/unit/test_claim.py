@@ -240,6 +240,22 @@ def test_on_a_node_whose_snakemake_is_elsewhere_doubt_is_in_favour_of_keeping(or
     assert finish() and not finish() and "taken over" in capsys.readouterr().err
 
 
+def test_a_second_kill_while_it_is_taken_over_loses_nothing_either(orphaned, monkeypatch):
+    """Snakemake deletes what a job of its own had put back when it is killed before it noted that."""
+    orphaned.kill()
+    orphaned.join()
+    assert finish()
+    for snakemake in ("run-2", "run-3"):
+        for path in OUT:
+            path.unlink()
+        monkeypatch.setenv(running.RUN, snakemake)
+        assert not finish()
+    running.release("run-2")
+    assert list(running.kept().iterdir())  # another's by now
+    running.release("run-3")
+    assert not list(running.kept().iterdir())
+
+
 def test_what_is_kept_survives_another_file_system_and_a_failed_return(orphaned, monkeypatch):
     orphaned.kill()
     orphaned.join()

@@ -63,8 +63,21 @@ def put_back(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
             with atomic_write(output) as temporary:
                 temporary.unlink(missing_ok=True)
                 _link(path, temporary)
-    shutil.rmtree(place, ignore_errors=True)
+    if not (same and _belongs_to(place, running.run_name())):
+        shutil.rmtree(place, ignore_errors=True)
     return same
+
+
+def _belongs_to(place: Path, run: str) -> bool:
+    """Leave what was put back to the Snakemake that asked for it: it takes it away at its end, unless it is killed, too."""
+    if not run:
+        return False
+    try:
+        about = json.loads((place / _NOTE).read_text(encoding="utf-8")) | {"run": run}
+        (place / _NOTE).write_text(json.dumps(about), encoding="utf-8")
+    except (OSError, ValueError):
+        return False
+    return True
 
 
 def _same(place: Path, job: Mapping[str, Any], found: Sequence[Path]) -> bool:
