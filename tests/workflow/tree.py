@@ -46,6 +46,7 @@ class Tree:
         self.environment = kept | {
             "PATH": path,
             "PYTHONPATH": str(root / "src"),
+            "PYTHONPYCACHEPREFIX": str(binaries / "pyc"),  # not beside the sources: clones would differ
             "OMP_NUM_THREADS": "1",
             "FAKE_GUIDELAB_LOG": str(self.log),
             "XDG_CACHE_HOME": str(binaries / "cache"),
