@@ -31,9 +31,8 @@ def restart(arguments: Sequence[str]) -> None:
         UserError: jobs of a Snakemake that is gone still run, or locks of one at work would be taken away.
     """
     asked = asked_of(arguments)
-    own = (
-        _note(arguments) if asked.acts else ""
-    )  # first: of two that start together neither takes the other for dead
+    # noted first, so that of two that start together neither takes the other for dead
+    own = _note(arguments) if asked.acts else ""
     others = [worker for worker in running.workers() if worker.name != own]
     runs = [worker for worker in others if worker.kind == "run"]
     at_work = [worker for worker in runs if worker.held]

@@ -27,6 +27,7 @@ RUN = "GUIDELAB_RUN"  # in the environment of the jobs a Snakemake starts: its o
 FROM = (
     "GUIDELAB_SUBMITTED_FROM"  # in jobs' environment: the Slurm job that Snakemake itself runs in, or `login`
 )
+NOTE = "note.json"  # beside what a job kept: what it was told, and which Snakemake is to take it away
 _NOW = "%Y-%m-%d %H:%M:%S"
 _POLL_S = 0.2
 
@@ -118,7 +119,7 @@ def kept() -> Path:
 
 def release(run: str) -> None:
     """Remove what jobs of a Snakemake kept for want of seeing it live: it lives, and has noted them itself."""
-    for note in kept().glob("*/note.json"):
+    for note in kept().glob(f"*/{NOTE}"):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if json.loads(note.read_text(encoding="utf-8")).get("run") == run:
                 shutil.rmtree(note.parent, ignore_errors=True)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from guidelab.plain import plain
+
 
 @dataclass(frozen=True)
 class Worker:
@@ -56,17 +58,12 @@ def read(told: dict[str, Any], name: str, held: bool) -> Worker:
         ValueError, TypeError: it is none of ours.
     """
     keys = ("what", "host", "folder", "since", "run", "slurm")
-    known: dict[str, Any] = {key: printable(str(told.get(key, ""))) for key in keys}
+    known: dict[str, Any] = {key: plain(str(told.get(key, ""))) for key in keys}
     known |= {key: int(told.get(key, 0)) for key in ("pid", "inode")}
     if known["slurm"] and not known["slurm"].isdigit():
         raise ValueError(f"{name}: no Slurm job: {known['slurm']}")
     known["what"] = known["what"] or "a job"
     return Worker(name, "run" if told.get("kind") == "run" else "job", held=held, **known)
-
-
-def printable(text: str) -> str:
-    """A text without what a terminal would obey."""
-    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def stop(found: Sequence[Worker | None]) -> str:

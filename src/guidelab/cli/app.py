@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from guidelab import registry, running
-from guidelab.cli.claim import WAIT_S, claimed, taken_over
+from guidelab import registry
+from guidelab.cli.claim import claimed, held, taken_over
 from guidelab.cli.commands import JOBS, Params, commands, load_plan
 from guidelab.cli.cost import cost_commands
 from guidelab.cli.crate import crate_commands
@@ -60,7 +60,7 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     if command not in kinds:
         raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
     if command in ("large.train", "large.sample") and several():
-        with running.hold(running.name_of(outputs), "job", f"{rule} {outputs[0]}", WAIT_S):
+        with held(rule, outputs):
             if taken_over(job, outputs):
                 return
         share(sys.argv)

@@ -24,7 +24,7 @@ def claimed(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Itera
     if os.environ.get("RANK", "0") != "0":
         yield True
         return
-    with running.hold(running.name_of(outputs), "job", f"{rule} {outputs[0]}", WAIT_S):
+    with held(rule, outputs):
         for path in leftovers(job, outputs):
             path.unlink(missing_ok=True)
         if "RANK" not in os.environ and taken_over(job, outputs):  # else the others would wait for this one
@@ -32,6 +32,15 @@ def claimed(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Itera
             return
         yield True
         keep(job, outputs)
+
+
+def held(rule: str, outputs: Sequence[Path]) -> contextlib.AbstractContextManager[None]:
+    """Hold a job's outputs; an earlier attempt is waited for.
+
+    Raises:
+        UserError: another process makes them still after `WAIT_S`, or the disk is full.
+    """
+    return running.hold(running.name_of(outputs), "job", f"{rule} {outputs[0]}", WAIT_S)
 
 
 def taken_over(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:

@@ -15,7 +15,6 @@ from typing import Any
 from guidelab import running
 from guidelab.provenance.disk import sha256
 
-_NOTE = "note.json"
 _HASHED = 100_000_000  # bytes; the profiles' max-checksum-file-size
 
 
@@ -35,7 +34,7 @@ def keep(job: Mapping[str, Any], outputs: Sequence[Path]) -> None:
             _link(output, place / str(number))
         about = {"job": dict(job), "inputs": _inputs(job), "outputs": [_mark(output) for output in outputs]}
         about["run"] = running.run_name()
-        (place / _NOTE).write_text(json.dumps(about), encoding="utf-8")
+        (place / running.NOTE).write_text(json.dumps(about), encoding="utf-8")
     except OSError as error:
         shutil.rmtree(place, ignore_errors=True)
         print(
@@ -54,40 +53,38 @@ def put_back(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
     if not place.is_dir():
         return False
     found = [place / str(number) for number in range(len(outputs))]
-    same = _same(place, job, found)
-    if same:
+    about = _about(place, job, found)
+    if about:
         from guidelab.io import atomic_write  # brings torch, which nobody waits for who only asks for help
 
         for path, output in zip(found, outputs, strict=True):
-            output.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(output) as temporary:
                 temporary.unlink(missing_ok=True)
                 _link(path, temporary)
-    if not (same and _belongs_to(place, running.run_name())):
+    if not (about and _belongs_to(place, about, running.run_name())):
         shutil.rmtree(place, ignore_errors=True)
-    return same
+    return bool(about)
 
 
-def _belongs_to(place: Path, run: str) -> bool:
+def _belongs_to(place: Path, about: Mapping[str, Any], run: str) -> bool:
     """Leave what was put back to the Snakemake that asked for it: it takes it away at its end, unless it is killed, too."""
     if not run:
         return False
     try:
-        about = json.loads((place / _NOTE).read_text(encoding="utf-8")) | {"run": run}
-        (place / _NOTE).write_text(json.dumps(about), encoding="utf-8")
-    except (OSError, ValueError):
+        (place / running.NOTE).write_text(json.dumps({**about, "run": run}), encoding="utf-8")
+    except OSError:
         return False
     return True
 
 
-def _same(place: Path, job: Mapping[str, Any], found: Sequence[Path]) -> bool:
-    """Whether what is kept is of this very job, and whole."""
+def _about(place: Path, job: Mapping[str, Any], found: Sequence[Path]) -> dict[str, Any]:
+    """The note of what is kept, if that is of this very job, and whole; else nothing."""
     try:
-        about = json.loads((place / _NOTE).read_text(encoding="utf-8"))
+        about: dict[str, Any] = json.loads((place / running.NOTE).read_text(encoding="utf-8"))
         same = about["job"] == json.loads(json.dumps(dict(job))) and about["inputs"] == _inputs(job)
-        return bool(same and about["outputs"] == [_mark(path) for path in found])
+        return about if same and about["outputs"] == [_mark(path) for path in found] else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return False  # killed while it was being kept: the job runs again
+        return {}  # killed while it was being kept: the job runs again
 
 
 def _link(source: Path, target: Path) -> None:

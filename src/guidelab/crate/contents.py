@@ -4,11 +4,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from guidelab.errors import UserError, counted
+from guidelab.plain import plain
 from guidelab.trail.book import Book, Step, experiment_of
 from guidelab.trail.inside import in_git, inside
 from guidelab.trail.intact import Files
 from guidelab.trail.now import Now, differences
-from guidelab.trail.plain import plain
 
 _BESIDE = (
     "CITATION.cff", "LICENSE", "README.md", "requirements.lock", "pyproject.toml", "workflow/resources/metrics.csv",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from guidelab.errors import UserError, closest
 from guidelab.nearest import listed
-from guidelab.trail.plain import plain
+from guidelab.plain import plain
 
 _SHOWN = 6  # rows named in a message
 _TELLING = (

@@ -1,4 +1,4 @@
-"""Text from records, made safe for a terminal: names of machines, paths and parameters come with a clone."""
+"""Text from files that others may have written, made safe for a terminal: names of machines, paths, commands."""
 
 import unicodedata
 
