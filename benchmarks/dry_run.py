@@ -34,8 +34,8 @@ CARRIED = ("Snakefile", "src/guidelab", "workflow")
 def copy(target: Path, jobs: int) -> list:
     """A copy of the project whose default experiment has about so many jobs; returns them."""
     from guidelab.costs.graph import jobs_for
-    from guidelab.jobs import Job
-    from guidelab.plan import Plan
+    from guidelab.plan.job import Job
+    from guidelab.plan.plan import Plan
     from guidelab.specload import load_spec
 
     for name in CARRIED:

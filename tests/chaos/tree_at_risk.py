@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tree import Tree
 
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.provenance.disk import sha256
 from guidelab.specload import load_spec
 

@@ -7,12 +7,12 @@ import pytest
 import yaml
 
 from guidelab import preflight as module
-from guidelab.absent import absent
+from guidelab.plan.absent import absent
 from guidelab.costs.estimate import estimate
 from guidelab.costs.gpus import gpu
 from guidelab.costs.graph import jobs_for
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.preflight import asked_of, preflight
 from guidelab.specload import load_spec
 

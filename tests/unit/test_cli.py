@@ -12,7 +12,7 @@ import torch
 from guidelab.cli.app import JOBS
 from guidelab.io import load_arrays, save_arrays
 from guidelab.nets.toy import ToyDenoiser
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from guidelab.costs.graph import jobs_for, maker
 from guidelab.costs.report import as_text, number, short
 from guidelab.costs.rules import work_of
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 
 ROOT = Path(__file__).parents[2]

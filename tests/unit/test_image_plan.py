@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 
 ROOT = Path(__file__).parents[2]

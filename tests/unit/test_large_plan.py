@@ -7,8 +7,8 @@ import pytest
 import yaml
 
 from guidelab.errors import UserError
-from guidelab.pipeline import refuse_overlaps
-from guidelab.plan import Plan
+from guidelab.plan.dvc import refuse_overlaps
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec, read_yaml
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 
 from guidelab.errors import UserError
 from guidelab.nearest import listed, one_of
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.released import load_rows
 from guidelab.specload import load_spec
 from guidelab.speclook import unknown

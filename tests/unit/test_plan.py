@@ -6,12 +6,12 @@ import pytest
 import yaml
 
 from guidelab.errors import UserError
-from guidelab.layout import chunks, part_name
-from guidelab.plan import Plan
+from guidelab.plan.runs import chunks, part_name
+from guidelab.plan.plan import Plan
 from guidelab.spec import Spec
 from guidelab.specload import load_spec
 from guidelab.summary import summary
-from guidelab.targets import refuse_unknown
+from guidelab.plan.targets import refuse_unknown
 
 ROOT = Path(__file__).parents[2]
 

@@ -17,7 +17,7 @@ from guidelab.errors import UserError
 from guidelab.features import dinov2, inception, tiny
 from guidelab.features.spatial import spatial_features
 from guidelab.nets.edm2_sizes import CHANNELS
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 
 ADM, DIT, CIFAR = "adm-256", "DiT-XL-2-256x256", "edm-cifar10-32x32-cond-vp"

@@ -9,7 +9,7 @@ from pathlib import Path
 from guidelab.provenance import records
 from guidelab.provenance.disk import sha256
 from guidelab.provenance.records import Entry, combined
-from guidelab.stages import Stage
+from guidelab.plan.stage import Stage
 
 TABLE, WIDE = "results/tables/e.csv", "results/tables/wide.csv"
 ROWS = "results/e/measurements.csv"

@@ -7,10 +7,10 @@ import pytest
 import yaml
 
 from guidelab.errors import UserError
-from guidelab.pipeline import dvc_yaml, pipelines, refuse_overlaps, stage_names
-from guidelab.plan import Plan
+from guidelab.plan.dvc import dvc_yaml, pipelines, refuse_overlaps, stage_names
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec, read_yaml
-from guidelab.stages import Stage
+from guidelab.plan.stage import Stage
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = "toy2d_ci"

@@ -3,7 +3,7 @@
 import pytest
 from tree import Tree
 
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 
 TABLE = "results/tables/cifar10.csv"

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import yte
 
-from guidelab.needs import LARGE, SMALL, SMOKE, needs
-from guidelab.plan import Plan
+from guidelab.plan.resources import LARGE, SMALL, SMOKE, needs
+from guidelab.plan.plan import Plan
 from guidelab.slurm.site import RESOURCES
 from guidelab.specload import load_spec
 

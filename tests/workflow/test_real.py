@@ -10,7 +10,7 @@ import pytest
 from alike import alike
 from tree import EXPERIMENT, Tree
 
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.provenance import records
 from guidelab.provenance.disk import sha256
 from guidelab.specload import load_spec

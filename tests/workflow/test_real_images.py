@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tree import Tree
 
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.provenance import records
 from guidelab.provenance.disk import sha256
 from guidelab.shards import load_manifest

@@ -11,8 +11,8 @@ import sys
 import pytest
 from tree import EXPERIMENT, ROOT, Tree
 
-from guidelab.pipeline import dvc_yaml, stage_names
-from guidelab.plan import Plan
+from guidelab.plan.dvc import dvc_yaml, stage_names
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec, read_yaml
 
 pytestmark = pytest.mark.slow

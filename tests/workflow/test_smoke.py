@@ -9,7 +9,7 @@ import pytest
 from alike import alike
 from tree import Tree
 
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.shards import load_manifest
 from guidelab.specload import load_spec
 
