@@ -35,7 +35,7 @@ def test_no_message_about_a_name_is_a_screenful():
     for ask in (
         lambda: plan.experiment("imagenet"),
         lambda: plan.experiment("imagenet512").runs_at("autogg/w2.10"),
-        lambda: plan.experiment("imagenet512").extract("inception", "none/w1.00/seed1"),
+        lambda: plan.job("extract", "imagenet512", "inception", "none/w1.00/seed1"),
     ):
         with pytest.raises(UserError) as error:
             ask()

@@ -32,7 +32,7 @@ def built(tmp_path_factory):
     tree.write_params(lambda written: written.update(default=[EXPERIMENT, "twin"]))
     text = dvc_yaml(Plan(load_spec(params)), read_yaml(params), [EXPERIMENT, "twin"])
     (tree.root / "dvc.yaml").write_text(text)
-    stages = [s.manifest for s in Plan(load_spec(params)).experiment(EXPERIMENT).stages()]
+    stages = [s.manifest for s in Plan(load_spec(params)).stages(EXPERIMENT)]
     tree.snakemake(*stages, "results/twin/manifests/data.json")
     tree.run("dvc", "commit", "-q", "-f", *names(tree), "twin-data")
     tree.commit("results")

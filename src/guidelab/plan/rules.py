@@ -33,7 +33,7 @@ _RULES = (
     ),
     Rule(
         data.obtain, each.pretrained, (_E + "/obtained/{kind}/{name}.safetensors",), "obtain",
-        "Convert a pretrained file to safetensors, after checking it.", "imagenet512 models main; imagenet256 references adm",
+        "Convert a pretrained file to safetensors, after checking it.", "imagenet256 models dit; imagenet256 references adm",
         when="nets, an autoencoder or statistics are pretrained (with weights: trained, nets are trained here)",
         needs=Needs(2000, 20), large=Needs(16000, 60), cost="training.obtain",
     ),
