@@ -70,7 +70,7 @@ def test_check_and_show_and_job_say_what_is_planned():
         (["sample", "--job", '{"inputs": {}}'], ["needs --output"]),
         (["check", "--params", "nowhere.yaml"], ["nowhere.yaml: no such file"]),
         (["job", "sample", "toy2d"], ["wanted a rule and its names"]),
-        (["measure", "toy2d", "cfg", "w9.00", "seeds0-4"], ["no point 'cfg/w9.00'"]),
+        (["measure", "toy2d", "cfg", "w9.00", "seeds0-4"], ["plans no measure 'cfg/w9.00/seeds0-4'"]),
     ],
 )
 def test_mistakes_get_one_message(arguments, parts):

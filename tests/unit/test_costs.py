@@ -5,13 +5,13 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from guidelab.costs.rules import work_of
 from torch.utils.flop_counter import FlopCounterMode
 
 from guidelab.core.schedules import edm_sigmas
 from guidelab.costs import configs
 from guidelab.costs.flops import count
 from guidelab.costs.levels import evaluations
+from guidelab.costs.work import work_of
 from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from guidelab.costs.rules import work_of
 
 from guidelab.costs.estimate import estimate
 from guidelab.costs.gpus import Gpu, gpu
 from guidelab.costs.graph import jobs_for
 from guidelab.costs.report import as_text, number, short
+from guidelab.costs.work import work_of
 from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import maker

@@ -1,6 +1,5 @@
 """The table of rules: it agrees with the rule files, with the builders, with every planned path, and with the commands."""
 
-import importlib.util
 import inspect
 import re
 from pathlib import Path
@@ -64,19 +63,26 @@ def test_a_builder_takes_the_names_of_the_rules_wildcards(rule):
     taken = list(inspect.signature(RULES[rule].build).parameters)
     assert taken[1:] == list(RULES[rule].wildcards[1:])
 
-        "obtain",
-        "encode",
-        "extract",
-        "grading",
-        "preview",
-    )
-
 
 def test_the_examples_of_the_help_are_planned_jobs(plan):
     for rule in RULES.values():
         for example in rule.examples:
             job = plan.job(rule.name, *example.split())
             assert job.rule == rule.name and len(job.outputs) == len(rule.outputs)
+
+
+def test_the_module_of_every_job_is_there(plan):
+    """A job's command is a module under cli/ of the rule's name, or one of it in a folder."""
+    commands = {
+        (rule, plan.job(rule, name, *names).command or RULES[rule].entry)
+        for name in plan.spec.experiments
+        for rule in RULES
+        for names in list(plan.experiment(name).planned(rule))[:1]
+    }
+    assert {rule for rule, _ in commands} == set(RULES)
+    for rule, command in commands:
+        assert command.split(".")[-1] == RULES[rule].entry
+        assert (ROOT / f"src/guidelab/cli/{command.replace('.', '/')}.py").is_file(), command
 
 
 def test_a_path_leads_back_to_its_job_and_to_no_other(plan):

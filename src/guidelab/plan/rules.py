@@ -54,7 +54,7 @@ _RULES = (
     ),
     Rule(
         data.encode, each.latents, (_E + "/latents/{side}.zip",), lambda names: "encode" if names[0].startswith("data/") else "generate",
-        "Encode a fold or a guide's samples with the autoencoder.", "imagenet256 data/holdout", when="nets on latents are trained here",
+        "Encode a fold or a guide's samples with the autoencoder.", "imagenet256 data/train", when="nets on latents are trained here",
         needs=Needs(2000, 30), large=Needs(16000, 720, threads=4, gpu=1), cost="training.encode",
     ),
     Rule(
