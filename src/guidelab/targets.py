@@ -1,10 +1,13 @@
 """What a person asks Snakemake for: refused before anything is planned when params.yaml plans no such file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from guidelab.errors import UserError, closest
 from guidelab.nearest import listed
 from guidelab.plan import Plan
+
+_CONFIG = ("params",)  # keys of Snakemake's configuration
 
 
 def experiment_of(target: str) -> str:
@@ -20,6 +23,26 @@ def _owner(name: str, known: Iterable[str]) -> str:
     names = list(known)
     longer = [other for other in names if name.startswith(f"{other}_")]
     return name if name in names or not longer else max(longer, key=len)
+
+
+def params_path(config: Mapping[str, Any]) -> str:
+    """The parameters file that Snakemake's configuration names: `--config params=mine.yaml`, or a `--configfile`.
+
+    Raises:
+        UserError: another key, or no path.
+    """
+    for key in config:
+        if key not in _CONFIG:
+            raise UserError(
+                f"--config {key}: unknown key; wanted {' or '.join(_CONFIG)}{closest(str(key), _CONFIG) or '.'} Constants of science are "
+                "in params.yaml: copy it, edit the copy, and name it with --config params=mine.yaml"
+            )
+    path = config.get("params", "params.yaml")
+    if not isinstance(path, str) or not path:
+        raise UserError(
+            f"--config params: given {path!r}, wanted the path of a parameters file: params=mine.yaml"
+        )
+    return path
 
 
 def refuse_unknown(plan: Plan, targets: Iterable[str]) -> None:

@@ -65,7 +65,7 @@ ALLOWED = {
         "errors",
     },
     "digest": {"errors"},
-    "provenance": {"stages", "errors"},
+    "provenance": {"stages", "digest", "errors"},
     "targets": {"plan", "nearest", "errors"},
     "absent": {"jobs", "released"},
     "preflight": {

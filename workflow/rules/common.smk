@@ -13,20 +13,26 @@ min_version("9.27")
 # new ones, as Python does by default, takes a tenth of a dry run (docs/benchmarks.md).
 gc.set_threshold(200_000, 20, 100)
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+for name in [name for name in sys.modules if name.split(".")[0] == "guidelab"]:
+    del sys.modules[
+        name
+    ]  # a profile imports it before this file is read, of whatever copy is installed
 
 from guidelab import provenance
 from guidelab.errors import UserError
 from guidelab.needs import needs
 from guidelab.plan import Plan
-from guidelab.preflight import preflight
+from guidelab.preflight import asked_of, preflight
+from guidelab.provenance import code
 from guidelab.restart import restart
 from guidelab.slurm import orphans, site
 from guidelab.specload import load_spec
 from guidelab.summary import summary
-from guidelab.targets import refuse_unknown
+from guidelab.targets import params_path, refuse_unknown
 
+code.own_code_first()
 try:
-    PLAN = Plan(load_spec(config.get("params", "params.yaml")))
+    PLAN = Plan(load_spec(params_path(config)))
     if workflow.is_main_process:
         refuse_unknown(
             PLAN, sys.argv[1:]
@@ -38,6 +44,10 @@ try:
         orphans.within()
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+
+def log_line(message):
+    print(message, file=sys.stderr)
 
 
 def quick(function):
@@ -55,9 +65,14 @@ def files(rule, *names):
 
 def payload(rule, *names):
     """Parameter function: the job's own part of params.yaml, its inputs and the digest of its code, as JSON."""
-    return quick(
-        lambda wildcards: PLAN.payload(rule, *(wildcards[name] for name in names))
-    )
+
+    def told(wildcards):
+        text = PLAN.payload(rule, *(wildcards[name] for name in names))
+        if workflow.is_main_process:
+            code.announce()
+        return text
+
+    return quick(told)
 
 
 def need(rule, what):
@@ -103,15 +118,20 @@ STAGES = [
 ]
 
 if workflow.is_main_process:
-    provenance.restore(".", STAGES, lambda message: print(message, file=sys.stderr))
+    provenance.restore(
+        ".",
+        STAGES,
+        log_line,
+        acts=asked_of(sys.argv[1:]).acts,
+    )
 
 
 onsuccess:
-    provenance.export(".", STAGES)
+    provenance.export(".", STAGES, log_line)
     print(
         summary(PLAN, log[0] if log else "", sys.argv[1:]), file=sys.stderr
     )  # a list of log files
 
 
 onerror:
-    provenance.export(".", STAGES)
+    provenance.export(".", STAGES, log_line)

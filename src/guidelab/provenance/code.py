@@ -7,7 +7,8 @@ its jobs, with a list of what each digest covers, and every job computes its dig
 
 import json
 import os
-from collections.abc import Mapping, MutableMapping
+import sys
+from collections.abc import Callable, Mapping, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from guidelab.errors import UserError
 
 PLANNED = "GUIDELAB_CODE"  # in jobs' environment: JSON of `folder` and `digests`, what each covers
 _PATH = "PYTHONPATH"
+_announced: dict[str, int] = {}  # how many digests the list holds
 
 
 def folder() -> Path:
@@ -32,39 +34,65 @@ def own_code_first(environ: MutableMapping[str, str] = os.environ) -> None:
 
 
 def announce(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Let jobs know what the digests computed in this process cover."""
-    content = {"folder": str(folder()), "digests": {code: list(reach) for code, reach in covered().items()}}
-    environ[PLANNED] = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    """Let jobs know what the digests computed in this process cover; for every job that is planned."""
+    digests = covered()
+    if len(digests) != _announced.get(PLANNED):
+        _announced[PLANNED] = len(digests)
+        content = {"folder": str(folder()), "digests": digests}
+        environ[PLANNED] = json.dumps(content, sort_keys=True, separators=(",", ":"))
 
 
-def refuse_other_code(rule: str, job: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> None:
+def refuse_other_code(
+    rule: str,
+    job: Mapping[str, Any],
+    of_plan: Callable[[], str | None],
+    environ: Mapping[str, str] = os.environ,
+) -> None:
     """Compare the digest a job is given with the code that is about to run.
 
-    A job started by hand without a digest has nothing to compare.
+    A job without a digest has nothing to compare.
 
     Args:
-        rule: its name. job: what it is given. environ: where Snakemake's list is, if it started the job.
+        rule: its name. job: what it is given.
+        of_plan: the digest that params.yaml and this code plan for its outputs, or None; for a job started by hand.
+        environ: where Snakemake's list is, if it started the job.
     Raises:
         UserError: they differ; names both folders.
     """
-    given, planned = job.get("code"), _planned(environ)
-    if given is None or planned is None:
+    given = job.get("code")
+    if given is None:
+        return
+    planned = _planned(environ)
+    if planned is None:
+        _compare_by_hand(rule, str(given), of_plan())
         return
     reach = planned["digests"].get(given)
-    now = code_digest(reach[0], reach[1:]) if reach else None
+    now = code_digest(reach[0], reach[1:]) if reach else "another"
     if now == given:
         return
     here, there = folder(), Path(planned["folder"])
     cause = (
-        "the code there was changed since Snakemake planned this job. Start Snakemake again"
+        "The code was changed since Snakemake planned this job: start Snakemake again"
         if here == there
-        else f"`guidelab` of another copy is first on the PATH of this job. Activate the environment of {there.parent.parent}, "
-        "or install that copy into this one, and start Snakemake again"
+        else f"The command `guidelab` of this job belongs to another copy: activate the environment of {there.parent.parent}, or "
+        f"install that copy with: pip install -e {there.parent.parent}"
     )
     raise UserError(
-        f"{rule}: planned with the code {given} of {there}, but the code that would run, in {here}, is "
-        f"{now or 'not that'}: {cause}. Nothing was computed."
+        f"{rule}: planned with code {given} of {there}; the code that would run, {here}, is {now}. {cause}. Nothing was computed."
     )
+
+
+def _compare_by_hand(rule: str, given: str, now: str | None) -> None:
+    if now is None:
+        print(
+            f"guidelab: {rule}: code {given} was not compared: params.yaml plans no such output",
+            file=sys.stderr,
+        )
+    elif now != given:
+        raise UserError(
+            f"{rule}: --job has code {given}; wanted {now}, the code of {folder()}. Print the job again with: guidelab job {rule} ..., "
+            "or leave `code` out. Nothing was computed."
+        )
 
 
 def _planned(environ: Mapping[str, str]) -> dict[str, Any] | None:
