@@ -26,7 +26,7 @@ ALLOWED = {
     "speclook": {"spec", "registry", "nearest", "errors"},
     "speccheck": {"spec", "speclook", "registry", "imagecheck", "divergecheck", "errors"},
     "divergecheck": {"spec", "speclook", "registry", "errors"},
-    "specload": {"spec", "speccheck", "registry", "smoke", "errors"},
+    "specload": {"spec", "speccheck", "registry", "smoke", "nearest", "errors"},
     "layout": {"spec", "speclook", "nearest", "errors"},
     "jobs": {"layout", "registry", "spec", "errors"},
     "staging": {"layout", "stages", "experiment"},
