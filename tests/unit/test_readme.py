@@ -53,7 +53,7 @@ def test_make(arguments):
 
 @pytest.mark.parametrize("arguments", of("snakemake"), ids=" ".join)
 def test_snakemake(arguments, plan, monkeypatch):
-    """Its options are Snakemake's, and params.yaml plans its targets; `test_the_plan_of_readmes_tables` plans them."""
+    """Its options are Snakemake's, and params.yaml plans its targets."""
     monkeypatch.chdir(ROOT)
     asked = asked_of(arguments)
     assert asked.tells, "Snakemake knows an option otherwise, or the profile is not there"
