@@ -62,7 +62,7 @@ class ImageDivergenceJobs(ExperimentPlan):
             inputs[f"features:{name}"] = (self.features(name, f"{run.point}/{run.part}"),)
             inputs[f"reference:{name}"] = (self.features(name, f"data/{self._asked.real}"),)
         spec = job.spec | {"spaces": list(self.spec.features)}
-        return replace(job, inputs=inputs, spec=spec, command="images.diverge")
+        return replace(job, inputs=inputs, spec=spec)
 
     def diverge_null(self) -> Job:
         """The same of real against real: parts of the held-out fold, of the sizes a sampler's blocks have."""
@@ -82,7 +82,7 @@ class ImageDivergenceJobs(ExperimentPlan):
             f"reference:{name}": (self.features(name, f"data/{asked.real}"),) for name in self.spec.features
         }
         modules = tuple(sorted({*job.modules, *self._modules(run)}))
-        return replace(job, inputs=inputs, spec=spec, modules=modules, command="images.diverge")
+        return replace(job, inputs=inputs, spec=spec, modules=modules)
 
     def _diverge_modules(self, *runs: Run) -> tuple[str, ...]:
         """Nets only: what the images are of, the files say."""

@@ -95,6 +95,7 @@ ALLOWED = {
         "errors",
     },  # from a printed number back to its data
     "pipeline": {"stages", "plan", "errors"},
+    "divergence": {"divergence", "metrics", "train", "core", "errors"},  # nets and examples in, lines out
     "assemble": {"registry", "io", "core", "errors"},
     "sampling": {"core", "errors"},
     "shards": {"io", "errors"},

@@ -16,15 +16,15 @@ from torch import nn
 
 from guidelab.assemble import Nets
 from guidelab.cli.diverge import COLUMNS
-from guidelab.cli.images.diverge import _features, _pixels
-from guidelab.cli.images.held_out import Space, Subject
-from guidelab.cli.images.noised import denoised, denoisers, logits_and_shifts, noised
+from guidelab.cli.subjects import denoisers
+from guidelab.divergence.estimate import estimate
+from guidelab.divergence.noisy import Examples, denoised, logits_and_shifts, noisy
+from guidelab.divergence.subject import Space, Subject
 from guidelab.errors import UserError
 from guidelab.paper.sigma import image_along, image_points, image_table
 from guidelab.paper.sigma.table import make_table
 from guidelab.plan import Plan
 from guidelab.specload import load_spec
-from guidelab.train.noisy import Images
 from guidelab.train.probe import train_probe
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +32,8 @@ RAW = yaml.safe_load((ROOT / "params.yaml").read_text())
 SHIFT, VARIANCE, PIXELS = 0.15, 0.04, 16  # q's mean, p's and q's variance in every pixel
 PROBE = {"hidden": 8, "lr": 3e-3, "weight_decay": 0.0, "batch": 128, "iterations": 300, "evaluate_every": 20,
          "patience": 5, "validation": 0.2, "test": 0.4, "seed": 0}  # fmt: skip
-JOB = {
-    "sigmas": [0.05, 2.0],
-    "estimate": {"bins": 3, "draws": 1, "permutations": 99, "seed": 1, "probe": PROBE},
-}
+SIGMAS = (0.05, 2.0)
+ASKED = {"bins": 3, "draws": 1, "permutations": 99, "seed": 1, "probe": PROBE}
 
 
 class ExactRatio(nn.Module):
@@ -60,9 +58,9 @@ def exact(mean):
     return predict
 
 
-def images(mean: float, n: int, seed: int) -> Images:
+def images(mean: float, n: int, seed: int) -> Examples:
     clean = mean + VARIANCE**0.5 * torch.randn(n, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
-    return Images((clean * 127.5 + 128).clip(0, 255).to(torch.uint8))
+    return Examples((clean * 127.5 + 128).clip(0, 255).to(torch.uint8) / 127.5 - 1)
 
 
 def vectors(mean: float, n: int, seed: int) -> torch.Tensor:
@@ -86,7 +84,7 @@ def subject(*, guided=True, real=False, sign=1.0) -> Subject:
 
 
 def lines_of(given: Subject):
-    return [*_pixels(JOB, given), *(line for line, _ in _features(JOB, given))]
+    return list(estimate(ASKED, SIGMAS, given))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +101,7 @@ def one(lines, kind, estimator, divergence=""):
 
 def score_error() -> float:
     """int sigma^2 |s_p - s_q|^2 d ln sigma: the shift's square over twice the growing variance."""
-    low, high = JOB["sigmas"]
+    low, high = SIGMAS
     return PIXELS * SHIFT**2 / 2 * (1 / (VARIANCE + low**2) - 1 / (VARIANCE + high**2))
 
 
@@ -121,7 +119,7 @@ def test_the_graders_gain_is_the_error_left_and_negative_once_it_is_mended(lines
 
 
 def test_the_bound_at_the_lowest_level_reaches_kl_and_a_wrong_sign_does_not(lines):
-    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + JOB["sigmas"][0] ** 2))
+    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + SIGMAS[0] ** 2))
     near(one(lines["none"], "estimate", "dv", "kl"), kl)
     wrong = lines_of(subject(guided=False, sign=-1.0))
     assert one(wrong, "estimate", "nwj_raw", "js").value < 0
@@ -131,7 +129,7 @@ def test_the_bound_at_the_lowest_level_reaches_kl_and_a_wrong_sign_does_not(line
 
 def test_headline_rows_are_of_the_grader_recalibrated_on_other_images():
     """A grader three times too sure is mended; one fitted where nothing differs is switched off, whatever is reported."""
-    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + JOB["sigmas"][0] ** 2))
+    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + SIGMAS[0] ** 2))
     sure = lines_of(subject(guided=False, sign=3.0))
     assert one(sure, "estimate", "nwj_raw", "kl").value < 0
     assert one(sure, "estimate", "nwj", "kl").value > 0.6 * kl
@@ -146,7 +144,7 @@ def test_headline_rows_are_of_the_grader_recalibrated_on_other_images():
 
 
 def test_weighted_gains_carry_the_weight_of_points_of_p(lines):
-    low, high = JOB["sigmas"]
+    low, high = SIGMAS
     levels = np.exp((np.arange(400) + 0.5) / 400 * np.log(high / low)) * low
     spread = PIXELS * SHIFT**2 / (VARIANCE + levels**2)  # l ~ N(spread / 2, spread) under p
     z = np.linspace(-8, 8, 2001)
@@ -159,7 +157,7 @@ def test_weighted_gains_carry_the_weight_of_points_of_p(lines):
 
 
 def test_the_integral_of_the_exact_ratio_is_kl(lines):
-    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + JOB["sigmas"][0] ** 2))
+    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + SIGMAS[0] ** 2))
     assert one(lines["none"], "estimate", "integral", "kl").value == pytest.approx(kl, rel=0.05)
 
 
@@ -187,7 +185,7 @@ def test_a_probe_never_keeps_a_net_worse_than_none():
 
 
 def test_noise_is_antithetic_and_within_its_range():
-    made = noised(images(0.0, 40, 0), 0.1, 1.0, 2, torch.Generator().manual_seed(0))
+    made = noisy(images(0.0, 40, 0), 0.1, 1.0, 2, torch.Generator().manual_seed(0))
     assert made.x.shape == (40, 4, 1, 4, 4)
     mean = (made.x[:, 0] + made.x[:, 1]) / 2
     assert torch.allclose(mean, made.clean, atol=1e-6)
@@ -195,7 +193,7 @@ def test_noise_is_antithetic_and_within_its_range():
 
 
 def test_shifts_are_what_the_grader_would_add_to_a_denoiser():
-    at = noised(images(0.0, 20, 0), 0.1, 1.0, 1, torch.Generator().manual_seed(0))
+    at = noisy(images(0.0, 20, 0), 0.1, 1.0, 1, torch.Generator().manual_seed(0))
     _, shift = logits_and_shifts(ExactRatio(), at)
     gap = denoised(exact(0.0), at) - denoised(exact(SHIFT), at)
     assert torch.allclose(shift, gap, atol=1e-5)

@@ -57,6 +57,10 @@ class Logits:
         """Units of the smaller side."""
         return min(len(self.at_data), len(self.at_model))
 
+    def first(self, draws: int) -> "Logits":
+        """Of every unit the first draws."""
+        return Logits(*(side[:, :draws] for side in vars(self).values()))
+
     def mapped(self, change: Callable[[Float64, Float64], Float64]) -> "Logits":
         """Logits changed as a function of logit and noise level."""
         data, model = change(self.at_data, self.sigma_at_data), change(self.at_model, self.sigma_at_model)
