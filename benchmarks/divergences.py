@@ -16,9 +16,9 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 import time  # noqa: E402
 
 import torch  # noqa: E402
+from guidelab.cli.sigma.subject import sampler  # noqa: E402
 
 from guidelab.cli.diverge import _lines  # noqa: E402
-from guidelab.cli.sigma.subject import sampler  # noqa: E402
 from guidelab.plan import Plan  # noqa: E402
 from guidelab.specload import load_spec  # noqa: E402
 

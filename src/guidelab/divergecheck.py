@@ -21,7 +21,9 @@ def check_divergences(e: Experiment) -> Iterator[str]:
     """Every mistake of an experiment's graders, of its `divergences` and of the figures made of them."""
     yield from _graders(e)
     asked, figures = e.divergences, e.paper.figures
-    drawn = [name for name in registry.SIGMA_FIGURES if getattr(figures, name)]
+    drawn = [
+        name for name, of in registry.FIGURES.items() if "divergences" in of.needs and getattr(figures, name)
+    ]
     if asked is None:
         yield from (f"paper.figures.{name}: is made of `divergences`, which is not given" for name in drawn)
         return

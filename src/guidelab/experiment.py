@@ -179,18 +179,12 @@ class ExperimentPlan(DivergenceJobs):
             "figure": figure,
             "settings": f.model_dump(),
         }
-        if figure in registry.SIGMA_FIGURES:
-            inputs, module = self._sigma_inputs(figure), registry.SIGMA_FIGURES[figure].module
-            return Job("figure", inputs, self.figure(figure), spec, (module,), command="sigma.figure")
-        if not f.arrays:
-            return Job("figure", self._printed, self.figure(figure), spec, (registry.FIGURES[figure].module,))
-        inputs = {"fields": (self.fields(figure),)}
-        return Job("figure", inputs, self.figure(figure), spec, (registry.FIGURES[figure].module,))
-
-    def _sigma_inputs(self, figure: str) -> Files:
-        """The rows of divergences, and for one figure the measurements it sets beside them."""
-        beside = self._printed if figure == "divergence_weight" else {}
-        return {**beside, "divergences": self.divergences[:1]}
+        entry = registry.FIGURES[figure]
+        inputs: Files = {"fields": (self.fields(figure),)} if f.arrays else self._printed
+        if "divergences" in entry.needs.split():
+            beside = self._printed if figure == "divergence_weight" else {}
+            inputs = {**beside, "divergences": self.divergences[:1]}
+        return Job("figure", inputs, self.figure(figure), spec, (entry.module,))
 
     @property
     def _printed(self) -> Files:

@@ -232,10 +232,12 @@ def _figures(e: Experiment) -> Iterator[str]:
         if figure is None:
             continue
         where = f"paper.figures.{name}"
-        if name in registry.IMAGE_SIGMA_FIGURES and not getattr(figure, "metrics", ()):
+        needs = registry.FIGURES[name].needs.split()
+        if "density" in needs:
+            known = [n for n, entry in registry.FIGURES.items() if "density" not in entry.needs]
+            yield f"{where}: is a figure of the 2D example; wanted one of {', '.join(known)}"
+        if "divergences" in needs and not getattr(figure, "metrics", ()):
             continue  # its points are those of a grader
-        if name not in registry.IMAGE_FIGURES | registry.IMAGE_SIGMA_FIGURES:
-            yield f"{where}: is a figure of the 2D example; wanted one of {', '.join(registry.IMAGE_FIGURES)}"
         for variant in getattr(figure, "variants", ()):
             if variant not in e.variants:
                 yield f"{where}.variants: given {variant!r}, wanted a variant{closest(variant, list(e.variants))}"

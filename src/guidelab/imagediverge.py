@@ -90,10 +90,6 @@ class ImageDivergenceJobs(ExperimentPlan):
         found = {registry.NETS[net].module}
         return tuple(sorted(found.union(*(self._modules(run) for run in runs))))
 
-    def divergences_job(self) -> Job:
-        """Concatenate the rows and print the table of images."""
-        return replace(super().divergences_job(), command="images.divergences")
-
     def _drawn_for_grading(self, run: Run) -> tuple[str, str]:
         """A manifest of their own."""
         return self.graded_samples(self._asked.grader, run), "generated"

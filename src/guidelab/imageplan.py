@@ -189,21 +189,6 @@ class ImagePlan(ImageDivergenceJobs):
         job = super().story_job()
         return replace(job, spec=job.spec | {"kind": "images"}, modules=("guidelab.paper.images.story",))
 
-    def figure_job(self, figure: str) -> Job:
-        """One figure: PDF, PNG and the rows it plots."""
-        spec = {
-            "kind": "images",
-            "experiment": self.name,
-            "scale": self.spec.scale,
-            "figure": figure,
-            "settings": self._settings(figure),
-        }
-        if figure in registry.IMAGE_SIGMA_FIGURES:
-            inputs, module = self._sigma_inputs(figure), registry.IMAGE_SIGMA_FIGURES[figure].module
-            return Job("figure", inputs, self.figure(figure), spec, (module,), command="images.figure")
-        inputs = {"fields": (self.fields(figure),)} if figure in self.drawn else self._printed
-        return Job("figure", inputs, self.figure(figure), spec, (registry.IMAGE_FIGURES[figure].module,))
-
     def field(self, figure: str) -> Job:
         """The images a figure shows."""
         settings = self._settings(figure)

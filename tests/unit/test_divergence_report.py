@@ -332,7 +332,7 @@ def test_the_figures_draw_and_say_range_size_and_bounds(rows):
     said = " ".join(t.get_text() for t in figure.texts)
     assert "σ 0.1 to 5" in said.replace("\n", " ")
     assert "bound" in said
-    assert len(figure.axes) == len(along.PANELS)
+    assert len(figure.axes) == len(along.EXACT)
     beside = calibration.rows({"divergences": rows}, SPEC)
     figure = calibration.make(beside, SPEC)
     assert "real points" in " ".join(t.get_text() for t in figure.texts).replace("\n", " ")

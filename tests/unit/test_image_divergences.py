@@ -21,8 +21,7 @@ from guidelab.divergence.estimate import estimate
 from guidelab.divergence.noisy import Examples, denoised, logits_and_shifts, noisy
 from guidelab.divergence.subject import Space, Subject
 from guidelab.errors import UserError
-from guidelab.paper.sigma import image_along, image_points, image_table
-from guidelab.paper.sigma.table import make_table
+from guidelab.paper.sigma import along, points, table, weight
 from guidelab.plan import Plan
 from guidelab.specload import load_spec
 from guidelab.train.probe import train_probe
@@ -240,35 +239,36 @@ SPEC = {"experiment": "e", "scale": "reduced"}
 
 
 def test_the_table_says_what_bounds_are_and_what_pixels_cannot_show(rows):
-    text = image_table.to_markdown(rows, SPEC)
+    made = table.make_table(rows, SPEC)
+    text = table.to_markdown(made, rows)
     assert "real against real" in text and "lite0: JS ≥" in text
     assert "traces no eye sees" in text and "lower bound" in text and "no bound" in text
-    assert "\\begin{tabular}" in image_table.to_latex(rows, SPEC)
-    made = make_table(rows, SPEC).set_index(["point", "divergence", "estimator"])
+    assert "\\begin{tabular}" in table.to_latex(made, rows)
+    made = made.set_index(["point", "divergence", "estimator"])
     assert made.loc[("cfg/w2.00", "score_error", "gain_guidance"), "estimates"] == "nothing known"
     assert made.loc[("none/w1.00", "js", "nwj@lite0"), "sigma_hi"] == 0
 
 
 def test_the_figure_along_sigma_has_the_null_and_says_its_range(rows):
     info = {**SPEC, "settings": {"points": ["none", "cfg/w2.00"]}}
-    drawn = image_along.rows({"divergences": rows}, info)
+    drawn = along.rows({"divergences": rows}, info)
     assert set(drawn["point"]) == {"real_vs_real", "none/w1.00", "cfg/w2.00"}
-    figure = image_along.make(drawn, info)
+    figure = along.make(drawn, info)
     said = " ".join(t.get_text() for t in figure.texts).replace("\n", " ")
     assert "σ 0.05 to 2" in said and "lower bounds" in said
-    assert len(figure.axes) == len(image_along.PANELS)
+    assert len(figure.axes) == len(along.BOUNDS)
 
 
 def test_the_figure_of_points_draws_bounds_beside_metrics(rows, monkeypatch):
     fid = [{"panel": "FID, Lite0", "metric": "fid@lite0", "point": "cfg/w2.00", "n": 1000, "bound": "no",
             "value": 3.0, "lo": 2.0, "hi": 4.0, "status": "ok"}]  # fmt: skip
-    monkeypatch.setattr(image_points, "_measured", lambda *a: fid)
+    monkeypatch.setattr(points, "_measured", lambda *a: fid)
     info = {**SPEC, "settings": {"variants": ["cfg"], "metrics": ["fid@lite0"]}}
-    made = image_points.rows({"divergences": rows}, info)
+    made = weight.rows({"divergences": rows}, info)
     assert {"JS ≥, pixels, σ = 0.05", "JS ≥, Lite0", "gain of guidance, nats", "FID, Lite0"} <= set(
         made["panel"]
     )
-    figure = image_points.make(made, info)
+    figure = weight.make(made, info)
     drawn = [panel for panel in dict.fromkeys(made["panel"]) if panel != "KL(p‖q) ≥, Lite0"]  # not estimable
     assert [ax.get_label() for ax in figure.axes] == drawn
 

@@ -130,7 +130,9 @@ def level2(at: NoisyBatch) -> Tensor:
 
 def _scale(sigma: Tensor, like: Tensor) -> Tensor:
     """Noise levels `[N, R]` as factors of `[N, R, *event]`, in its dtype."""
-    return per_sample(sigma.to(like.dtype).flatten(), like.flatten(0, 1)).unflatten(0, sigma.shape)
+    return per_sample(sigma.to(like.dtype).flatten(), like.flatten(0, 1)).view(
+        *sigma.shape, *([1] * (like.ndim - 2))
+    )
 
 
 def _told(net: nn.Module, labels: Tensor | None) -> Tensor | None:

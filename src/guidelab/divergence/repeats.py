@@ -46,7 +46,8 @@ def coverage(
     """
     generator = torch.Generator().manual_seed(asked["seed"])
     real = [_examples(exact.data.draw(asked["n_real"], generator)) for _ in range(asked["draws"])]
-    samples = exact.draw(*asked["seeds"]).unflatten(0, (asked["draws"], asked["n_samples"]))
+    drawn = exact.draw(*asked["seeds"])
+    samples = drawn.view(asked["draws"], asked["n_samples"], *drawn.shape[1:])
     few = [side[: asked["n_samples"]] for side in real]
     yield from _bounds(subject, exact, few, list(samples), generator)
     points = [noisy(side, *sigmas, 1, generator) for side in real]
