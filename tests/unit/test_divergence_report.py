@@ -359,8 +359,15 @@ def test_bounds_stand_beside_the_curve_over_the_weight(rows):
 
 
 def test_a_number_of_cut_ratios_is_not_estimable_whatever_its_error_says():
-    many = Line("truth", "exact", "chi2", "m", 0.1, 0.1, Value(5e259, 1e258, 2000.0), 3000)
-    sound = Line("truth", "exact", "kl", "m", 0.1, 0.1, Value(5.0, 0.1), 3000)
-    cut, kept = numbers.flag_cut(rows_of([many, sound])).to_dict("records")
-    assert numbers.interval(cut)["status"] == "not estimable"
-    assert numbers.interval(kept)["status"] == "ok"
+    """Half of the points beyond e^600: equal terms, so neither few nor one of them carry the mean."""
+    far = np.where(np.arange(3000) % 2, 700.0, 0.1)[:, None]
+    given = Logits(far, np.full_like(far, 0.1), far, np.full_like(far, 0.1))
+    found = {(x.estimator, x.divergence): x.value for x in report.estimates(given, 0.1, 0.1)}
+    for name in (("plug_in", "chi2"), ("nwj", "kl"), ("nwj", "chi2")):
+        assert found[name].ess > 1000 and "ratios are cut" in found[name].note
+    assert found["nwj", "js"].estimable and found["plug_in", "kl"].estimable
+    edges = np.array([0.05, 0.2])
+    curves = {x.divergence: x.value for x in report.bound_curves(given, edges)}
+    assert not curves["kl"].estimable and curves["js"].estimable
+    ratio = next(x.value for x in report.checks(given, edges) if x.estimator == "ratio_mean")
+    assert numbers.interval(vars(ratio))["status"] == "not estimable"
