@@ -106,7 +106,8 @@ class DivergenceJobs(RunJobs):
         graded = {f"{run.point}/{run.part}": run for run in self.diverging if self._graded_seeds(run)}
         used = [variants[run.variant] for run in graded.values()]
         guiding = list(dict.fromkeys(t.disc for variant in used for t in variant.guide if t.disc))
-        sources = {g: variants[self._source(g).variant] for g in guiding if discs[g].role == "guide"}
+        made = [g for g in guiding if discs[g].role == "guide" and not self.released("discriminators", g)]
+        sources = {g: variants[self._source(g).variant] for g in made}
         used += sources.values()
         guiding = list(dict.fromkeys(t.disc for variant in used for t in variant.guide if t.disc))
         models = list(dict.fromkeys(m for variant in used for m in self.models_of(variant)))

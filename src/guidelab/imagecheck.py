@@ -90,8 +90,6 @@ def _nets(e: Experiment) -> Iterator[str]:
 def _discriminators(e: Experiment) -> Iterator[str]:
     for name, disc in e.discriminators.items():
         where = f"discriminators.{name}"
-        if disc.role == "grade" and is_large(e):
-            yield f"{where}.role: given 'grade', wanted guide, classifier or features: no large images are graded yet"
         if disc.role == "grade" and disc.extractor is not None:
             yield f"{where}.extractor: given {disc.extractor!r}, wanted none: a grader learns from pixels, and shares nothing with a guide"
         if disc.extractor is not None:

@@ -58,11 +58,17 @@ class ImageDivergenceJobs(ExperimentPlan):
         """Every estimate of one point, in pixels along sigma and in every feature space."""
         job, run = super().diverge(variant, w, part), self._run(variant, w, part)
         inputs = dict(job.inputs)
-        for name in self.spec.features:
+        for name in self._graded_spaces:
             inputs[f"features:{name}"] = (self.features(name, f"{run.point}/{run.part}"),)
             inputs[f"reference:{name}"] = (self.features(name, f"data/{self._asked.real}"),)
-        spec = job.spec | {"spaces": list(self.spec.features)}
+        spec = job.spec | {"spaces": self._graded_spaces}
         return replace(job, inputs=inputs, spec=spec)
+
+    @property
+    def _graded_spaces(self) -> list[str]:
+        """The feature spaces in which the held-out fold's features are extracted."""
+        found = self.spec.features.items()
+        return [name for name, entry in found if not entry.of and entry.reference == self._asked.real]
 
     def diverge_null(self) -> Job:
         """The same of real against real: parts of the held-out fold, of the sizes a sampler's blocks have."""
@@ -70,16 +76,16 @@ class ImageDivergenceJobs(ExperimentPlan):
         asked = self._asked
         bare = self._sampler_spec(Run(run.variant, run.w, (run.seeds[0],)))
         main = bare["main"]
-        kept = {key: bare[key] for key in ("main", "discs", "labels")}
+        kept = {key: bare[key] for key in bare if key in ("main", "labels", "unlabelled", "precision")}
         spec = job.spec | kept | {"terms": [], "degrade": {main: bare["degrade"][main]}, "discs": {}}
         spec |= {
-            "spaces": list(self.spec.features),
+            "spaces": self._graded_spaces,
             "blocks": {name: self._blocks[name] for name in (*asked.blocks, asked.calibrate)},
             "train_seeds": [run.seeds[0]],
         }
         inputs = {**job.inputs, f"model:{main}": (self.model(main),)}
         inputs |= {
-            f"reference:{name}": (self.features(name, f"data/{asked.real}"),) for name in self.spec.features
+            f"reference:{name}": (self.features(name, f"data/{asked.real}"),) for name in self._graded_spaces
         }
         modules = tuple(sorted({*job.modules, *self._modules(run)}))
         return replace(job, inputs=inputs, spec=spec, modules=modules)

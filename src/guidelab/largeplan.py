@@ -102,6 +102,18 @@ class LargePlan(ReleasedPlan):
             inputs["generated"] = (self.latents(f"generated/{disc}"),)
         return replace(job, inputs=inputs, spec=job.spec | self._options(d), command="large.discriminate")
 
+    # ---- graders -------------------------------------------------------------------------------------------
+
+    def grading(self, disc: str, variant: str, w: str, part: str) -> Job:
+        """Draw the samples a grader is trained on, rounded as real images are."""
+        job = super().grading(disc, variant, w, part)
+        return replace(job, spec=job.spec | {"uint8": "edm"}, command="large.sample")
+
+    def grade(self, disc: str, variant: str, w: str, part: str) -> Job:
+        """Train the discriminator that grades one point."""
+        job, d = super().grade(disc, variant, w, part), self.spec.discriminators[disc]
+        return replace(job, spec=job.spec | self._options(d), command="large.discriminate")
+
     # ---- samples -------------------------------------------------------------------------------------------
 
     def _sampler_spec(self, run: Run) -> dict[str, Any]:

@@ -100,7 +100,8 @@ class ReleasedPlan(ImagePlan):
         spec = {
             "dataset": dataset.model_dump(),
             "checkpoints": [{"row": self.row(name), **shape} for name, shape in files.items()],
-            "pictures": SIDE,
+            "pictures": SIDE
+            * (3 if self.spec.divergences else 1),  # two sides of the null, of the test images
             "seed": 0,
         }
         return Job("synthesize", {}, tuple(self.synthetic), spec, (registry.DATASETS[dataset.name].module,))

@@ -132,7 +132,7 @@ def stages_of(plan: "ExperimentPlan") -> list[Stage]:
                 plan.costs_table,
             ],
             (*measured, "folds", "divergences", "scale"),
-            ("data", "train", "generate", "discriminate", "sample", "features", "density", "grade"),
+            ("data", "obtain", "train", "generate", "discriminate", "sample", "features", "density", "grade"),
             in_git=(*plan.divergences, *plan.theorem_table, *plan.costs_table),
         ),
         _stage(

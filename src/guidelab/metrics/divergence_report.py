@@ -7,6 +7,7 @@ ln sigma, or a mean, in one noise bin), `check` (calibration, two-sample test), 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -58,7 +59,7 @@ class Logits:
         return min(len(self.at_data), len(self.at_model))
 
     @property
-    def arrays(self) -> dict[str, Float64]:
+    def arrays(self) -> dict[str, Any]:
         """The four arrays by the names that metrics take them under."""
         names = ("logits_at_data", "sigma_at_data", "logits_at_model", "sigma_at_model")
         return dict(zip(names, vars(self).values(), strict=True))
