@@ -20,7 +20,7 @@ import torch  # noqa: E402
 from guidelab.cli.subjects import sampler  # noqa: E402
 from guidelab.divergence.estimate import estimate  # noqa: E402
 from guidelab.divergence.noisy import Examples  # noqa: E402
-from guidelab.plan import Plan  # noqa: E402
+from guidelab.plan.plan import Plan  # noqa: E402
 from guidelab.specload import load_spec  # noqa: E402
 
 

@@ -15,10 +15,9 @@ import pytest
 import torch
 import yaml
 
-from guidelab.cli.commands import JOBS
-from guidelab.costs.graph import maker
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
+from guidelab.plan.rules import RULES, maker
 from guidelab.smoke import shrink
 from guidelab.specload import load_spec
 
@@ -65,7 +64,6 @@ def build(plan: Plan, path: str) -> None:
     if Path(path).is_file():
         return
     rule, *names = maker(path) or pytest.fail(f"no rule makes {path}")
-    names = names[: len(JOBS[rule][1].split())]
     job = plan.job(rule, *names)
     for needed in job.files:
         build(plan, needed)
@@ -73,7 +71,7 @@ def build(plan: Plan, path: str) -> None:
     outputs = [Path(output) for output in job.outputs]
     for output in outputs:
         output.parent.mkdir(parents=True, exist_ok=True)
-    import_module(f"guidelab.cli.{payload.get('command', JOBS[rule][0])}").run(payload, outputs)
+    import_module(f"guidelab.cli.{payload.get('command', RULES[rule].entry)}").run(payload, outputs)
 
 
 @pytest.fixture(scope="module")

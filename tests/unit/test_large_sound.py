@@ -11,7 +11,7 @@ from guidelab.core.degrade import input_noise
 from guidelab.core.samplers.heun import heun
 from guidelab.core.schedules import edm_sigmas
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 from guidelab.train.large.machine import finite
 
