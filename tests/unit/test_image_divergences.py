@@ -198,6 +198,21 @@ def test_shifts_are_what_the_grader_would_add_to_a_denoiser():
     assert torch.allclose(shift, gap, atol=1e-5)
 
 
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_device_changes_estimates_by_rounding():
+    given = subject(sign=3.0)  # so that it is recalibrated
+    here, there = (
+        {
+            (x.kind, x.estimator, x.divergence, x.sigma_lo): x.value.value
+            for x in lines_of(replace(given, where=where))
+        }
+        for where in (torch.device("cpu"), torch.device("cuda", 0))
+    )
+    assert here.keys() == there.keys()
+    assert all(there[key] == pytest.approx(value, rel=1e-3, abs=1e-4) for key, value in here.items())
+
+
 def test_an_interval_of_guidance_is_on_inside_and_off_outside_and_labels_arrive():
     class Net(nn.Module):
         classes = 10
