@@ -33,7 +33,7 @@ def sampler(job: Job, seed: int) -> Subject:
         UserError: files of another sampler, of other features or with too few examples; no such device.
     """
     blocks, known = _samples(job, seed), _density_known(job)
-    fitted, report = blocks[job["calibrate"]], _joined([blocks[name] for name in job["report"]])
+    fitted, report = blocks[job["calibrate"]], Examples.joined([blocks[name] for name in job["report"]])
     real = _fold(job, 2 * len(fitted) if known else len(report) + len(fitted))
     nets, where = _nets(job, seed)
     main, guided = denoisers(job, nets)
@@ -226,11 +226,6 @@ def _points(x: Tensor) -> Examples:
 
 def _images(x: Tensor, labels: Tensor | None) -> Examples:
     return Examples(x.to(torch.float32) / 127.5 - 1, labels)
-
-
-def _joined(parts: list[Examples]) -> Examples:
-    labels = [part.labels for part in parts if part.labels is not None]
-    return Examples(torch.cat([part.clean for part in parts]), torch.cat(labels) if labels else None)
 
 
 def _space(job: Job, name: str, seed: int) -> Space:

@@ -35,6 +35,12 @@ class Examples:
     def __getitem__(self, index: Any) -> "Examples":
         return Examples(self.clean[index], None if self.labels is None else self.labels[index])
 
+    @classmethod
+    def joined(cls, parts: Sequence["Examples"]) -> "Examples":
+        """Several sets as one; labelled where they are."""
+        labels = [part.labels for part in parts if part.labels is not None]
+        return cls(torch.cat([part.clean for part in parts]), torch.cat(labels) if labels else None)
+
 
 @dataclass(frozen=True)
 class NoisyBatch:
