@@ -90,8 +90,6 @@ def _nets(e: Experiment) -> Iterator[str]:
 def _discriminators(e: Experiment) -> Iterator[str]:
     for name, disc in e.discriminators.items():
         where = f"discriminators.{name}"
-        if disc.role == "grade" and is_large(e):
-            yield f"{where}.role: given 'grade', wanted guide, classifier or features: no large images are graded yet"
         if disc.role == "grade" and disc.extractor is not None:
             yield f"{where}.extractor: given {disc.extractor!r}, wanted none: a grader learns from pixels, and shares nothing with a guide"
         if disc.extractor is not None:
@@ -232,10 +230,12 @@ def _figures(e: Experiment) -> Iterator[str]:
         if figure is None:
             continue
         where = f"paper.figures.{name}"
-        if name in registry.IMAGE_SIGMA_FIGURES and not getattr(figure, "metrics", ()):
+        needs = registry.FIGURES[name].needs.split()
+        if "density" in needs:
+            known = [n for n, entry in registry.FIGURES.items() if "density" not in entry.needs]
+            yield f"{where}: is a figure of the 2D example; wanted one of {', '.join(known)}"
+        if "divergences" in needs and not getattr(figure, "metrics", ()):
             continue  # its points are those of a grader
-        if name not in registry.IMAGE_FIGURES | registry.IMAGE_SIGMA_FIGURES:
-            yield f"{where}: is a figure of the 2D example; wanted one of {', '.join(registry.IMAGE_FIGURES)}"
         for variant in getattr(figure, "variants", ()):
             if variant not in e.variants:
                 yield f"{where}.variants: given {variant!r}, wanted a variant{closest(variant, list(e.variants))}"

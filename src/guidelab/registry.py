@@ -16,7 +16,7 @@ class Entry:
     """Where a name is carried: `module:attribute`, and what the spec must give along with it."""
 
     target: str
-    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when too large for lists
+    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when too large for lists; figures: see there
     neutral: float = 1.0  # methods: the weight at which nothing is added
 
     @property
@@ -101,25 +101,22 @@ DIVERGENCES = {
     name: Entry("guidelab.metrics.divergence:divergences")
     for name in ("kl", "kl_reverse", "js", "chi2", "hellinger2")
 }
-FIGURES = {name: Entry(f"guidelab.paper.{name}:make") for name in ("fig1", "fig2", "fig9", "sweep")}
-SIGMA_FIGURES = {  # made of the divergences' rows
-    "divergence_sigma": Entry("guidelab.paper.sigma.along:make"),
-    "divergence_calibration": Entry("guidelab.paper.sigma.calibration:make"),
-    "divergence_weight": Entry("guidelab.paper.sigma.weight:make"),
-}
-IMAGE_SIGMA_FIGURES = {  # the same of images
-    "divergence_sigma": Entry("guidelab.paper.sigma.image_along:make"),
-    "divergence_weight": Entry("guidelab.paper.sigma.image_points:make"),
-}
-IMAGE_FIGURES = {
-    "weights": Entry("guidelab.paper.images.weights:make"),
-    "precision_recall": Entry("guidelab.paper.images.precision_recall:make"),
-    "ema": Entry("guidelab.paper.images.lines:make"),
-    "guides": Entry("guidelab.paper.images.lines:make"),
-    "disc_training": Entry("guidelab.paper.images.lines:make"),
-    "nfe": Entry("guidelab.paper.images.lines:make"),
-    "grid": Entry("guidelab.paper.images.grid:make"),
-    "variety": Entry("guidelab.paper.images.grid:make"),
+FIGURES = {  # needs: "density" (exact), "images", "divergences" (rows of `guidelab diverge`)
+    **{
+        name: Entry(f"guidelab.paper.{name}:make", needs="density")
+        for name in ("fig1", "fig2", "fig9", "sweep")
+    },
+    "divergence_sigma": Entry("guidelab.paper.sigma.along:make", needs="divergences"),
+    "divergence_calibration": Entry("guidelab.paper.sigma.calibration:make", needs="divergences density"),
+    "divergence_weight": Entry("guidelab.paper.sigma.weight:make", needs="divergences"),
+    "weights": Entry("guidelab.paper.images.weights:make", needs="images"),
+    "precision_recall": Entry("guidelab.paper.images.precision_recall:make", needs="images"),
+    "ema": Entry("guidelab.paper.images.lines:make", needs="images"),
+    "guides": Entry("guidelab.paper.images.lines:make", needs="images"),
+    "disc_training": Entry("guidelab.paper.images.lines:make", needs="images"),
+    "nfe": Entry("guidelab.paper.images.lines:make", needs="images"),
+    "grid": Entry("guidelab.paper.images.grid:make", needs="images"),
+    "variety": Entry("guidelab.paper.images.grid:make", needs="images"),
 }
 
 KINDS: dict[str, dict[str, Entry]] = {
@@ -137,9 +134,6 @@ KINDS: dict[str, dict[str, Entry]] = {
     "image metric": IMAGE_METRICS,
     "large metric": LARGE_METRICS,
     "figure": FIGURES,
-    "sigma figure": SIGMA_FIGURES,
-    "image sigma figure": IMAGE_SIGMA_FIGURES,
-    "image figure": IMAGE_FIGURES,
 }
 
 

@@ -68,6 +68,7 @@ ALLOWED = {
         "nearest",
         "errors",
     },  # from a printed number back to its data
+    "divergence": {"divergence", "metrics", "train", "core", "errors"},  # nets and examples in, lines out
     "assemble": {"registry", "io", "core", "errors"},
     "sampling": {"core", "errors"},
     "shards": {"io", "errors"},

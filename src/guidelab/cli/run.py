@@ -34,7 +34,7 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     refuse_other_code(rule, job, lambda: code_now(outputs))
     module = RULES[rule].entry
     command = job.get("command", module)
-    kinds = [module, *(f"{kind}.{module}" for kind in ("images", "large", "sigma"))]
+    kinds = [module, *(f"{kind}.{module}" for kind in ("images", "large"))]
     if command not in kinds:
         raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
     if RULES[rule].shares_gpus and command.startswith("large.") and several():

@@ -150,10 +150,16 @@ def diverge(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     inputs |= {"density": e.outputs("density", *run.names)} if e.has_density(variant) else {}
     if not e.images:
         return Job(inputs, spec, _diverge_modules(e, run))
-    for name in e.spec.features:
-        inputs[f"features:{name}"] = e.outputs("extract", name, "/".join(run.names))
-        inputs[f"reference:{name}"] = e.outputs("extract", name, f"data/{asked.real}")
-    return Job(inputs, spec | {"spaces": list(e.spec.features)}, _diverge_modules(e, run), "images.diverge")
+    spaces = _graded_spaces(e)
+    inputs |= slices.features(e, spaces, "/".join(run.names), "features")
+    inputs |= slices.features(e, spaces, f"data/{asked.real}", "reference")
+    return Job(inputs, spec | {"spaces": spaces}, _diverge_modules(e, run))
+
+
+def _graded_spaces(e: "PlannedExperiment") -> list[str]:
+    """The feature spaces in which the held-out fold has features of its own."""
+    real = slices.divergences(e).real
+    return [name for name, entry in e.spec.features.items() if not entry.of and entry.reference == real]
 
 
 def _estimated(e: "PlannedExperiment") -> dict[str, list[int]]:
@@ -178,9 +184,9 @@ def diverge_null(e: "PlannedExperiment") -> Job:
     run = diverging(e)[0]
     sampled = slices.sampler(e, run)
     main = sampled["main"]
-    spec |= {"main": main, "labels": sampled["labels"], "terms": [], "discs": {}, "blocks": _estimated(e)}
+    spec |= {key: sampled[key] for key in ("main", "labels", "unlabelled", "precision") if key in sampled}
+    spec |= {"terms": [], "discs": {}, "blocks": _estimated(e), "spaces": _graded_spaces(e)}
     spec |= {"degrade": {main: sampled["degrade"][main]}, "train_seeds": [run.seeds[0]]}
     inputs |= {f"model:{main}": (e.net(main),)}
-    inputs |= {f"reference:{f}": e.outputs("extract", f, f"data/{asked.real}") for f in e.spec.features}
-    spec |= {"spaces": list(e.spec.features)}
-    return Job(inputs, spec, _diverge_modules(e, run), "images.diverge")
+    inputs |= slices.features(e, _graded_spaces(e), f"data/{asked.real}", "reference")
+    return Job(inputs, spec, _diverge_modules(e, run))

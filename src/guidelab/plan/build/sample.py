@@ -11,12 +11,7 @@ if TYPE_CHECKING:
 
 def generate(e: "PlannedExperiment", disc: str) -> Job:
     """Draw the generated side of a guiding discriminator."""
-    spec: dict[str, Any] = {"blocks": {"generated": list(e.spec.discriminators[disc].drawn.seeds)}}
-    if (
-        e.streamed
-    ):  # as real images: rounded, as truncation is an offset of half a level that a discriminator sees
-        spec |= {"uint8": "edm"}
-    return _sampled(e, slices.source(e, disc), spec, e.command("sample"))
+    return _sampled(e, slices.source(e, disc), _generated(e, disc), e.command("sample"))
 
 
 def sample(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
@@ -31,8 +26,14 @@ def sample(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
 
 def grading(e: "PlannedExperiment", disc: str, variant: str, w: str, part: str) -> Job:
     """Draw the images a grader is trained on, with seeds of their own."""
-    blocks = {"generated": list(e.spec.discriminators[disc].drawn.seeds)}
-    return _sampled(e, e.run(variant, w, part), {"blocks": blocks}, "images.sample")
+    return _sampled(e, e.run(variant, w, part), _generated(e, disc), e.command("sample"))
+
+
+def _generated(e: "PlannedExperiment", disc: str) -> dict[str, Any]:
+    """The block a discriminator learns from."""
+    spec: dict[str, Any] = {"blocks": {"generated": list(e.spec.discriminators[disc].drawn.seeds)}}
+    # as real images: rounded, as truncation is an offset of half a level that a discriminator sees
+    return spec | ({"uint8": "edm"} if e.streamed else {})
 
 
 def density(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:

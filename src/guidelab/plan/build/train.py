@@ -58,8 +58,8 @@ def grade(e: "PlannedExperiment", disc: str, variant: str, w: str, part: str) ->
     generated = e.outputs("grading", disc, *run.names) if e.images else e.outputs("sample", *run.names)
     inputs = {"real": e.outputs("prepare", d.real), "generated": generated}
     spec = slices.discriminator(e, disc) | {"train_seeds": slices.graded_seeds(e, disc, run)}
-    command = "images.discriminate" if e.images else ""
-    return Job(inputs, spec, slices.discriminator_modules(e, disc), command)
+    spec |= slices.latent(e, d)
+    return Job(inputs, spec, slices.discriminator_modules(e, disc), e.command("discriminate"))
 
 
 def null(e: "PlannedExperiment") -> Job:

@@ -18,5 +18,6 @@ class Recalibrated(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
         """Logits `[N]` of points `[N, ...]` at noise levels `[N]`."""
         logits: Tensor = self.net(x, sigma, cond)
-        place = torch.bucketize(sigma.to(torch.float64), self._inner, right=True)
-        return (self._scale[place] * logits + self._bias[place]).to(logits.dtype)
+        inner, scale, bias = (v.to(logits.device) for v in (self._inner, self._scale, self._bias))
+        place = torch.bucketize(sigma.to(torch.float64), inner, right=True)
+        return (scale[place] * logits + bias[place]).to(logits.dtype)

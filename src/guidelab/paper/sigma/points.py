@@ -15,7 +15,6 @@ from matplotlib.ticker import MaxNLocator
 from guidelab.paper import names, style, summary
 from guidelab.paper.images import compare, panels, wording
 from guidelab.paper.sigma import numbers
-from guidelab.paper.sigma.image_table import spaces
 
 COLUMNS = ["panel", "metric", "point", "variant", "value", "lo", "hi", "status", "n", "bound"]
 _HEIGHT_MM = 86.0
@@ -30,7 +29,7 @@ def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
         for p in dict.fromkeys(given["point"])
         if names.split_point(str(p))[0] in {numbers.NULL, "none", *info["settings"]["variants"]}
     ]
-    known = spaces(given)
+    known = numbers.spaces(given)
     found = []
     estimates = given[given["kind"] == "estimate"]
     pixels = estimates[(estimates["estimator"] == "nwj") & (estimates["divergence"] == "js")]
