@@ -30,7 +30,7 @@ class ImageDivergenceJobs(ExperimentPlan):
         seeds = [s for s in run.seeds if s in (d.train_seeds or run.seeds)]
         spec = self._grader_spec(disc) | {"train_seeds": seeds}
         modules = (registry.NETS[d.net.name].module,)
-        return Job("grade", inputs, (self.at(f"graders/{disc}", run),), spec, modules, "images.discriminate")
+        return Job("grade", inputs, (self.at(f"graders/{disc}", run),), spec, modules, "image_discriminate")
 
     def _grader_spec(self, disc: str) -> dict[str, Any]:
         d, dataset = self.spec.discriminators[disc], self.spec.dataset
@@ -52,7 +52,7 @@ class ImageDivergenceJobs(ExperimentPlan):
         spec = self._grader_spec(asked.grader) | {"apart": last - first + 1, "train_seeds": [0]}
         modules = (registry.NETS[d.net.name].module,)
         inputs = {"real": (self.fold(d.real),)}
-        return Job("null", inputs, tuple(self.null_grader), spec, modules, "images.null")
+        return Job("null", inputs, tuple(self.null_grader), spec, modules, "image_null")
 
     def diverge(self, variant: str, w: str, part: str) -> Job:
         """Every estimate of one point, in pixels along sigma and in every feature space."""

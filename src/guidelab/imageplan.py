@@ -24,7 +24,7 @@ class ImagePlan(ImageDivergenceJobs):
         dataset = self.spec.dataset
         spec = {"dataset": dataset.model_dump(), "fold": fold, **self.spec.folds[fold].model_dump()}
         modules = (registry.DATASETS[dataset.name].module,)
-        return Job("prepare", {}, (self.fold(fold),), spec, modules, "images.prepare")
+        return Job("prepare", {}, (self.fold(fold),), spec, modules, "image_prepare")
 
     def train(self, denoiser: str, part: str) -> Job:
         """Train one denoiser with some of its seeds, with or without labels."""
@@ -32,7 +32,7 @@ class ImagePlan(ImageDivergenceJobs):
         modules = (registry.NETS[d.net.name].module, self._trainer(d.net.name))
         spec = job.spec | {"conditional": bool(d.conditional), "dataset": {"classes": self._classes}}
         inputs = {"data": (self.fold(TRAIN),)}
-        return replace(job, inputs=inputs, spec=spec, modules=modules, command="images.train")
+        return replace(job, inputs=inputs, spec=spec, modules=modules, command="image_train")
 
     @property
     def _classes(self) -> int:
@@ -101,7 +101,7 @@ class ImagePlan(ImageDivergenceJobs):
             "classes": self._classes,
         }
         found = tuple(sorted(modules))
-        return Job("discriminate", inputs, (self.guide(disc),), spec, found, "images.discriminate")
+        return Job("discriminate", inputs, (self.guide(disc),), spec, found, "image_discriminate")
 
     # ---- features and numbers ------------------------------------------------------------------------------
 
@@ -136,7 +136,7 @@ class ImagePlan(ImageDivergenceJobs):
         options = {k: v for k, v in extractor.model_dump().items() if v is not None and k != "disc"}
         spec = {"features": features, "extractor": options}
         output = (self.features(features, of),)
-        return Job("extract", inputs, output, spec, tuple(sorted(modules)), "images.extract")
+        return Job("extract", inputs, output, spec, tuple(sorted(modules)))
 
     def measure(self, variant: str, w: str, part: str) -> Job:
         """All numbers of one point in every feature space: one row each."""

@@ -56,7 +56,7 @@ class LargePlan(ReleasedPlan):
             spec = spec | {"checkpoint": self.row(entry.checkpoint), "folder": self._folder}
         elif self._smoke:
             spec = spec | {"dataset": spec["dataset"] | {"source": f"{self.root}/synthetic/images"}}
-        return replace(job, inputs=self._made_up, spec=spec, command="large.prepare")
+        return replace(job, inputs=self._made_up, spec=spec)
 
     def encode(self, side: str) -> Job:
         """Encode a fold (`data/train`) or a guide's samples (`generated/dg`)."""
@@ -72,7 +72,7 @@ class LargePlan(ReleasedPlan):
         images = self.fold(name) if of == "data" else self.generated(name)
         spec = {"latent": self.latent.model_dump()} | ({} if of == "data" else {"block": "generated"})
         inputs = {"images": (images,), **self._autoencoder}
-        return Job("encode", inputs, (self.latents(side),), spec, (), "large.encode")
+        return Job("encode", inputs, (self.latents(side),), spec)
 
     # ---- training ------------------------------------------------------------------------------------------
 
@@ -80,9 +80,6 @@ class LargePlan(ReleasedPlan):
     def learnt_from(self) -> tuple[str, ...]:
         """The stages whose files denoisers are trained on."""
         return ("data", "encode")
-
-    def _trainer(self, net: str) -> str:
-        return registry.LARGE_TRAINERS[net].module
 
     def _learnt(self, entry: Denoiser | Discriminator, fold: str) -> str:
         return self.latents(f"data/{fold}") if self._where(entry) else self.fold(fold)
@@ -92,7 +89,7 @@ class LargePlan(ReleasedPlan):
         job, entry = super().train(denoiser, part), self.spec.denoisers[denoiser]
         inputs = {"data": (self._learnt(entry, TRAIN),)}
         spec = job.spec | self._options(entry)
-        return replace(job, inputs=inputs, spec=spec, command="large.train")
+        return replace(job, inputs=inputs, spec=spec)
 
     def discriminate(self, disc: str) -> Job:
         """Train a guiding discriminator, or a classifier."""
@@ -100,7 +97,7 @@ class LargePlan(ReleasedPlan):
         inputs = dict(job.inputs) | {"real": (self._learnt(d, d.real),)}
         if d.role == "guide" and self._where(d):
             inputs["generated"] = (self.latents(f"generated/{disc}"),)
-        return replace(job, inputs=inputs, spec=job.spec | self._options(d), command="large.discriminate")
+        return replace(job, inputs=inputs, spec=job.spec | self._options(d))
 
     # ---- samples -------------------------------------------------------------------------------------------
 
@@ -198,7 +195,7 @@ class LargePlan(ReleasedPlan):
             spec["extractor"] = {
                 k: v for k, v in spec["extractor"].items() if k not in ("reference", "neighbours")
             }
-        return replace(job, inputs=inputs, spec=spec, command="large.extract")
+        return replace(job, inputs=inputs, spec=spec)
 
     def measure(self, variant: str, w: str, part: str) -> Job:
         """All numbers of one point in every feature space: one row each."""

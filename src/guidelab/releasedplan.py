@@ -172,7 +172,7 @@ class ReleasedPlan(ImagePlan):
         if kind == "discriminators" and entry.extractor:
             beneath = self.spec.discriminators[entry.extractor].checkpoint
             spec["extractor"] = self.row(beneath) if beneath else None
-        return Job("obtain", self._made_up, (path,), spec, (), "large.obtain")
+        return Job("obtain", self._made_up, (path,), spec)
 
     def _expected(self, kind: str, name: str) -> dict[str, Any]:
         """What the file must hold, and which entry of params.yaml says so."""

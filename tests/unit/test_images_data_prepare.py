@@ -5,18 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from guidelab import registry
-from guidelab.cli.images.prepare import cache_folder, prepare_dataset, run
+from guidelab.cli.image_prepare import cache_folder, prepare_dataset, run
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import read_zip, write_zip
 from guidelab.errors import UserError
-from guidelab.registry import Entry
-
-
-@pytest.fixture(autouse=True)
-def registered(monkeypatch):
-    for name in ("fashion_mnist", "image_zip", "image_folder"):
-        monkeypatch.setitem(registry.DATASETS, name, Entry(f"guidelab.data.{name}:prepare"))
 
 
 @pytest.fixture
@@ -58,16 +50,21 @@ def test_a_job_that_fails_leaves_no_output(source: Path, tmp_path: Path):
     assert not (tmp_path / "out.zip").exists()
 
 
+def prepared(name: str, source: Path | None, output: Path) -> tuple[int, tuple[int, ...], int]:
+    dataset = {"name": name, "resolution_px": 8, "source": str(source) if source else None}
+    return prepare_dataset(dataset, "train", None, 0, output)
+
+
 def test_the_command_takes_a_folder_and_dashes(source: Path, tmp_path: Path):
-    made = prepare_dataset("image-zip", "train", 8, source, None, 0, tmp_path / "a" / "out.zip")
+    count, shape, classes = prepared("image-zip", source, tmp_path / "a" / "out.zip")
     read = read_zip(tmp_path / "a" / "out.zip")
-    assert torch.equal(read.images, made.images) and torch.equal(read.labels, made.labels)
+    assert read.images.shape == (count, *shape) and classes == read.classes == 10
     with pytest.raises(UserError, match=r"fashion-mnist.: no such|no such folder"):
-        prepare_dataset("fashion-mnist", "train", 16, tmp_path / "fashion-mnist", None, 0, tmp_path / "b.zip")
+        prepared("fashion-mnist", tmp_path / "fashion-mnist", tmp_path / "b.zip")
     with pytest.raises(UserError, match=r"'fashion_minst' is not known.*did you mean 'fashion_mnist'"):
-        prepare_dataset("fashion-minst", "train", 16, None, None, 0, tmp_path / "b.zip")
+        prepared("fashion-minst", None, tmp_path / "b.zip")
     with pytest.raises(UserError, match="toy2d is no dataset of images"):
-        prepare_dataset("toy2d", "train", 16, None, None, 0, tmp_path / "b.zip")
+        prepared("toy2d", None, tmp_path / "b.zip")
 
 
 def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

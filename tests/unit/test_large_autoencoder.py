@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from guidelab.autoencoder import build, load_autoencoder, save_autoencoder
-from guidelab.cli.large import encode
+from guidelab.cli import encode
 from guidelab.core.latents import ENCODINGS, encoding
 from guidelab.data.large.stream import ZipLatents
 from guidelab.data.large.write import ZipWriter

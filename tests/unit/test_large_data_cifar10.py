@@ -25,11 +25,11 @@ def test_cifar_splits_and_planes(batches: Path):
     assert len(folds["train"]) == 100 and len(folds["holdout"]) + len(folds["test"]) == 60
     assert 15 < len(folds["test"]) < 45
     record = np.frombuffer((batches / "data_batch_2.bin").read_bytes(), np.uint8)[3073 : 2 * 3073]
-    image = list(folds["train"].images(1))[21]
+    image = list(folds["train"].pixels(1))[21]
     assert np.array_equal(image, record[1:].reshape(3, 32, 32)) and folds["train"].labels[21] == record[0]
-    shown = {image.tobytes() for split in ("holdout", "test") for image in folds[split].images(1)}
+    shown = {image.tobytes() for split in ("holdout", "test") for image in folds[split].pixels(1)}
     assert len(shown) == 60
-    small = next(cifar10.prepare("train", 8, batches, classes=10, n=5, seed=1).images(1))
+    small = next(cifar10.prepare("train", 8, batches, classes=10, n=5, seed=1).pixels(1))
     assert small.shape == (3, 8, 8)
 
 
@@ -54,7 +54,7 @@ def test_the_archive_and_the_folder_give_the_same(tmp_path: Path, few: None):
     (inside / "synthetic.json").unlink()
     path = packed(inside, tmp_path / "cifar-10-binary.tar.gz")
     folds = [cifar10.prepare("train", 32, source) for source in (path, inside, tmp_path / "made")]
-    images = [np.stack(list(fold.images(1))) for fold in folds]
+    images = [np.stack(list(fold.pixels(1))) for fold in folds]
     assert folds[0].labels == folds[1].labels and len(folds[0]) == 100
     assert all(np.array_equal(images[0], other) for other in images[1:])
     with pytest.raises(UserError, match=r"holds no data_batch_3.bin"):

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from guidelab.checkpoints import store
-from guidelab.cli.large.prepare import prepare_streamed, run
+from guidelab.cli.image_prepare import prepare_dataset, run
 from guidelab.data.center_crop import center_crop
 from guidelab.data.folds import twelfth
 from guidelab.data.image_zip import read_zip
@@ -42,7 +42,7 @@ def prepared(source: Path, output: Path, split: str = "train", **kw) -> bytes:
         "classes": kw.pop("classes", CLASSES),
         "source": str(source),
     }
-    prepare_streamed(dataset, split, kw.pop("n", None), kw.pop("seed", 0), output, **kw)
+    prepare_dataset(dataset, split, kw.pop("n", None), kw.pop("seed", 0), output, **kw)
     return output.read_bytes()
 
 
@@ -90,11 +90,9 @@ def test_no_source_says_what_to_give(monkeypatch: pytest.MonkeyPatch, made: Path
     dataset = {"name": "imagenet", "resolution_px": 16, "classes": CLASSES, "source": None}
     monkeypatch.delenv("GUIDELAB_IMAGENET", raising=False)
     with pytest.raises(UserError, match=r"no source given.*train/<class>.*`source:`.*GUIDELAB_IMAGENET"):
-        prepare_streamed(dataset, "test", None, 0, tmp_path / "a.zip")
+        prepare_dataset(dataset, "test", None, 0, tmp_path / "a.zip")
     monkeypatch.setenv("GUIDELAB_IMAGENET", str(made))
-    assert prepare_streamed(dataset, "test", None, 0, tmp_path / "a.zip") == CLASSES * VAL
-    with pytest.raises(UserError, match="fashion_mnist: is held in memory"):
-        prepare_streamed({**dataset, "name": "fashion-mnist"}, "test", None, 0, tmp_path / "a.zip")
+    assert prepare_dataset(dataset, "test", None, 0, tmp_path / "a.zip")[0] == CLASSES * VAL
     with pytest.raises(UserError, match="is no folder"):
         prepared(made / "none", tmp_path / "a.zip")
     with pytest.raises(UserError, match=r"holds no folder train/ \(it holds n90000000"):
@@ -237,9 +235,9 @@ def test_a_flat_validation_folder_needs_to_say_the_classes(tree: Path, tmp_path:
 PEAK = """
 import resource, sys
 from pathlib import Path
-from guidelab.cli.large.prepare import prepare_streamed
+from guidelab.cli.image_prepare import prepare_dataset
 dataset = {"name": "imagenet", "resolution_px": 256, "classes": 2, "source": sys.argv[1]}
-prepare_streamed(dataset, "train", int(sys.argv[2]), 0, Path(sys.argv[3]), threads=1)
+prepare_dataset(dataset, "train", int(sys.argv[2]), 0, Path(sys.argv[3]), threads=1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 

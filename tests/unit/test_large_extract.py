@@ -8,8 +8,7 @@ import sys
 import pytest
 import torch
 
-from guidelab.cli.images import extract as small
-from guidelab.cli.large import extract
+from guidelab.cli import extract
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
@@ -52,15 +51,24 @@ def job(path, **extractor):
 
 def test_features_of_shards_are_those_of_whole_blocks(samples, tmp_path, monkeypatch):
     monkeypatch.setattr(extract, "BATCH", {"cpu": 2})
-    extract.run(job(samples), [tmp_path / "large"])
-    small.run(job(samples), [tmp_path / "small"])
-    (found, about), (expected, beside) = (load_arrays(tmp_path / name) for name in ("large", "small"))
-    prefixes = [f"seed{s}/{b}/" for s in (0, 1) for b in "ab"]
-    wanted = ("features", "logits", "labels")
-    assert set(found) == {p + n for p in prefixes for n in (*wanted, "spatial")}
-    assert all(torch.allclose(found[p + n], expected[p + n], atol=1e-6) for p in prefixes for n in wanted)
-    assert found["seed1/a/spatial"].shape == (7, 28) and about == beside
-    assert about["features_sha256"].startswith("tiny:")
+    extract.run(job(samples), [tmp_path / "out"])
+    found, about = load_arrays(tmp_path / "out")
+    assert set(found) == {
+        f"seed{s}/{b}/{n}"
+        for s in (0, 1) for b in "ab" for n in ("features", "logits", "spatial", "labels")
+    }  # fmt: skip
+    for seed in (0, 1):
+        for block, firsts, last in (("a", (0, 3, 6), 6), ("b", (100,), 101)):
+            ends = [*(first - 1 for first in firsts[1:]), last]
+            parts = zip(firsts, ends, strict=True)
+            images = torch.cat([pictures(end - first + 1, first + 1000 * seed) for first, end in parts])
+            whole = Tiny()(images)
+            for name in ("features", "logits", "spatial"):
+                rows = found[f"seed{seed}/{block}/{name}"]
+                assert torch.allclose(rows, getattr(whole, name), atol=1e-6)
+            assert found[f"seed{seed}/{block}/labels"].tolist() == list(range(firsts[0], last + 1))
+    assert about["features_sha256"].startswith("tiny:") and "shards" not in about["source"]
+    assert about["source"]["blocks"] == {"a": [0, 6], "b": [100, 101]} and about["code"] == "c"
 
 
 def test_features_of_a_fold_are_streamed_in_order(tmp_path, monkeypatch):

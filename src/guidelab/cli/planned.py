@@ -15,11 +15,9 @@ from guidelab.slurm.stops import SIGNALS, Stops, again
 
 KEEP = {  # commands that keep a state; those with a manifest (.json) keep their shards
     "train",
-    "images.train",
-    "large.train",
-    "images.discriminate",
-    "large.discriminate",
-    "images.null",
+    "image_train",
+    "image_discriminate",
+    "image_null",
 }
 
 

@@ -16,13 +16,13 @@ class Fold:
     Attributes:
         where: the source, for errors.
         labels: a class index each, or None.
-        images: threads -> every picture `[3, R, R]` uint8, in order, whatever the threads. A UserError names the
+        pixels: threads -> every picture `[3, R, R]` uint8, in order, whatever the threads. A UserError names the
             files that cannot be used after all were tried; what was given until then must be thrown away.
     """
 
     where: str
     labels: list[int] | None
-    images: Callable[[int], Iterator[Pixels]]
+    pixels: Callable[[int], Iterator[Pixels]]
     count: int
 
     def __len__(self) -> int:

@@ -1,4 +1,7 @@
-"""Folds written one image, or one latent, at a time: the same bytes as `image_zip.write_zip`, without the list."""
+"""The EDM2 dataset format, written one image or latent at a time; the same content gives the same bytes on every machine.
+
+Source: Karras et al. 2024, arXiv:2312.02696, and its dataset tool.
+"""
 
 import json
 import zipfile
@@ -13,13 +16,14 @@ from numpy.typing import NDArray
 from guidelab.data.archive import LISTING
 from guidelab.data.png import encode_png
 
-_DATE = (1980, 1, 1, 0, 0, 0)  # as in image_zip: bytes must not depend on the clock
-_MODE = 0o100644 << 16
-_UNIX = 3
+_DATE = (1980, 1, 1, 0, 0, 0)  # the earliest a ZIP can hold: bytes must not depend on the clock
+_MODE = 0o100644 << 16  # a plain file, read by all
+_UNIX = 3  # the system whose modes these are
+_PNG = (1, 3)  # channels that a PNG can hold; other images are stored as arrays
 
 
 class ZipWriter:
-    """An open ZIP in the EDM2 dataset format: images as `00000/img00000000.png`, latents as `00000/img-mean-std-00000000.npy`.
+    """An open ZIP: images as `00000/img00000000.png` (`.npy` unless gray or RGB), latents as `00000/img-mean-std-00000000.npy`.
 
     One item is in memory at a time; what stays is a directory entry and a label for each, some 0.6 KB. Write to a temporary path
     and rename it when the block has ended: this class does not. After an error the file is not complete.
@@ -53,14 +57,16 @@ class ZipWriter:
             self._zip.close()
 
     def add_image(self, image: NDArray[np.uint8], label: int | None) -> None:
-        """Append an image `[C, R, R]` uint8, C = 1 or 3.
+        """Append an image `[C, R, R]` uint8.
 
         Raises:
             ValueError: another shape than the first one's, or a label where others have none.
         """
-        name = f"{self._count // 1000:05d}/img{self._count:08d}.png"
+        suffix = "png" if image.shape[0] in _PNG else "npy"
+        name = f"{self._count // 1000:05d}/img{self._count:08d}.{suffix}"
         self._next(name, image.shape, label)
-        self._add(name, encode_png(image))
+        content = encode_png(image) if suffix == "png" else _npy(image.tobytes(), image.shape, "|u1")
+        self._add(name, content)
 
     def add_latent(self, moments: NDArray[np.float32], label: int | None) -> None:
         """Append an autoencoder's mean and standard deviation `[2C, h, w]` float32, as it gave them.
@@ -72,7 +78,7 @@ class ZipWriter:
             raise ValueError(f"ZipWriter: given {moments.dtype} {moments.shape}, wanted float32 [2C, h, w]")
         name = f"{self._count // 1000:05d}/img-mean-std-{self._count:08d}.npy"
         self._next(name, moments.shape, label)
-        self._add(name, _npy(np.ascontiguousarray(moments, "<f4").tobytes(), moments.shape))
+        self._add(name, _npy(np.ascontiguousarray(moments, "<f4").tobytes(), moments.shape, "<f4"))
 
     def _next(self, name: str, shape: Sequence[int], label: int | None) -> None:
         self._shape = self._shape or tuple(shape)
@@ -90,8 +96,8 @@ class ZipWriter:
         self._zip.writestr(entry, content)
 
 
-def _npy(content: bytes, shape: Sequence[int]) -> bytes:
-    """An NPY file of little-endian float32, version 1.0, its header padded to a multiple of 64 bytes."""
-    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {tuple(shape)}, }}".encode()
+def _npy(content: bytes, shape: Sequence[int], descr: str) -> bytes:
+    """An NPY file, version 1.0, its header padded to a multiple of 64 bytes; `descr` is numpy's name of the type."""
+    header = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {tuple(shape)}, }}".encode()
     header += b" " * (-(10 + len(header) + 1) % 64) + b"\n"
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + content

@@ -1,4 +1,4 @@
-"""Discriminators and classifiers trained from disk: they learn, resume, and report as those in memory do."""
+"""The job `discriminate` from files: sides on disk, latents, frozen classifiers, stops and resumes, held-out noise."""
 
 import math
 import os
@@ -12,8 +12,8 @@ from torch import Tensor
 
 from guidelab import registry
 from guidelab.assemble import load_net
+from guidelab.cli import image_discriminate as discriminate
 from guidelab.cli.images.sample import _snapshot
-from guidelab.cli.large import discriminate
 from guidelab.cli.large.examples import ShardImages
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
@@ -21,8 +21,9 @@ from guidelab.data.large.write import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
 from guidelab.shards import folder_of, split, write_manifest, write_shard
-from guidelab.train.large.machine import Trained
-from guidelab.train.large.sides import Side, chunks, parts_of
+from guidelab.train import sides
+from guidelab.train.precision import NetInTraining
+from guidelab.train.sides import Side
 from guidelab.train.stop import Stopped
 
 TRAIN: dict[str, Any] = {
@@ -119,16 +120,16 @@ def test_it_tells_sides_apart_where_they_differ(job: dict[str, Any]) -> None:
 
 def test_stopped_and_resumed_is_the_same(job: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     discriminate.run(job, [OUTPUT])
-    plain = Trained.step
+    plain = NetInTraining.step
     calls = []
 
-    def interrupted(self: Trained, state: Any, loss: Any, factor: float = 1.0) -> Any:
+    def interrupted(self: NetInTraining, state: Any, loss: Any, factor: float = 1.0) -> Any:
         calls.append(1)
         if len(calls) in (7, 90):
             os.kill(os.getpid(), signal.SIGTERM)
         return plain(self, state, loss, factor)
 
-    monkeypatch.setattr(Trained, "step", interrupted)
+    monkeypatch.setattr(NetInTraining, "step", interrupted)
     for _ in range(2):
         with pytest.raises(Stopped):
             discriminate.run(job, [Path("again.safetensors")])
@@ -255,16 +256,28 @@ def test_what_does_not_fit_is_named(
         discriminate.run(job, [OUTPUT])
 
 
-def test_parts_share_nothing_and_held_out_noise_is_fixed() -> None:
-    images = torch.arange(60, dtype=torch.uint8)[:, None, None, None].expand(60, 1, 2, 2)
-    parts = parts_of(Side.all(images, None), TRAIN, torch.Generator().manual_seed(0), "real")
+def test_parts_share_nothing_and_held_out_noise_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.arange(60, dtype=torch.uint8)[:, None, None, None].expand(60, 1, 6, 6)
+    parts = sides.split(Side.all(images, None), TRAIN, torch.Generator().manual_seed(0), "real")
     ids = [set(part.index.tolist()) for part in (parts.train, parts.validation, parts.test)]
     assert [len(part) for part in ids] == [36, 12, 12] and set.union(*ids) == set(range(60))
-    pieces = chunks(parts.train, TRAIN, "p", 0, 1, 3)
-    assert len(pieces) == 3
-    one, two, other = pieces[0](), pieces[0](), pieces[1]()
-    assert torch.equal(one.x, two.x) and torch.equal(one.sigma, two.sigma)
-    assert not torch.equal(one.sigma, other.sigma)
-    assert float(one.sigma.min()) >= 0.05 and float(one.sigma.max()) <= 2
-    clean = parts.train.noisy(TRAIN | {"sigma_max": 0}, torch.Generator())
-    assert torch.equal(clean.x[:, 0, 0, 0], parts.train.index / 127.5 - 1)
+
+    def held_out(chunk: int, **changes: Any) -> Any:
+        monkeypatch.setattr(sides, "CHUNK", chunk)
+        found = list(parts.train.held_out(TRAIN | changes, "p", 0, 1, 3))
+        return [torch.cat([getattr(part, name) for part in found]) for name in ("x", "sigma")], len(found)
+
+    (x, sigma), one = held_out(512)
+    (again, same), four = held_out(32)
+    assert (one, four) == (1, 4) and x.shape == (108, 1, 6, 6)
+    assert torch.equal(x, again) and torch.equal(sigma, same)  # whatever the size of a chunk
+    assert len(sigma.unique()) == 108 and float(sigma.min()) >= 0.05 and float(sigma.max()) <= 2
+    clean = parts.train.index / 127.5 - 1
+    assert torch.equal(held_out(32, sigma_max=0)[0][0][:, 0, 0, 0], clean.repeat(3))
+    once = parts.train.noisy(TRAIN | {"sigma_max": 0}, torch.Generator())
+    assert torch.equal(once.x[:, 0, 0, 0], clean)
+
+
+def test_large_examples_come_in_smaller_chunks() -> None:
+    blank = torch.zeros(1, dtype=torch.uint8).expand(40, 3, 512, 512)
+    assert sides._chunk(blank) == 16 and sides._chunk(blank[:, :1, :64, :64]) == 512

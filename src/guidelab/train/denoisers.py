@@ -2,7 +2,7 @@
 
 Not implemented of the published trainings: the losses of EDM's `vp` and `ve` preconditionings, ADM's importance
 sampling of steps, and exponential averages of a fixed length (power-function averages take their place). EDM's
-augmentation is resampled in another way, see `guidelab.train.large.augment`.
+augmentation is resampled in another way, see `guidelab.train.augment`.
 
 Source: Karras et al. 2022, arXiv:2206.00364; Karras et al. 2024, arXiv:2312.02696; Dhariwal & Nichol 2021,
 arXiv:2105.05233; Peebles & Xie 2023, arXiv:2212.09748.
@@ -22,13 +22,13 @@ from torch import Tensor, nn
 
 from guidelab.core.latents import encoding
 from guidelab.errors import UserError
-from guidelab.train.distributed import World
-from guidelab.train.image_curves import Curves
-from guidelab.train.images import Curve, Snapshots, _course, _curve, _named
-from guidelab.train.large.loader import Kept, LargeLoader, Source
-from guidelab.train.large.objectives import Objective, draws_of, recipe_of
-from guidelab.train.large.step import LargeTrainer
-from guidelab.train.large.together import train_together
+from guidelab.train.curves import Curves
+from guidelab.train.distributed import ProcessGroup, train_together
+from guidelab.train.loader import Draws, Loader, Source
+from guidelab.train.loop import Course, State
+from guidelab.train.objectives import Objective, draws_of, recipe_of
+from guidelab.train.snapshots import Curve, Snapshots, curve_of, named
+from guidelab.train.step import LOG_EVERY, Trainer
 from guidelab.train.streams import stream
 
 _SIGMA_DATA = 0.5  # of nets that do not have their own; the published value
@@ -41,7 +41,7 @@ class Data:
 
     Attributes:
         source: uint8 images `[n, C, H, W]`, or float32 means and deviations of latents `[n, 2C, h, w]`, by index.
-        labels: int64 `[N]` below the net's classes; not used, and may be None, if the net is told none.
+        labels: int64 `[N]` below the net's classes; not used, and may be None, for a net without classes.
         shape: `(C, H, W)` of what the net sees.
         encoding: of latents (see `guidelab.core.latents`); None for images.
     """
@@ -61,7 +61,7 @@ def train_denoiser(
     progress: bool = True,
     compile: bool = False,
     curves: str | Path | None = None,
-    world: World | None = None,
+    group: ProcessGroup | None = None,
     build: Callable[..., nn.Module],
     workers: int | None = None,
 ) -> tuple[Snapshots, dict[str, Any], Curve]:
@@ -69,38 +69,37 @@ def train_denoiser(
 
     First weights, order of the examples, noise levels and noise follow from the seed alone, so a result depends neither
     on the other seeds, nor on the threads that read, nor on where it was interrupted, bit for bit on a CPU. Several
-    processes and microbatches give the same to rounding. Snapshots are read from the states' folders as they are used:
-    keep these until the result is written.
+    processes and microbatches give the same to rounding (with dropout: another draw of the same training). Snapshots are
+    read from the states' folders as they are used: keep these until the result is written.
 
     Args:
-        config: as of `guidelab.train.images.train_images`, and optionally `loss` (`edm`, `edm2` or `vp`; the net's own
-            by default; `vp` does not use `p_mean` and `p_std`), `label_dropout`, `flip` (mirror half of the images, or of
-            the latents: nearly, not exactly, the latents of mirrored images), `precision` (`float32`, `bfloat16` or
+        config: `net` (name and keyword arguments of `build`), `conditional`, `classes`, `nimg`, `batch`, `microbatch`
+            (images per forward pass and process, or None), `lr`, `decay_nimg`, `rampup_nimg` (or None), `p_mean`, `p_std`,
+            `ema_stds`, `snapshot_nimg`; counts of images are integers. Optionally `loss` (`edm`, `edm2` or `vp`; the net's
+            own by default; `vp` does not use `p_mean` and `p_std`), `label_dropout`, `flip` (mirror half of the images, or
+            of the latents: nearly, not exactly, the latents of mirrored images), `precision` (`float32`, `bfloat16` or
             `float16`; the latter two act on CUDA only). A net with augmentation labels is shown images augmented as
-            EDM does, and told how.
+            EDM does, and is given the labels.
         seeds: training seeds.
         state_dir: folder of the resumable states, one subfolder for each seed.
         data: what to train on.
         progress: show a bar on standard error.
-        compile: compile the net.
-        curves: folder of curves to watch while training, or None.
-        world: the processes that train together; alone on the CPU when None.
+        compile: compile the net; it takes minutes, so it pays for long trainings only.
+        curves: folder of curves to watch while training (see `guidelab.train.curves`), or None.
+        group: the processes that train together (see `guidelab.train.distributed`); alone on the CPU when None.
         build: makes the net from its arguments, `resolution_px`, `image_channels`, `classes` and a `generator`.
         workers: threads that read ahead, in each process; by default the cores, 8 at most.
     Returns:
-        As `guidelab.train.images.train_images`: averaged weights `seed{S}/ema{std:.3f}/nimg{N}/{parameter}`, their
-        description and the curve of the loss, summed over the elements of an example.
+        Averaged weights and buffers `seed{S}/ema{std:.3f}/nimg{N}/{parameter}`, their description, and the loss curve
+        (loss per example, summed over its elements). Empty at all processes but the first.
     Raises:
         Stopped: see `guidelab.train.loop.run`.
         UserError: see there; or lengths that are no whole number of batches, labels or options that do not fit the net.
     """
-    world = world or World()
+    group = group or ProcessGroup()
     _check(config, data)
     recipe = recipe_of(config)
-    labels = data.labels if config["conditional"] else None
-    print_of = fingerprint(data)
-    source = data.source if data.encoding else Kept(data.source, data.shape)
-    standardise = encoding(data.encoding).standardise if data.encoding else None
+    key = {**config, "data": fingerprint(data), "encoding": data.encoding}
     tensors: Snapshots = {}
     curve: Curve = []
     broken: dict[str, int] = {}
@@ -109,20 +108,19 @@ def train_denoiser(
         folder = Path(state_dir) / f"seed{seed}"
         net, described = _build(config, data.shape, seed, build)
         live = None
-        if curves is not None and world.leader:
+        if curves is not None and group.leader:
             live = Curves(Path(curves) / f"seed{seed}", resume=(folder / "state.safetensors").exists())
-        draws = draws_of(config, recipe, net)
-        loader = LargeLoader(source, data.shape, labels, seed, config["batch"], draws, standardise)
-        objective = Objective(net.to(world.device), recipe, described.get("sigma_data", _SIGMA_DATA))
-        trainer = LargeTrainer(net, loader, config, objective, world, compile, live, workers)
-        key = {**config, "net": described, "seed": seed, "data": print_of, "encoding": data.encoding}
+        loader = _loader(config, data, seed, draws_of(config, recipe, net))
+        objective = Objective(net.to(group.device), recipe, described.get("sigma_data", _SIGMA_DATA))
+        trainer = Trainer(net, loader, config, objective, group, compile, live, workers)
+        course = _course(trainer, {**key, "net": described, "seed": seed})
         try:
-            kept, losses = train_together(_course(trainer, key, progress), folder, world, trainer, progress)
+            kept, losses = train_together(course, folder, group, trainer, progress)
         finally:
             trainer.close()
-        if world.leader:
-            tensors |= _named(net, kept, config["batch"], seed)
-            curve += _curve(losses, seed, config)
+        if group.leader:
+            tensors |= named(net, kept, config["batch"], seed)
+            curve += curve_of(losses, seed, config)
             broken[str(seed)] = int(kept[max(kept)]["nonfinite"])
             meta = {"net": described, "nimg": [iteration * config["batch"] for iteration in kept]}
     if any(broken.values()):
@@ -130,6 +128,30 @@ def train_denoiser(
     given = {key: value for key, value in config.items() if key not in ("net", "classes")}
     about = {"seeds": list(seeds), "ema_stds": list(config["ema_stds"]), "nonfinite_gradients": broken}
     return tensors, {**meta, **about, "train": given}, curve
+
+
+def _loader(config: Mapping[str, Any], data: Data, seed: int, draws: Draws) -> Loader:
+    standardise = encoding(data.encoding).standardise if data.encoding else None
+    labels = data.labels if config["conditional"] else None
+    return Loader(data.source, data.shape, labels, seed, config["batch"], draws, standardise)
+
+
+def _course(trainer: Trainer, key: dict[str, Any]) -> Course:
+    batch = key["batch"]
+
+    def snapshot(state: State) -> State:
+        return {name: value for name, value in state.items() if name.startswith("ema") or name == "nonfinite"}
+
+    return Course(
+        key=key,
+        initial=lambda: trainer.live,
+        step=trainer.step,
+        snapshot=snapshot,
+        iterations=key["nimg"] // batch,
+        snapshot_every=key["snapshot_nimg"] // batch,
+        log_every=LOG_EVERY,
+        title=f"{key['net'].get('name', 'net')} {key['net']['resolution_px']} px, seed {key['seed']}",
+    )
 
 
 def fingerprint(data: Data) -> str:

@@ -1,8 +1,9 @@
-"""Training of discriminators on images or latents on disk, on a device: as `guidelab.train.image_discriminator`."""
+"""Training of discriminators on images or latents: both sides split three ways, stopped early on the validation part."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -10,16 +11,44 @@ from torch.nn import functional
 
 from guidelab.errors import UserError
 from guidelab.train.adam import parameters_of
+from guidelab.train.ahead import Ahead
 from guidelab.train.early import Outcome, run_until_no_better
-from guidelab.train.image_discriminator import Discriminator, Seen, _report
-from guidelab.train.large.ahead import Ahead
-from guidelab.train.large.machine import Machine, Trained, finite
-from guidelab.train.large.sides import Parts, Side, chunks, parts_of
 from guidelab.train.loop import Course, State
-from guidelab.train.noisy import Noisy
+from guidelab.train.noisy import NoisyBatch
+from guidelab.train.precision import NetInTraining, Precision, finite
+from guidelab.train.separation import Judged, bce, report_of
+from guidelab.train.sides import Side, Split, split
 from guidelab.train.streams import stream
 
 _NOISES = 4  # noise levels at which each held-out image is judged: fixed, so that evaluations compare
+
+
+class Discriminator(Protocol):
+    """A network in two halves: features that may be frozen, and a judge of them."""
+
+    extractor: nn.Module | None
+
+    def extract(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Features of noisy images."""
+        ...
+
+    def judge(self, features: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        """Logits `[B]` of features."""
+        ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the judge gets: features `[B, ...]`, noise levels `[B]`, labels `[B]` or None."""
+
+    features: Tensor
+    sigma: Tensor
+    labels: Tensor | None
+
+    def pick(self, index: Tensor) -> "Seen":
+        """Some of the rows."""
+        labels = None if self.labels is None else self.labels[index]
+        return Seen(self.features[index], self.sigma[index], labels)
 
 
 def train_discriminator(
@@ -29,7 +58,7 @@ def train_discriminator(
     generated: Side,
     seed: int,
     state_dir: str | Path,
-    machine: Machine,
+    precision: Precision,
     *,
     progress: bool = True,
     workers: int | None = None,
@@ -40,19 +69,24 @@ def train_discriminator(
     `cached_draws` for the training part: `draws * N * features * 4` bytes of memory (half in a low precision).
 
     Args:
-        config: as of `train_image_discriminator`.
+        config: `lr`, `batch` (half of each side), `iterations` (at most), `evaluate_every` and `patience`
+            (evaluations without a better validation loss before it stops), `sigma_min`, `sigma_max`, `validation`
+            and `test` (shares of both sides), `weight_decay`; `cached_draws`, for a frozen extractor: features of
+            so many noisy versions of each training image are computed once and drawn from, instead of fresh ones
+            at every step (None or 0).
         net: the network, trained in place; a `Discriminator` that is also callable.
-        real, generated: both sides, with labels on both if the network is told classes.
+        real, generated: both sides, with labels on both for a network with classes.
         seed: of splits, batches and noise.
         state_dir: folder of the resumable state.
-        machine: where the network is evaluated.
+        precision: where and how the network is evaluated.
         progress: show a bar on standard error.
         workers: threads that read ahead; by default the cores, 8 at most.
     Returns:
-        As of `train_image_discriminator`: the state of the best validation loss, a report on the test part, and the
-        course of the training.
+        The state of the best validation loss; the report of `report_of` on the test part, which decided nothing, with
+        sizes and iterations; and the course of the training.
     Raises:
-        Stopped, UserError: as there.
+        Stopped, UserError: see `guidelab.train.loop.run`; UserError also for too few images, or cached features
+            without a frozen extractor.
     Source: Kim et al. 2023, arXiv:2211.17091, algorithm 1; the splits and the early stop are ours.
     """
     disc = cast(Discriminator, net)
@@ -63,26 +97,17 @@ def train_discriminator(
             "step. Leave cached_draws out, or give it an extractor."
         )
     sides = [
-        parts_of(side, config, stream(f"discriminator split {name}", seed), name)
+        split(side, config, stream(f"discriminator split {name}", seed), name)
         for name, side in (("real", real), ("generated", generated))
     ]
-    trained = Trained(net, machine, config["lr"], config.get("weight_decay", 0.0))
-    judged = _Judged(disc, machine)
-
-    def held_out(part: str) -> list[_HeldOut]:
-        chosen = [getattr(side, part) for side in sides]
-        purpose = f"discriminator {part}"
-        made = [chunks(side, config, purpose, seed, i, _NOISES) for i, side in enumerate(chosen)]
-        return [_HeldOut(judged, pieces) for pieces in made]
-
-    validation = held_out("validation")
-    batches = _Batches(judged, sides, config, seed, draws, workers)
+    trained = NetInTraining(net, precision, config["lr"], config.get("weight_decay", 0.0))
+    judge = _Judge(disc, precision)
+    validation = [_HeldOut(judge, s.validation, config, "validation", seed, i) for i, s in enumerate(sides)]
+    batches = _Batches(judge, sides, config, seed, draws, workers)
 
     def evaluate(snapshot: State) -> float:
         trained.adam.load(snapshot)
-        real_logits, generated_logits = (side.logits()[0] for side in validation)
-        losses = functional.softplus(-real_logits).mean() + functional.softplus(generated_logits).mean()
-        return finite(float(0.5 * losses), "discriminator")
+        return finite(bce(*(side.judged().logits for side in validation)), "discriminator")
 
     course = Course(
         key={"task": "discriminator", "discriminator_seed": seed, **config},
@@ -99,9 +124,9 @@ def train_discriminator(
     finally:
         batches.close()
     trained.adam.load(outcome.best)
-    known = [Seen(logits, sigma, None) for logits, sigma in (side.logits() for side in held_out("test"))]
+    test = [_HeldOut(judge, side.test, config, "test", seed, i).judged() for i, side in enumerate(sides)]
     report: dict[str, float] = {
-        **_report(cast(Discriminator, _Known()), known, config),
+        **report_of(test[0], test[1], config),
         **sides[0].sizes,
         "iterations": outcome.iterations,
         "best_at": outcome.best_at,
@@ -109,64 +134,62 @@ def train_discriminator(
     return {k: v.detach().cpu().clone() for k, v in net.state_dict().items()}, report, outcome
 
 
-class _Known:
-    """Stands for a discriminator whose logits are known already: they are its features."""
-
-    def judge(self, features: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        """The logits."""
-        return features
-
-
-class _Judged:
+class _Judge:
     """A discriminator on its device."""
 
-    def __init__(self, disc: Discriminator, machine: Machine) -> None:
-        self.disc, self.machine = disc, machine
+    def __init__(self, disc: Discriminator, precision: Precision) -> None:
+        self.disc, self.precision = disc, precision
         self.frozen = disc.extractor is not None
 
     @torch.no_grad()
-    def look(self, images: Noisy) -> Seen:
+    def look(self, images: NoisyBatch) -> Seen:
         """Features, on the device, without gradients: they are frozen, or the images themselves."""
-        images = self.machine.moved(images)
-        with self.machine.arithmetic():
+        images = self.precision.moved(images)
+        with self.precision.arithmetic():
             features = self.disc.extract(images.x, images.sigma)
         # the judge derives its time steps in the features' precision
         return Seen(features.to(torch.float32), images.sigma, images.labels)
 
     def judge(self, seen: Seen) -> Tensor:
         """Logits `[B]` float32."""
-        with self.machine.arithmetic():
+        with self.precision.arithmetic():
             return self.disc.judge(seen.features, seen.sigma, seen.labels).to(torch.float32)
 
-    def kept(self, images: Noisy) -> Seen:
+    def kept(self, images: NoisyBatch) -> Seen:
         """Features on the CPU."""
         seen = self.look(images)
-        features = seen.features.to(self.machine.half or torch.float32).cpu()
+        features = seen.features.to(self.precision.half or torch.float32).cpu()
         return Seen(features, images.sigma, images.labels)
 
     def back(self, seen: Seen) -> Seen:
         """Kept features, on the device."""
-        labels = None if seen.labels is None else self.machine.here(seen.labels)
-        features = self.machine.here(seen.features).to(torch.float32)
-        return Seen(features, self.machine.here(seen.sigma), labels)
+        labels = None if seen.labels is None else self.precision.here(seen.labels)
+        features = self.precision.here(seen.features).to(torch.float32)
+        return Seen(features, self.precision.here(seen.sigma), labels)
 
 
 class _HeldOut:
-    """One side of a held-out part; its features are computed once, if they are frozen."""
+    """One side of a held-out part, each image at a few fixed noise levels; frozen features are computed once."""
 
-    def __init__(self, judged: _Judged, pieces: list[Callable[[], Noisy]]) -> None:
-        self._judged, self._pieces = judged, pieces
-        self._kept = [judged.kept(piece()) for piece in pieces] if judged.frozen else None
+    def __init__(
+        self, judge: _Judge, side: Side, config: Mapping[str, Any], part: str, seed: int, number: int
+    ) -> None:
+        self._judge, self._side, self._config = judge, side, config
+        self._names = (f"discriminator {part}", seed, number, _NOISES)
+        self._kept = [judge.kept(images) for images in self._images()] if judge.frozen else None
+
+    def _images(self) -> Iterator[NoisyBatch]:
+        return self._side.held_out(self._config, *self._names)
 
     @torch.no_grad()
-    def logits(self) -> tuple[Tensor, Tensor]:
-        """Logits `[N]` float64 and noise levels `[N]`, on the CPU."""
-        found, levels = [], []
-        for place, piece in enumerate(self._pieces):
-            seen = self._judged.look(piece()) if self._kept is None else self._judged.back(self._kept[place])
-            found.append(self._judged.judge(seen).to(torch.float64).cpu())
-            levels.append(seen.sigma.cpu())
-        return torch.cat(found), torch.cat(levels)
+    def judged(self) -> Judged:
+        """The logits of all, on the CPU."""
+        if self._kept is None:
+            seen = (self._judge.look(images) for images in self._images())
+        else:
+            seen = (self._judge.back(kept) for kept in self._kept)
+        pairs = [(self._judge.judge(part).to(torch.float64).cpu(), part.sigma.cpu()) for part in seen]
+        return Judged(torch.cat([logits for logits, _ in pairs]), torch.cat([sigma for _, sigma in pairs]))
 
 
 class _Batches:
@@ -174,19 +197,19 @@ class _Batches:
 
     def __init__(
         self,
-        judged: _Judged,
-        sides: list[Parts],
+        judge: _Judge,
+        sides: list[Split],
         config: Mapping[str, Any],
         seed: int,
         draws: int,
         workers: int | None,
     ) -> None:
-        self._judged, self._sides, self._config, self._seed = judged, sides, config, seed
+        self._judge, self._sides, self._config, self._seed = judge, sides, config, seed
         self._half = (config["batch"] // 2,)
         self._cache: list[Seen] = []
         for number, side in enumerate(sides if draws else []):
-            pieces = chunks(side.train, config, "discriminator cache", seed, number, draws)
-            self._cache.append(_joined([judged.kept(piece()) for piece in pieces]))
+            images = side.train.held_out(config, "discriminator cache", seed, number, draws)
+            self._cache.append(_joined([judge.kept(some) for some in images]))
         self._ahead = Ahead(self._read, lambda iteration: iteration + 1, workers)
 
     def close(self) -> None:
@@ -196,13 +219,13 @@ class _Batches:
     def loss(self, iteration: int) -> Tensor:
         """Binary cross-entropy, both sides weighed equally."""
         read = self._ahead(iteration)
-        seen = self._judged.back(read) if isinstance(read, Seen) else self._judged.look(read)
-        logits = self._judged.judge(seen)
+        seen = self._judge.back(read) if isinstance(read, Seen) else self._judge.look(read)
+        logits = self._judge.judge(seen)
         signs = torch.ones_like(logits)
         signs[: len(logits) // 2] = -1  # the first half is real
         return functional.softplus(signs * logits).mean()
 
-    def _read(self, iteration: int) -> Noisy | Seen:
+    def _read(self, iteration: int) -> NoisyBatch | Seen:
         """Both halves of a batch, real first, on the CPU."""
         generator = stream("discriminator batch", self._seed, iteration)
         if self._cache:
@@ -217,7 +240,7 @@ class _Batches:
             for side in self._sides
         ]
         x, sigma = (torch.cat([getattr(half, name) for half in halves]) for name in ("x", "sigma"))
-        return Noisy(x, sigma, _labels([half.labels for half in halves]))
+        return NoisyBatch(x, sigma, _labels([half.labels for half in halves]))
 
 
 def _joined(parts: list[Seen]) -> Seen:
@@ -226,5 +249,5 @@ def _joined(parts: list[Seen]) -> Seen:
 
 
 def _labels(parts: list[Tensor | None]) -> Tensor | None:
-    told = [part for part in parts if part is not None]
-    return torch.cat(told) if len(told) == len(parts) else None
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None

@@ -9,24 +9,28 @@ import torch
 from torch import Tensor
 
 from guidelab.assemble import load_net
-from guidelab.cli.images import discriminate
+from guidelab.cli import image_discriminate as discriminate
+from guidelab.cli import image_null
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
 from guidelab.io import load_arrays
 from guidelab.nets.small_discriminator import SmallClassifier, SmallDiscriminator
 from guidelab.shards import Shard, folder_of, write_manifest, write_shard
-from guidelab.train import early, image_discriminator
+from guidelab.train import discriminators, early
 from guidelab.train.adam import Adam, parameters_of
-from guidelab.train.classifier import train_classifier
-from guidelab.train.image_discriminator import train_image_discriminator
+from guidelab.train.classifiers import train_classifier
+from guidelab.train.discriminators import train_discriminator
 from guidelab.train.loop import Course
-from guidelab.train.noisy import Images, bin_edges, levels, noisy, split
+from guidelab.train.noisy import Images, bin_edges, levels
+from guidelab.train.precision import Precision
+from guidelab.train.sides import Side, split
 
 CONFIG: dict[str, Any] = {
     "lr": 3e-3, "batch": 64, "iterations": 120, "evaluate_every": 20, "patience": 3, "sigma_min": 0.05,
     "sigma_max": 5.0, "validation": 0.15, "test": 0.15, "seed": 0, "cached_draws": None, "weight_decay": 0.0,
 }  # fmt: skip
+CPU = Precision(torch.device("cpu"))
 EXTRACTOR = {"resolution_px": 8, "image_channels": 1, "classes": 3, "channels": 8}
 
 
@@ -44,24 +48,22 @@ def guide(**more: Any) -> SmallDiscriminator:
     return SmallDiscriminator(8, 1, channels=8, generator=torch.Generator().manual_seed(1), **more)
 
 
-def unlabelled(images: Images) -> Images:
-    return Images(images.x)
+def side(images: Images, labels: bool = False) -> Side:
+    return Side.all(images.x, images.labels if labels else None)
 
 
 def trained(config: dict[str, Any], net: SmallDiscriminator, folder: Path, sharpness: float = 0.6) -> Any:
-    real, generated = unlabelled(pictures(400, 1)), unlabelled(pictures(500, 2, sharpness))
-    return train_image_discriminator(config, net, real, generated, 7, folder, progress=False)
+    real, generated = side(pictures(400, 1)), side(pictures(500, 2, sharpness))
+    return train_discriminator(config, net, real, generated, 7, folder, CPU, progress=False)
 
 
 def test_parts_and_noise_levels_are_what_the_configuration_says() -> None:
-    images = Images(
-        torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(200, 1, 2, 2), torch.arange(200)
-    )
+    x = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(200, 1, 2, 2)
+    images = Side.all(x, torch.arange(200))
     parts = split(images, CONFIG, torch.Generator().manual_seed(0), "real")
     assert parts.sizes == {"n_train": 140, "n_validation": 30, "n_test": 30}
-    together = torch.cat([part.x[:, 0, 0, 0] for part in (parts.train, parts.validation, parts.test)])
+    together = torch.cat([part.index for part in (parts.train, parts.validation, parts.test)])
     assert sorted(together.tolist()) == list(range(200))
-    assert torch.equal(parts.test.labels, parts.test.x[:, 0, 0, 0].long())
     sigma = levels(20_000, CONFIG, torch.Generator().manual_seed(1)).log()
     assert float(sigma.min()) >= math.log(0.05) and float(sigma.max()) <= math.log(5.0) + 1e-6
     quarters = torch.histc(sigma, 4, math.log(0.05), math.log(5.0)) / 20_000
@@ -70,9 +72,9 @@ def test_parts_and_noise_levels_are_what_the_configuration_says() -> None:
     assert edges[0][0] == pytest.approx(0.05) and edges[3][1] == pytest.approx(5.0) and len(edges) == 4
     clean = {**CONFIG, "sigma_max": 0}
     assert bin_edges(clean) == []
-    found = noisy(images, clean, torch.Generator())
-    assert torch.equal(found.x, images.clean()) and not found.sigma.any()
-    assert float(images.clean()[0, 0, 0, 0]) == -1.0
+    found = parts.test.noisy(clean, torch.Generator())
+    assert torch.equal(found.x, parts.test.index[:, None, None, None].expand(30, 1, 2, 2) / 127.5 - 1)
+    assert not found.sigma.any() and torch.equal(found.labels, parts.test.index)
     with pytest.raises(UserError, match="real: 40 images"):
         split(images[torch.arange(40)], CONFIG, torch.Generator(), "real")
 
@@ -125,14 +127,12 @@ def test_frozen_features_stay_and_can_be_kept(tmp_path: Path, monkeypatch: pytes
     net = guide(extractor=EXTRACTOR)
     before = {name: value.clone() for name, value in net.extractor.state_dict().items()}
     looked = []
-    look = image_discriminator._look
+    look = discriminators._Judge.look
     monkeypatch.setattr(
-        image_discriminator,
-        "_look",
-        lambda disc, images: looked.append(len(images.sigma)) or look(disc, images),
+        discriminators._Judge, "look", lambda of, images: looked.append(len(images.sigma)) or look(of, images)
     )
     state, report, outcome = trained({**CONFIG, "cached_draws": 2}, net, tmp_path)
-    assert looked == [560, 700, 240, 300, 240, 300]  # cache, validation, test: nothing in between
+    assert looked == [240, 300, 512, 48, 512, 188, 240, 300]  # validation, cache, test: nothing in between
     assert all(torch.equal(state[f"extractor.{name}"], value) for name, value in before.items())
     assert not any("extractor" in name for name in outcome.snapshots[20])
     assert report["bce"] < math.log(2)
@@ -185,7 +185,9 @@ def test_early_stop_refuses_a_course_it_cannot_evaluate(tmp_path: Path) -> None:
 def test_classifiers_learn_clean_and_noisy_images(sigma_max: float, tmp_path: Path) -> None:
     net = SmallClassifier(**EXTRACTOR, generator=torch.Generator().manual_seed(2))
     config = {**CONFIG, "sigma_max": sigma_max}
-    state, report, history = train_classifier(config, net, pictures(500, 3), tmp_path, progress=False)
+    state, report, history = train_classifier(
+        config, net, side(pictures(500, 3), True), tmp_path, CPU, progress=False
+    )
     assert report["accuracy_bin0" if sigma_max else "accuracy"] > 0.95
     if sigma_max:
         assert report["accuracy_bin3"] < report["accuracy_bin0"]
@@ -296,3 +298,15 @@ def test_the_job_names_what_does_not_fit(tmp_path: Path) -> None:
     discriminate.run(made, [guide_file])
     with pytest.raises(UserError, match="holds no classifier"):
         discriminate.run(made | {"inputs": made["inputs"] | {"extractor": [str(guide_file)]}}, out)
+
+
+def test_the_null_parts_one_fold_and_refuses_a_small_one(tmp_path: Path) -> None:
+    """It learns nothing, its parts are as large as the job says, and its file holds the last net alone."""
+    out = tmp_path / "null.safetensors"
+    made = job(tmp_path, role="grade", train_seeds=[0], apart=120)
+    image_null.run(made, [out])
+    tensors, meta = load_arrays(out)
+    assert meta["reports"]["0"]["n_train"] == 126 and abs(meta["reports"]["0"]["js_bound"]) < 0.1
+    assert all(name.startswith("seed0/") for name in tensors) and load_net(out, 0).classes == 3
+    with pytest.raises(UserError, match=r"real\.zip: holds 300 images, wanted at least 302"):
+        image_null.run(made | {"apart": 151}, [out])

@@ -1,7 +1,7 @@
 """Training examples read lazily, each a function of its place alone.
 
-A place is (seed, iteration, position in the global batch), as in `guidelab.train.image_loader`, whose draws these are:
-neither the number of threads nor processes, nor a resumed run, changes what stands there.
+A place is (seed, iteration, position in the global batch): neither the number of threads or processes, nor gradient
+accumulation, nor a resumed run changes what stands there.
 """
 
 import threading
@@ -13,11 +13,13 @@ import torch
 from torch import Tensor
 
 from guidelab.core.losses import lognormal_sigma
-from guidelab.train.image_loader import ImageLoader
-from guidelab.train.large.augment import augment, choices
+from guidelab.train.augment import augment, choices
 from guidelab.train.streams import stream
 
-_GROUP = 32  # positions that share one generator of noise, as in guidelab.train.image_loader
+_GROUP = (
+    32  # positions that share one generator of noise: a process draws its own groups, not the whole batch
+)
+_EPOCHS_KEPT = 2  # a batch may begin in one epoch and end in the next
 _KEPT_BYTES = 1 << 30  # decoded images of data smaller than this stay in memory
 
 
@@ -105,8 +107,11 @@ class Kept:
         return self._images[index]
 
 
-class LargeLoader:
+class Loader:
     """Rows of the global batches of one training.
+
+    Every epoch shows every example once, in an order that (seed, epoch) decides; epochs follow one another without a
+    gap, so a batch may span two.
 
     Args:
         source: images or latents.
@@ -115,6 +120,8 @@ class LargeLoader:
         seed: training seed. batch: examples of the global batch.
         draws: how they are drawn.
         standardise: from latents to what the net sees; None for images.
+    Raises:
+        ValueError: no examples, or another number of labels.
     Source: Karras et al. 2024, arXiv:2312.02696 (latents are drawn anew each time).
     """
 
@@ -128,18 +135,38 @@ class LargeLoader:
         draws: Draws,
         standardise: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
+        if not len(source) or (labels is not None and labels.shape != (len(source),)):
+            given = "no" if labels is None else tuple(labels.shape)
+            raise ValueError(f"Loader: {len(source)} examples with {given} labels, wanted one label each")
         self.seed, self.batch, self.draws = seed, batch, draws
         self._source, self._event, self._standardise = source, tuple(shape), standardise
         self._labels = labels
-        # an image of no memory for each of ours: the order is that of the loader for data in memory
-        blank = torch.zeros(1, dtype=torch.uint8).expand(len(source), *self._event)
-        self._order = ImageLoader(blank, labels, seed, batch, draws.p_mean, draws.p_std)
-        self._lock = threading.Lock()  # it keeps the orders of two epochs
+        self._orders: dict[int, Tensor] = {}
+        self._lock = threading.Lock()  # guards the orders: several threads read ahead
+
+    def indices(self, iteration: int, rows: range) -> Tensor:
+        """Which examples stand at `rows` of an iteration's batch, int64 `[len(rows)]`; iterations count from 0."""
+        count = len(self._source)
+        places = iteration * self.batch + torch.arange(rows.start, rows.stop)
+        epochs, within = places // count, places % count
+        found = torch.empty_like(places)
+        with self._lock:
+            for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
+                here = epochs == epoch
+                found[here] = self._order(epoch)[within[here]]
+        return found
+
+    def _order(self, epoch: int) -> Tensor:
+        if epoch not in self._orders:
+            while len(self._orders) >= _EPOCHS_KEPT:
+                del self._orders[min(self._orders)]
+            generator = stream("image order", self.seed, epoch)
+            self._orders[epoch] = torch.randperm(len(self._source), generator=generator)
+        return self._orders[epoch]
 
     def examples(self, iteration: int, rows: range) -> Batch:
         """What stands at `rows` of an iteration's batch; any number of threads may ask."""
-        with self._lock:
-            index = self._order.indices(iteration, rows)
+        index = self.indices(iteration, rows)
         found = self._source[index]
         if self._standardise is None:
             x0 = found.to(torch.float32) / 127.5 - 1

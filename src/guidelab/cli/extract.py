@@ -1,5 +1,6 @@
-"""`guidelab extract` at the papers' size: features of images that do not fit into memory, read while others compute."""
+"""`guidelab extract`: features of every image of a run or of a fold, once, for all metrics that need them."""
 
+import inspect
 import queue
 import threading
 from collections.abc import Iterator
@@ -11,13 +12,13 @@ from torch import Tensor
 from tqdm import tqdm
 
 from guidelab.checkpoints.store import locate, pin
-from guidelab.cli.images.extract import build_extractor
 from guidelab.cli.large.machine import device, memory_named, moved, settle, world
 from guidelab.data.large.stream import ZipImages
 from guidelab.environment import whole
 from guidelab.errors import UserError
 from guidelab.features.extractor import Extracted, Extractor
 from guidelab.io import save_arrays, sha256
+from guidelab.registry import load
 from guidelab.shards import _read, folder_of, load_manifest
 
 BATCH = {"cpu": 64, "cuda": 256}  # images; rows depend on it by rounding only
@@ -87,10 +88,32 @@ def released(job: dict[str, Any]) -> dict[str, Any]:
     return {"sha256": row["sha256"], **options} if row["sha256"] else options
 
 
+def build_extractor(job: dict[str, Any]) -> Extractor:
+    """The registered extractor with the job's options; a trained one gets its net's file and the registry.
+
+    Raises:
+        UserError: an option the extractor does not know, or one it needs and was not given.
+    """
+    options = dict(job["extractor"])
+    name = options.pop("name")
+    if "net" in job["inputs"]:
+        options |= {"net_path": job["inputs"]["net"][0], "load_net": lambda net: load("net", net)}
+    make = load("extractor", name)
+    try:
+        inspect.signature(make).bind(**options)
+    except TypeError as error:
+        known = ", ".join(inspect.signature(make).parameters)
+        raise UserError(f"features.{job['features']}: {name}: {error}; wanted options of {known}") from error
+    extractor: Extractor = make(**options)
+    return extractor
+
+
 def on_device(extractor: Any, where: torch.device) -> Extractor:
-    """The extractor with its weights on the device; what it returns is there too."""
-    moves = getattr(extractor, "to", None) or extractor.net.to
-    moves(where)
+    """The extractor with its weights, if it has any, on the device; what it returns is there too."""
+    holders = (extractor, getattr(extractor, "net", None))
+    moves: Any = next((holder.to for holder in holders if hasattr(holder, "to")), None)  # type: ignore[union-attr]
+    if moves is not None:
+        moves(where)
     found: Extractor = extractor
     return found
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from guidelab.train.large.augment import augment, choices
+from guidelab.train.augment import augment, choices
 
 
 def disc(side: int = 32) -> Tensor:

@@ -8,18 +8,17 @@ from typing import Any
 
 import pytest
 import torch
-from large_training import NETS, train
-from test_train_images import same
 from torch import nn
+from training_cases import NETS, same, train
 
 from guidelab import registry
-from guidelab.train.distributed import World
+from guidelab.train.discriminators import train_discriminator
+from guidelab.train.distributed import ProcessGroup
 from guidelab.train.early import Outcome
-from guidelab.train.large.discriminators import train_discriminator
-from guidelab.train.large.machine import Machine, Trained
-from guidelab.train.large.objectives import Objective, Recipe
-from guidelab.train.large.sides import Side
-from guidelab.train.large.step import LargeTrainer
+from guidelab.train.objectives import Objective, Recipe
+from guidelab.train.precision import NetInTraining, Precision
+from guidelab.train.sides import Side
+from guidelab.train.step import Trainer
 from guidelab.train.stop import Stopped
 
 gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
@@ -55,23 +54,23 @@ def test_only_half_precision_on_a_gpu_is_scaled() -> None:
     cuda, cpu = torch.device("cuda"), torch.device("cpu")
     assert Recipe("edm", "float16", 0).scale(cuda) == 128 and Recipe("edm", "float16", 0).scale(cpu) == 1
     assert Recipe("edm", "bfloat16", 0).scale(cuda) == 1
-    assert Machine(cuda, "float16").half == torch.float16 and Machine(cpu, "float16").half is None
-    assert isinstance(Machine(cpu, "bfloat16").arithmetic(), contextlib.nullcontext)
+    assert Precision(cuda, "float16").half == torch.float16 and Precision(cpu, "float16").half is None
+    assert isinstance(Precision(cpu, "bfloat16").arithmetic(), contextlib.nullcontext)
 
 
 def test_a_discriminators_scaled_gradients_are_its_gradients() -> None:
-    class Pretended(Machine):
+    class Pretended(Precision):
         half = torch.float16  # type: ignore[assignment]
 
-    def trained(machine: Machine) -> Any:
+    def trained(precision: Precision) -> Any:
         net = nn.Linear(3, 1)
         with torch.no_grad():
             net.weight.copy_(torch.tensor([[1.0, -2.0, 0.5]])), net.bias.zero_()
-        found = Trained(net, machine, 0.1, 0.0)
+        found = NetInTraining(net, precision, 0.1, 0.0)
         state, loss = found.step(found.adam.initial(), lambda: (net(torch.ones(4, 3)) ** 2).mean())
         return net.weight.grad, state["param/weight"], loss
 
-    plain, scaled = (trained(kind(torch.device("cpu"), "float16")) for kind in (Machine, Pretended))
+    plain, scaled = (trained(kind(torch.device("cpu"), "float16")) for kind in (Precision, Pretended))
     for one, two in zip(plain, scaled, strict=True):
         torch.testing.assert_close(one, two)
 
@@ -83,24 +82,24 @@ def test_a_discriminators_scaled_gradients_are_its_gradients() -> None:
 def test_a_gpu_trains_as_a_cpu(
     net: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world = World(device=torch.device("cuda", 0))
+    group = ProcessGroup(device=torch.device("cuda", 0))
     options: dict[str, Any] = {"lr": 1e-3, "precision": precision, "microbatch": 4}
     cpu = train(tmp_path / "cpu", net, **options)[2]
-    straight, about, found = train(tmp_path / "gpu", net, world=world, **options)
+    straight, about, found = train(tmp_path / "gpu", net, group=group, **options)
     near(found, cpu, 1e-3 if precision == "float32" else 0.03)
     assert about["nonfinite_gradients"] == {"0": 0}
-    plain = LargeTrainer.step
+    plain = Trainer.step
 
-    def interrupted(self: LargeTrainer, state: Any, iteration: int) -> Any:
+    def interrupted(self: Trainer, state: Any, iteration: int) -> Any:
         if iteration == 5:
             os.kill(os.getpid(), signal.SIGTERM)
         return plain(self, state, iteration)
 
-    monkeypatch.setattr(LargeTrainer, "step", interrupted)
+    monkeypatch.setattr(Trainer, "step", interrupted)
     with pytest.raises(Stopped):
-        train(tmp_path / "again", net, world=world, **options)
-    monkeypatch.setattr(LargeTrainer, "step", plain)
-    resumed, _, rest = train(tmp_path / "again", net, world=world, **options)
+        train(tmp_path / "again", net, group=group, **options)
+    monkeypatch.setattr(Trainer, "step", plain)
+    resumed, _, rest = train(tmp_path / "again", net, group=group, **options)
     near(rest, found, 1e-4 if precision == "float32" else 0.01)
     assert resumed.keys() == straight.keys() and not same(resumed, {})
 
@@ -128,9 +127,9 @@ def test_a_gpu_tells_sides_apart(precision: str, cached: int | None, tmp_path: P
         "blocks": 1,
     }
     net = registry.load("net", "adm_discriminator")(8, 1, encoder, channels=32, blocks=1, generator=generator)
-    machine = Machine(torch.device("cuda", 0), precision)
+    where = Precision(torch.device("cuda", 0), precision)
     sides = [Side.all(images, None) for images in (real, fake)]
     found: tuple[Any, Any, Outcome] = train_discriminator(
-        config, net, *sides, 0, tmp_path, machine, progress=False
+        config, net, *sides, 0, tmp_path, where, progress=False
     )
     assert found[1]["accuracy"] > 0.8 and all(value.device.type == "cpu" for value in found[0].values())

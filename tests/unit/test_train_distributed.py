@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from test_train_images import train
+from training_cases import train
 
 from guidelab.errors import UserError
 from guidelab.io import load_arrays
-from guidelab.train.distributed import World, joined
+from guidelab.train.distributed import ProcessGroup, joined
 
 # Each process trains three times: to the end; until the second process alone is asked to stop, and on to the end;
 # and slowly, until the whole group is asked to stop from outside.
@@ -24,50 +24,51 @@ SCRIPT = """
     import os, signal, sys, time
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
-    from test_train_images import CONFIG, ImageTrainer, Stopped, pictures, train_images
+    from training_cases import Trainer, train
+    from guidelab.train.stop import Stopped
     from guidelab.io import save_arrays
     from guidelab.train.distributed import joined
 
-    here, plain = Path(sys.argv[2]), ImageTrainer.step
-    config = {**CONFIG, "nimg": 96 * 8, "snapshot_nimg": 48 * 8, "microbatch": 2}
+    here, plain = Path(sys.argv[2]), Trainer.step
+    config = {"nimg": 96 * 8, "snapshot_nimg": 48 * 8, "microbatch": 2}
 
-    def go(folder, world):
-        found = train_images(config, [0], here / folder, *pictures(), progress=False, world=world)
-        if world.leader:
+    def go(folder, group):
+        found = train(here / folder, "edm2", group=group, **config)
+        if group.leader:
             save_arrays(here / f"{folder}.safetensors", found[0], {"curve": found[2]})
         else:
             assert not found[0] and not found[2]
 
     def told(self, state, iteration):
-        if iteration == 5 and self.world.rank == 1:
+        if iteration == 5 and self.group.rank == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return plain(self, state, iteration)
 
     def slow(self, state, iteration):
-        if iteration == 3 and self.world.leader:
+        if iteration == 3 and self.group.leader:
             (here / "begun").touch()
         time.sleep(0.05)
         return plain(self, state, iteration)
 
-    with joined() as world:
+    with joined() as group:
         if sys.argv[3] == "resume":
-            go("outside", world)
+            go("outside", group)
             sys.exit()
-        go("whole", world)
-        ImageTrainer.step = told
+        go("whole", group)
+        Trainer.step = told
         try:
-            go("inside", world)
+            go("inside", group)
             raise SystemExit("was not stopped")
         except Stopped as error:
-            (here / f"inside{world.rank}.txt").write_text(str(error))
-        world.asked.clear()
-        ImageTrainer.step = plain
-        go("inside", world)
-        ImageTrainer.step = slow
+            (here / f"inside{group.rank}.txt").write_text(str(error))
+        group.asked.clear()
+        Trainer.step = plain
+        go("inside", group)
+        Trainer.step = slow
         try:
-            go("outside", world)
+            go("outside", group)
         except Stopped as error:
-            (here / f"outside{world.rank}.txt").write_text(str(error))
+            (here / f"outside{group.rank}.txt").write_text(str(error))
             raise SystemExit(75)
 """
 
@@ -110,7 +111,7 @@ def test_two_processes_train_as_one_and_stop_together(tmp_path: Path) -> None:
         found, other = load_arrays(tmp_path / f"{name}.safetensors")
         assert found.keys() == whole.keys() and other == about
         assert all(torch.equal(found[key], value) for key, value in whole.items())
-    one, _, curve = train(tmp_path / "one", nimg=96 * 8, snapshot_nimg=48 * 8)
+    one, _, curve = train(tmp_path / "one", "edm2", nimg=96 * 8, snapshot_nimg=48 * 8)
     assert one.keys() == whole.keys()
     for at in ("ema0.050/nimg384", "ema0.100/nimg384", "ema0.050/nimg768", "ema0.100/nimg768"):
         names = [name for name in one if at in name]
@@ -122,15 +123,15 @@ def test_two_processes_train_as_one_and_stop_together(tmp_path: Path) -> None:
 
 
 def test_shares_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [list(World(rank, 2).rows(6)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
+    assert [list(ProcessGroup(rank, 2).rows(6)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
     with pytest.raises(UserError, match="batch 7 cannot be shared equally by 2 processes"):
-        World(0, 2).rows(7)
+        ProcessGroup(0, 2).rows(7)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UserError, match="WORLD_SIZE is 2 but 'RANK' is not set"), joined():
         pass
     monkeypatch.setenv("WORLD_SIZE", "1")
-    with joined() as world:
-        assert world.leader and world.size == 1
+    with joined() as group:
+        assert group.leader and group.size == 1
         value: Any = torch.ones(1, dtype=torch.float64)
-        assert world.total(value) is value
+        assert group.total(value) is value

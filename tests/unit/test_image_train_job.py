@@ -1,4 +1,4 @@
-"""`guidelab train` at the papers' size, from ZIP to a net that denoises; alone and in a group of processes."""
+"""`guidelab train` for images, from ZIP to a net that denoises; alone and in a group of processes."""
 
 import json
 import os
@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from large_training import NETS, moments
-from test_train_images import CONFIG, pictures
+from training_cases import CONFIG, NETS, moments, pictures
 
 from guidelab import registry
-from guidelab.cli.large import train
+from guidelab.assemble import load_net
+from guidelab.cli import image_train as train
+from guidelab.cli import reconstruct
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.data.large.write import ZipWriter
@@ -73,7 +74,42 @@ def test_from_a_zip_to_checkpoints(name: str, tmp_path: Path) -> None:
     net = registry.load("net", config.pop("name"))(**config)
     net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     assert not list((tmp_path / "states").iterdir())
-    assert registry.entry("large trainer", name).module == "guidelab.train.large.denoisers"
+    assert registry.entry("trainer", name).module == "guidelab.train.denoisers"
+
+
+def test_a_checkpoint_becomes_a_model_that_denoises(tmp_path: Path) -> None:
+    job = job_of("edm2") | {"seeds": [0, 4]}
+    outputs = [Path("results/tiny/checkpoints/main/seeds0,4") for _ in range(2)]
+    outputs = [outputs[0].with_suffix(".safetensors"), outputs[1].with_suffix(".csv")]
+    train.run(job, outputs)
+    tensors, meta = load_arrays(outputs[0])
+    assert meta["kind"] == "checkpoints" and meta["code"] == "abc" and meta["net"]["classes"] == 3
+    curve = read_csv(outputs[1])
+    assert list(curve.columns) == ["train_seed", "iteration", "nimg", "loss"]
+    assert curve["train_seed"].tolist() == [0, 4] and curve["nimg"].tolist() == [96, 96]
+    assert not list((tmp_path / "states").iterdir())
+
+    wanted = {"inputs": {"checkpoints": [str(outputs[0])]}, "model": "main", "code": "abc"}
+    for ema_std in (0.05, 0.08):
+        path = Path(f"results/tiny/models/main{ema_std}.safetensors")
+        reconstruct.run({**wanted, "nimg": 96, "ema_std": ema_std}, [path])
+        net = load_net(path, 4)
+        image = torch.zeros(2, 1, 8, 8)
+        with torch.no_grad():
+            denoised = net(image, torch.tensor([0.5, 2.0]), torch.tensor([0, 2]))
+        assert denoised.shape == (2, 1, 8, 8) and torch.isfinite(denoised).all()
+    stored = "seed4/ema0.050/nimg96/unet.out_gain"
+    model, _ = load_arrays("results/tiny/models/main0.05.safetensors")
+    assert torch.equal(model["seed4/unet.out_gain"], tensors[stored])
+
+
+def test_curves_are_named_after_the_checkpoint() -> None:
+    path = Path("results/fashion/checkpoints/main/seed0.safetensors")
+    assert (
+        train.live_folder(path)
+        == train.live_folder(Path("/x") / path)
+        == Path("logs/live/fashion/main/seed0")
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,20 +129,27 @@ def test_data_that_do_not_fit_are_named(name: str, change: Any, words: str) -> N
         train.run(job_of(name) | change, OUTPUTS)
 
 
+def test_a_net_without_classes_needs_no_labels() -> None:
+    train.run(job_of("edm2") | {"inputs": {"data": ["bare.zip"]}, "conditional": False}, OUTPUTS)
+    assert load_arrays(OUTPUTS[0])[1]["net"]["classes"] == 0
+
+
 SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
-from guidelab.cli.large import train
-from guidelab.train.large.step import LargeTrainer
+from guidelab.assemble import load_net
+from guidelab.cli import image_train as train
+from guidelab.cli import reconstruct
+from guidelab.train.step import Trainer
 from guidelab.train.stop import Stopped
 
-def told(self, state, iteration, plain=LargeTrainer.step):
-    if iteration == 5 and self.world.rank == 1:
+def told(self, state, iteration, plain=Trainer.step):
+    if iteration == 5 and self.group.rank == 1:
         os.kill(os.getpid(), signal.SIGTERM)
     return plain(self, state, iteration)
 
 if sys.argv[1] == "stopped":
-    LargeTrainer.step = told
+    Trainer.step = told
 try:
     train.run(json.loads(Path("job.json").read_text()), [Path("two.safetensors"), Path("two.csv")])
 except Stopped as error:

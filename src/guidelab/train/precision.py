@@ -1,4 +1,4 @@
-"""A network on a device: its arithmetic, the way there, and a resumed state that comes back from the CPU."""
+"""The device and arithmetic of a network in training, and its optimiser."""
 
 import contextlib
 import math
@@ -12,28 +12,28 @@ from torch import Tensor, nn
 from guidelab.errors import UserError
 from guidelab.train.adam import Adam
 from guidelab.train.loop import State
-from guidelab.train.noisy import Noisy
+from guidelab.train.noisy import NoisyBatch
 
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _SCALE = 1024.0  # of the gradients inside a float16 net, which are those of a mean
 
 
 @dataclass(frozen=True)
-class Machine:
+class Precision:
     """Where and how a network is evaluated.
 
     Attributes:
         device: the device.
-        precision: `float32`, `bfloat16` or `float16`; on a CPU always float32.
+        name: `float32`, `bfloat16` or `float16`; on a CPU always float32.
     """
 
     device: torch.device
-    precision: str = "float32"
+    name: str = "float32"
 
     @property
     def half(self) -> torch.dtype | None:
         """The low precision, if any is used."""
-        return _HALF.get(self.precision) if self.device.type == "cuda" else None
+        return _HALF.get(self.name) if self.device.type == "cuda" else None
 
     def arithmetic(self) -> contextlib.AbstractContextManager[Any]:
         """Context of a forward pass."""
@@ -45,25 +45,25 @@ class Machine:
             return tensor
         return tensor.pin_memory().to(self.device, non_blocking=True)
 
-    def moved(self, images: Noisy) -> Noisy:
+    def moved(self, images: NoisyBatch) -> NoisyBatch:
         """Noisy images on the device."""
         labels = None if images.labels is None else self.here(images.labels)
-        return Noisy(self.here(images.x), self.here(images.sigma), labels)
+        return NoisyBatch(self.here(images.x), self.here(images.sigma), labels)
 
 
-class Trained:
+class NetInTraining:
     """A network in training on a device: steps of Adam on a state that may have been loaded from a file.
 
     Args:
         net: moved to the device.
-        machine: where and how.
+        precision: where and how.
         lr, weight_decay: of `Adam`.
     """
 
-    def __init__(self, net: nn.Module, machine: Machine, lr: float, weight_decay: float) -> None:
-        self.net, self._machine = net.to(machine.device), machine
+    def __init__(self, net: nn.Module, precision: Precision, lr: float, weight_decay: float) -> None:
+        self.net, self._precision = net.to(precision.device), precision
         self.adam = Adam(net, lr, weight_decay)
-        self._scale = _SCALE if machine.half == torch.float16 else 1.0
+        self._scale = _SCALE if precision.half == torch.float16 else 1.0
         if self._scale != 1:
             for p in self.adam.params.values():
                 p.register_hook(lambda slope: slope / self._scale)  # type: ignore[no-untyped-call]
@@ -71,9 +71,9 @@ class Trained:
     def step(self, state: State, loss: Callable[[], Tensor], lr_factor: float = 1.0) -> tuple[State, Tensor]:
         """One step down `loss()`; see `Adam.step`."""
         weights = next(value for name, value in state.items() if name.startswith("param/"))
-        if weights.device != self._machine.device:
+        if weights.device != self._precision.device:
             state = {
-                name: value if name == "steps" else value.to(self._machine.device)
+                name: value if name == "steps" else value.to(self._precision.device)
                 for name, value in state.items()
             }
         return self.adam.step(state, lambda: self._scaled(loss()), lr_factor)
@@ -86,10 +86,10 @@ class Trained:
 
 
 def finite(held_out: float, what: str) -> float:
-    """A held-out loss, as it is.
+    """A held-out loss, unchanged.
 
     Raises:
-        UserError: it is not finite: an earlier snapshot would be taken for the best one, without a word.
+        UserError: it is not finite: an earlier snapshot would silently count as the best one.
     """
     if not math.isfinite(held_out):
         raise UserError(

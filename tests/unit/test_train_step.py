@@ -1,3 +1,5 @@
+"""The step of a training and its recipe: EDM2's, written out again with torch; what a state is; resumed trainings."""
+
 import inspect
 import math
 import os
@@ -8,58 +10,20 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from training_cases import CONFIG, NET, pictures, same, trainer
+from training_cases import train as train_net
 
 from guidelab.core.ema import beta, reconstruct, std_to_gamma
 from guidelab.errors import UserError
 from guidelab.nets.edm2 import Edm2
-from guidelab.train.distributed import World
-from guidelab.train.image_loader import ImageLoader
-from guidelab.train.image_step import ImageTrainer, learning_rate
-from guidelab.train.images import train_images
+from guidelab.train.denoisers import Data
+from guidelab.train.step import Trainer, learning_rate
 from guidelab.train.stop import Stopped
 from guidelab.train.streams import stream
 
-NET: dict[str, Any] = {
-    "name": "edm2",
-    "size": None,
-    "channels": 8,
-    "channel_mult": [1.0, 2.0],
-    "blocks": 1,
-    "attention_px": [],
-    "patch_px": 2,
-    "dropout": 0.0,
-}
-CONFIG: dict[str, Any] = {
-    "net": NET,
-    "conditional": True,
-    "classes": 3,
-    "nimg": 12 * 8,
-    "batch": 8,
-    "microbatch": None,
-    "lr": 1e-2,
-    "decay_nimg": 4 * 8,
-    "rampup_nimg": 3 * 8,
-    "p_mean": -0.4,
-    "p_std": 1.0,
-    "ema_stds": [0.05, 0.10],
-    "snapshot_nimg": 4 * 8,
-}
 
-
-def pictures(n: int = 20) -> tuple[Tensor, Tensor]:
-    """One pattern for each class, with some noise: learnable."""
-    labels = torch.arange(n) % 3
-    plain = torch.randint(0, 256, (3, 1, 8, 8), generator=torch.Generator().manual_seed(5))
-    noise = torch.randint(-9, 10, (n, 1, 8, 8), generator=torch.Generator().manual_seed(6))
-    return (plain[labels] + noise).clamp(0, 255).to(torch.uint8), labels
-
-
-def train(folder: Path, seeds=(0,), given=None, **changes: Any) -> Any:
-    return train_images({**CONFIG, **changes}, seeds, folder, *(given or pictures()), progress=False)
-
-
-def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:
-    return one.keys() == two.keys() and all(torch.equal(one[name], two[name]) for name in one)
+def train(folder: Path, seeds=(0,), **changes: Any) -> Any:
+    return train_net(folder, "edm2", seeds, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -95,33 +59,21 @@ def test_seeds_are_apart_and_do_not_touch_one_another(straight: Any, tmp_path: P
 def test_interrupted_anywhere_equals_uninterrupted(
     straight: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
 ) -> None:
-    plain = ImageTrainer.step
+    plain = Trainer.step
 
-    def interrupted(self: ImageTrainer, state: Any, iteration: int) -> Any:
+    def interrupted(self: Trainer, state: Any, iteration: int) -> Any:
         if iteration == at:
             os.kill(os.getpid(), signal.SIGTERM)
         return plain(self, state, iteration)
 
-    monkeypatch.setattr(ImageTrainer, "step", interrupted)
+    monkeypatch.setattr(Trainer, "step", interrupted)
     if at < 11:  # a request during the last iteration has nothing to stop
         with pytest.raises(Stopped, match=f"stopped after {at + 1} of 12"):
             train(tmp_path)
-    monkeypatch.setattr(ImageTrainer, "step", plain)
+    monkeypatch.setattr(Trainer, "step", plain)
     resumed, _, curve = train(tmp_path)
     assert same(resumed, {n: v for n, v in straight[0].items() if n.startswith("seed0/")})
     assert curve == straight[2][:1]
-
-
-def trainer(
-    net: nn.Module | None = None, dropout: float = 0.0, compile: bool = False, **changes: Any
-) -> ImageTrainer:
-    config = {**CONFIG, **changes}
-    if net is None:
-        kwargs = {key: value for key, value in NET.items() if key != "name"} | {"dropout": dropout}
-        net = Edm2(8, 1, 3, **kwargs, generator=stream("image weights", 0)).train()
-    images, labels = pictures()
-    loader = ImageLoader(images, labels, 0, config["batch"], config["p_mean"], config["p_std"])
-    return ImageTrainer(net, loader, config, 0.5, World(), compile)
 
 
 def test_the_state_is_everything() -> None:
@@ -238,53 +190,59 @@ def test_snapshots_combine_to_other_averages(straight: Any) -> None:
             assert torch.equal(other[name], value)
 
 
-def test_learns_and_shows_curves_that_grow(tmp_path: Path) -> None:
+def test_learns_and_shows_curves_that_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("dvclive")
-    longer = {**CONFIG, "nimg": 192 * 8, "snapshot_nimg": 192 * 8, "decay_nimg": 10_000}
-    plain = ImageTrainer.step
+    longer = {"nimg": 192 * 8, "snapshot_nimg": 192 * 8, "decay_nimg": 10_000, "curves": tmp_path / "c"}
+    plain = Trainer.step
 
-    def stopped(self: ImageTrainer, state: Any, iteration: int) -> Any:
+    def stopped(self: Trainer, state: Any, iteration: int) -> Any:
         if iteration == 100:
             os.kill(os.getpid(), signal.SIGTERM)
         return plain(self, state, iteration)
 
-    ImageTrainer.step = stopped  # type: ignore[method-assign]
-    try:
-        with pytest.raises(Stopped):
-            train_images(longer, [0], tmp_path / "s", *pictures(), progress=False, curves=tmp_path / "c")
-    finally:
-        ImageTrainer.step = plain  # type: ignore[method-assign]
-    _, _, curve = train_images(
-        longer, [0], tmp_path / "s", *pictures(), progress=False, curves=tmp_path / "c"
-    )
+    monkeypatch.setattr(Trainer, "step", stopped)
+    with pytest.raises(Stopped):
+        train(tmp_path / "s", **longer)
+    monkeypatch.undo()
+    _, _, curve = train(tmp_path / "s", **longer)
     assert [row[1] for row in curve] == [32, 64, 96, 128, 160, 192]
     assert curve[-1][3] < curve[0][3] - 30
     for name in ("loss", "lr", "gradient_norm", "images_per_s", "nonfinite_gradients"):
         rows = (tmp_path / "c/seed0/plots/metrics" / f"{name}.tsv").read_text().splitlines()
         assert [int(row.split("\t")[0]) for row in rows[1:]] == [32, 64, 96, 128, 160, 192]
-    train_images({**longer, "nimg": 256, "snapshot_nimg": 256}, [0], tmp_path / "t", *pictures(), progress=False, curves=tmp_path / "c")  # fmt: skip
+    train(tmp_path / "t", **{**longer, "nimg": 256, "snapshot_nimg": 256})
     assert len((tmp_path / "c/seed0/plots/metrics/loss.tsv").read_text().splitlines()) == 2  # begun anew
 
 
 def test_unconditional_training_ignores_labels(tmp_path: Path) -> None:
     images, _ = pictures()
     one, meta, _ = train(tmp_path / "a", conditional=False, nimg=32)
-    two, _, _ = train(tmp_path / "b", conditional=False, nimg=32, given=(images, None))
+    two, _, _ = train(tmp_path / "b", conditional=False, nimg=32, data=Data(images, None, (1, 8, 8)))
     assert same(one, two) and meta["net"]["classes"] == 0
     assert not [name for name in one if "label" in name]
 
 
-def test_states_and_arguments_that_do_not_fit_are_refused(tmp_path: Path) -> None:
-    images, labels = pictures()
-    train(tmp_path, nimg=32)
-    with pytest.raises(UserError, match="state of another training"):
-        train(tmp_path, nimg=32, given=(255 - images, labels))
-    for changes, words in (
-        ({"nimg": 40}, "whole number of snapshots"),
-        ({"snapshot_nimg": 33}, "whole number of batches of 8"),
-        ({"classes": 2}, "labels up to 2, wanted labels below 2"),
-    ):
-        with pytest.raises(ValueError, match=words):
-            train(tmp_path, **changes)
-    with pytest.raises(ValueError, match="H = W"):
-        train(tmp_path, given=(images[:, :, :4], labels))
+def test_a_failing_compiler_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(function: Any, **options: Any) -> Any:
+        def call(*args: Any) -> Any:
+            raise RuntimeError("no C++ compiler found")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", refuse)
+    with pytest.warns(UserWarning, match="training uncompiled: no C\\+\\+ compiler found"):
+        compiled = trainer(compile=True)
+    plain = trainer()
+    assert same(compiled.step(compiled.live, 0)[0], plain.step(plain.live, 0)[0])
+
+
+@pytest.mark.slow
+def test_compiled_equals_uncompiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Builds kernels: half a minute. Also the weights the compiled net normalises are those of the state."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    compiled, plain = trainer(compile=True), trainer()
+    for iteration in range(6):
+        loss, again = compiled.step(compiled.live, iteration)[1], plain.step(plain.live, iteration)[1]
+        torch.testing.assert_close(loss, again, rtol=1e-6, atol=0)
+    for name in ("flat", "first", "ema0.050"):
+        assert (compiled.live[name] - plain.live[name]).norm() <= 1e-6 * plain.live[name].norm()

@@ -12,8 +12,8 @@ from torch.nn import functional
 from guidelab.core.hybrid_loss import Tables, hybrid_loss
 from guidelab.core.losses import edm2_loss, edm_loss
 from guidelab.errors import UserError
-from guidelab.train.large.augment import LABELS
-from guidelab.train.large.loader import Draws
+from guidelab.train.augment import LABELS
+from guidelab.train.loader import Draws
 
 LOSSES: Mapping[str, tuple[str, ...]] = {  # of a net, by its name; the first is its own
     "edm2": ("edm2", "edm"),
