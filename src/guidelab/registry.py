@@ -54,8 +54,8 @@ DATASETS = {
     "fashion_mnist": Entry("guidelab.data.fashion_mnist:prepare", needs="cache"),
     "image_zip": Entry("guidelab.data.image_zip:prepare"),
     "image_folder": Entry("guidelab.data.image_folder:prepare"),
-    "imagenet": Entry("guidelab.data.large.imagenet:prepare", needs="stream"),
-    "cifar10": Entry("guidelab.data.large.cifar10:prepare", needs="stream"),
+    "imagenet": Entry("guidelab.data.imagenet:prepare", needs="stream"),
+    "cifar10": Entry("guidelab.data.cifar10:prepare", needs="stream"),
 }
 EXTRACTORS = {
     "efficientnet_lite0": Entry("guidelab.features.efficientnet_lite0:EfficientNetLite0"),

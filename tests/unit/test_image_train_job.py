@@ -18,7 +18,7 @@ from guidelab.cli import image_train as train
 from guidelab.cli import reconstruct
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
-from guidelab.data.large.write import ZipWriter
+from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, read_csv
 

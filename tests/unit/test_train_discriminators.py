@@ -17,7 +17,7 @@ from guidelab.cli.images.sample import _snapshot
 from guidelab.cli.large.examples import ShardImages
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
-from guidelab.data.large.write import ZipWriter
+from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
 from guidelab.shards import folder_of, split, write_manifest, write_shard

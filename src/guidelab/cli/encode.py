@@ -15,8 +15,8 @@ from tqdm import tqdm
 
 from guidelab.autoencoder import Autoencoder, load_autoencoder
 from guidelab.cli.large.machine import device, memory_named, settle
-from guidelab.data.large.stream import ZipImages
-from guidelab.data.large.write import ZipWriter
+from guidelab.data.zip_reader import ZipImages
+from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import atomic_write, load_arrays, sha256, wanted
 from guidelab.shards import folder_of, load_manifest

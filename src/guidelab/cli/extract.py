@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from guidelab.checkpoints.store import locate, pin
 from guidelab.cli.large.machine import device, memory_named, moved, settle, world
-from guidelab.data.large.stream import ZipImages
+from guidelab.data.zip_reader import ZipImages
 from guidelab.environment import whole
 from guidelab.errors import UserError
 from guidelab.features.extractor import Extracted, Extractor

@@ -11,7 +11,7 @@ from guidelab import registry
 from guidelab.cli.large.examples import ShardImages, check_labels, event_shape, open_examples
 from guidelab.cli.large.machine import device, settle, world
 from guidelab.cli.runtime import drop_state, state_folder
-from guidelab.data.large.stream import ZipImages, ZipLatents
+from guidelab.data.zip_reader import ZipImages, ZipLatents
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
 from guidelab.sampling import progress

@@ -10,10 +10,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from guidelab.checkpoints.store import locate
+from guidelab.data.complete import check_complete
 from guidelab.data.image_decode import Pixels
-from guidelab.data.large.complete import check_complete
-from guidelab.data.large.reference import ReferenceImages
-from guidelab.data.large.write import ZipWriter
+from guidelab.data.reference import ReferenceImages
+from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import atomic_write
 from guidelab.registry import entry, load

@@ -16,7 +16,7 @@ from guidelab import registry
 from guidelab.cli.large.examples import check_labels, event_shape, open_examples
 from guidelab.cli.large.machine import device, settle
 from guidelab.cli.runtime import drop_state, state_folder
-from guidelab.data.large.stream import ZipLatents
+from guidelab.data.zip_reader import ZipLatents
 from guidelab.io import save_arrays, write_csv
 from guidelab.train.denoisers import Data
 from guidelab.train.distributed import joined

@@ -12,8 +12,8 @@ from guidelab.data.folds import check_split, choose
 from guidelab.data.image_decode import decode_all, decode_exact
 from guidelab.data.image_labels import labels_of
 from guidelab.data.image_set import ImageSet
-from guidelab.data.large.write import ZipWriter
 from guidelab.data.resize import area_average
+from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 
 

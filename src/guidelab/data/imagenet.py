@@ -11,10 +11,10 @@ from functools import partial
 from pathlib import Path
 
 from guidelab.data.archive import LEFTOVERS
+from guidelab.data.crop_files import cropped
+from guidelab.data.fold import Fold, some
 from guidelab.data.folds import check_split, subset, twelfth
-from guidelab.data.large.decode import cropped
-from guidelab.data.large.fold import Fold, some
-from guidelab.data.large.val_labels import MAPPINGS, mapped
+from guidelab.data.val_labels import MAPPINGS, mapped
 from guidelab.errors import UserError
 
 VARIABLE = "GUIDELAB_IMAGENET"

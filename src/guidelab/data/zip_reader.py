@@ -12,7 +12,7 @@ from torch import Tensor
 
 from guidelab.core.latents import ENCODINGS, Encoding, encoding
 from guidelab.data.image_decode import UnusableError, decode_exact
-from guidelab.data.large.members import StoredMembers, as_indices
+from guidelab.data.members import StoredMembers, as_indices
 from guidelab.errors import UserError
 
 MAX_HEADER = 10_000  # bytes of an NPY file's header

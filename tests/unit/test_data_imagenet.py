@@ -12,11 +12,11 @@ from PIL import Image
 
 from guidelab.checkpoints import store
 from guidelab.cli.image_prepare import prepare_dataset, run
+from guidelab.data import complete
 from guidelab.data.center_crop import center_crop
+from guidelab.data.complete import check_complete
 from guidelab.data.folds import twelfth
 from guidelab.data.image_zip import read_zip
-from guidelab.data.large import complete
-from guidelab.data.large.complete import check_complete
 from guidelab.errors import UserError
 from guidelab.synthetic.images import wnid, write_imagenet_like
 

@@ -14,9 +14,9 @@ import torch
 from guidelab.core.latents import encoding
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import read_zip, write_zip
-from guidelab.data.large.reference import ReferenceImages
-from guidelab.data.large.stream import ZipImages, ZipLatents, read_latent
-from guidelab.data.large.write import ZipWriter
+from guidelab.data.reference import ReferenceImages
+from guidelab.data.zip_reader import ZipImages, ZipLatents, read_latent
+from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 
 RANDOM = np.random.default_rng(0)

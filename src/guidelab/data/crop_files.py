@@ -11,8 +11,8 @@ import numpy as np
 
 from guidelab.data.archive import MAX_FILE
 from guidelab.data.center_crop import center_crop
+from guidelab.data.fold import refuse_broken
 from guidelab.data.image_decode import MAX_PIXELS, Pixels, UnusableError, decode_any
-from guidelab.data.large.fold import refuse_broken
 from guidelab.errors import UserError
 
 CHUNK = 16  # files a process is handed at a time

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from guidelab.data.fold import Fold
 from guidelab.data.folds import check_split, subset, twelfth
 from guidelab.data.image_decode import Pixels
-from guidelab.data.large.fold import Fold
-from guidelab.data.large.tar import read_members
 from guidelab.data.resize import area_average
+from guidelab.data.tar import read_members
 from guidelab.errors import UserError
 
 VARIABLE = "GUIDELAB_CIFAR10"
