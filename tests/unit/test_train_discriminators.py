@@ -22,9 +22,11 @@ from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 from guidelab.train import sides
+from guidelab.train.noisy import levels
 from guidelab.train.precision import NetInTraining
 from guidelab.train.sides import Side
 from guidelab.train.stop import Stopped
+from guidelab.train.streams import stream
 
 TRAIN: dict[str, Any] = {
     "lr": 3e-3,
@@ -271,6 +273,11 @@ def test_parts_share_nothing_and_held_out_noise_is_fixed(monkeypatch: pytest.Mon
     (again, same), four = held_out(32)
     assert (one, four) == (1, 4) and x.shape == (108, 1, 6, 6)
     assert torch.equal(x, again) and torch.equal(sigma, same)  # whatever the size of a chunk
+    whole = stream("p", 0, 1)  # all levels first, then all noise, as if drawn at once
+    assert torch.equal(sigma, levels(108, TRAIN, whole))
+    noise = torch.randn(108, 1, 6, 6, generator=whole)
+    once = (parts.train.index / 127.5 - 1).repeat(3)[:, None, None, None]
+    assert torch.equal(x, once + sigma[:, None, None, None] * noise)
     assert len(sigma.unique()) == 108 and float(sigma.min()) >= 0.05 and float(sigma.max()) <= 2
     clean = parts.train.index / 127.5 - 1
     assert torch.equal(held_out(32, sigma_max=0)[0][0][:, 0, 0, 0], clean.repeat(3))
