@@ -21,10 +21,10 @@ from guidelab.core.schedules import edm_sigmas
 from guidelab.nets.adm import Adm
 from guidelab.nets.dit import Dit
 from guidelab.nets.edm2 import Edm2
-from guidelab.train.distributed import World
-from guidelab.train.large.loader import Batch
-from guidelab.train.large.objectives import Objective, Recipe
-from guidelab.train.large.step import LargeTrainer
+from guidelab.train.distributed import ProcessGroup
+from guidelab.train.loader import Batch
+from guidelab.train.objectives import Objective, Recipe
+from guidelab.train.step import Trainer
 
 HOW = {
     "": "",
@@ -244,8 +244,8 @@ def edm2_training(s: Setting) -> Case:
     for how in [h for h in s.hows if h != "graphs"]:
         net = build().train()
         objective = Objective(net, Recipe("edm2", s.precision, 0.0), 0.5)
-        world = World(device=s.where)
-        loop = LargeTrainer(net, Repeated(batch), config, objective, world, compile=bool(how), workers=1)  # type: ignore[arg-type]
+        group = ProcessGroup(device=s.where)
+        loop = Trainer(net, Repeated(batch), config, objective, group, compile=bool(how), workers=1)  # type: ignore[arg-type]
         case.sides[f"ours, {s.precision}{HOW[how]}"] = (
             s.precision,
             lambda loop=loop: loop.step(loop.live, 0)[1],

@@ -20,13 +20,15 @@ from typing import Any  # noqa: E402
 import torch  # noqa: E402
 
 from guidelab.nets.edm2 import Edm2  # noqa: E402
-from guidelab.train.distributed import World  # noqa: E402
-from guidelab.train.image_loader import ImageLoader  # noqa: E402
-from guidelab.train.image_step import ImageTrainer  # noqa: E402
+from guidelab.train.distributed import ProcessGroup  # noqa: E402
+from guidelab.train.loader import Draws, Loader  # noqa: E402
+from guidelab.train.objectives import Objective, recipe_of  # noqa: E402
+from guidelab.train.step import Trainer  # noqa: E402
 from guidelab.train.streams import stream  # noqa: E402
 
 BATCH, N = 128, 4096
 CONFIG: dict[str, Any] = {
+    "net": {"name": "edm2"},
     "batch": BATCH,
     "lr": 1e-2,
     "decay_nimg": 50_000,
@@ -40,12 +42,14 @@ NETS: dict[str, dict[str, Any]] = {
 }
 
 
-def trainer(kwargs: dict[str, Any]) -> ImageTrainer:
+def trainer(kwargs: dict[str, Any]) -> Trainer:
     generator = stream("benchmark", 0)
     images = torch.randint(0, 256, (N, 1, 16, 16), generator=generator, dtype=torch.uint8)
     labels = torch.randint(0, 10, (N,), generator=generator)
     net = Edm2(16, 1, 10, blocks=1, patch_px=2, **kwargs, generator=generator).train()
-    return ImageTrainer(net, ImageLoader(images, labels, 0, BATCH, -0.4, 1.0), CONFIG, 0.5, World())
+    loader = Loader(images, (1, 16, 16), labels, 0, BATCH, Draws(-0.4, 1.0))
+    objective = Objective(net, recipe_of(CONFIG | {"conditional": True}), 0.5)
+    return Trainer(net, loader, CONFIG, objective, ProcessGroup())
 
 
 class ByParameter:

@@ -16,7 +16,7 @@ class Entry:
     """Where a name is carried: `module:attribute`, and what the spec must give along with it."""
 
     target: str
-    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when too large for lists; figures: see there
+    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when read piece by piece, "cache" when fetched; figures: see there
     neutral: float = 1.0  # methods: the weight at which nothing is added
 
     @property
@@ -46,20 +46,16 @@ NETS = {
     "adm_classifier": Entry("guidelab.nets.image_discriminator:AdmClassifier"),
     "adm_discriminator": Entry("guidelab.nets.image_discriminator:AdmDiscriminator"),
 }
-TRAINERS = {  # by net
-    "toy": Entry("guidelab.train.toy:train_toy"),
-    "edm2": Entry("guidelab.train.images:train_images"),
-}
-LARGE_TRAINERS = {  # by net: on devices, from streams
-    name: Entry("guidelab.train.large.denoisers:train_denoiser") for name in ("edm2", "edm", "adm", "dit")
+TRAINERS = {"toy": Entry("guidelab.train.toy:train_toy")} | {  # by net
+    name: Entry("guidelab.train.denoisers:train_denoiser") for name in ("edm2", "edm", "adm", "dit")
 }
 DATASETS = {
     "toy2d": Entry("guidelab.data.toy2d:fractal"),
-    "fashion_mnist": Entry("guidelab.data.fashion_mnist:prepare"),
+    "fashion_mnist": Entry("guidelab.data.fashion_mnist:prepare", needs="cache"),
     "image_zip": Entry("guidelab.data.image_zip:prepare"),
     "image_folder": Entry("guidelab.data.image_folder:prepare"),
-    "imagenet": Entry("guidelab.data.large.imagenet:prepare", needs="stream"),
-    "cifar10": Entry("guidelab.data.large.cifar10:prepare", needs="stream"),
+    "imagenet": Entry("guidelab.data.imagenet:prepare", needs="stream"),
+    "cifar10": Entry("guidelab.data.cifar10:prepare", needs="stream"),
 }
 EXTRACTORS = {
     "efficientnet_lite0": Entry("guidelab.features.efficientnet_lite0:EfficientNetLite0"),
@@ -123,7 +119,6 @@ KINDS: dict[str, dict[str, Entry]] = {
     "method": METHODS,
     "net": NETS,
     "trainer": TRAINERS,
-    "large trainer": LARGE_TRAINERS,
     "dataset": DATASETS,
     "truth": TRUTHS,
     "facts": FACTS,

@@ -8,7 +8,7 @@ from guidelab.divergecheck import check_divergences
 from guidelab.imagecheck import check_images
 from guidelab.spec import Discriminator, Experiment, Spec, Variant, format_weight, split_point
 from guidelab.spec.data import DrawnFold
-from guidelab.speclook import is_large, nets_known, registered, seeds_of, unknown
+from guidelab.speclook import nets_known, registered, seeds_of, unknown
 
 KEPT = (
     24  # averages (snapshots times lengths) a post-hoc EMA needs: from 16 its profile was off by up to 13 %
@@ -70,8 +70,7 @@ def _nets(e: Experiment) -> Iterator[str]:
             yield f"{where}.sigma_min: given {low}, wanted less than sigma_max {high}"
     for name, denoiser in e.denoisers.items():
         yield registered(f"denoisers.{name}.net.name", "net", denoiser.net.name)
-        kind = "large trainer" if is_large(e) else "trainer"
-        yield registered(f"denoisers.{name}.net.name", kind, denoiser.net.name)
+        yield registered(f"denoisers.{name}.net.name", "trainer", denoiser.net.name)
         if len(set(denoiser.train.seeds)) != len(denoiser.train.seeds):
             yield f"denoisers.{name}.train.seeds: given {denoiser.train.seeds}, wanted each seed once"
 

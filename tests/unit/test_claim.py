@@ -282,7 +282,7 @@ def test_several_gpus_take_over_before_they_start(orphaned, monkeypatch):
     orphaned.kill()
     orphaned.join()
     monkeypatch.setenv("RANK", "0")
-    job = READING | {"command": "large.train"}
+    job = READING | {"command": "image_train"}
     assert finish(job)
     monkeypatch.delenv("RANK")
     monkeypatch.setattr(running_job, "several", lambda: True)

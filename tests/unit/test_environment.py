@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from guidelab.cli.large.extract import _extracted
+from guidelab.cli.extract import _extracted
 from guidelab.cli.large.machine import World, world
 from guidelab.cli.large.workers import present, wait
 from guidelab.environment import seconds, whole

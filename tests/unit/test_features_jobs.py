@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 import torch
 
-from guidelab.cli.images import extract, measure
+from guidelab.cli import extract
+from guidelab.cli.images import measure
 from guidelab.cli.measure import COLUMNS
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip

@@ -1,6 +1,7 @@
 """Files: atomic, repeatable, and refused with a clear message when they are not ours or not whole."""
 
 import errno
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -20,6 +21,30 @@ def test_arrays_come_back_exactly_and_bytes_repeat(tmp_path):
     assert meta == {"seeds": [0, 1], "w": 1.4}
     assert all(torch.equal(found[k], v) and found[k].dtype == v.dtype for k, v in tensors.items())
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+
+
+def test_the_bytes_are_those_of_the_formats_own_writer(tmp_path):
+    generator = torch.Generator().manual_seed(0)
+    tensors = {
+        "b": torch.randn(3, 2, generator=generator).t(),
+        "a": torch.tensor(True),
+        "c é": torch.arange(5),
+        "d": torch.randn(3, generator=generator).half(),
+        "e": torch.zeros(0, 4),
+        "f": torch.tensor(7, dtype=torch.uint8),
+        "g": torch.zeros(3, dtype=torch.int32),
+        "h": torch.tensor(0.5, dtype=torch.float64),
+        "i": torch.ones(3, dtype=torch.bfloat16),
+    }
+    meta = {"kind": "x", "at": [1, 2], "where": "é\n"}
+    save_arrays(tmp_path / "ours", tensors, meta)
+    plain = {name: value.contiguous() for name, value in tensors.items()}
+    save_file(plain, tmp_path / "theirs", {"guidelab": json.dumps(meta, sort_keys=True)})
+    assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+    found, about = load_arrays(tmp_path / "ours")
+    assert about == meta and all(torch.equal(found[name], value) for name, value in tensors.items())
+    with pytest.raises(ValueError, match="complex64"):
+        save_arrays(tmp_path / "no", {"z": torch.zeros(1, dtype=torch.complex64)}, {})
 
 
 def test_missing_truncated_and_foreign_files_are_named(tmp_path):

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import typer
 
-from guidelab import registry
 from guidelab.cli.commands import Params, commands
 from guidelab.cli.cost import cost_commands
 from guidelab.cli.crate import crate_commands
@@ -130,25 +129,18 @@ def prepare(
             f"guidelab prepare {(names or [''])[0]}: wanted --resolution and one --output (for example: guidelab prepare "
             "fashion-mnist --resolution 16 -o train.zip), or an experiment and a fold"
         )
-    from guidelab.cli.images.prepare import prepare_dataset
+    from guidelab.cli.image_prepare import prepare_dataset
 
     target = (output or [Path()])[0].resolve()
     if source is not None and (target == source.resolve() or source.resolve() in target.parents):
         raise UserError(
             f"{target}: is the source, or inside it; give --output another place, so that nothing is overwritten"
         )
-    name = (names or [""])[0].replace("-", "_")
-    if registry.entry("dataset", name).needs == "stream":
-        from guidelab.cli.large.prepare import prepare_streamed
-
-        told = {"name": name, "resolution_px": resolution, "source": str(source) if source else None}
-        told |= {"subset": True} if subset else {}
-        typer.echo(f"{target}: {prepare_streamed(told, split, n, seed, target, threads)} images")
-        return
-    found = prepare_dataset((names or [""])[0], split, resolution, source, n, seed, target)
-    channels, height, width = found.images.shape[1:]
-    labels = "no labels" if found.labels is None else f"{len(set(found.labels.tolist()))} classes"
-    typer.echo(f"{target}: {len(found.images)} images of {channels} x {height} x {width}, {labels}")
+    dataset = {"name": (names or [""])[0], "resolution_px": resolution, "subset": subset}
+    dataset |= {"source": str(source)} if source else {}
+    count, shape, classes = prepare_dataset(dataset, split, n, seed, target, threads)
+    size, labels = " x ".join(map(str, shape)), f"{classes} classes" if classes else "no labels"
+    typer.echo(f"{target}: {count} images of {size}, {labels}")
 
 
 def main() -> None:

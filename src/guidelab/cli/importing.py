@@ -103,7 +103,7 @@ def _below(head: Row, rows: dict[str, Row], folder: str | None) -> Path:
 
 def _write(target: Path, chosen: Row, config: dict[str, Any], tensors: Any, about: dict[str, Any]) -> None:
     from guidelab.autoencoder import save_autoencoder
-    from guidelab.cli.large.obtain import write_net
+    from guidelab.cli.obtain import write_net
     from guidelab.io import atomic_write, save_arrays
 
     meta = {"released": about["released"]}

@@ -44,7 +44,6 @@ def prepare(
     split: str,
     resolution_px: int,
     source: str | Path | None = None,
-    cache: str | Path | None = None,
     *,
     n: int | None = None,
     seed: int = 0,
@@ -55,7 +54,6 @@ def prepare(
         split: `train`, `holdout` or `test`.
         resolution_px: height and width wanted; see `read_folder`.
         source: the folder.
-        cache: not used; there is nothing to fetch.
         n: how many images of the fold, chosen at random; all when None.
         seed: of that choice.
     Raises:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.plan.job import Job
+from guidelab.registry import entry
 from guidelab.released import FOLDER_VARIABLE, Row, folder_of, size_of
 
 _HOLDS = {  # what a data variable must lead to
@@ -27,7 +28,7 @@ def absent(jobs: Iterable[Job], experiments: Sequence[str], environ: Mapping[str
     for job in jobs:
         for row in _rows(job.spec):
             rows[row.file] = row
-        if job.command == "large.prepare" and "split" in job.spec and "synthetic" not in job.inputs:
+        if job.rule == "prepare" and _is_streamed(job) and "synthetic" not in job.inputs:
             data |= _data(job.spec["dataset"], environ)
     place = folder_of(environ.get(FOLDER_VARIABLE))
     lacking = [row for row in rows.values() if not (place / row.file).exists()]
@@ -43,6 +44,11 @@ def absent(jobs: Iterable[Job], experiments: Sequence[str], environ: Mapping[str
             "weights.tar` where there is one, `guidelab unbundle weights.tar` here."
         ]
     return "\n".join([*lines, *data.values()])
+
+
+def _is_streamed(job: Job) -> bool:
+    """Whether a fold is read from a dataset that only the user has."""
+    return "split" in job.spec and entry("dataset", job.spec["dataset"]["name"]).needs == "stream"
 
 
 def _rows(spec: Any) -> Iterator[Row]:

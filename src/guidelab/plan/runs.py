@@ -231,6 +231,10 @@ class PlannedExperiment:
         held = self.pretrained("discriminators", disc)
         return self.path("obtain", "discriminators", disc) if held else self.path("discriminate", disc)
 
+    def image_command(self, name: str) -> str:
+        """The module under cli/ that does a rule's job for images; empty for points, whose module is the rule's own."""
+        return f"image_{name}" if self.images else ""
+
     def command(self, name: str) -> str:
         """The module under cli/ that does a job where its data are; empty for points, whose module is the rule's own."""
         if not self.images:

@@ -17,7 +17,7 @@ _MEASURED = ("evaluate", *_SAMPLING)
 def stages_of(e: PlannedExperiment) -> list[Stage]:
     """The stages of an experiment in the order they are made; those without a file are left out."""
     learnt = (
-        ("data", "encode") if e.streamed else ()
+        ("data", "encode") if e.streamed or e.latent else ()
     )  # otherwise a training reads its data through its manifest alone
     graded = ("data", "train", "obtain", "discriminate") if e.images else ("data", "sample")
     shown = ("sample",) if e.planned("preview") else ()

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from guidelab.data.large.cifar10 import MADE_UP, TEST, TRAIN
+from guidelab.data.cifar10 import MADE_UP, TEST, TRAIN
 
 _MIN_PX, _MAX_PX = 36, 120  # sides of the pictures
 _GRAY_EVERY, _CMYK_EVERY = 7, 11  # ImageNet has a few of both

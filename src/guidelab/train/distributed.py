@@ -1,4 +1,4 @@
-"""Several processes train one net: who takes which rows of a batch, and one of them leads.
+"""Several processes train one net: which rows of a batch each takes, and one of them leads.
 
 Started by torchrun (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`), gloo on CPUs and nccl on CUDA. The first process runs
 `guidelab.train.loop` with its folder, signals and snapshots; before each iteration it tells the others to do the same
@@ -9,9 +9,10 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Protocol
 
 import torch
 import torch.distributed as dist
@@ -23,10 +24,13 @@ from guidelab.train.stop import Stopped
 
 _GO, _DONE, _STOPPED, _FAILED = range(4)
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # those of guidelab.train.loop
+_FEWEST_S = 60.0
+_BYTES_PER_S = 2e8  # that a slow disk takes
+_SHARE = 0.05  # of the time that may go into saving
 
 
 @dataclass(frozen=True)
-class World:
+class ProcessGroup:
     """One process among those that train together.
 
     Attributes:
@@ -84,8 +88,8 @@ class World:
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[World]:
-    """This process's world: alone, or the group torchrun started, joined for the length of the block.
+def joined() -> Iterator[ProcessGroup]:
+    """The processes this one trains with: alone, or the group torchrun started, joined for the length of the block.
 
     In a group, SIGTERM, SIGUSR1 and SIGINT are requests to stop after the iteration, at whichever process they arrive.
 
@@ -94,7 +98,7 @@ def joined() -> Iterator[World]:
     """
     size, cuda = int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.is_available()
     if size == 1:
-        yield World(device=torch.device("cuda" if cuda else "cpu"))
+        yield ProcessGroup(device=torch.device("cuda" if cuda else "cpu"))
         return
     try:
         rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
@@ -105,11 +109,11 @@ def joined() -> Iterator[World]:
     device = torch.device(f"cuda:{local}" if cuda else "cpu")
     if cuda:
         torch.cuda.set_device(device)
-    world = World(rank, size, device)
-    with _noted(world.asked):
+    group = ProcessGroup(rank, size, device)
+    with _noted(group.asked):
         dist.init_process_group("nccl" if cuda else "gloo")
         try:
-            yield world
+            yield group
         finally:
             dist.destroy_process_group()
 
@@ -125,44 +129,56 @@ def _noted(asked: threading.Event) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def run_together(
-    course: Course,
-    folder: str | Path,
-    world: World,
-    live: State,
-    load: Callable[[State], None],
-    progress: bool,
+class Live(Protocol):
+    """A trainer: the state it works on in place, and how another state is copied into it."""
+
+    live: State
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Take over a state."""
+        ...
+
+
+def save_every_s(state: Mapping[str, Tensor]) -> float:
+    """Seconds between saves of a state: a minute, and more for one that takes long to write."""
+    size = sum(value.numel() * value.element_size() for value in state.values())
+    return max(_FEWEST_S, size / _BYTES_PER_S / _SHARE)
+
+
+def train_together(
+    course: Course, folder: str | Path, group: ProcessGroup, trainer: Live, progress: bool
 ) -> tuple[dict[int, State], Tensor]:
     """`guidelab.train.loop.run` at the first process, the same iterations at the others.
 
     Args:
-        course, folder, progress: as there; `course.step` works on `live` in place and takes part in the processes'
-            collective operations.
-        world: the processes.
-        live: the state a process works on. load: copies another state into it.
+        course, folder, progress: as there; `course.step` is the trainer's, which works on its live state in place and
+            takes part in the processes' collective operations.
+        group: the processes.
+        trainer: of this process.
     Returns:
         Snapshots and losses at the first process; nothing at the others.
     Raises:
         Stopped, UserError: as `run`, at every process.
     """
-    if world.size == 1:
-        return run(course, folder, progress=progress)
-    if not world.leader:
-        _follow(course, world, live)
+    live, every = trainer.live, save_every_s(trainer.live)
+    if group.size == 1:
+        return run(course, folder, save_every_s=every, progress=progress)
+    if not group.leader:
+        _follow(course, group, live)
         return {}, torch.zeros(0, 1, dtype=torch.float64)
 
     def step(state: State, iteration: int) -> tuple[State, Tensor]:
         fresh = state is not live
         if fresh:
-            load(state)
-        world.tell(_GO, iteration, int(fresh))
+            trainer.load(state)
+        group.tell(_GO, iteration, int(fresh))
         if fresh:
-            world.share(live)
+            group.share(live)
         return course.step(live, iteration)
 
     outcome = _FAILED
     try:
-        result = run(replace(course, step=step), folder, progress=progress)
+        result = run(replace(course, step=step), folder, save_every_s=every, progress=progress)
         outcome = _DONE
         return result
     except Stopped:
@@ -170,12 +186,12 @@ def run_together(
         raise
     finally:
         with contextlib.suppress(RuntimeError):  # another process is gone: what is being raised says more
-            world.tell(outcome, 0, 0)
+            group.tell(outcome, 0, 0)
 
 
-def _follow(course: Course, world: World, live: State) -> None:
+def _follow(course: Course, group: ProcessGroup, live: State) -> None:
     while True:
-        command, iteration, fresh = world.tell()
+        command, iteration, fresh = group.tell()
         if command == _DONE:
             return
         if command == _STOPPED:
@@ -183,5 +199,5 @@ def _follow(course: Course, world: World, live: State) -> None:
         if command == _FAILED:
             raise UserError(f"{course.title}: process 0 ended with an error; see its message")
         if fresh:
-            world.share(live)
+            group.share(live)
         course.step(live, iteration)

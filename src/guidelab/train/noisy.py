@@ -1,4 +1,4 @@
-"""Noisy images for classifiers and discriminators: held-out splits, log-uniform noise levels, bins to report by."""
+"""Noisy images for classifiers and discriminators: log-uniform noise levels, bins to report by."""
 
 import itertools
 import math
@@ -9,11 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidelab.core.denoiser import per_sample
-from guidelab.errors import UserError
-
 BINS = 4  # ranges of the noise level, equally wide in its logarithm, that reports tell apart
-_FEWEST = 10  # images in the smallest part
 
 
 @dataclass(frozen=True)
@@ -34,37 +30,6 @@ class Images:
         return self.x.to(torch.float32) / 127.5 - 1
 
 
-@dataclass(frozen=True)
-class Split:
-    """One side's parts; no image is in two of them."""
-
-    train: Images
-    validation: Images
-    test: Images
-
-    @property
-    def sizes(self) -> dict[str, int]:
-        """`n_train`, `n_validation`, `n_test`."""
-        return {f"n_{part}": len(getattr(self, part)) for part in ("train", "validation", "test")}
-
-
-def split(images: Images, config: Mapping[str, Any], generator: torch.Generator, side: str) -> Split:
-    """Cut a side by its shares `validation` and `test`.
-
-    Raises:
-        UserError: a part would have fewer than ten images.
-    """
-    n = len(images)
-    held, tested = round(config["validation"] * n), round(config["test"] * n)
-    if min(held, tested, n - held - tested) < _FEWEST:
-        raise UserError(
-            f"{side}: {n} images leave {n - held - tested} to train, {held} to validate and {tested} to test; "
-            f"wanted at least {_FEWEST} each. Give it more images."
-        )
-    order = torch.randperm(n, generator=generator)
-    return Split(images[order[held + tested :]], images[order[:held]], images[order[held : held + tested]])
-
-
 def levels(n: int, config: Mapping[str, Any], generator: torch.Generator) -> Tensor:
     """`n` noise levels, log-uniform between sigma_min and sigma_max; zeros where sigma_max is 0."""
     uniform = torch.rand(n, generator=generator)
@@ -75,22 +40,12 @@ def levels(n: int, config: Mapping[str, Any], generator: torch.Generator) -> Ten
 
 
 @dataclass(frozen=True)
-class Noisy:
+class NoisyBatch:
     """Images at noise levels: `x [B, C, H, W]`, `sigma [B]`, `labels [B]` or None."""
 
     x: Tensor
     sigma: Tensor
     labels: Tensor | None
-
-
-def noisy(images: Images, config: Mapping[str, Any], generator: torch.Generator, repeats: int = 1) -> Noisy:
-    """Every image at `repeats` noise levels of its own."""
-    clean = images.clean().repeat(repeats, 1, 1, 1)
-    sigma = levels(len(clean), config, generator)
-    x = clean
-    if config["sigma_max"] > 0:
-        x = clean + per_sample(sigma, clean) * torch.randn(clean.shape, generator=generator)
-    return Noisy(x, sigma, None if images.labels is None else images.labels.repeat(repeats))
 
 
 def bin_edges(config: Mapping[str, Any]) -> list[tuple[float, float]]:

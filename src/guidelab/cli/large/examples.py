@@ -7,7 +7,7 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
-from guidelab.data.large.stream import ZipImages, ZipLatents
+from guidelab.data.zip_reader import ZipImages, ZipLatents
 from guidelab.errors import UserError
 from guidelab.io import sha256
 from guidelab.shards import folder_of, load_manifest

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidelab.data.large.stream import ZipImages
+from guidelab.data.zip_reader import ZipImages
 from guidelab.errors import UserError
 from guidelab.shards import Shard
 

@@ -23,7 +23,7 @@ def prepare(e: "PlannedExperiment", fold: str) -> Job:
         spec["dataset"] |= {"source": f"{e.root}/synthetic/images"}
     known = (registry.DATASETS, registry.FACTS)
     modules = tuple(found[dataset.name].module for found in known if dataset.name in found)
-    return Job(slices.synthetic(e), spec, modules, e.command("prepare"))
+    return Job(slices.synthetic(e), spec, modules, e.image_command("prepare"))
 
 
 def synthesize(e: "PlannedExperiment") -> Job:
@@ -52,7 +52,7 @@ def obtain(e: "PlannedExperiment", kind: str, name: str) -> Job:
     if disc and disc.extractor:
         beneath = e.spec.discriminators[disc.extractor].checkpoint
         spec["extractor"] = slices.row(e, beneath) if beneath else None
-    return Job(slices.synthetic(e), spec, (), "large.obtain")
+    return Job(slices.synthetic(e), spec)
 
 
 def encode(e: "PlannedExperiment", side: str) -> Job:
@@ -61,4 +61,4 @@ def encode(e: "PlannedExperiment", side: str) -> Job:
     assert e.latent is not None  # without latents nothing is encoded
     images = e.outputs("prepare", name) if of == "data" else e.outputs("generate", name)
     spec = {"latent": e.latent.model_dump()} | ({} if of == "data" else {"block": "generated"})
-    return Job({"images": images, **slices.autoencoder(e)}, spec, (), "large.encode")
+    return Job({"images": images, **slices.autoencoder(e)}, spec)

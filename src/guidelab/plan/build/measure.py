@@ -30,7 +30,7 @@ def extract(e: "PlannedExperiment", features: str, of: str) -> Job:
         options |= {"checkpoint": slices.row(e, extractor.checkpoint), "folder": slices.folder(e)}
         inputs |= slices.synthetic(e)
     spec = {"features": features, "extractor": options}
-    return Job(inputs, spec, tuple(sorted(modules)), e.command("extract"))
+    return Job(inputs, spec, tuple(sorted(modules)))
 
 
 def measure(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:

@@ -55,9 +55,9 @@ def autoencoder(e: "PlannedExperiment") -> Files:
 
 
 def latent(e: "PlannedExperiment", net: "Denoiser | Discriminator") -> dict[str, Any]:
-    """What nets work on, where that is not pixels in memory."""
+    """The latents a net works on; nothing for nets on the pixels of a small dataset."""
     found = e.latent_of(net)
-    return {"latent": found.model_dump() if found else None} if e.streamed else {}
+    return {"latent": found.model_dump() if found else None} if found or e.streamed else {}
 
 
 def learnt(e: "PlannedExperiment", net: "Denoiser | Discriminator", fold: str) -> tuple[str, ...]:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 def train(e: "PlannedExperiment", denoiser: str, part: str) -> Job:
     """Train one denoiser with some of its seeds, keeping snapshots."""
     d = e.spec.denoisers[denoiser]
-    trainers = registry.LARGE_TRAINERS if e.streamed else registry.TRAINERS
-    modules = [registry.NETS[d.net.name].module, trainers[d.net.name].module]
+    modules = [registry.NETS[d.net.name].module, registry.TRAINERS[d.net.name].module]
     spec: dict[str, Any] = {
         "net": d.net.model_dump(),
         "train": {k: v for k, v in d.train.model_dump().items() if k not in ("seeds", "seeds_per_job")},
@@ -25,7 +24,7 @@ def train(e: "PlannedExperiment", denoiser: str, part: str) -> Job:
         spec |= {"dataset": {"name": e.spec.dataset.name, "classes": d.classes}}
         return Job({}, spec, (*modules, slices.dataset_module(e)))
     spec |= {"conditional": bool(d.conditional), "dataset": {"classes": e.classes}, **slices.latent(e, d)}
-    return Job({"data": slices.learnt(e, d, TRAIN)}, spec, tuple(modules), e.command("train"))
+    return Job({"data": slices.learnt(e, d, TRAIN)}, spec, tuple(modules), e.image_command("train"))
 
 
 def reconstruct(e: "PlannedExperiment", model: str) -> Job:
@@ -49,7 +48,7 @@ def discriminate(e: "PlannedExperiment", disc: str) -> Job:
     seeds = slices.source(e, disc).seeds if d.role == "guide" else [d.train.seed]
     spec = slices.discriminator(e, disc) | {"train_seeds": list(seeds), **slices.latent(e, d)}
     modules = slices.discriminator_modules(e, *filter(None, (disc, d.extractor)))
-    return Job(inputs, spec, modules, e.command("discriminate"))
+    return Job(inputs, spec, modules, e.image_command("discriminate"))
 
 
 def grade(e: "PlannedExperiment", disc: str, variant: str, w: str, part: str) -> Job:
@@ -59,7 +58,7 @@ def grade(e: "PlannedExperiment", disc: str, variant: str, w: str, part: str) ->
     inputs = {"real": e.outputs("prepare", d.real), "generated": generated}
     spec = slices.discriminator(e, disc) | {"train_seeds": slices.graded_seeds(e, disc, run)}
     spec |= slices.latent(e, d)
-    return Job(inputs, spec, slices.discriminator_modules(e, disc), e.command("discriminate"))
+    return Job(inputs, spec, slices.discriminator_modules(e, disc), e.image_command("discriminate"))
 
 
 def null(e: "PlannedExperiment") -> Job:
@@ -73,4 +72,6 @@ def null(e: "PlannedExperiment") -> Job:
         assert asked.null_real is not None  # only then the null is planned
         return Job(inputs | {"other": e.outputs("prepare", asked.null_real)}, spec, modules)
     first, last = d.drawn.seeds
-    return Job(inputs, spec | {"apart": last - first + 1, "train_seeds": [0]}, modules, "images.null")
+    return Job(
+        inputs, spec | {"apart": last - first + 1, "train_seeds": [0]}, modules, e.image_command("null")
+    )

@@ -1,0 +1,44 @@
+"""One split of a dataset too large for memory: which pictures, which labels; the pixels come one at a time."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from guidelab.data.image_decode import Pixels
+from guidelab.errors import UserError
+
+_NAMED = 5  # files or classes an error names; it counts the others
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Pictures not yet read.
+
+    Attributes:
+        where: the source, for errors.
+        labels: a class index each, or None.
+        pixels: threads -> every picture `[3, R, R]` uint8, in order, whatever the threads. A UserError names the
+            files that cannot be used after all were tried; what was given until then must be thrown away.
+    """
+
+    where: str
+    labels: list[int] | None
+    pixels: Callable[[int], Iterator[Pixels]]
+    count: int
+
+    def __len__(self) -> int:
+        return self.count
+
+
+def some(names: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(names[:_NAMED]) + more
+
+
+def refuse_broken(where: str, wrong: list[tuple[str, str]], total: int, mend: str) -> None:
+    """Raise a UserError that names the first unusable files and counts them; nothing when there are none."""
+    if not wrong:
+        return
+    named = "; ".join(f"{name} {why}" for name, why in wrong[:_NAMED])
+    more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
+    raise UserError(f"{where}: {len(wrong)} of {total} images cannot be used: {named}{more}. {mend}")

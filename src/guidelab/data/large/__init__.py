@@ -1,1 +1,0 @@
-"""Datasets larger than memory: read, cropped and written one image at a time."""

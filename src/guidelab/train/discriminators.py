@@ -1,0 +1,253 @@
+"""Training of discriminators on images or latents: both sides split three ways, stopped early on the validation part."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from guidelab.errors import UserError
+from guidelab.train.adam import parameters_of
+from guidelab.train.ahead import Ahead
+from guidelab.train.early import Outcome, run_until_no_better
+from guidelab.train.loop import Course, State
+from guidelab.train.noisy import NoisyBatch
+from guidelab.train.precision import NetInTraining, Precision, finite
+from guidelab.train.separation import Judged, bce, report_of
+from guidelab.train.sides import Side, Split, split
+from guidelab.train.streams import stream
+
+_NOISES = 4  # noise levels at which each held-out image is judged: fixed, so that evaluations compare
+
+
+class Discriminator(Protocol):
+    """A network in two halves: features that may be frozen, and a judge of them."""
+
+    extractor: nn.Module | None
+
+    def extract(self, x: Tensor, sigma: Tensor) -> Tensor:
+        """Features of noisy images."""
+        ...
+
+    def judge(self, features: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        """Logits `[B]` of features."""
+        ...
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the judge gets: features `[B, ...]`, noise levels `[B]`, labels `[B]` or None."""
+
+    features: Tensor
+    sigma: Tensor
+    labels: Tensor | None
+
+    def pick(self, index: Tensor) -> "Seen":
+        """Some of the rows."""
+        labels = None if self.labels is None else self.labels[index]
+        return Seen(self.features[index], self.sigma[index], labels)
+
+
+def train_discriminator(
+    config: Mapping[str, Any],
+    net: nn.Module,
+    real: Side,
+    generated: Side,
+    seed: int,
+    state_dir: str | Path,
+    precision: Precision,
+    *,
+    progress: bool = True,
+    workers: int | None = None,
+) -> tuple[State, dict[str, float], Outcome]:
+    """Train on real against generated examples at log-uniform noise levels, with Adam.
+
+    Examples are read as they are needed. Features of a frozen extractor are kept for the held-out parts, and with
+    `cached_draws` for the training part: `draws * N * features * 4` bytes of memory (half in a low precision).
+
+    Args:
+        config: `lr`, `batch` (half of each side), `iterations` (at most), `evaluate_every` and `patience`
+            (evaluations without a better validation loss before it stops), `sigma_min`, `sigma_max`, `validation`
+            and `test` (shares of both sides), `weight_decay`; `cached_draws`, for a frozen extractor: features of
+            so many noisy versions of each training image are computed once and drawn from, instead of fresh ones
+            at every step (None or 0).
+        net: the network, trained in place; a `Discriminator` that is also callable.
+        real, generated: both sides, with labels on both for a network with classes.
+        seed: of splits, batches and noise.
+        state_dir: folder of the resumable state.
+        precision: where and how the network is evaluated.
+        progress: show a bar on standard error.
+        workers: threads that read ahead; by default the cores, 8 at most.
+    Returns:
+        The state of the best validation loss; the report of `report_of` on the test part, which decided nothing, with
+        sizes and iterations; and the course of the training.
+    Raises:
+        Stopped, UserError: see `guidelab.train.loop.run`; UserError also for too few images, or cached features
+            without a frozen extractor.
+    Source: Kim et al. 2023, arXiv:2211.17091, algorithm 1; the splits and the early stop are ours.
+    """
+    disc = cast(Discriminator, net)
+    draws = config.get("cached_draws") or 0
+    if draws and disc.extractor is None:
+        raise UserError(
+            f"discriminator: cached_draws is {draws}, but this net trains its features too: they change at every "
+            "step. Leave cached_draws out, or give it an extractor."
+        )
+    sides = [
+        split(side, config, stream(f"discriminator split {name}", seed), name)
+        for name, side in (("real", real), ("generated", generated))
+    ]
+    trained = NetInTraining(net, precision, config["lr"], config.get("weight_decay", 0.0))
+    judge = _Judge(disc, precision)
+    validation = [_HeldOut(judge, s.validation, config, "validation", seed, i) for i, s in enumerate(sides)]
+    batches = _Batches(judge, sides, config, seed, draws, workers)
+
+    def evaluate(snapshot: State) -> float:
+        trained.adam.load(snapshot)
+        return finite(bce(*(side.judged().logits for side in validation)), "discriminator")
+
+    course = Course(
+        key={"task": "discriminator", "discriminator_seed": seed, **config},
+        initial=trained.adam.initial,
+        step=lambda state, iteration: trained.step(state, lambda: batches.loss(iteration)),
+        snapshot=parameters_of,
+        iterations=config["iterations"],
+        snapshot_every=config["evaluate_every"],
+        log_every=config["evaluate_every"],
+        title="discriminator",
+    )
+    try:
+        outcome = run_until_no_better(course, state_dir, evaluate, config["patience"], progress)
+    finally:
+        batches.close()
+    trained.adam.load(outcome.best)
+    test = [_HeldOut(judge, side.test, config, "test", seed, i).judged() for i, side in enumerate(sides)]
+    report: dict[str, float] = {
+        **report_of(test[0], test[1], config),
+        **sides[0].sizes,
+        "iterations": outcome.iterations,
+        "best_at": outcome.best_at,
+    }
+    return {k: v.detach().cpu().clone() for k, v in net.state_dict().items()}, report, outcome
+
+
+class _Judge:
+    """A discriminator on its device."""
+
+    def __init__(self, disc: Discriminator, precision: Precision) -> None:
+        self.disc, self.precision = disc, precision
+        self.frozen = disc.extractor is not None
+
+    @torch.no_grad()
+    def look(self, images: NoisyBatch) -> Seen:
+        """Features, on the device, without gradients: they are frozen, or the images themselves."""
+        images = self.precision.moved(images)
+        with self.precision.arithmetic():
+            features = self.disc.extract(images.x, images.sigma)
+        # the judge derives its time steps in the features' precision
+        return Seen(features.to(torch.float32), images.sigma, images.labels)
+
+    def judge(self, seen: Seen) -> Tensor:
+        """Logits `[B]` float32."""
+        with self.precision.arithmetic():
+            return self.disc.judge(seen.features, seen.sigma, seen.labels).to(torch.float32)
+
+    def kept(self, images: NoisyBatch) -> Seen:
+        """Features on the CPU."""
+        seen = self.look(images)
+        features = seen.features.to(self.precision.half or torch.float32).cpu()
+        return Seen(features, images.sigma, images.labels)
+
+    def back(self, seen: Seen) -> Seen:
+        """Kept features, on the device."""
+        labels = None if seen.labels is None else self.precision.here(seen.labels)
+        features = self.precision.here(seen.features).to(torch.float32)
+        return Seen(features, self.precision.here(seen.sigma), labels)
+
+
+class _HeldOut:
+    """One side of a held-out part, each image at a few fixed noise levels; frozen features are computed once."""
+
+    def __init__(
+        self, judge: _Judge, side: Side, config: Mapping[str, Any], part: str, seed: int, number: int
+    ) -> None:
+        self._judge, self._side, self._config = judge, side, config
+        self._names = (f"discriminator {part}", seed, number, _NOISES)
+        self._kept = [judge.kept(images) for images in self._images()] if judge.frozen else None
+
+    def _images(self) -> Iterator[NoisyBatch]:
+        return self._side.held_out(self._config, *self._names)
+
+    @torch.no_grad()
+    def judged(self) -> Judged:
+        """The logits of all, on the CPU."""
+        if self._kept is None:
+            seen = (self._judge.look(images) for images in self._images())
+        else:
+            seen = (self._judge.back(kept) for kept in self._kept)
+        pairs = [(self._judge.judge(part).to(torch.float64).cpu(), part.sigma.cpu()) for part in seen]
+        return Judged(torch.cat([logits for logits, _ in pairs]), torch.cat([sigma for _, sigma in pairs]))
+
+
+class _Batches:
+    """Half batches of both sides for each iteration: fresh noise, or drawn from cached features."""
+
+    def __init__(
+        self,
+        judge: _Judge,
+        sides: list[Split],
+        config: Mapping[str, Any],
+        seed: int,
+        draws: int,
+        workers: int | None,
+    ) -> None:
+        self._judge, self._sides, self._config, self._seed = judge, sides, config, seed
+        self._half = (config["batch"] // 2,)
+        self._cache: list[Seen] = []
+        for number, side in enumerate(sides if draws else []):
+            images = side.train.held_out(config, "discriminator cache", seed, number, draws)
+            self._cache.append(_joined([judge.kept(some) for some in images]))
+        self._ahead = Ahead(self._read, lambda iteration: iteration + 1, workers)
+
+    def close(self) -> None:
+        """End the threads that read."""
+        self._ahead.close()
+
+    def loss(self, iteration: int) -> Tensor:
+        """Binary cross-entropy, both sides weighed equally."""
+        read = self._ahead(iteration)
+        seen = self._judge.back(read) if isinstance(read, Seen) else self._judge.look(read)
+        logits = self._judge.judge(seen)
+        signs = torch.ones_like(logits)
+        signs[: len(logits) // 2] = -1  # the first half is real
+        return functional.softplus(signs * logits).mean()
+
+    def _read(self, iteration: int) -> NoisyBatch | Seen:
+        """Both halves of a batch, real first, on the CPU."""
+        generator = stream("discriminator batch", self._seed, iteration)
+        if self._cache:
+            picked = [
+                s.pick(torch.randint(len(s.sigma), self._half, generator=generator)) for s in self._cache
+            ]
+            return _joined(picked)
+        halves = [
+            side.train[torch.randint(len(side.train), self._half, generator=generator)].noisy(
+                self._config, generator
+            )
+            for side in self._sides
+        ]
+        x, sigma = (torch.cat([getattr(half, name) for half in halves]) for name in ("x", "sigma"))
+        return NoisyBatch(x, sigma, _labels([half.labels for half in halves]))
+
+
+def _joined(parts: list[Seen]) -> Seen:
+    features, sigma = (torch.cat([getattr(part, name) for part in parts]) for name in ("features", "sigma"))
+    return Seen(features, sigma, _labels([part.labels for part in parts]))
+
+
+def _labels(parts: list[Tensor | None]) -> Tensor | None:
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if len(known) == len(parts) else None

@@ -1,1 +1,0 @@
-"""Training on data too large for memory, on devices: denoisers, discriminators, classifiers."""
