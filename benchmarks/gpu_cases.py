@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from guidelab.assemble import Nets
 from guidelab.cli.large.evaluated import marked, ready
-from guidelab.cli.large.machine import DTYPES
+from guidelab.compute.device import DTYPES
 from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.guidance import Guided, Reference
 from guidelab.core.samplers.chain import ddpm

@@ -54,22 +54,34 @@ class ExperimentPlan(DivergenceJobs):
         if self.has_density(variant):
             inputs["density"] = (self.at("density", run),)
         inputs |= {f"grader:{g}": (self.at(f"graders/{g}", run),) for g in self.graded(run)}
-        spec = {
-            "row": self._row(run),
-            "dataset": e.dataset.model_dump(),
-            "sampler": e.sampler.model_dump(),
-            "blocks": self._blocks,
-            "metrics": e.evaluate.metrics,
-            "neighbours": e.evaluate.neighbours,
+        spec = self._measured(run) | {
+            "representation": "coordinates",
+            "label_policy": "one class",
             "density_defined": self.has_density(variant),
-        }  # fmt: skip
-        modules = {registry.METRICS[m].module for m in e.evaluate.metrics} | {
-            registry.DATASETS[e.dataset.name].module
+        }
+        modules = {registry.METRICS[m].module for m in e.evaluate.metrics}
+        modules |= {
+            registry.DATASETS[e.dataset.name].module,
+            registry.REPRESENTATIONS["coordinates"].module,
         }
         modules |= {registry.TRUTHS[e.dataset.name].module}
         modules |= {registry.NETS[e.discriminators[g].net.name].module for g in self.graded(run)}
         modules |= {registry.DIVERGENCES[m].module for m in registry.DIVERGENCES}
         return Job("measure", inputs, (self.at("measurements", run, "csv"),), spec, tuple(sorted(modules)))
+
+    def _measured(self, run: Run) -> dict[str, Any]:
+        """The part of a measurement's spec that does not depend on what samples are measured as."""
+        sampled = self._sampler_spec(run)
+        of = {"variant": run.variant, "weights": [term["weight"] for term in sampled["terms"]]}
+        return {
+            "row": self._row(run),
+            "of": of | {key: sampled[key] for key in ("train_seeds", "sampler")},
+            "dataset": self.spec.dataset.model_dump(),
+            "sampler": sampled["sampler"],
+            "blocks": self._blocks,
+            "metrics": self.spec.evaluate.metrics,
+            "neighbours": self.spec.evaluate.neighbours,
+        }
 
     def measured_in(self, features: str) -> list[str]:
         """Whose features are needed: folds and runs; none where coordinates are measured."""

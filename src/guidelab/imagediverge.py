@@ -19,9 +19,9 @@ class ImageDivergenceJobs(ExperimentPlan):
         run, d = self._run(variant, w, part), self.spec.discriminators[disc]
         if disc not in self.graded(run):
             raise UserError(f"{self.name}: {run.point} is not graded by {disc}; wanted one of {d.points}")
-        spec = self._sampler_spec(run) | {"blocks": {"generated": list(d.drawn.seeds)}}
+        spec = self._sampler_spec(run) | {"blocks": {"generated": list(d.drawn.seeds)}, "uint8": "edm"}
         output = (self.graded_samples(disc, run),)
-        return Job("grading", self._net_inputs(run), output, spec, self._modules(run), "images.sample")
+        return Job("grading", self._net_inputs(run), output, spec, self._modules(run))
 
     def grade(self, disc: str, variant: str, w: str, part: str) -> Job:
         """Train the discriminator that grades one point, on samples and real images of its own."""

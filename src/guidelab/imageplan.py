@@ -11,6 +11,7 @@ from guidelab.jobs import Job
 from guidelab.layout import Run
 from guidelab.nearest import one_of
 from guidelab.spec import ImageDataset
+from guidelab.spec.data import ReleasedFold
 
 TRAIN = "train"  # the fold denoisers and classifiers learn from
 REFERENCE = "reference"  # the fold samples are compared with
@@ -46,8 +47,6 @@ class ImagePlan(ImageDivergenceJobs):
         variant = self.spec.variants[run.variant]
         spec = super()._sampler_spec(run)
         del spec["dataset"]
-        if variant.steps:
-            spec["sampler"] = spec["sampler"] | {"steps": variant.steps}
         discs = {
             t.disc: {
                 "role": self.spec.discriminators[t.disc].role,
@@ -61,7 +60,10 @@ class ImagePlan(ImageDivergenceJobs):
         }
         main = self.spec.denoisers[self.spec.models[variant.main].denoiser]
         labels = self.spec.evaluate.label_policy if main.conditional else None
-        return {**spec, "discs": discs, "labels": labels, "shard": self.spec.evaluate.shard}
+        return {**spec, "discs": discs, "labels": labels, "latent": None, "shard": self.spec.evaluate.shard}
+
+    def _codec(self, run: Run) -> str:
+        return "pixels"
 
     def _modules(self, run: Run) -> tuple[str, ...]:
         dataset = registry.DATASETS[
@@ -71,12 +73,14 @@ class ImagePlan(ImageDivergenceJobs):
 
     def generate(self, disc: str) -> Job:
         """Draw the generated side of a guiding discriminator."""
-        return replace(super().generate(disc), command="images.sample")
+        job = super().generate(disc)
+        # real images are rounded; truncated ones would be half a level darker, which a discriminator notices
+        return replace(job, spec=job.spec | {"uint8": "edm"})
 
     def sample(self, variant: str, w: str, part: str) -> Job:
         """Draw every seed block of one point, in shards; a grader's samples are drawn by `grading`."""
-        job = super().sample(variant, w, part)
-        return replace(job, spec=job.spec | {"grader_blocks": {}}, command="images.sample")
+        job, blocks = super().sample(variant, w, part), self._blocks_of(self._run(variant, w, part))
+        return replace(job, spec=job.spec | {"grader_blocks": {}, "blocks": blocks})
 
     # ---- discriminators and classifiers --------------------------------------------------------------------
 
@@ -138,31 +142,49 @@ class ImagePlan(ImageDivergenceJobs):
         output = (self.features(features, of),)
         return Job("extract", inputs, output, spec, tuple(sorted(modules)), "images.extract")
 
+    @property
+    def _spaces(self) -> dict[str, dict[str, Any]]:
+        """Every feature space: whose features, which reference, how many neighbours, which rule about counts."""
+        return {
+            name: {
+                "of": entry.of or name,
+                "reference": entry.reference,
+                "statistics": isinstance(self.spec.folds[entry.reference], ReleasedFold),
+                "neighbours": entry.neighbours or self.spec.evaluate.neighbours,
+                "counts": self.spec.evaluate.counts,
+            }
+            for name, entry in self.spec.features.items()
+        }
+
     def measure(self, variant: str, w: str, part: str) -> Job:
         """All numbers of one point in every feature space: one row each."""
-        run, ev = self._run(variant, w, part), self.spec.evaluate
+        run, real = self._run(variant, w, part), self.spec.variants[variant].real
+        spaces = {name: space for name, space in self._spaces.items() if space["reference"] != real}
+        metrics = [m for m in self.spec.evaluate.metrics if m.partition("@")[2] in spaces]
         inputs: dict[str, tuple[str, ...]] = {}
-        for name in self.spec.features:
-            inputs[f"features:{name}"] = (self.features(name, f"{run.point}/{run.part}"),)
-            inputs[f"reference:{name}"] = (self.features(name, f"data/{REFERENCE}"),)
-        sampled = self._sampler_spec(run)
-        spec = {
-            "row": self._row(run),
-            "of": {
-                "variant": variant,
-                "weights": [term["weight"] for term in sampled["terms"]],
-                "train_seeds": sampled["train_seeds"],
-                "sampler": sampled["sampler"],
-            },
-            "dataset": self.spec.dataset.model_dump(),
-            "sampler": sampled["sampler"],
-            "blocks": self._blocks,
-            "metrics": ev.metrics,
-            "neighbours": ev.neighbours,
-            "label_policy": ev.label_policy,
+        for name, space in spaces.items():  # without those whose reference are the very images
+            inputs[f"features:{space['of']}"] = (self.features(space["of"], f"{run.point}/{run.part}"),)
+            if space["reference"] in self.prepared:
+                inputs[f"reference:{name}"] = (self.features(space["of"], f"data/{space['reference']}"),)
+            if space["statistics"]:
+                inputs[f"statistics:{name}"] = (self.obtained("references", space["reference"]),)
+        spec = self._measured(run) | {
+            "representation": "features",
+            "blocks": self._blocks_of(run),
+            "metrics": metrics,
+            "spaces": spaces,
+            "real": real,
+            "label_policy": self.spec.evaluate.label_policy,
         }
-        output = (self.at("measurements", run, "csv"),)
-        return Job("measure", inputs, output, spec, self._metric_modules, "images.measure")
+        modules = (*self._metric_modules, registry.REPRESENTATIONS["features"].module)
+        return Job("measure", inputs, (self.at("measurements", run, "csv"),), spec, modules)
+
+    def _blocks_of(self, run: Run) -> dict[str, list[int]]:
+        """The blocks of a run; of real images one: the same images again would pass for another draw."""
+        if not self.spec.variants[run.variant].real:
+            return self._blocks
+        first = next(b for b in self._blocks if b != self.spec.evaluate.select_block)
+        return {first: self._blocks[first]}
 
     @property
     def _metric_modules(self) -> tuple[str, ...]:
@@ -213,7 +235,7 @@ class ImagePlan(ImageDivergenceJobs):
             runs = [run for run in self.runs_at(point) if settings["train_seed"] in run.seeds]
             inputs[f"samples:{point}"] = tuple(self.samples(run) for run in runs)
         spec = {"figure": figure, "settings": settings}
-        return Job("field", inputs, (self.fields(figure),), spec, (), "images.field")
+        return Job("field", inputs, (self.fields(figure),), spec, (), "image_field")
 
     def picture(self, variant: str, w: str, part: str) -> Job:
         """A few samples of a point as one picture."""
@@ -221,7 +243,7 @@ class ImagePlan(ImageDivergenceJobs):
         block = next(b for b in self.spec.evaluate.blocks if b != self.spec.evaluate.select_block)
         spec = {"settings": {"train_seed": run.seeds[0], "block": block}}
         inputs = {"samples": (self.samples(run),)}
-        return Job("preview", inputs, (self.preview(run),), spec, (), "images.preview")
+        return Job("preview", inputs, (self.preview(run),), spec)
 
     def _settings(self, figure: str) -> dict[str, Any]:
         found = getattr(self.spec.paper.figures, figure, None)

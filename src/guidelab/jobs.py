@@ -47,17 +47,25 @@ class RunJobs(Layout):
 
     def _sampler_spec(self, run: Run) -> dict[str, Any]:
         """Everything that decides what one run samples, but not which seeds."""
-        variant = self.spec.variants[run.variant]
+        variant, models = self.spec.variants[run.variant], self.spec.models
         terms = [t.model_dump() | {"weight": run.w if t.weight is None else t.weight} for t in variant.guide]
+        steps = {"steps": variant.steps} if variant.steps else {}
         return {
             "variant": run.variant,
             "dataset": self.spec.dataset.model_dump(),
-            "sampler": self.spec.sampler.model_dump(),
+            "sampler": (variant.sampler or self.spec.sampler).model_dump() | steps,
+            **self.spec.sampling.model_dump(),
+            "codec": self._codec(run),
+            "unlabelled": [m for m in self.models_of(variant) if models[m].unlabelled],
             "main": variant.main,
             "terms": terms,
-            "degrade": {m: self.spec.models[m].degrade.model_dump() for m in self.models_of(variant)},
+            "degrade": {m: models[m].degrade.model_dump() for m in self.models_of(variant)},
             "train_seeds": list(run.seeds),
         }
+
+    def _codec(self, run: Run) -> str:
+        """How samples are stored: points, pixels or latents."""
+        return "points"
 
     def _net_inputs(self, run: Run) -> Files:
         variant = self.spec.variants[run.variant]
@@ -75,7 +83,8 @@ class RunJobs(Layout):
             registry.NETS[self.spec.discriminators[t.disc].net.name].module for t in variant.guide if t.disc
         ]
         found += [
-            registry.SAMPLERS[self.spec.sampler.name].module,
+            registry.SAMPLERS[(variant.sampler or self.spec.sampler).name].module,
+            registry.CODECS[self._codec(run)].module,
             registry.DATASETS[self.spec.dataset.name].module,
         ]
         return tuple(sorted(set(found)))

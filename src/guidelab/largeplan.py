@@ -105,17 +105,13 @@ class LargePlan(ReleasedPlan):
     # ---- samples -------------------------------------------------------------------------------------------
 
     def _sampler_spec(self, run: Run) -> dict[str, Any]:
-        variant, e = self.spec.variants[run.variant], self.spec
-        spec = super()._sampler_spec(run)
-        if variant.sampler:
-            spec["sampler"] = variant.sampler.model_dump() | (
-                {"steps": variant.steps} if variant.steps else {}
-            )
-        models = self.models_of(variant)
-        how = {"unlabelled": [m for m in models if e.models[m].unlabelled], **e.sampling.model_dump()}
+        variant, spec = self.spec.variants[run.variant], super()._sampler_spec(run)
         if variant.real:
-            return spec | how | {"real": variant.real, "latent": None, "labels": None}
-        return {**spec, **how, **self._options(self._main(run))}
+            return spec | {"real": variant.real, "latent": None, "labels": None}
+        return {**spec, **self._options(self._main(run))}
+
+    def _codec(self, run: Run) -> str:
+        return "latents" if self._where(self._main(run)) else "pixels"
 
     def _main(self, run: Run) -> Denoiser:
         return self.spec.denoisers[self.spec.models[self.spec.variants[run.variant].main].denoiser]
@@ -128,21 +124,8 @@ class LargePlan(ReleasedPlan):
         return {**super()._net_inputs(run), **(self._autoencoder if latent else {})}
 
     def _modules(self, run: Run) -> tuple[str, ...]:
-        variant = self.spec.variants[run.variant]
-        sampler = (variant.sampler or self.spec.sampler).name
-        return tuple(sorted({*super()._modules(run), registry.SAMPLERS[sampler].module}))
-
-    def generate(self, disc: str) -> Job:
-        """Draw the generated side of a guiding discriminator."""
-        job = super().generate(disc)
-        # real images are rounded: fakes that are cut off would be half a level darker, which a discriminator sees
-        return replace(job, spec=job.spec | {"uint8": "edm"}, command="large.sample")
-
-    def sample(self, variant: str, w: str, part: str) -> Job:
-        """Draw every seed block of one point, in shards that workers share."""
-        job = super().sample(variant, w, part)
-        spec = job.spec | {"blocks": self._blocks_of(self._run(variant, w, part))}
-        return replace(job, spec=spec, command="large.sample")
+        real = self.spec.variants[run.variant].real
+        return (*super()._modules(run), *([registry.SOURCES["fold"].module] if real else []))
 
     # ---- features and numbers ------------------------------------------------------------------------------
 
@@ -153,19 +136,6 @@ class LargePlan(ReleasedPlan):
         asked = {m.partition("@")[2] for m in self.spec.evaluate.metrics if m.partition("@")[0] in images}
         met = {space["reference"] for name, space in self._spaces.items() if name in asked}
         return [n for n, fold in self.spec.folds.items() if not isinstance(fold, ReleasedFold) or n in met]
-
-    @property
-    def _spaces(self) -> dict[str, dict[str, Any]]:
-        """Every feature space: whose features, which reference, how many neighbours."""
-        return {
-            name: {
-                "of": entry.of or name,
-                "reference": entry.reference,
-                "statistics": isinstance(self.spec.folds[entry.reference], ReleasedFold),
-                "neighbours": entry.neighbours or self.spec.evaluate.neighbours,
-            }
-            for name, entry in self.spec.features.items()
-        }
 
     def measured_in(self, features: str) -> list[str]:
         """Every run, and the folds they are compared with in these features."""
@@ -199,38 +169,6 @@ class LargePlan(ReleasedPlan):
                 k: v for k, v in spec["extractor"].items() if k not in ("reference", "neighbours")
             }
         return replace(job, inputs=inputs, spec=spec, command="large.extract")
-
-    def measure(self, variant: str, w: str, part: str) -> Job:
-        """All numbers of one point in every feature space: one row each."""
-        job, run = super().measure(variant, w, part), self._run(variant, w, part)
-        inputs: dict[str, tuple[str, ...]] = {}
-        for name, space in self._spaces.items():
-            if space["reference"] == self.spec.variants[variant].real:
-                continue
-            inputs[f"features:{space['of']}"] = (self.features(space["of"], f"{run.point}/{run.part}"),)
-            if space["reference"] in self.prepared:
-                inputs[f"reference:{name}"] = (self.features(space["of"], f"data/{space['reference']}"),)
-            if space["statistics"]:
-                inputs[f"statistics:{name}"] = (self.obtained("references", space["reference"]),)
-        real = self.spec.variants[variant].real
-        apart = {name: space for name, space in self._spaces.items() if space["reference"] != real}
-        metrics = [
-            m for m in self.spec.evaluate.metrics if m.partition("@")[2] in apart
-        ]  # a fold is not its own reference
-        spec = job.spec | {"spaces": apart, "metrics": metrics, "real": real, "blocks": self._blocks_of(run)}
-        return replace(job, inputs=inputs, spec=spec, command="large.measure")
-
-    def _blocks_of(self, run: Run) -> dict[str, list[int]]:
-        """The blocks of a run; of real images one: the same images again would pass for another draw."""
-        if not self.spec.variants[run.variant].real:
-            return self._blocks
-        first = next(b for b in self._blocks if b != self.spec.evaluate.select_block)
-        return {first: self._blocks[first]}
-
-    @property
-    def _metric_modules(self) -> tuple[str, ...]:
-        asked = {m.partition("@")[0] for m in self.spec.evaluate.metrics}
-        return tuple(sorted({registry.LARGE_METRICS[name].module for name in asked}))
 
     def table_job(self) -> Job:
         """The experiment's table, with the published values beside ours."""

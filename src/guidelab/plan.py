@@ -37,9 +37,12 @@ class Plan:
     def payload(self, rule: str, experiment: str, *arguments: str) -> str:
         """What the command of a job is given: its spec, its inputs and the digest of the code it can reach."""
         job = self.job(rule, experiment, *arguments)
-        entry = job.command or {"generate": "sample", "grade": "discriminate", "diverge_null": "diverge"}.get(
-            rule, rule
-        )
+        entry = job.command or {
+            "generate": "sample",
+            "grading": "sample",
+            "grade": "discriminate",
+            "diverge_null": "diverge",
+        }.get(rule, rule)
         return job.payload(code_digest(entry, job.modules))
 
     def job(self, rule: str, experiment: str, *arguments: str) -> Job:

@@ -69,16 +69,12 @@ EXTRACTORS = {
     "tiny": Entry("guidelab.features.tiny:Tiny"),
 }
 IMAGE_METRICS = {
-    "fid": Entry("guidelab.metrics.images:measure_images"),
-    "kid": Entry("guidelab.metrics.images:measure_images"),
-    "precision": Entry("guidelab.metrics.images:measure_images"),
-    "recall": Entry("guidelab.metrics.images:measure_images"),
-    "inception_score": Entry("guidelab.metrics.images:measure_images"),
-    "accuracy": Entry("guidelab.metrics.images:measure_images"),
-}
-LARGE_METRICS = {
-    name: Entry("guidelab.metrics.protocol:measure_protocol")
+    name: Entry("guidelab.metrics.images:measure_images")
     for name in ("fid", "sfid", "kid", "precision", "recall", "inception_score", "accuracy")
+}
+REPRESENTATIONS = {  # what samples are measured as
+    "coordinates": Entry("guidelab.cli.coordinates:spaces"),
+    "features": Entry("guidelab.cli.feature_spaces:spaces"),
 }
 TRUTHS = {"toy2d": Entry("guidelab.data.toy2d_truth:truth_at")}  # datasets whose density is known
 FACTS = {
@@ -89,6 +85,12 @@ SAMPLERS = {
     "ddpm": Entry("guidelab.core.samplers.chain:ddpm"),
     "ddim": Entry("guidelab.core.samplers.chain:ddim"),
 }
+CODECS = {  # how samples are stored
+    "points": Entry("guidelab.sampling.codecs:Points"),
+    "pixels": Entry("guidelab.sampling.codecs:Pixels"),
+    "latents": Entry("guidelab.sampling.latents:Latents"),
+}
+SOURCES = {"fold": Entry("guidelab.sampling.real:shown")}  # of samples that no net draws
 METRICS = {
     name: Entry("guidelab.metrics.measure_toy:measure_points")
     for name in (
@@ -131,11 +133,13 @@ KINDS: dict[str, dict[str, Entry]] = {
     "truth": TRUTHS,
     "facts": FACTS,
     "sampler": SAMPLERS,
+    "codec": CODECS,
+    "source": SOURCES,
     "metric": METRICS,
     "divergence": DIVERGENCES,
     "extractor": EXTRACTORS,
     "image metric": IMAGE_METRICS,
-    "large metric": LARGE_METRICS,
+    "representation": REPRESENTATIONS,
     "figure": FIGURES,
     "sigma figure": SIGMA_FIGURES,
     "image sigma figure": IMAGE_SIGMA_FIGURES,

@@ -56,10 +56,10 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
                 )
     module = JOBS[rule][0]
     command = job.get("command", module)
-    kinds = [module, *(f"{kind}.{module}" for kind in ("images", "large", "sigma"))]
+    kinds = [module, f"image_{module}", *(f"{kind}.{module}" for kind in ("images", "large", "sigma"))]
     if command not in kinds:
         raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
-    if command in ("large.train", "large.sample") and several():
+    if (command == "large.train" or (command == "sample" and outputs[0].suffix == ".json")) and several():
         with held(rule, outputs):
             if taken_over(job, outputs):
                 return

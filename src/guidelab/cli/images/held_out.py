@@ -7,9 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from guidelab.assemble import load_net
+from guidelab.assemble import load_net, load_nets
 from guidelab.cli.images.noised import Denoise, denoisers
-from guidelab.cli.images.sample import image_nets
 from guidelab.data.image_zip import read_zip
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, wanted
@@ -80,7 +79,12 @@ def sampler(job: Mapping[str, Any], seed: int) -> Subject:
     sides = ((real[rest], report), (real[first], fitted))
     grader = load_net(inputs["grader"][0], seed)
     return Subject(
-        grader, *denoisers(job, image_nets(job, seed)), bool(job["terms"]), sides[0], sides[1], spaces
+        grader,
+        *denoisers(job, load_nets(inputs, seed, job["discs"])),
+        bool(job["terms"]),
+        sides[0],
+        sides[1],
+        spaces,
     )
 
 
@@ -101,7 +105,7 @@ def null(job: Mapping[str, Any]) -> Subject:
         parts = x[torch.cat([rest, fitted_real])], x[other], x[fitted_other]
         spaces[name] = Space(*parts, str(told["features_sha256"]))
     grader = load_net(inputs["grader"][0], 0)
-    main, same = denoisers(job, image_nets(job, job["train_seeds"][0]))
+    main, same = denoisers(job, load_nets(job["inputs"], job["train_seeds"][0], job["discs"]))
     report = (real[rest], real[other])
     return Subject(grader, main, same, False, report, (real[fitted_real], real[fitted_other]), spaces)
 

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from guidelab.cli.images.discriminate import _build, _save
 from guidelab.cli.large.examples import ShardImages, check_labels, event_shape, open_examples
-from guidelab.cli.large.machine import device, settle, world
+from guidelab.compute.device import device, settle
+from guidelab.compute.processes import process_group
 from guidelab.cli.runtime import drop_state, state_folder
 from guidelab.data.large.stream import ZipImages, ZipLatents
 from guidelab.errors import UserError
@@ -31,7 +32,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     Raises:
         UserError: files that do not fit the job or each other, or several processes: this job has one.
     """
-    if world().size > 1:
+    if process_group().size > 1:
         raise UserError(f"{job['disc']}: is trained by one process; start it without torchrun")
     where = device()
     settle(where)

@@ -14,7 +14,7 @@ import pandas as pd
 from guidelab import registry
 from guidelab.cli.images.train import live_folder
 from guidelab.cli.large.examples import check_labels, event_shape, open_examples
-from guidelab.cli.large.machine import device, settle
+from guidelab.compute.device import device, settle
 from guidelab.cli.runtime import drop_state, state_folder
 from guidelab.data.large.stream import ZipLatents
 from guidelab.io import write_csv

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from guidelab.assemble import dataset, load_net, load_nets
-from guidelab.cli.sample import sample_block
 from guidelab.cli.sigma.evaluate import Denoise, denoisers
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, wanted
 from guidelab.metrics.divergence import DIVERGENCES, divergences, log_ratios
 from guidelab.metrics.value import Value
+from guidelab.sampling.codecs import Points as Stored
+from guidelab.sampling.draw import drawing
 
 Points = tuple[Tensor, Tensor]  # real and generated, [N, 2] and [M, 2]
 
@@ -60,7 +61,7 @@ def sampler(job: dict[str, Any], seed: int) -> Subject:
     main, guided = denoisers(job, nets)
 
     def draw(first: int, last: int) -> Tensor:
-        return sample_block(job, nets, [first, last], data)
+        return drawing(job, nets, torch.device("cpu"), Stored(), data.start)(first, last)[0]
 
     return Subject(
         data=data,

@@ -1,0 +1,1 @@
+"""From seeds to samples, for points, pixels and latents."""
