@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 from gpu_plain import PlainDit, PlainEdm2, PlainTraining, autocast, plain_adm, plain_heun, plain_steps
+from guidelab.cli.large.evaluated import marked, ready
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from guidelab.assemble import Nets
-from guidelab.cli.large.evaluated import marked, ready
 from guidelab.compute.device import DTYPES
 from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.guidance import Guided, Reference

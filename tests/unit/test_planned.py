@@ -147,7 +147,7 @@ def test_one_that_was_given_more_time_meanwhile_goes_on(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("command", "output", "minds"),
-    [("train", "a.safetensors", True), ("images.sample", "a.json", True), ("measure", "a.csv", False)],
+    [("train", "a.safetensors", True), ("sample", "a.json", True), ("measure", "a.csv", False)],
 )
 def test_jobs_that_could_not_go_on_are_not_stopped(monkeypatch, tmp_path, command, output, minds):
     Slurm(monkeypatch)

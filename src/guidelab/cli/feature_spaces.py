@@ -131,6 +131,7 @@ def _space(
     check_features(generated, options["of"])
     check_point(job, generated.about["source"], generated.path)
     statistics = read("statistics", name) if options["statistics"] else None
+    published = named(statistics) if statistics else ""
     real = None
     if REAL & set(metrics) or (statistics is None and {"fid", "sfid"} & set(metrics)):
         real = read("reference", name)
@@ -141,7 +142,7 @@ def _space(
         generated=generated,
         reference=reference(metrics, options["of"], real, statistics),
         split=split,
-        statistics=named(statistics) if statistics else "",
+        statistics=published,
         compared=[file.path for file in (statistics, real) if file],
         images_sha256={split: real.about["images_sha256"]} if real else {},
         metrics=metrics,

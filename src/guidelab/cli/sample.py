@@ -4,7 +4,7 @@ Images are stored in shards that several processes share and a manifest lists; p
 """
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,11 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         with closing(_bar(job, mine, group)) as bar:
             make = _maker(job, where, bar)
             for shard in mine:
-                if not write_shard(folder, shard, about, lambda first, last, here=shard: make(here)):
+
+                def drawn(first: int, last: int, here: Shard = shard) -> tuple[Tensor, Tensor | None]:
+                    return make(here)
+
+                if not write_shard(folder, shard, about, drawn):
                     bar.update(shard.n)
     if group.leader:
         wait(folder, shards, about, group, began)

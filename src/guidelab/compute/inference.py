@@ -144,7 +144,7 @@ def _lowered(net: nn.Module, name: str, where: torch.device) -> nn.Module:
     if asked == "float32":
         return net
     if hasattr(net, "in_half"):
-        halved: nn.Module = net.in_half(DTYPES[asked])
+        halved: nn.Module = net.in_half(DTYPES[asked])  # type: ignore[operator]
         return halved
     for layer in net.modules():
         if isinstance(layer, _PRODUCTS) or getattr(layer, "matrix_product", False):
@@ -160,7 +160,7 @@ def _compiled(net: nn.Module) -> nn.Module:
     if options is None:
         return net
     if hasattr(net, "compiled"):
-        fast: nn.Module = net.compiled(dynamic=False, **options)
+        fast: nn.Module = net.compiled(dynamic=False, **options)  # type: ignore[operator]
         return fast
     part(net).compile(dynamic=False, **options)
     return net

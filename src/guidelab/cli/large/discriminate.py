@@ -8,9 +8,9 @@ from torch import Tensor
 
 from guidelab.cli.images.discriminate import _build, _save
 from guidelab.cli.large.examples import ShardImages, check_labels, event_shape, open_examples
+from guidelab.cli.runtime import drop_state, state_folder
 from guidelab.compute.device import device, settle
 from guidelab.compute.processes import process_group
-from guidelab.cli.runtime import drop_state, state_folder
 from guidelab.data.large.stream import ZipImages, ZipLatents
 from guidelab.errors import UserError
 from guidelab.io import load_arrays

@@ -14,8 +14,8 @@ import pandas as pd
 from guidelab import registry
 from guidelab.cli.images.train import live_folder
 from guidelab.cli.large.examples import check_labels, event_shape, open_examples
-from guidelab.compute.device import device, settle
 from guidelab.cli.runtime import drop_state, state_folder
+from guidelab.compute.device import device, settle
 from guidelab.data.large.stream import ZipLatents
 from guidelab.io import write_csv
 from guidelab.train.distributed import joined
