@@ -81,7 +81,8 @@ def step_seeds(seeds: Tensor, step: float | None) -> Tensor:
     if step is None:
         return seeds
     (bits,) = struct.unpack("<I", struct.pack("<f", step))
-    return seeds + (bits << 32)
+    keyed: Tensor = seeds + (bits << 32)
+    return keyed
 
 
 class Dropout:

@@ -11,6 +11,7 @@ from guidelab.costs.work import Work
 from guidelab.jobs import Job
 from guidelab.plan import Plan
 from guidelab.spec import Experiment
+from guidelab.speclook import is_large
 
 MFU_RANGE = (0.25, 0.50)  # of model FLOP utilisation: what training and sampling codes usually reach
 CORE_GFLOPS = {
@@ -127,7 +128,7 @@ def _cost(plan: Plan, node: Node, gpu: Gpu, mfu: float, seconds: Callable[[str],
 
 def on_gpu(e: Experiment, job: Job) -> bool:
     """Whether a job is counted in GPU-hours; what a smoke experiment computes takes any machine seconds."""
-    return job.command.startswith("large.") and e.scale != "smoke" and job.rule in _ON_GPU
+    return is_large(e) and e.scale != "smoke" and job.rule in _ON_GPU
 
 
 def gpu_seconds(work: Work, gpu: Gpu, mfu: float) -> float:

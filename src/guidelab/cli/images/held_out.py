@@ -80,7 +80,7 @@ def sampler(job: Mapping[str, Any], seed: int) -> Subject:
     grader = load_net(inputs["grader"][0], seed)
     return Subject(
         grader,
-        *denoisers(job, load_nets(inputs, seed, job["discs"])),
+        *denoisers(job, load_nets(inputs, seed, job.get("discs"))),
         bool(job["terms"]),
         sides[0],
         sides[1],
@@ -105,7 +105,7 @@ def null(job: Mapping[str, Any]) -> Subject:
         parts = x[torch.cat([rest, fitted_real])], x[other], x[fitted_other]
         spaces[name] = Space(*parts, str(told["features_sha256"]))
     grader = load_net(inputs["grader"][0], 0)
-    main, same = denoisers(job, load_nets(job["inputs"], job["train_seeds"][0], job["discs"]))
+    main, same = denoisers(job, load_nets(job["inputs"], job["train_seeds"][0]))
     report = (real[rest], real[other])
     return Subject(grader, main, same, False, report, (real[fitted_real], real[fitted_other]), spaces)
 
