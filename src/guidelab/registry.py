@@ -81,13 +81,13 @@ FACTS = {
     "toy2d": Entry("guidelab.data.toy2d_truth:facts")
 }  # constants of the exact density, kept with the data
 SAMPLERS = {
-    "heun": Entry("guidelab.core.samplers.heun:heun"),
-    "ddpm": Entry("guidelab.core.samplers.chain:ddpm"),
-    "ddim": Entry("guidelab.core.samplers.chain:ddim"),
+    "heun": Entry("guidelab.sampling.continuous:Continuous"),
+    "ddpm": Entry("guidelab.sampling.discrete:Ddpm"),
+    "ddim": Entry("guidelab.sampling.discrete:Ddim"),
 }
 CODECS = {  # how samples are stored
     "points": Entry("guidelab.sampling.codecs:Points"),
-    "pixels": Entry("guidelab.sampling.codecs:Pixels"),
+    "pixels": Entry("guidelab.sampling.pixels:Pixels"),
     "latents": Entry("guidelab.sampling.latents:Latents"),
 }
 SOURCES = {"fold": Entry("guidelab.sampling.real:shown")}  # of samples that no net draws

@@ -33,12 +33,13 @@ from guidelab.compute.processes import ProcessGroup
 from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.chain import ddpm
+from guidelab.core.schedules import edm_sigmas
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
 from guidelab.nets.dit import Dit
 from guidelab.sampling import draw, latents
-from guidelab.sampling.codecs import Pixels, rounded, truncated
+from guidelab.sampling.pixels import Pixels, rounded, truncated
 from guidelab.shards import load_manifest, read_block, split
 
 CPU = torch.device("cpu")
@@ -71,7 +72,7 @@ def loaded(found):
 
 
 def drawing(found, codec=None):
-    return draw.drawing(found, loaded(found), CPU, codec or Pixels(found))
+    return draw.drawing(found, loaded(found), CPU, codec or Pixels(found, CPU))
 
 
 def floats(found, first, last):
@@ -275,9 +276,9 @@ def test_noise_levels_are_moved_to_those_the_net_knows(files, tmp_path):
         if "net 'edm' is not known" in str(error):
             pytest.skip("the net has no entry in the registry yet")
         raise
-    known = torch.tensor(found.sigmas[:-1], dtype=torch.float64)
-    assert torch.allclose(net.round_sigma(known).double(), known) and found.sigmas[-1] == 0
-    plain = draw.edm_sigmas(4, net.sigma_range[0], 80.0, 7.0)
+    known = torch.tensor(found.sampler.sigmas[:-1], dtype=torch.float64)
+    assert torch.allclose(net.round_sigma(known).double(), known) and found.sampler.sigmas[-1] == 0
+    plain = edm_sigmas(4, net.sigma_range[0], 80.0, 7.0)
     assert not torch.equal(known, plain[:-1]) and torch.allclose(known, plain[:-1], rtol=0.1)
 
 

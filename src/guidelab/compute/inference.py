@@ -3,7 +3,7 @@
 import copy
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from guidelab.assemble import Nets
 from guidelab.compute.device import DTYPES, effective, precision
 from guidelab.core.denoiser import Denoiser, at_step
-from guidelab.core.samplers.chain import Variance
 from guidelab.errors import UserError
+
+if TYPE_CHECKING:
+    from guidelab.core.samplers.chain import Variance
 
 COMPILE = {"": None, "0": None, "1": {}, "graphs": {"mode": "reduce-overhead"}}  # values of GUIDELAB_COMPILE
 _PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
@@ -76,7 +78,7 @@ class InferenceModel:
         return int(getattr(self.net, "classes", 0))
 
     @property
-    def variance(self) -> Variance:
+    def variance(self) -> "Variance":
         """The variance of `ddpm`'s steps: one this net learned, else that of the chain's betas."""
         learned: Variance = getattr(self.net, "variance", "large")
         return self._log_variance if callable(learned) else learned

@@ -4,7 +4,6 @@ A sample depends on its own seed alone: start noise, class and the noise of the 
 generator of that seed, on the CPU. Batch, process and device change it by rounding at most.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -14,18 +13,13 @@ from torch import Tensor
 
 from guidelab import registry
 from guidelab.assemble import Assembled, Nets, assemble
-from guidelab.compute.device import Feed, effective, memory_named, moved
+from guidelab.compute.device import effective, memory_named, moved
 from guidelab.compute.inference import InferenceModel, graph_steps, inference_nets
-from guidelab.core.chain import Chain, respaced, schedule_of
-from guidelab.core.guidance.boosting import Boosting
 from guidelab.core.noise import SeededNoise
-from guidelab.core.samplers.boosted import boosted
-from guidelab.core.schedules import edm_sigmas
 from guidelab.errors import UserError
 from guidelab.sampling.blocks import seeds_of
 from guidelab.sampling.codecs import Codec
 
-CHAINS = ("ddpm", "ddim")
 Callback = Callable[[int, float, Tensor], None]
 
 
@@ -37,6 +31,34 @@ class Start(Protocol):
         ...
 
 
+class Sampler(Protocol):
+    """One sampler with its options, for the nets of one training seed."""
+
+    def scaled(self, noise: Tensor) -> Tensor:
+        """The start `[B, *event]` made from standard normal noise."""
+        ...
+
+    def __call__(
+        self,
+        built: Assembled,
+        x: Tensor,
+        cond: Tensor | None,
+        *,
+        seeds: Tensor,
+        noise: SeededNoise,
+        callback: Callback | None,
+    ) -> Tensor:
+        """Samples `[B, *event]`.
+
+        Args:
+            built: the guided denoiser.
+            x: the start, and `cond` the class `[B]` or None; on the device.
+            seeds: `[B]` int64 of the samples, and `noise` their generators, as they are after the start; on the CPU.
+            callback: called with `(step, sigma, x)` at the start and after every step.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Drawing:
     """Draws samples with the nets of one training seed.
@@ -45,8 +67,7 @@ class Drawing:
         job: see `drawing`. nets: on the device, as samplers call them. where: the device.
         codec: from samples to what is stored of them.
         start: the dataset's exact start distribution; None: standard normal noise times the highest noise level.
-        chain: steps of a discrete chain, or None for EDM's noise levels.
-        sigmas: those levels, or None.
+        sampler: from start noise to samples.
     """
 
     job: Mapping[str, Any]
@@ -54,8 +75,7 @@ class Drawing:
     where: torch.device
     codec: Codec
     start: Start | None
-    chain: Chain | None
-    sigmas: list[float] | None
+    sampler: Sampler
 
     @property
     def main(self) -> InferenceModel:
@@ -132,44 +152,8 @@ class Drawing:
         built = Assembled(graph_steps(built.predict), built.correct)
         x, given = moved(start, self.where), None if cond is None else moved(cond, self.where)
         with torch.no_grad():
-            if self.chain is not None:
-                return self._discrete(built, x, given, noise, callback)
-            return self._continuous(built, x, given, seeds, callback)
-
-    def _continuous(
-        self, built: Assembled, x: Tensor, cond: Tensor | None, seeds: Tensor, callback: Callback | None
-    ) -> Tensor:
-        assert self.sigmas is not None  # there is no chain
-        x = (x * self.sigmas[0] if self.start is None else x).to(self._dtype)
-        how: dict[str, Any] = {"correct": built.correct, "callback": callback}
-        boosts = [term for term in self.job["terms"] if term.get("boost")]
-        if boosts:
-            boosting, churn = _boosting(boosts[0], self.nets), _churn_noise(seeds)
-            return boosted(built.predict, x, self.sigmas, cond, boosting=boosting, noise=churn, **how)
-        solver = registry.load("sampler", self.job["sampler"]["name"])
-        found: Tensor = solver(built.predict, x, self.sigmas, cond, **how)
-        return found
-
-    def _discrete(
-        self,
-        built: Assembled,
-        x: Tensor,
-        cond: Tensor | None,
-        noise: SeededNoise,
-        callback: Callback | None,
-    ) -> Tensor:
-        s, event = self.job["sampler"], tuple(x.shape[1:])
-        feed = Feed(lambda step: noise.randn(event), self.where)
-        how: dict[str, Any] = {"correct": built.correct, "callback": callback, "clip": s["clip"]}
-        how |= {"variance": self.main.variance} if s["name"] == "ddpm" else {"eta": s["eta"]}
-        solver = registry.load("sampler", s["name"])
-        found: Tensor = solver(built.predict, x.to(self._dtype), self.chain, cond, noise=feed, **how)
-        return found
-
-    @property
-    def _dtype(self) -> torch.dtype:
-        found: torch.dtype = getattr(torch, self.job["sampler"]["dtype"])
-        return found
+            x = self.sampler.scaled(x) if self.start is None else x
+            return self.sampler(built, x, given, seeds=seeds, noise=noise, callback=callback)
 
 
 def drawing(
@@ -186,47 +170,7 @@ def drawing(
     Raises:
         UserError: nets that do not fit the sampler, or that do not fit into memory.
     """
-    s = job["sampler"]
     with memory_named("sample: loading nets", "the number or the size of the nets"):
         nets = inference_nets(loaded, where, job["precision"], job["unlabelled"])
-    main: Any = nets.models[job["main"]]
-    if s["name"] in CHAINS:
-        return Drawing(job, nets, where, codec, start, _chain(job, main.net), None)
-    low, high = getattr(main.net, "sigma_range", (0.0, math.inf))  # EDM's samplers stay inside it
-    levels = edm_sigmas(s["steps"], max(s["sigma_min"], low), min(s["sigma_max"], high), s["rho"])
-    return Drawing(job, nets, where, codec, start, None, main.levels(levels).tolist())
-
-
-def _chain(job: Mapping[str, Any], main: Any) -> Chain:
-    """The steps of a discrete sampler.
-
-    Raises:
-        UserError: the sampler does not fit the net, its guidance or its number of steps.
-    """
-    s = job["sampler"]
-    if any(term.get("boost") for term in job["terms"]):
-        raise UserError(
-            f"{job['variant']}: `boost` needs the sampler heun, given {s['name']}. Leave `boost` out."
-        )
-    schedule = getattr(main, "schedule", None)
-    if schedule is not None and schedule.name != s["schedule"]:
-        raise UserError(
-            f"{job['variant']}: sampler {s['name']} has schedule {s['schedule']}, but {job['main']} was trained with "
-            f"{schedule.name}. Give the sampler `schedule: {schedule.name}`."
-        )
-    try:
-        return respaced(
-            schedule_of(s["schedule"]), f"ddim{s['steps']}" if s["name"] == "ddim" else s["steps"]
-        )
-    except ValueError as error:
-        raise UserError(f"{job['variant']}: sampler {s['name']} with {s['steps']} steps: {error}") from error
-
-
-def _boosting(term: Mapping[str, Any], nets: Nets) -> Boosting:
-    high = term["sigma_hi"] or math.inf
-    return Boosting(nets.discriminators[term["disc"]], term["weight"], term["sigma_lo"], high)  # type: ignore[arg-type]
-
-
-def _churn_noise(seeds: Tensor) -> SeededNoise:
-    """Generators of a sample's churn: of its own seed, and not those its start and label came from."""
-    return SeededNoise([(int(seed) * 2654435761 + 97) % (1 << 32) for seed in seeds])
+    sampler: Sampler = registry.load("sampler", job["sampler"]["name"])(job, nets)
+    return Drawing(job, nets, where, codec, start, sampler)

@@ -1,6 +1,7 @@
 """Latents of an autoencoder, stored as the images it decodes them to."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -8,6 +9,8 @@ from torch import Tensor
 
 from guidelab.autoencoder import Autoencoder, load_autoencoder
 from guidelab.compute.device import memory_named
+from guidelab.sampling.codecs import Draw
+from guidelab.sampling.pixels import save_shards
 
 
 class Latents:
@@ -31,3 +34,7 @@ class Latents:
             self._autoencoder = load_autoencoder(self.path, self.where)
         with memory_named("sample: decoding latents", f"`decode_batch` (now {self.batch})"):
             return self._autoencoder.decode(x, self.encoding, batch=self.batch)
+
+    def save(self, job: Mapping[str, Any], output: Path, draw: Draw) -> None:
+        """See `save_shards`."""
+        save_shards(job, output, self.where, draw)
