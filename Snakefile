@@ -11,15 +11,12 @@ report: "workflow/report/workflow.rst"
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/job.smk"
 include: "workflow/rules/data.smk"
-include: "workflow/rules/released.smk"
 include: "workflow/rules/train.smk"
-include: "workflow/rules/discriminators.smk"
-include: "workflow/rules/samples.smk"
+include: "workflow/rules/sample.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/paper.smk"
-include: "workflow/rules/divergences.smk"
-include: "workflow/rules/stages.smk"
 
 
 localrules:
@@ -41,6 +38,6 @@ rule all:
         [
             path
             for name in PLAN.spec.default
-            for stage in PLAN.experiment(name).stages()
+            for stage in PLAN.stages(name)
             for path in (*stage.files, stage.manifest)
         ],

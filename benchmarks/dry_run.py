@@ -34,8 +34,8 @@ CARRIED = ("Snakefile", "src/guidelab", "workflow")
 def copy(target: Path, jobs: int) -> list:
     """A copy of the project whose default experiment has about so many jobs; returns them."""
     from guidelab.costs.graph import jobs_for
-    from guidelab.jobs import Job
-    from guidelab.plan import Plan
+    from guidelab.plan.job import Job
+    from guidelab.plan.plan import Plan
     from guidelab.specload import load_spec
 
     for name in CARRIED:
@@ -56,7 +56,7 @@ def copy(target: Path, jobs: int) -> list:
     plan = Plan(load_spec(target / "params.yaml"))
     found = [node.job for node in jobs_for(plan, ["many"], exists=lambda path: False)]
     return found + [
-        Job("manifest", {"files": s.files}, (s.manifest,), {}) for s in plan.experiment("many").stages()
+        Job({"files": s.files}, {}, rule="manifest", outputs=(s.manifest,)) for s in plan.stages("many")
     ]
 
 
@@ -90,7 +90,7 @@ def bare(target: Path, jobs: list) -> None:
                 "    threads: 1",
                 "    resources: mem_mb=lambda w, attempt: 2000 * attempt, runtime=lambda w, attempt: 60 * attempt, gpu=0",
                 f"    params: job=lambda w: GIVEN['{name}'][w.i][1]",
-                "    shell: 'guidelab run --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)'",
+                "    shell: 'guidelab run --output {output} --threads {threads} <<< {params.job:q} 2> >(tee {log} >&2)'",
             ]
     renamed = {}
     for rule, mine in by_rule.items():

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guidelab.absent import absent
 from guidelab.environment import seconds, whole
 from guidelab.errors import UserError
-from guidelab.needs import gpus_of_a_job
-from guidelab.plan import Plan
+from guidelab.plan.absent import absent
+from guidelab.plan.plan import Plan
+from guidelab.plan.resources import gpus_of_a_job
+from guidelab.plan.targets import experiment_of
 from guidelab.speclook import is_large
-from guidelab.targets import experiment_of
 
 _ELSE = (  # options with which Snakemake runs no job
     "unlock", "lint", "touch", "report", "summary", "detailed_summary", "archive", "dag", "rulegraph", "filegraph", "d3dag",
@@ -122,7 +122,7 @@ def _files(plan: Plan, targets: Sequence[str]) -> list[str]:
     """The files asked for; without any, and for the rule `all`, those of the default experiments."""
     found = [target.removeprefix("./") for target in targets if experiment_of(target)]
     if not targets or "all" in targets:
-        stages = [stage for name in plan.spec.default for stage in plan.experiment(name).stages()]
+        stages = [stage for name in plan.spec.default for stage in plan.stages(name)]
         found += [path for stage in stages for path in stage.files]
     return found
 

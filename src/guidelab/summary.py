@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from guidelab.plan import Plan
-from guidelab.targets import experiment_of
+from guidelab.plan.plan import Plan
+from guidelab.plan.targets import experiment_of
 
 _DONE = re.compile(r"^Finished jobid: \d+ \(Rule: (\w+)\)")
 
@@ -38,10 +38,11 @@ def summary(plan: Plan, log: str | Path, arguments: Sequence[str] = ()) -> str:
 def _results(plan: Plan, name: str) -> list[str]:
     """Lines about the printed results of an experiment that are there."""
     experiment = plan.experiment(name)
-    drawn = [f for f in experiment.figures if Path(f"results/figures/{name}/{f}.pdf").is_file()]
-    table = [path for path in experiment.table if Path(path).is_file()]
+    drawn = [f for f in experiment.figures if Path(experiment.path("figure", f)).is_file()]
+    table = [path for path in experiment.outputs("table") if Path(path).is_file()]
     lines = [f"  table     {', '.join(table)}"] if table else []
-    lines += [f"  findings  {experiment.story}"] if Path(experiment.story).is_file() else []
+    story, numbers = experiment.path("story"), experiment.path("collect")
+    lines += [f"  findings  {story}"] if Path(story).is_file() else []
     lines += [f"  figures   results/figures/{name}/ ({', '.join(drawn)}: .pdf, .png, .csv)"] if drawn else []
-    lines += [f"  numbers   {experiment.collected[0]}"] if Path(experiment.collected[0]).is_file() else []
+    lines += [f"  numbers   {numbers}"] if Path(numbers).is_file() else []
     return lines

@@ -55,10 +55,12 @@ def fault(folder: Path) -> None:
 
 
 def main() -> None:
+    from guidelab.plan.rules import maker
+
     folder = Path(sys.argv[1])
     del sys.argv[1]
-    rule = sys.argv[1]
     outputs = [word for word in sys.argv if word.startswith("results/")]
+    rule = maker(outputs[0])[0] if sys.argv[1] == "run" else sys.argv[1]
     output = outputs[0] if outputs else "-"
     note(folder, "start", rule, output)
     fault(folder)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from tree import Tree
 
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.provenance.disk import sha256
 from guidelab.specload import load_spec
 
@@ -112,14 +112,12 @@ def processes(root: Path) -> list[Process]:
 
 def targets(root: Path, experiment: str) -> list[str]:
     """The files that are compared: the table and all it is made from."""
-    plan = Plan(load_spec(root / "params.yaml")).experiment(experiment)
-    return list(plan.table)
+    return list(Plan(load_spec(root / "params.yaml")).experiment(experiment).outputs("table"))
 
 
 def stage(root: Path, experiment: str) -> str:
     """The manifest of the stage that DVC is asked for."""
-    plan = Plan(load_spec(root / "params.yaml")).experiment(experiment)
-    return next(s.manifest for s in plan.stages() if s.name == "train")
+    return Plan(load_spec(root / "params.yaml")).stage(experiment, "train").manifest
 
 
 def contents(root: Path, experiment: str) -> dict[str, str]:

@@ -97,7 +97,7 @@ def _trajectories(tensors: dict[str, Tensor], config: dict[str, Any], truth: Toy
             predict = Guided(network(tensors, "net"), [guide])
         start = tensors["in/x_init"]  # already at noise level sigma_max
         ours = _trajectory(predict, start, sigmas)
-        yield Output(name, ours, FLOAT32, _conditioning(predict, start, sigmas))
+        yield Output(name, ours, FLOAT32, _conditioning(predict, start, sigmas), samples=1)
 
 
 def _trajectory(predict: Denoiser, x: Tensor, sigmas: Tensor) -> Tensor:

@@ -90,3 +90,22 @@ def test_our_own_values_must_be_finite_and_shaped_alike() -> None:
     assert Output("x", reference, 1e-5).disagreement(reference)[1] == torch.inf
     with pytest.raises(ValueError, match="shape"):
         Output("x", torch.ones(3), 1e-5).disagreement(reference)
+
+
+def test_a_sample_that_explodes_hides_no_error_of_the_others() -> None:
+    reference = torch.ones(6, 2)
+    reference[0] = 1e7
+    ours = reference.clone()
+    assert Output("x", ours, 1e-5).disagreement(reference) == (0.0, 0.0)
+    ours[3, 1] += 1e-3
+    assert Output("x", ours, 1e-5).disagreement(reference)[1] > 50
+    assert Output("x", ours, 1e-5, samples=None).disagreement(reference)[1] < 1
+    trajectories, moved = reference.expand(4, 6, 2), ours.expand(4, 6, 2)
+    assert Output("x", moved, 1e-5, samples=1).disagreement(trajectories)[1] > 50
+
+
+def test_a_sample_near_zero_is_compared_with_its_neighbours() -> None:
+    reference = torch.ones(5, 2)
+    reference[2] = 1e-9
+    ours = reference + 5e-6
+    assert Output("x", ours, 1e-5).disagreement(reference)[1] < 1

@@ -7,12 +7,14 @@ import pytest
 import yaml
 
 from guidelab import preflight as module
-from guidelab.absent import absent
 from guidelab.costs.estimate import estimate
 from guidelab.costs.gpus import gpu
 from guidelab.costs.graph import jobs_for
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.absent import absent
+from guidelab.plan.build.expected import needed
+from guidelab.plan.build.slices import rows
+from guidelab.plan.plan import Plan
 from guidelab.preflight import asked_of, preflight
 from guidelab.specload import load_spec
 
@@ -33,8 +35,8 @@ def plan(monkeypatch, tmp_path):
 
 def fetched(plan, name, folder):
     """Every published file an experiment needs, empty."""
-    for row in plan.experiment(name).needed:
-        path = folder / plan.experiment(name).row(row)["file"]
+    for row in needed(plan.experiment(name)):
+        path = folder / rows()[row].file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
 
@@ -43,9 +45,9 @@ def test_everything_absent_is_told_at_once_with_address_and_licence(plan, tmp_pa
     with pytest.raises(UserError) as error:
         preflight(plan, ["-c1", TABLE])
     told = str(error.value)
-    for name in plan.experiment("cifar10").needed:
-        row = plan.experiment("cifar10").row(name)
-        assert all(str(row[key]) in told for key in ("name", "file", "url", "licence")), name
+    for name in needed(plan.experiment("cifar10")):
+        row = rows()[name]
+        assert all(str(getattr(row, key)) in told for key in ("name", "file", "url", "licence")), name
     assert str(tmp_path / "checkpoints") in told and "GUIDELAB_CIFAR10 is not set" in told
     assert "guidelab released cifar10" in told and "guidelab bundle cifar10" in told
     assert "GUIDELAB_IMAGENET" not in told
@@ -82,7 +84,7 @@ def test_only_what_the_target_still_needs_is_asked_for(plan, tmp_path, monkeypat
     with pytest.raises(UserError) as error:
         preflight(plan, ["-c1", "results/imagenet64/obtained/models/s_105.safetensors"])
     assert "1 published file needed" in str(error.value) and "GUIDELAB_IMAGENET" not in str(error.value)
-    for path in (tmp_path / p for p in plan.experiment("cifar10").table):
+    for path in (tmp_path / p for p in plan.experiment("cifar10").outputs("table")):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     preflight(plan, ["-c1", TABLE])  # nothing is left to do

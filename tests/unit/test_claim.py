@@ -14,7 +14,8 @@ import pytest
 import torch
 
 from guidelab import running
-from guidelab.cli import app, claim
+from guidelab.cli import claim
+from guidelab.cli import run as running_job
 from guidelab.cli.runtime import state_folder
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
@@ -163,9 +164,9 @@ def test_every_job_of_the_command_line_holds_its_outputs(tmp_path, monkeypatch):
     process = started(other)
     assert ready.wait(60)
     ran = []
-    monkeypatch.setattr(app, "import_module", lambda name: ran.append(name))
+    monkeypatch.setattr(running_job, "import_module", lambda name: ran.append(name))
     with pytest.raises(UserError, match=rf"table a.csv \(process {process.pid},.*at work on the same files"):
-        app.run_job("table", {"inputs": {}}, [Path("a.csv"), Path("a.md")])
+        running_job.run_job("table", {"inputs": {}}, [Path("a.csv"), Path("a.md")])
     over.set()
     process.join()
     assert ran == []
@@ -284,9 +285,9 @@ def test_several_gpus_take_over_before_they_start(orphaned, monkeypatch):
     job = READING | {"command": "large.train"}
     assert finish(job)
     monkeypatch.delenv("RANK")
-    monkeypatch.setattr(app, "several", lambda: True)
-    monkeypatch.setattr(app, "share", lambda arguments: pytest.fail("started again"))
-    app.run_job("train", job, OUT)
+    monkeypatch.setattr(running_job, "several", lambda: True)
+    monkeypatch.setattr(running_job, "share", lambda *job: pytest.fail("started again"))
+    running_job.run_job("train", job, OUT)
 
 
 def test_a_job_whose_snakemake_lives_keeps_nothing(orphaned):

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from guidelab.cli.app import JOBS
 from guidelab.io import load_arrays, save_arrays
 from guidelab.nets.toy import ToyDenoiser
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
+from guidelab.plan.rules import RULES
 from guidelab.specload import load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -39,7 +39,7 @@ def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
 
 def test_help_lists_every_job_and_each_job_shows_an_example():
     top = guidelab("--help")
-    assert top.returncode == 0 and all(rule in top.stdout for rule in JOBS)
+    assert top.returncode == 0 and all(rule in top.stdout for rule in RULES)
     for rule in ("sample", "train"):
         shown = guidelab(rule, "--help")
         assert (
@@ -70,7 +70,7 @@ def test_check_and_show_and_job_say_what_is_planned():
         (["sample", "--job", '{"inputs": {}}'], ["needs --output"]),
         (["check", "--params", "nowhere.yaml"], ["nowhere.yaml: no such file"]),
         (["job", "sample", "toy2d"], ["wanted a rule and its names"]),
-        (["measure", "toy2d", "cfg", "w9.00", "seeds0-4"], ["no point 'cfg/w9.00'"]),
+        (["measure", "toy2d", "cfg", "w9.00", "seeds0-4"], ["plans no measure 'cfg/w9.00/seeds0-4'"]),
     ],
 )
 def test_mistakes_get_one_message(arguments, parts):
@@ -89,7 +89,7 @@ def test_a_missing_input_is_named_with_the_command_that_makes_it(tmp_path):
 def sampled(tmp_path):
     """A folder with a model file for toy2d_ci, its sample job, and where that job writes."""
     plan = Plan(load_spec(ROOT / "params.yaml"))
-    path = tmp_path / plan.experiment("toy2d_ci").model("main")
+    path = tmp_path / plan.experiment("toy2d_ci").net("main")
     nets = {s: ToyDenoiser(64, generator=torch.Generator().manual_seed(s)).state_dict() for s in (0, 1)}
     tensors = {f"seed{s}/{name}": value for s, net in nets.items() for name, value in net.items()}
     save_arrays(path, tensors, {"net": {"name": "toy", "width": 64, "layers": 4}, "seeds": [0, 1]})

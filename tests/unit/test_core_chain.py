@@ -245,3 +245,13 @@ def test_discrete_times_of_classifiers_are_the_chains_own_steps():
     x = torch.zeros(18, 1, 2, 2)
     discrete, continuous = (variance_preserving(x, edm, name)[1] for name in ("discrete", "linear"))
     assert 0.5 < (discrete - continuous).abs().max() < 3  # not quite the same time, least alike at the top
+
+
+def test_the_first_step_has_the_variance_of_the_second_posterior_not_zero_or_beta():
+    """Both limits of a learned variance are log(exact posterior of the second step) at the first, as released."""
+    transitions = respaced(schedule_of("linear"), "").transitions
+    alphas = schedule_of("linear").alphas_cumprod
+    second = float(schedule_of("linear").betas[1] * (1 - alphas[0]) / (1 - alphas[1]))
+    assert transitions[0].log_variance_small == pytest.approx(math.log(second), rel=1e-12)
+    assert transitions[0].log_variance_large == pytest.approx(math.log(second), rel=1e-12)
+    assert transitions[1].log_variance_large == pytest.approx(math.log(2e-4), rel=0.5)

@@ -189,6 +189,8 @@ def test_only_low_ratios_are_pushed_harder_and_only_at_every_second_step():
         0, 0.5, x, sigma, None
     )  # outside its interval: off, and nothing boosted next
     assert not delta.any() and torch.equal(ratio, torch.full((6,), math.inf).double())
+    upper = Boosting(judge, 1.5, sigma_hi=2.0, dtype=torch.float64)  # the upper end belongs to the interval
+    assert upper.delta(0, 2.0, x, sigma, None)[0].any() and not upper.delta(0, 2.1, x, sigma, None)[0].any()
 
 
 def test_churn_follows_the_step_before_and_a_sample_depends_on_its_own_seed():

@@ -192,3 +192,15 @@ def test_correction_is_the_sum_of_its_terms_and_obeys_intervals():
     torch.testing.assert_close(
         Correction(terms).at_step(3.0)(x, sigma, None, main_out), 0.5 * repaired, rtol=0, atol=1e-12
     )
+
+
+def test_a_guided_main_learns_the_step_too():
+    """An interval inside the main denoiser is decided by the step, also when guidance wraps it once more."""
+    x, sigma = points()
+    inner = Guided(model(), [Interval(Reference(other(), 2.0), 0.2, 1.5)])
+    outer = Guided(inner, [Reference(data(), 1.5)])
+    inside, outside = outer.at_step(1.0)(x, sigma, None), outer.at_step(3.0)(x, sigma, None)
+    guided = Guided(Guided(model(), [Reference(other(), 2.0)]), [Reference(data(), 1.5)])(x, sigma, None)
+    plain = Guided(model(), [Reference(data(), 1.5)])(x, sigma, None)
+    torch.testing.assert_close(inside, guided, rtol=0, atol=1e-12)
+    torch.testing.assert_close(outside, plain, rtol=0, atol=1e-12)

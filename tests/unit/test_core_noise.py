@@ -2,7 +2,7 @@ import pytest
 import torch
 from exact import data, points
 
-from guidelab.core.degrade import dropout_mask, hashed_normal, hashed_uniform, input_noise
+from guidelab.core.degrade import _splitmix64, dropout_mask, hashed_normal, hashed_uniform, input_noise
 from guidelab.core.guidance import Guided, Interval, truncation
 from guidelab.core.noise import SeededNoise
 
@@ -120,3 +120,14 @@ def test_input_noise_resolves_the_interval_inside():
     degraded = input_noise(inner, torch.arange(4), 0.0, salt=0)
     torch.testing.assert_close(degraded.at_step(3.0)(x, sigma, None), data()(x, sigma), rtol=0, atol=1e-13)
     assert (degraded.at_step(0.5)(x, sigma, None) - data()(x, sigma)).abs().max() > 0.01
+
+
+def test_the_hash_is_splitmix64():
+    """The first outputs of splitmix64 started at 1234567 (Steele, Lea & Flood 2014; published test vector)."""
+    golden = 0x9E3779B97F4A7C15
+    wanted = [6457827717110365317, 3203168211198807973, 9817491932198370423]
+    state = 1234567
+    for value in wanted:
+        signed = state - (1 << 64) if state >= 1 << 63 else state
+        assert int(_splitmix64(torch.tensor([signed]))) % (1 << 64) == value
+        state = (state + golden) % (1 << 64)

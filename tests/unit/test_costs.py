@@ -11,9 +11,9 @@ from guidelab.core.schedules import edm_sigmas
 from guidelab.costs import configs
 from guidelab.costs.flops import count
 from guidelab.costs.levels import evaluations
-from guidelab.costs.rules import work_of
+from guidelab.costs.work import work_of
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 
 ROOT = Path(__file__).parents[2]

@@ -9,11 +9,12 @@ import yaml
 
 from guidelab.costs.estimate import estimate
 from guidelab.costs.gpus import Gpu, gpu
-from guidelab.costs.graph import jobs_for, maker
+from guidelab.costs.graph import jobs_for
 from guidelab.costs.report import as_text, number, short
-from guidelab.costs.rules import work_of
+from guidelab.costs.work import work_of
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
+from guidelab.plan.rules import maker
 from guidelab.specload import load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -30,7 +31,7 @@ def plan() -> Plan:
 
 def test_every_planned_file_is_found_by_its_path(plan):
     for name in plan.spec.experiments:
-        for stage in plan.experiment(name).stages():
+        for stage in plan.stages(name):
             for path in stage.files:
                 key = maker(path)
                 assert key is not None, path

@@ -10,8 +10,8 @@ from guidelab.compute.processes import ProcessGroup, process_group
 from guidelab.compute.workers import present, wait
 from guidelab.environment import seconds, whole
 from guidelab.errors import UserError
-from guidelab.needs import needs
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
+from guidelab.plan.resources import needs
 from guidelab.specload import load_spec
 
 ROOT = Path(__file__).parents[2]

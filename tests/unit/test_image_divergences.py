@@ -22,7 +22,7 @@ from guidelab.cli.images.noised import denoised, denoisers, logits_and_shifts, n
 from guidelab.errors import UserError
 from guidelab.paper.sigma import image_along, image_points, image_table
 from guidelab.paper.sigma.table import make_table
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 from guidelab.train.noisy import Images
 from guidelab.train.probe import train_probe
@@ -285,10 +285,9 @@ def plan():
 
 def test_a_grader_sees_images_and_samples_that_nothing_else_does(plan):
     e = plan.experiment("fashion")
-    assert len(e.diverging) == 5
+    assert len(e.planned("diverge")) == 5
     guide = plan.job("discriminate", "fashion", "guide")
-    for run in e.diverging:
-        at = (*run.point.split("/"), run.part)
+    for at in e.planned("diverge"):
         grading, grade = (plan.job(rule, "fashion", "grade", *at) for rule in ("grading", "grade"))
         diverge = plan.job("diverge", "fashion", *at)
         assert grade.inputs["generated"] == grading.outputs
@@ -304,7 +303,7 @@ def test_a_grader_sees_images_and_samples_that_nothing_else_does(plan):
 
 def test_divergences_of_images_are_planned_where_they_are_asked_for(plan):
     for name in ("fashion_full", "fashion_ablations", "imagenet512"):
-        stages = [stage.name for stage in plan.experiment(name).stages()]
+        stages = [stage.name for stage in plan.stages(name)]
         assert "diverge" not in stages and "grade" not in stages
     null = plan.job("null", "fashion")
     assert null.spec["apart"] == 4000 and null.command == "images.null"

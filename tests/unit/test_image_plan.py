@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -74,16 +74,18 @@ def test_features_are_files_of_their_own_and_know_their_classifier(plan):
         "net": ["results/fashion/discriminators/clean.safetensors"],
     }
     assert "net" not in job(plan, "extract", "fashion", "lite0", "data/reference")["inputs"]
-    with pytest.raises(UserError, match=r"no images 'cfg/w9.99/seed0'.*did you mean"):
+    with pytest.raises(UserError, match=r"no extract 'lite0/cfg/w9.99/seed0'.*did you mean"):
         plan.job("extract", "fashion", "lite0", "cfg/w9.99/seed0")
-    with pytest.raises(UserError, match=r"no features 'lite'.*did you mean 'lite0'"):
+    with pytest.raises(
+        UserError, match=r"no extract 'lite/cfg/w2.00/seed0'.*did you mean 'lite0/cfg/w2.00/seed0'"
+    ):
         plan.job("extract", "fashion", "lite", "cfg/w2.00/seed0")
-    with pytest.raises(UserError, match="no experiment on images"):
+    with pytest.raises(UserError, match=r"has no jobs of extract.*where samples are images"):
         plan.job("extract", "toy2d", "lite0", "none/w1.00/seed0")
 
 
 def test_every_stage_lists_its_files_once_and_folders_of_shards_are_kept(plan):
-    stages = {s.name: s for s in plan.experiment("fashion").stages()}
+    stages = {s.name: s for s in plan.stages("fashion")}
     assert {"data", "train", "generate", "discriminate", "sample", "features", "measure", "paper"} <= set(
         stages
     )

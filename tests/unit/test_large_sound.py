@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 from guidelab.train.large.machine import finite
 

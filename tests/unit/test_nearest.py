@@ -6,7 +6,7 @@ import pytest
 
 from guidelab.errors import UserError
 from guidelab.nearest import listed, one_of
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.released import load_rows
 from guidelab.specload import load_spec
 from guidelab.speclook import unknown
@@ -35,7 +35,7 @@ def test_no_message_about_a_name_is_a_screenful():
     for ask in (
         lambda: plan.experiment("imagenet"),
         lambda: plan.experiment("imagenet512").runs_at("autogg/w2.10"),
-        lambda: plan.experiment("imagenet512").extract("inception", "none/w1.00/seed1"),
+        lambda: plan.job("extract", "imagenet512", "inception", "none/w1.00/seed1"),
     ):
         with pytest.raises(UserError) as error:
             ask()

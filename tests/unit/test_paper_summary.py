@@ -185,3 +185,9 @@ def test_a_flag_on_few_of_the_numbers_is_a_caution_and_on_half_of_them_a_verdict
     assert (estimate(1).status, estimate(1).value) == ("ok", 1.5)
     assert estimate(1).note == "in 1 of 4 numbers: tail"
     assert estimate(2).status == "not estimable" and math.isnan(estimate(2).value)
+
+
+def test_an_interval_over_five_trainings_covers_95_percent():
+    rng = np.random.default_rng(1)
+    found = [summary.t_interval(rng.normal(7, 2, 5)) for _ in range(1000)]
+    assert 0.93 <= np.mean([low < 7 < high for low, high in found]) <= 0.97

@@ -9,19 +9,21 @@ from pathlib import Path
 import pytest
 
 from guidelab.cli import planned as module
-from guidelab.cli.planned import KEEP, planned
+from guidelab.cli.planned import planned
 from guidelab.cli.runtime import Stopped, state_folder
+from guidelab.plan.rules import RULES
 
 CLI = Path(module.__file__).parent
 
 
 def test_every_command_that_keeps_a_state_has_planned_stops():
+    """The table of rules says which do; every module that drops a state is one that such a rule runs."""
     found = set()
     for path in CLI.rglob("*.py"):
         names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
         if "drop_state" in names:
-            found.add(".".join(path.relative_to(CLI).with_suffix("").parts))
-    assert found == KEEP
+            found.add(path.stem)
+    assert found == {rule.entry for rule in RULES.values() if rule.resumable}
 
 
 class Slurm:
@@ -146,13 +148,13 @@ def test_one_that_was_given_more_time_meanwhile_goes_on(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("command", "output", "minds"),
+    ("rule", "output", "minds"),
     [("train", "a.safetensors", True), ("sample", "a.json", True), ("measure", "a.csv", False)],
 )
-def test_jobs_that_could_not_go_on_are_not_stopped(monkeypatch, tmp_path, command, output, minds):
+def test_jobs_that_could_not_go_on_are_not_stopped(monkeypatch, tmp_path, rule, output, minds):
     Slurm(monkeypatch)
     before = signal.getsignal(signal.SIGTERM)
-    with planned(command, {}, [tmp_path / output]):
+    with planned(rule, {}, [tmp_path / output]):
         assert (signal.getsignal(signal.SIGTERM) != before) is minds
 
 

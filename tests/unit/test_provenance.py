@@ -9,10 +9,10 @@ import pytest
 
 from guidelab import provenance
 from guidelab.errors import UserError
+from guidelab.plan.stage import Stage
 from guidelab.provenance import records
 from guidelab.provenance.disk import Metadata, sha256, write_text
 from guidelab.provenance.order import OLD
-from guidelab.stages import Stage
 
 MODEL, SAMPLE, NUMBER = "results/e/models/m.bin", "results/e/samples/w1/s.bin", "results/e/numbers.csv"
 

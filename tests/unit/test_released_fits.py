@@ -6,7 +6,6 @@ import pytest
 import torch
 from released_cases import ROOT, ROWS, S, job, made
 
-from guidelab import releasedplan
 from guidelab.autoencoder import build
 from guidelab.checkpoints import store
 from guidelab.checkpoints.released import read_released
@@ -17,7 +16,8 @@ from guidelab.errors import UserError
 from guidelab.features import dinov2, inception, tiny
 from guidelab.features.spatial import spatial_features
 from guidelab.nets.edm2_sizes import CHANNELS
-from guidelab.plan import Plan
+from guidelab.plan.build.expected import WIDTHS
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 
 ADM, DIT, CIFAR = "adm-256", "DiT-XL-2-256x256", "edm-cifar10-32x32-cond-vp"
@@ -101,8 +101,7 @@ def test_sizes_by_name_and_levels_left_open_are_compared_too():
 def test_every_released_net_is_described(plan, name):
     """What a plan expects of a file has every key of the net that is no matter of training."""
     experiment = plan.experiment(name)
-    for path in experiment.obtains:
-        kind, entry = path.split("/obtained/")[1].removesuffix(".safetensors").split("/")
+    for kind, entry in experiment.planned("obtain"):
         expect = plan.job("obtain", name, kind, entry).spec["expect"]
         assert expect["entry"].startswith(f"{name}."), expect
         if kind == "models":
@@ -116,14 +115,14 @@ def test_every_released_net_is_described(plan, name):
 
 
 def test_widths_are_those_of_the_extractors():
-    assert releasedplan.WIDTHS["tiny"] == tuple(
+    assert WIDTHS["tiny"] == tuple(
         t.shape[1]
         for t in (lambda e: (e.features, e.spatial))(tiny.Tiny()(torch.zeros(1, 3, 8, 8, dtype=torch.uint8)))
     )
-    assert releasedplan.WIDTHS["dinov2"][0] == dinov2.SIZES["vitl14"][0]
+    assert WIDTHS["dinov2"][0] == dinov2.SIZES["vitl14"][0]
     told = inception.Inception.__doc__
-    assert all(f"[B, {width}]" in told for width in releasedplan.WIDTHS["inception"])
-    assert spatial_features(torch.zeros(1, 768, 17, 17)).shape[1] == releasedplan.WIDTHS["inception"][1]
+    assert all(f"[B, {width}]" in told for width in WIDTHS["inception"])
+    assert spatial_features(torch.zeros(1, 768, 17, 17)).shape[1] == WIDTHS["inception"][1]
 
 
 def statistics(name, folder, features):

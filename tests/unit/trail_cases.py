@@ -6,10 +6,10 @@ import hashlib
 import json
 from pathlib import Path
 
+from guidelab.plan.stage import Stage
 from guidelab.provenance import records
 from guidelab.provenance.disk import sha256
 from guidelab.provenance.records import Entry, combined
-from guidelab.stages import Stage
 
 TABLE, WIDE = "results/tables/e.csv", "results/tables/wide.csv"
 ROWS = "results/e/measurements.csv"

@@ -12,13 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+from rule_of import rule_of
+
 
 def main() -> None:
-    rule, *rest = sys.argv[1:]
-    flag = "--stage" if rule == "manifest" else "--job"
-    given = rest[rest.index(flag) + 1]
-    at = rest.index("--output") + 1
-    outputs = [word for word in rest[at:] if word.startswith("results/")]
+    words = sys.argv[1:]
+    rule, given = rule_of(words), sys.stdin.read()
+    outputs = [word for word in words[words.index("--output") + 1 :] if word.startswith("results/")]
     if rule == os.environ.get("FAKE_GUIDELAB_WAIT"):
         wait(rule, outputs)
     if rule == os.environ.get("FAKE_GUIDELAB_FAIL"):

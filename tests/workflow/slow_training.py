@@ -16,7 +16,7 @@ STEPS, STEP_S = 60, 0.5
 
 def main() -> None:
     words = sys.argv[1:]
-    job = json.loads(words[words.index("--job") + 1])
+    job = json.loads(sys.stdin.read())
     outputs = [Path(word) for word in words[words.index("--output") + 1 :] if word.startswith("results/")]
     folder = state_folder(job)
     folder.mkdir(parents=True, exist_ok=True)

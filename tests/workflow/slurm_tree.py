@@ -20,14 +20,17 @@ from tree import ROOT, Tree
 PATIENCE_S = 900.0
 _FAKE = str(Path(__file__).parent / "fake_guidelab.py")
 _TRAINING = str(Path(__file__).parent / "slow_training.py")
+_RULE = f'rule=$("{sys.executable}" "{Path(__file__).parent / "rule_of.py"}" "$@")'
 _NOTED = """#!/bin/sh
+{rule}
 note() {{ echo "$1 $2 ${{SLURM_JOB_ID-none}} ${{SLURMD_NODENAME-none}} ${{CUDA_VISIBLE_DEVICES-none}} $(date +%s.%N)" >> {log}; }}
-note begin "$1"
+note begin "$rule"
 "{python}" {command} "$@"; code=$?
-note end "$1"; exit $code
+note end "$rule"; exit $code
 """
 _HELD = """#!/bin/sh
-echo "$1 $SLURM_JOB_ID" >> {log}.begun
+{rule}
+echo "$rule $SLURM_JOB_ID" >> {log}.begun
 while [ -e {hold} ]; do sleep 0.1; done
 if [ -e {fail} ]; then rm {fail}; exit 1; fi
 exec "{python}" {command} "$@"
@@ -35,8 +38,9 @@ exec "{python}" {command} "$@"
 
 
 _SLOW = """#!/bin/sh
+{rule}
 left() {{ squeue -h -j $SLURM_JOB_ID -o %L | awk -F: '{{print $(NF - 1) * 60 + $NF}}'; }}
-[ "$1" = train ] || exec "{python}" {fake} "$@"
+[ "$rule" = train ] || exec "{python}" {fake} "$@"
 export GUIDELAB_MARGIN_S=$(($(left) - {lasts}))
 exec "{python}" {command} "$@"
 """
@@ -107,7 +111,7 @@ class SlurmTree(Tree):
         """What `guidelab` is in this tree."""
         path = self.binaries / "guidelab"
         text = script.format(
-            python=sys.executable, log=self.log, hold=self.hold, fail=self.fail, command=command
+            rule=_RULE, python=sys.executable, log=self.log, hold=self.hold, fail=self.fail, command=command
         )
         path.write_text(text)
         path.chmod(path.stat().st_mode | stat.S_IXUSR)

@@ -109,7 +109,7 @@ def test_a_clone_without_the_large_files_prints_its_tables_and_notices_changed_p
 def test_comments_docstrings_and_rule_comments_run_nothing(tree):
     tree.append("src/guidelab/core/guidance/potential.py", "\n# a comment\n")
     tree.append("src/guidelab/io.py", '\n"""Words that stand alone."""\n')
-    tree.append("workflow/rules/samples.smk", "\n# a comment\n")
+    tree.append("workflow/rules/sample.smk", "\n# a comment\n")
     assert tree.snakemake() == set()
 
 

@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from guidelab.errors import UserError
-from guidelab.pipeline import dvc_yaml, pipelines, refuse_overlaps, stage_names
-from guidelab.plan import Plan
+from guidelab.plan.dvc import dvc_yaml, pipelines, refuse_overlaps, stage_names
+from guidelab.plan.plan import Plan
+from guidelab.plan.rules import RULES
+from guidelab.plan.stage import Stage
 from guidelab.specload import load_spec, read_yaml
-from guidelab.stages import Stage
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = "toy2d_ci"
@@ -44,7 +45,7 @@ def test_committed_pipelines_are_those_of_the_plan(plan, params):
 
 def test_every_file_of_the_plan_is_owned_by_one_stage(plan):
     for name in plan.spec.experiments:
-        stages = plan.experiment(name).stages()
+        stages = plan.stages(name)
         refuse_overlaps(stages)
         for stage in stages:
             for path in (*stage.files, stage.manifest, stage.provenance):
@@ -58,7 +59,7 @@ def test_every_file_of_the_plan_is_owned_by_one_stage(plan):
 
 
 def test_all_outs_persist_and_small_results_stay_in_git(small, plan):
-    stages = {stage.name: stage for stage in plan.experiment(EXPERIMENT).stages()}
+    stages = {stage.name: stage for stage in plan.stages(EXPERIMENT)}
     assert list(small) == list(stages)
     for name, stage in small.items():
         outs = {path: flags for out in stage["outs"] for path, flags in out.items()}
@@ -108,28 +109,13 @@ def test_overlapping_stages_are_refused():
 def payloads(plan):
     """What every job of every stage is given: {stage: text}."""
     e = plan.experiment(EXPERIMENT)
-    runs = [(*run.point.split("/"), run.part) for run in e.runs]
-    jobs = [("prepare", f) for f in e.spec.folds]
-    jobs += [("reconstruct", m) for m in e.spec.models]
-    jobs += [("train", d, Path(c).stem) for d in e.spec.denoisers for c in e.checkpoints(d)]
-    guides = [n for n, d in e.spec.discriminators.items() if d.role == "guide"]
-    jobs += [(rule, g) for g in guides for rule in ("generate", "discriminate")]
-    jobs += [(rule, *run) for run in runs for rule in ("sample", "measure")]
-    jobs += [("density", *run) for run in runs if e.has_density(run[0])]
-    jobs += [("grade", g, *run) for run, r in zip(runs, e.runs, strict=True) for g in e.graded(r)]
-    jobs += [("field", f) for f in e.drawn] + [("figure", f) for f in e.figures]
-    jobs += [("collect",), ("table",), ("story",)]
-    jobs += [("diverge", *run.point.split("/"), run.part) for run in e.diverging]
-    jobs += [
-        (rule,) for rule in ("null", "diverge_null", "divergences", "theorem", "evaluations") if e.diverging
-    ]
-    found = {stage.name: [stage.payload] for stage in e.stages()}
-    stage_of = {path: stage.name for stage in e.stages() for path in stage.files}
-    for rule, *names in jobs:
-        job = plan.job(rule, EXPERIMENT, *names)
+    found = {stage.name: [stage.payload] for stage in plan.stages(EXPERIMENT)}
+    stage_of = {path: stage.name for stage in plan.stages(EXPERIMENT) for path in stage.files}
+    for key in ((name, names) for name in RULES for names in e.planned(name)):
+        job = plan.job(key[0], EXPERIMENT, *key[1])
+        assert {stage_of[path] for path in job.outputs} == {RULES[key[0]].stage_of(key[1])}
         found[stage_of[job.outputs[0]]].append(job.payload(""))
-    made = {path for stage in e.stages() for path in stage.files}
-    assert len(made) >= len(jobs)
+    assert all(len(texts) > 1 for texts in found.values()), "every stage has jobs"
     return {name: "\n".join(sorted(texts)) for name, texts in found.items()}
 
 

@@ -3,7 +3,9 @@
 import pytest
 from tree import Tree
 
-from guidelab.plan import Plan
+from guidelab.plan.build.expected import needed
+from guidelab.plan.build.slices import rows
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
 
 TABLE = "results/tables/cifar10.csv"
@@ -30,9 +32,9 @@ def test_a_dry_run_is_told_and_goes_on(tree):
 
 
 def test_jobs_are_told_nothing_and_released_files_come_first(tree):
-    plan = Plan(load_spec(tree.root / "params.yaml")).experiment("cifar10")
-    for name in plan.needed:
-        path = tree.root / "checkpoints" / plan.row(name)["file"]
+    plan = Plan(load_spec(tree.root / "params.yaml"))
+    for name in needed(plan.experiment("cifar10")):
+        path = tree.root / "checkpoints" / rows()[name].file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
     tree.log.write_text("")

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import yte
 
-from guidelab.needs import LARGE, SMALL, SMOKE, needs
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
+from guidelab.plan.resources import needs
+from guidelab.plan.rules import RULES
 from guidelab.slurm.site import RESOURCES
 from guidelab.specload import load_spec
 
@@ -35,7 +36,8 @@ def read(path, monkeypatch, **environment):
 def rules():
     found = {}
     for path in (ROOT / "workflow/rules").glob("*.smk"):
-        for name, body in re.findall(r"^rule (\w+):\n(.*?)(?=^rule |\Z)", path.read_text(), re.M | re.S):
+        pattern = r"^use rule job as (\w+) with:\n(.*?)(?=^use rule |^rule |\Z)"
+        for name, body in re.findall(pattern, path.read_text(), re.M | re.S):
             found[name] = body
     return found
 
@@ -47,21 +49,23 @@ def local_rules():
 
 def test_every_rule_that_goes_to_the_cluster_asks_for_memory_time_threads_and_gpus():
     """The rule asks, the numbers are in one table, and every attempt is given more."""
-    remote = set(rules()) - local_rules()
-    assert remote == set(SMALL) == set(LARGE) == set(SMOKE)
-    for name in remote:
-        for what in ("threads", "mem_mb", "runtime", "gpu"):
-            assert f'need("{name}", "{what}")' in rules()[name], (name, what)
+    assert set(rules()) == set(RULES)
+    local = {name for name, rule in RULES.items() if rule.local}
+    assert local_rules() == {*local, "all", "manifest"}
+    for name in set(rules()) - local:
+        assert f'    threads: resource("{name}", "threads")\n' in rules()[name], name
+        assert f'    resources:\n        **resources("{name}"),\n' in rules()[name], name
+    assert not any("resources" in rules()[name] for name in local), "those of the base rule"
 
 
 def test_small_experiments_ask_for_no_gpu_and_large_ones_do(monkeypatch):
     plan = Plan(load_spec(ROOT / "params.yaml"))
     monkeypatch.delenv("GUIDELAB_GPUS", raising=False)
-    assert all(found.gpu == 0 for found in SMALL.values())
-    assert needs(plan, "sample", "fashion") == SMALL["sample"]
+    assert all(rule.needs.gpu == 0 for rule in RULES.values())
+    assert needs(plan, "sample", "fashion") == RULES["sample"].needs
     assert needs(plan, "sample", "imagenet256").gpu == 1
     assert needs(plan, "sample", "imagenet256_smoke").gpu == 1  # so that a test cluster schedules GPUs
-    assert needs(plan, "sample", "imagenet256_smoke").mem_mb == SMALL["sample"].mem_mb
+    assert needs(plan, "sample", "imagenet256_smoke").mem_mb == RULES["sample"].needs.mem_mb
     monkeypatch.setenv("GUIDELAB_GPUS", "4")
     assert (needs(plan, "sample", "imagenet256").gpu, needs(plan, "measure", "imagenet256").gpu) == (4, 0)
 
@@ -97,9 +101,6 @@ def test_jobs_that_use_gpus_can_have_a_partition_of_their_own_and_keep_it():
         "GUIDELAB_SLURM_PARTITION": "open",
         "GUIDELAB_SLURM_GPU_PARTITION": "all",
     }  # as functions of Python are
-    assert {name for name, body in rules().items() if f'slurm_partition=partition("{name}")' in body} == {
-        rule for rule, asked in LARGE.items() if asked.gpu
-    }
     command = [
         sys.executable,
         "-m",
@@ -124,6 +125,10 @@ def test_jobs_that_use_gpus_can_have_a_partition_of_their_own_and_keep_it():
     }
     assert places["train", True] == places["sample", True] == "all"
     assert places["train", False] == places["sample", False] == places["measure", False] == "open"
+    gpus = {rule.name for rule in RULES.values() if rule.large and rule.large.gpu}
+    assert {name for (name, _), place in places.items() if place == "all"} == gpus & {
+        name for name, _ in places
+    }
     assert all("runtime=77" in told for name, told in jobs if name == "train")
 
 

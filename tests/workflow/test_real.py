@@ -10,7 +10,7 @@ import pytest
 from alike import alike
 from tree import EXPERIMENT, Tree
 
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.provenance import records
 from guidelab.provenance.disk import sha256
 from guidelab.specload import load_spec
@@ -28,7 +28,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stages(built):
-    return Plan(load_spec(built.root / "params.yaml")).experiment(EXPERIMENT).stages()
+    return Plan(load_spec(built.root / "params.yaml")).stages(EXPERIMENT)
 
 
 def test_the_tables_are_those_of_the_test_cluster(built, request, tmp_path_factory):

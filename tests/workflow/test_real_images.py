@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tree import Tree
 
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.provenance import records
 from guidelab.provenance.disk import sha256
 from guidelab.shards import load_manifest
@@ -29,7 +29,7 @@ def built(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def plan(built):
-    return Plan(load_spec(built.root / "params.yaml")).experiment(EXPERIMENT)
+    return Plan(load_spec(built.root / "params.yaml"))
 
 
 def rows(built):
@@ -37,7 +37,7 @@ def rows(built):
 
 
 def test_every_planned_file_is_there_with_its_record(built, plan):
-    for stage in plan.stages():
+    for stage in plan.stages(EXPERIMENT):
         entries, complaint = records.read(built.root, stage)
         assert complaint is None
         for path in (*stage.files, stage.manifest):
@@ -47,8 +47,8 @@ def test_every_planned_file_is_there_with_its_record(built, plan):
 
 def test_shards_stay_where_their_manifest_lists_them(built, plan):
     """The stage's tidying keeps the folders of shards, and each shard is the one listed."""
-    for run in plan.runs:
-        manifest = built.root / plan.samples(run)
+    for names in plan.experiment(EXPERIMENT).planned("sample"):
+        manifest = built.root / plan.experiment(EXPERIMENT).path("sample", *names)
         listed = load_manifest(manifest)["shards"]
         assert [s["n"] for s in listed] == [16, 16] * 3
         for shard in listed:
@@ -60,10 +60,10 @@ def test_nothing_is_left_to_do(built):
 
 
 def test_every_number_knows_where_it_comes_from(built, plan):
-    found = rows(built)
-    metrics = set(plan.spec.evaluate.metrics)
+    found, e = rows(built), plan.experiment(EXPERIMENT)
+    metrics = set(e.spec.evaluate.metrics)
     assert {r["metric"] for r in found} == metrics
-    assert len(found) == len(plan.runs) * len(plan.spec.evaluate.blocks) * len(metrics)
+    assert len(found) == len(e.runs) * len(e.spec.evaluate.blocks) * len(metrics)
     for row in found:
         assert row["features"] == row["metric"].split("@")[1]
         assert re.fullmatch(r"[0-9a-f]{64}", row["features_sha256"]) and row["n_generated"] == "32"

@@ -11,8 +11,8 @@ import sys
 import pytest
 from tree import EXPERIMENT, ROOT, Tree
 
-from guidelab.pipeline import dvc_yaml, stage_names
-from guidelab.plan import Plan
+from guidelab.plan.dvc import dvc_yaml, stage_names
+from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec, read_yaml
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ def built(tmp_path_factory):
     tree.write_params(lambda written: written.update(default=[EXPERIMENT, "twin"]))
     text = dvc_yaml(Plan(load_spec(params)), read_yaml(params), [EXPERIMENT, "twin"])
     (tree.root / "dvc.yaml").write_text(text)
-    stages = [s.manifest for s in Plan(load_spec(params)).experiment(EXPERIMENT).stages()]
+    stages = [s.manifest for s in Plan(load_spec(params)).stages(EXPERIMENT)]
     tree.snakemake(*stages, "results/twin/manifests/data.json")
     tree.run("dvc", "commit", "-q", "-f", *names(tree), "twin-data")
     tree.commit("results")

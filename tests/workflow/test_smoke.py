@@ -9,7 +9,7 @@ import pytest
 from alike import alike
 from tree import Tree
 
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.shards import load_manifest
 from guidelab.specload import load_spec
 
@@ -90,7 +90,7 @@ def test_guidance_changed_the_samples(built, plan, name):
     experiment = plan.experiment(name)
     hashes = {}
     for run in experiment.runs:
-        listed = load_manifest(built.root / experiment.samples(run))["shards"]
+        listed = load_manifest(built.root / experiment.path("sample", *run.names))["shards"]
         blocks = 1 if experiment.spec.variants[run.variant].real else 3  # real images have no seeds
         assert [shard["n"] for shard in listed] == [8, 8] * blocks
         hashes[run.point] = tuple(shard["sha256"] for shard in listed)
@@ -112,13 +112,13 @@ def test_interrupted_samples_go_on_at_the_shard_they_were_in(built, plan):
     """A shard and the manifest are deleted: one shard is made again, byte by byte."""
     experiment = plan.experiment("imagenet256_smoke")
     run = next(r for r in experiment.runs if r.variant == "cg_dg")
-    manifest = built.root / experiment.samples(run)
+    manifest = built.root / experiment.path("sample", *run.names)
     before = manifest.read_bytes()
     shards = [manifest.with_suffix("") / s["file"] for s in load_manifest(manifest)["shards"]]
     times = {path: path.stat().st_mtime_ns for path in shards}
     shards[3].unlink()
     manifest.unlink()
-    built.run("snakemake", "--cores", "2", "--quiet", "all", "--", experiment.samples(run))
+    built.run("snakemake", "--cores", "2", "--quiet", "all", "--", experiment.path("sample", *run.names))
     assert manifest.read_bytes() == before
     made = [path for path in shards if path.stat().st_mtime_ns != times[path]]
     assert made == [shards[3]]

@@ -61,8 +61,8 @@ class Tree:
     @classmethod
     def new(cls, root: Path, fake: bool = True, experiment: str = EXPERIMENT, warm: bool = False) -> "Tree":
         """Copy the project, make a small experiment the default one, and commit."""
-        from guidelab.pipeline import dvc_yaml
-        from guidelab.plan import Plan
+        from guidelab.plan.dvc import dvc_yaml
+        from guidelab.plan.plan import Plan
         from guidelab.specload import load_spec, read_yaml
 
         for name in CARRIED:

@@ -16,14 +16,16 @@ sys.path.insert(0, str(Path(workflow.basedir) / "src"))
 
 from guidelab import provenance
 from guidelab.errors import UserError
-from guidelab.needs import needs
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
+from guidelab.plan.resources import needs
+from guidelab.plan.rule import WILDCARDS
+from guidelab.plan.rules import RULES
+from guidelab.plan.targets import refuse_unknown
 from guidelab.preflight import preflight
 from guidelab.restart import restart
 from guidelab.slurm import orphans, site
 from guidelab.specload import load_spec
 from guidelab.summary import summary
-from guidelab.targets import refuse_unknown
 
 try:
     PLAN = Plan(load_spec(config.get("params", "params.yaml")))
@@ -46,61 +48,48 @@ def quick(function):
     return function
 
 
-def files(rule, *names):
+def of_job(rule, wanted):
+    """The names of a rule's job, as its wildcards give them, handed to a look-up."""
+    names = RULES[rule].wildcards
+    return quick(lambda wildcards: wanted(rule, *(wildcards[name] for name in names)))
+
+
+def files(rule):
     """Input function: the files a job reads."""
-    return quick(
-        lambda wildcards: PLAN.job(rule, *(wildcards[name] for name in names)).files
-    )
+    return of_job(rule, lambda *key: PLAN.job(*key).files)
 
 
-def payload(rule, *names):
+def payload(rule):
     """Parameter function: the job's own part of params.yaml, its inputs and the digest of its code, as JSON."""
-    return quick(
-        lambda wildcards: PLAN.payload(rule, *(wildcards[name] for name in names))
-    )
+    return of_job(rule, PLAN.payload)
 
 
-def need(rule, what):
-    """Resource function: what a rule's jobs ask for; memory and minutes grow with every attempt."""
+def resource(rule, what):
+    """Resource function: what a rule's jobs request; memory and minutes grow with every attempt."""
 
-    def asked(wildcards, attempt=1):
+    def requested(wildcards, attempt=1):
         found = getattr(needs(PLAN, rule, wildcards.experiment), what)
         return found * attempt if what in ("mem_mb", "runtime") else found
 
-    return quick(asked)
+    return quick(requested)
 
 
-def partition(rule):
-    """Resource function: where Slurm runs the jobs of a rule that uses GPUs in large experiments; None off Slurm."""
-
-    def asked(wildcards):
-        return site.partition(needs(PLAN, rule, wildcards.experiment).gpu)
-
-    return quick(asked)
+def resources(rule):
+    """All resources of a rule; where it uses GPUs in large experiments their partition of Slurm too (None off Slurm)."""
+    found = {what: resource(rule, what) for what in ("mem_mb", "runtime", "gpu")}
+    if RULES[rule].large and RULES[rule].large.gpu:
+        gpus = resource(rule, "gpu")
+        found["slurm_partition"] = quick(
+            lambda wildcards: site.partition(gpus(wildcards))
+        )
+    return found
 
 
 wildcard_constraints:
-    experiment=r"[A-Za-z]\w*(?<!_divergences)(?<!_dg_theorem)(?<!_costs)",  # tables named behind their experiment
-    fold=r"[A-Za-z]\w*",
-    denoiser=r"[A-Za-z]\w*",
-    model=r"[A-Za-z]\w*",
-    disc=r"[A-Za-z]\w*",
-    variant=r"[A-Za-z]\w*",
-    w=r"w\d+\.\d\d",
-    part=r"seeds?[0-9_-]+",
-    figure=r"[A-Za-z]\w*",
-    data=r"safetensors|zip",
-    array=r"safetensors|json",
-    features=r"[A-Za-z]\w*",
-    kind=r"models|discriminators|autoencoders|references",
-    name=r"[A-Za-z]\w*",
-    side=r"(data|generated)/[A-Za-z]\w*",
-    of=r"data/[A-Za-z]\w*|[A-Za-z]\w*/w\d+\.\d\d/seeds?[0-9_-]+",
+    **WILDCARDS,
 
 
-STAGES = [
-    stage for name in PLAN.spec.experiments for stage in PLAN.experiment(name).stages()
-]
+STAGES = [stage for name in PLAN.spec.experiments for stage in PLAN.stages(name)]
 
 if workflow.is_main_process:
     provenance.restore(".", STAGES, lambda message: print(message, file=sys.stderr))

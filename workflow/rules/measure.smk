@@ -1,53 +1,41 @@
-# Numbers. In: samples, log-densities, graders. Out: features/ (of images), measurements/ (one row a number), measurements.csv, selected.csv, metrics.json
+# Numbers. In: folds, samples, log-densities, graders. Out: features/ (of images), measurements/ and divergences/ (one row a number), measurements.csv,
+# selected.csv, metrics.json
 
 
-rule extract:
-    """Features of a fold of images, or of the samples of one point."""
+use rule job as extract with:
+    """Features of a fold of images or of a point's samples."""
     input:
-        files("extract", "experiment", "features", "of"),
+        files("extract"),
     output:
         "results/{experiment}/features/{features}/{of}.safetensors",
     log:
         "logs/{experiment}/extract/{features}/{of}.log",
-    conda:
-        "../envs/guidelab.yaml"
-    threads: need("extract", "threads")
+    threads: resource("extract", "threads")
     resources:
-        mem_mb=need("extract", "mem_mb"),
-        runtime=need("extract", "runtime"),
-        gpu=need("extract", "gpu"),
-        slurm_partition=partition("extract"),
+        **resources("extract"),
     params:
-        job=payload("extract", "experiment", "features", "of"),
-    shell:
-        "guidelab extract --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+        job=payload("extract"),
 
 
-rule measure:
-    """All numbers of one point of a sweep, one row each."""
+use rule job as measure with:
+    """All numbers of one point, one row each."""
     input:
-        files("measure", "experiment", "variant", "w", "part"),
+        files("measure"),
     output:
         "results/{experiment}/measurements/{variant}/{w}/{part}.csv",
     log:
         "logs/{experiment}/measure/{variant}/{w}/{part}.log",
-    conda:
-        "../envs/guidelab.yaml"
-    threads: need("measure", "threads")
+    threads: resource("measure", "threads")
     resources:
-        mem_mb=need("measure", "mem_mb"),
-        runtime=need("measure", "runtime"),
-        gpu=need("measure", "gpu"),
+        **resources("measure"),
     params:
-        job=payload("measure", "experiment", "variant", "w", "part"),
-    shell:
-        "guidelab measure --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+        job=payload("measure"),
 
 
-rule collect:
-    """Concatenate the rows and choose each variant's weight on its own seed block."""
+use rule job as collect with:
+    """Concatenate the rows and choose each variant's weight."""
     input:
-        files("collect", "experiment"),
+        files("collect"),
     output:
         rows="results/{experiment}/measurements.csv",
         selected="results/{experiment}/selected.csv",
@@ -55,13 +43,35 @@ rule collect:
         discriminators="results/{experiment}/discriminators.csv",
     log:
         "logs/{experiment}/collect.log",
-    conda:
-        "../envs/guidelab.yaml"
-    threads: 1
-    resources:
-        mem_mb=1500,
-        runtime=30,
     params:
-        job=payload("collect", "experiment"),
-    shell:
-        "guidelab collect --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+        job=payload("collect"),
+
+
+use rule job as diverge with:
+    """Divergences of one point along sigma, held out, with their exact values."""
+    input:
+        files("diverge"),
+    output:
+        "results/{experiment}/divergences/{variant}/{w}/{part}.csv",
+    log:
+        "logs/{experiment}/diverge/{variant}/{w}/{part}.log",
+    threads: resource("diverge", "threads")
+    resources:
+        **resources("diverge"),
+    params:
+        job=payload("diverge"),
+
+
+use rule job as diverge_null with:
+    """The same divergences for real against real."""
+    input:
+        files("diverge_null"),
+    output:
+        "results/{experiment}/divergences/null.csv",
+    log:
+        "logs/{experiment}/diverge_null.log",
+    threads: resource("diverge_null", "threads")
+    resources:
+        **resources("diverge_null"),
+    params:
+        job=payload("diverge_null"),

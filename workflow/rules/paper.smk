@@ -1,10 +1,54 @@
-# What is printed. In: measurements.csv, selected.csv, fields/. Out: results/tables/EXPERIMENT.*, results/figures/EXPERIMENT/FIGURE.*
+# What is printed. In: measurements.csv, selected.csv, divergences/, fields/. Out: results/tables/, results/figures/; and manifests/, what DVC tracks
 
 
-rule table:
-    """The experiment's table as CSV, Markdown and LaTeX."""
+use rule job as divergences with:
+    """All rows about divergences, and their table."""
     input:
-        files("table", "experiment"),
+        files("divergences"),
+    output:
+        rows="results/{experiment}/divergences.csv",
+        csv=report(
+            "results/tables/{experiment}_divergences.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            subcategory="{experiment}",
+        ),
+        md="results/tables/{experiment}_divergences.md",
+        tex="results/tables/{experiment}_divergences.tex",
+    log:
+        "logs/{experiment}/divergences.log",
+    params:
+        job=payload("divergences"),
+
+
+use rule job as theorem with:
+    """The theorem of discriminator guidance, exactly, for two samplers."""
+    input:
+        files("theorem"),
+    output:
+        "results/tables/{experiment}_dg_theorem.csv",
+    log:
+        "logs/{experiment}/theorem.log",
+    params:
+        job=payload("theorem"),
+
+
+use rule job as evaluations with:
+    """The evaluations of nets that training scores and discriminators took."""
+    input:
+        files("evaluations"),
+    output:
+        "results/tables/{experiment}_costs.csv",
+    log:
+        "logs/{experiment}/evaluations.log",
+    params:
+        job=payload("evaluations"),
+
+
+use rule job as table with:
+    """The experiment's table: CSV, Markdown, LaTeX."""
+    input:
+        files("table"),
     output:
         csv=report(
             "results/tables/{experiment}.csv",
@@ -16,22 +60,31 @@ rule table:
         tex="results/tables/{experiment}.tex",
     log:
         "logs/{experiment}/table.log",
-    conda:
-        "../envs/guidelab.yaml"
-    threads: 1
-    resources:
-        mem_mb=1500,
-        runtime=30,
     params:
-        job=payload("table", "experiment"),
-    shell:
-        "guidelab table --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+        job=payload("table"),
 
 
-rule figure:
+use rule job as story with:
+    """The findings in words, next to what the paper's figures suggest."""
+    input:
+        files("story"),
+    output:
+        report(
+            "results/tables/{experiment}.story.md",
+            caption="../report/story.rst",
+            category="Findings",
+            subcategory="{experiment}",
+        ),
+    log:
+        "logs/{experiment}/story.log",
+    params:
+        job=payload("story"),
+
+
+use rule job as figure with:
     """One figure: PDF, PNG and the rows it plots."""
     input:
-        files("figure", "experiment", "figure"),
+        files("figure"),
     output:
         pdf="results/figures/{experiment}/{figure}.pdf",
         png=report(
@@ -44,38 +97,40 @@ rule figure:
         csv="results/figures/{experiment}/{figure}.csv",
     log:
         "logs/{experiment}/figure/{figure}.log",
-    conda:
-        "../envs/guidelab.yaml"
-    threads: 1
-    resources:
-        mem_mb=1500,
-        runtime=30,
     params:
-        job=payload("figure", "experiment", "figure"),
-    shell:
-        "guidelab figure --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+        job=payload("figure"),
 
 
-rule story:
-    """What the numbers say, beside what the paper's pictures suggest."""
+use rule job as preview with:
+    """A few samples of one point as a picture."""
     input:
-        files("story", "experiment"),
+        files("preview"),
     output:
         report(
-            "results/tables/{experiment}.story.md",
-            caption="../report/story.rst",
-            category="Findings",
+            "results/{experiment}/previews/{variant}/{w}/{part}.png",
+            caption="../report/preview.rst",
+            category="Samples",
             subcategory="{experiment}",
         ),
     log:
-        "logs/{experiment}/story.log",
+        "logs/{experiment}/preview/{variant}/{w}/{part}.log",
+    params:
+        job=payload("preview"),
+
+
+rule manifest:
+    """List a stage's files and remove those that params.yaml no longer plans."""
+    input:
+        lambda wildcards: PLAN.stage(wildcards.experiment, wildcards.stage).files,
+    output:
+        "results/{experiment}/manifests/{stage}.json",
+    log:
+        "logs/{experiment}/manifest/{stage}.log",
     conda:
         "../envs/guidelab.yaml"
-    threads: 1
-    resources:
-        mem_mb=1500,
-        runtime=30,
     params:
-        job=payload("story", "experiment"),
+        stage=lambda wildcards: PLAN.stage(
+            wildcards.experiment, wildcards.stage
+        ).payload,
     shell:
-        "guidelab story --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+        "guidelab manifest --output {output} <<< {params.stage:q} 2> >(tee {log} >&2)"

@@ -1,45 +1,77 @@
-# Nets. In: params.yaml. Out: results/EXPERIMENT/checkpoints/DENOISER/PART.safetensors (snapshots), models/MODEL.safetensors
+# Nets. In: params.yaml, folds, samples. Out: checkpoints/ (snapshots), models/, discriminators/ (they guide), graders/ and nulls/ (they never do)
 
 
-rule train:
-    """Train a denoiser with one or more seeds; saves its state as it goes and resumes from it."""
+use rule job as train with:
+    """Train a denoiser, resumable, keeping snapshots."""
     input:
-        files("train", "experiment", "denoiser", "part"),
+        files("train"),
     output:
         checkpoints="results/{experiment}/checkpoints/{denoiser}/{part}.safetensors",
         curve="results/{experiment}/checkpoints/{denoiser}/{part}.csv",
     log:
         "logs/{experiment}/train/{denoiser}/{part}.log",
-    conda:
-        "../envs/guidelab.yaml"
-    threads: need("train", "threads")
+    threads: resource("train", "threads")
     resources:
-        mem_mb=need("train", "mem_mb"),
-        runtime=need("train", "runtime"),
-        gpu=need("train", "gpu"),
-        slurm_partition=partition("train"),
+        **resources("train"),
     params:
-        job=payload("train", "experiment", "denoiser", "part"),
-    shell:
-        "guidelab train --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+        job=payload("train"),
 
 
-rule reconstruct:
-    """Take a model from the snapshots, at its training length and EMA length."""
+use rule job as reconstruct with:
+    """Take a model at its training and EMA length."""
     input:
-        files("reconstruct", "experiment", "model"),
+        files("reconstruct"),
     output:
         "results/{experiment}/models/{model}.safetensors",
     log:
         "logs/{experiment}/reconstruct/{model}.log",
-    conda:
-        "../envs/guidelab.yaml"
-    threads: need("reconstruct", "threads")
+    threads: resource("reconstruct", "threads")
     resources:
-        mem_mb=need("reconstruct", "mem_mb"),
-        runtime=need("reconstruct", "runtime"),
-        gpu=need("reconstruct", "gpu"),
+        **resources("reconstruct"),
     params:
-        job=payload("reconstruct", "experiment", "model"),
-    shell:
-        "guidelab reconstruct --job {params.job:q} --output {output} --threads {threads} 2> >(tee {log} >&2)"
+        job=payload("reconstruct"),
+
+
+use rule job as discriminate with:
+    """Train a guiding discriminator or a classifier."""
+    input:
+        files("discriminate"),
+    output:
+        "results/{experiment}/discriminators/{disc}.safetensors",
+    log:
+        "logs/{experiment}/discriminate/{disc}.log",
+    threads: resource("discriminate", "threads")
+    resources:
+        **resources("discriminate"),
+    params:
+        job=payload("discriminate"),
+
+
+use rule job as grade with:
+    """Train the discriminator that grades one point."""
+    input:
+        files("grade"),
+    output:
+        "results/{experiment}/graders/{disc}/{variant}/{w}/{part}.safetensors",
+    log:
+        "logs/{experiment}/grade/{disc}/{variant}/{w}/{part}.log",
+    threads: resource("grade", "threads")
+    resources:
+        **resources("grade"),
+    params:
+        job=payload("grade"),
+
+
+use rule job as null with:
+    """Train the null discriminator (real against real), a negative control."""
+    input:
+        files("null"),
+    output:
+        "results/{experiment}/nulls/{disc}.safetensors",
+    log:
+        "logs/{experiment}/null/{disc}.log",
+    threads: resource("null", "threads")
+    resources:
+        **resources("null"),
+    params:
+        job=payload("null"),

@@ -1,32 +1,28 @@
 """`guidelab`: every job as a plain command, and the commands that check, show and cost a plan."""
 
-import json
-import os
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from guidelab import registry
-from guidelab.cli.claim import claimed, held, taken_over
-from guidelab.cli.commands import JOBS, Params, commands, load_plan
+from guidelab.cli.commands import Params, commands
 from guidelab.cli.cost import cost_commands
 from guidelab.cli.crate import crate_commands
-from guidelab.cli.noted import noted
-from guidelab.cli.planned import planned
 from guidelab.cli.published import published_commands
 from guidelab.cli.released import released_commands
+from guidelab.cli.run import execute
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
+from guidelab.plan.rules import RULES, maker
 
 app = typer.Typer(
     name="guidelab",
     help="Train, guide, sample and measure diffusion models, with a trail for every number.\n\n"
     "Every job of the workflow is a command here: name what params.yaml names, and it reads and writes the "
-    "planned files. Snakemake calls the same commands with the job's own part of the parameters as JSON.",
+    "planned files. Snakemake calls `guidelab run` with the job's own part of the parameters as JSON on standard input.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     add_completion=False,
@@ -34,7 +30,8 @@ app = typer.Typer(
 )
 
 JobJson = Annotated[
-    str | None, typer.Option("--job", help="the job as JSON, instead of names (what Snakemake passes)")
+    str | None,
+    typer.Option("--job", help="the job as JSON, instead of names; - reads it from standard input"),
 ]
 Outputs = Annotated[
     list[Path] | None, typer.Option("--output", "-o", help="where to write, with --job or a DATASET")
@@ -42,88 +39,13 @@ Outputs = Annotated[
 Threads = Annotated[int, typer.Option(help="CPU threads for torch", min=1)]
 
 
-def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
-    """Check that the inputs are there, then run a job's module; no other process makes the same outputs meanwhile.
-
-    Raises:
-        UserError: an input is absent, another process is at work, or the module says what is wrong.
-    """
-    for label, paths in job["inputs"].items():
-        for path in paths:
-            if not Path(path).is_file():
-                raise UserError(
-                    f"{path}: no such file, wanted as {label!r} of {rule}. Build it with: snakemake -c2 {path}"
-                )
-    module = JOBS[rule][0]
-    command = job.get("command", module)
-    kinds = [module, f"image_{module}", *(f"{kind}.{module}" for kind in ("images", "large", "sigma"))]
-    if command not in kinds:
-        raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
-    if (command == "large.train" or (command == "sample" and outputs[0].suffix == ".json")) and several():
-        with held(rule, outputs):
-            if taken_over(job, outputs):
-                return
-        share(sys.argv)
-    with claimed(rule, job, outputs) as wanted:
-        if wanted:
-            with planned(command, job, outputs), noted(job, outputs):
-                import_module(f"guidelab.cli.{command}").run(job, outputs)
-
-
-def several() -> bool:
-    """Whether several GPUs are to share a job, and this process is not one of those that do."""
-    if "RANK" in os.environ or os.environ.get("GUIDELAB_DEVICE"):
-        return False
-    import torch
-
-    return torch.cuda.device_count() > 1
-
-
-def share(arguments: list[str]) -> None:
-    """Go on as one process for each GPU: the job is then shared by torchrun's workers."""
-    import torch
-
-    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(torch.cuda.device_count())]
-    os.execv(sys.executable, [sys.executable, *run, "-m", "guidelab.cli.app", *arguments[1:]])
-
-
-def execute(
-    rule: str, names: list[str], job: str | None, output: list[Path], params: Path, threads: int
-) -> None:
-    """Run a job given as JSON with its outputs, or by its names in params.yaml.
-
-    Raises:
-        UserError: neither is complete.
-    """
-    from guidelab.cli.runtime import limit_threads
-
-    limit_threads(threads)
-    if job is not None:
-        # `-o a b c`: the shell gives the first to -o and the rest as names
-        payload, targets = parse_job(job), [*output, *(Path(name) for name in names)]
-        if not output:
-            raise UserError(f"guidelab {rule}: --job needs --output and takes no names; given names {names}")
-    else:
-        wanted = JOBS[rule][1].split()
-        if len(names) != len(wanted):
-            raise UserError(
-                f"guidelab {rule}: given {len(names)} names, wanted {len(wanted)}: {' '.join(wanted)} "
-                f"(for example: guidelab {rule} {JOBS[rule][3][0]})"
-            )
-        plan = load_plan(params)
-        found = plan.job(rule, *names)
-        payload, targets = (
-            json.loads(plan.payload(rule, *names)),
-            [Path(p) for p in found.outputs],
-        )
-    run_job(rule, payload, targets)
-
-
 def _command(rule: str) -> Callable[..., None]:
-    names_help = f"as in params.yaml: {JOBS[rule][1]}"
+    known = RULES[rule]
 
     def command(
-        names: Annotated[list[str] | None, typer.Argument(help=names_help, metavar=JOBS[rule][1])] = None,
+        names: Annotated[
+            list[str] | None, typer.Argument(help="as in params.yaml", metavar=known.metavar)
+        ] = None,
         job: JobJson = None,
         output: Outputs = None,
         params: Params = Path("params.yaml"),
@@ -131,25 +53,9 @@ def _command(rule: str) -> Callable[..., None]:
     ) -> None:
         execute(rule, names or [], job, output or [], params, threads)
 
-    command.__doc__ = f"{JOBS[rule][2]}\n\n" + "\n\n".join(
-        f"Example: `guidelab {rule} {e}`" for e in JOBS[rule][3]
-    )
+    examples = (f"Example: `guidelab {rule} {example}`" for example in known.examples)
+    command.__doc__ = "\n\n".join([known.help, *examples])
     return command
-
-
-def parse_job(text: str) -> dict[str, Any]:
-    """A job's JSON.
-
-    Raises:
-        UserError: not JSON, or not an object with `inputs`.
-    """
-    try:
-        job = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UserError(f"--job: is not JSON ({error}); see `guidelab job RULE NAMES...`") from error
-    if not isinstance(job, dict) or not isinstance(job.get("inputs"), dict):
-        raise UserError("--job: wanted a JSON object with `inputs`; see `guidelab job RULE NAMES...`")
-    return job
 
 
 for _group in (
@@ -161,9 +67,31 @@ for _group in (
     crate_commands,
 ):
     app.add_typer(_group)
-for _rule in JOBS:
+for _rule in RULES:
     if _rule != "prepare":
         app.command(_rule, rich_help_panel="Jobs")(_command(_rule))
+
+
+@app.command("run", rich_help_panel="Workflow")
+def run_planned(
+    output: Annotated[
+        list[Path], typer.Option("--output", "-o", help="the job's files, in the plan's order")
+    ],
+    others: Annotated[list[Path] | None, typer.Argument(metavar="[OUTPUTS]", help="more of them")] = None,
+    threads: Threads = 1,
+) -> None:
+    """Run the job that standard input describes as JSON; its first output says which rule it is of (Snakemake calls this).
+
+    Example: `guidelab job table toy2d | jq .job | guidelab run -o results/tables/toy2d.csv results/tables/toy2d.md results/tables/toy2d.tex`
+    """
+    outputs = [*output, *(others or [])]
+    made = maker(outputs[0].as_posix())
+    if made is None:
+        raise UserError(
+            f"{outputs[0]}: no rule makes this file; wanted a planned path below results/. "
+            "To write elsewhere: guidelab RULE --job - -o FILE"
+        )
+    execute(made[0], [], "-", outputs, Path("params.yaml"), threads)
 
 
 @app.command(rich_help_panel="Jobs")

@@ -10,22 +10,14 @@ from types import FrameType
 from typing import Any
 
 from guidelab.cli.runtime import Stopped, state_folder
+from guidelab.plan.rules import RULES
 from guidelab.running import submitted
 from guidelab.slurm.stops import SIGNALS, Stops, again
 
-KEEP = {  # commands that keep a state; those with a manifest (.json) keep their shards
-    "train",
-    "images.train",
-    "large.train",
-    "images.discriminate",
-    "large.discriminate",
-    "images.null",
-}
-
 
 @contextlib.contextmanager
-def planned(command: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Iterator[None]:
-    """Mind the time limit for the length of the block.
+def planned(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Iterator[None]:
+    """Mind the time limit for the length of the block, where the rule keeps a state or shards (a .json lists them).
 
     A job that stops and has got further puts itself back into the queue. One that has not got further fails, so that
     it is tried again with more time.
@@ -35,7 +27,7 @@ def planned(command: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> It
     """
     slurm = submitted()
     shards = [output.with_suffix("") for output in outputs if output.suffix == ".json"]
-    if not slurm or os.environ.get("RANK", "0") != "0" or not (command in KEEP or shards):
+    if not slurm or os.environ.get("RANK", "0") != "0" or not (RULES[rule].resumable or shards):
         yield
         return
     folders = (state_folder(job), *shards)

@@ -80,7 +80,9 @@ def _of_experiment(plan: Any, name: str) -> list[str]:
     Raises:
         UserError: it reads none, or makes them up.
     """
-    spec, rows = plan.spec.experiments[name], list(getattr(plan.experiment(name), "needed", []))
+    from guidelab.plan.build.expected import needed
+
+    spec, rows = plan.spec.experiments[name], needed(plan.experiment(name))
     if spec.scale == "smoke":
         of = spec.paper.published_experiment
         hint = f". For those of {of}: guidelab released {of}" if of != name else ""

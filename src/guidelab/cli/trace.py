@@ -65,7 +65,7 @@ def told_now(plan: Any) -> Any:
     Args:
         plan: of params.yaml; None when that cannot be read, then no job is planned.
     """
-    from guidelab.costs.graph import maker
+    from guidelab.plan.rules import maker
 
     def now(path: str) -> Mapping[str, Any] | None:
         key = maker(path)

@@ -6,8 +6,8 @@ from guidelab.costs.estimate import MFU_RANGE, gpu_seconds, on_gpu
 from guidelab.costs.gpus import gpu as gpu_named
 from guidelab.costs.graph import Node
 from guidelab.costs.report import number, short
-from guidelab.costs.rules import work_of
-from guidelab.plan import Plan
+from guidelab.costs.work import work_of
+from guidelab.plan.plan import Plan
 
 GPU, MFU = "H100", 0.40  # what `guidelab cost` counts in unless it is told otherwise
 

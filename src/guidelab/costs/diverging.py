@@ -13,7 +13,7 @@ from guidelab import registry
 from guidelab.costs import configs, flops, samples
 from guidelab.costs.training import learning
 from guidelab.costs.work import Work
-from guidelab.jobs import Job
+from guidelab.plan.job import Job
 from guidelab.spec import Experiment
 
 _SIGNS = 2  # of the noise at every level

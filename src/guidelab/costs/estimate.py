@@ -6,10 +6,10 @@ from typing import Any
 
 from guidelab.costs.gpus import Gpu
 from guidelab.costs.graph import Node, jobs_for
-from guidelab.costs.rules import work_of
-from guidelab.costs.work import Work
-from guidelab.jobs import Job
-from guidelab.plan import Plan
+from guidelab.costs.work import Work, work_of
+from guidelab.plan.job import Job
+from guidelab.plan.plan import Plan
+from guidelab.plan.rules import RULES
 from guidelab.spec import Experiment
 from guidelab.speclook import is_large
 
@@ -19,14 +19,6 @@ CORE_GFLOPS = {
     "points": 10.0,
 }  # of one AVX-512 core in small nets' float32, measured (docs/costs.md)
 START_S = 4.0  # of a job on a CPU: importing, reading, writing
-_ON_GPU = {
-    "train",
-    "discriminate",
-    "generate",
-    "sample",
-    "encode",
-    "extract",
-}  # where their command is a large one
 
 
 @dataclass
@@ -128,7 +120,8 @@ def _cost(plan: Plan, node: Node, gpu: Gpu, mfu: float, seconds: Callable[[str],
 
 def on_gpu(e: Experiment, job: Job) -> bool:
     """Whether a job is counted in GPU-hours; what a smoke experiment computes takes any machine seconds."""
-    return is_large(e) and e.scale != "smoke" and job.rule in _ON_GPU
+    large = RULES[job.rule].large
+    return is_large(e) and e.scale != "smoke" and large is not None and large.gpu > 0
 
 
 def gpu_seconds(work: Work, gpu: Gpu, mfu: float) -> float:

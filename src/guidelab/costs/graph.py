@@ -6,44 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guidelab.errors import UserError
-from guidelab.jobs import Job
 from guidelab.nearest import listed
-from guidelab.plan import Plan
-from guidelab.targets import refuse_unknown
-
-_E, _POINT = r"results/(\w+)/", r"(\w+)/(w\d+\.\d\d)/(seeds?[\d_-]+)"
-_RULES = tuple(  # the rule that makes a path, and the names it is asked for; the rules' own output patterns
-    (rule, re.compile(pattern))
-    for rule, pattern in (
-        ("divergences", r"results/tables/(\w+)_divergences\.(?:csv|md|tex)"),
-        ("divergences", _E + r"divergences\.csv"),
-        ("evaluations", r"results/tables/(\w+)_costs\.csv"),
-        ("theorem", r"results/tables/(\w+)_dg_theorem\.csv"),
-        ("table", r"results/tables/(\w+)\.(?:csv|md|tex)"),
-        ("story", r"results/tables/(\w+)\.story\.md"),
-        ("figure", r"results/figures/(\w+)/(\w+)\.(?:pdf|png|csv)"),
-        ("synthesize", _E + r"synthetic/files\.json"),
-        ("obtain", _E + r"obtained/(\w+)/(\w+)\.safetensors"),
-        ("prepare", _E + r"data/(\w+)\.(?:safetensors|zip)"),
-        ("encode", _E + r"latents/((?:data|generated)/\w+)\.zip"),
-        ("train", _E + r"checkpoints/(\w+)/(seeds?[\d_-]+)\.(?:safetensors|csv)"),
-        ("reconstruct", _E + r"models/(\w+)\.safetensors"),
-        ("generate", _E + r"generated/(\w+)\.(?:safetensors|json)"),
-        ("discriminate", _E + r"discriminators/(\w+)\.safetensors"),
-        ("sample", _E + "samples/" + _POINT + r"\.(?:safetensors|json)"),
-        ("density", _E + "density/" + _POINT + r"\.safetensors"),
-        ("grade", _E + r"graders/(\w+)/" + _POINT + r"\.safetensors"),
-        ("extract", _E + r"features/(\w+)/(.+)\.safetensors"),
-        ("measure", _E + "measurements/" + _POINT + r"\.csv"),
-        ("collect", _E + r"(?:measurements\.csv|selected\.csv|metrics\.json|discriminators\.csv)"),
-        ("grading", _E + r"grading/(\w+)/" + _POINT + r"\.json"),
-        ("null", _E + r"nulls/\w+\.safetensors"),
-        ("diverge_null", _E + r"divergences/null\.csv"),
-        ("diverge", _E + "divergences/" + _POINT + r"\.csv"),
-        ("field", _E + r"fields/(\w+)\.safetensors"),
-        ("preview", _E + "previews/" + _POINT + r"\.png"),
-    )
-)
+from guidelab.plan.job import Job
+from guidelab.plan.plan import Plan
+from guidelab.plan.rules import maker
+from guidelab.plan.targets import refuse_unknown
 
 
 @dataclass(frozen=True)
@@ -63,15 +30,6 @@ class Node:
     needed: bool
 
 
-def maker(path: str) -> tuple[str, ...] | None:
-    """The rule that makes a file and the names it is asked for; None for a file no rule makes."""
-    for rule, pattern in _RULES:
-        found = pattern.fullmatch(path)
-        if found:
-            return rule, *found.groups()
-    return None
-
-
 def files_of(plan: Plan, targets: Iterable[str]) -> list[str]:
     """The files that targets stand for: an experiment's name stands for all it prints and keeps.
 
@@ -81,12 +39,12 @@ def files_of(plan: Plan, targets: Iterable[str]) -> list[str]:
     found: list[str] = []
     for target in targets:
         if "/" not in target:
-            found += [path for stage in plan.experiment(target).stages() for path in stage.files]
+            found += [path for stage in plan.stages(target) for path in stage.files]
             continue
         refuse_unknown(plan, [target])
         staged = re.fullmatch(r"results/(\w+)/manifests/(\w+)\.json", target)
         if staged:
-            found += plan.experiment(staged[1]).stage(staged[2]).files
+            found += plan.stage(staged[1], staged[2]).files
         elif maker(target) is None:
             raise UserError(
                 f"{target}: is nothing that params.yaml plans; wanted an experiment ({listed(target, plan.spec.experiments)}) "

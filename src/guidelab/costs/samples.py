@@ -6,7 +6,7 @@ from guidelab import registry
 from guidelab.costs import configs, flops
 from guidelab.costs.levels import evaluations
 from guidelab.costs.work import FLOAT, Work, area, image_bytes, is_half, seeds_in, share
-from guidelab.jobs import Job
+from guidelab.plan.job import Job
 from guidelab.spec import Experiment
 
 DECODE_512 = 2 * 1260.9e9  # FLOP of the autoencoder at 512 px: EDM2's tables, arXiv:2312.02696

@@ -4,7 +4,7 @@ from typing import Any
 
 from guidelab.costs import configs, flops
 from guidelab.costs.work import FLOAT, Work, area, image_bytes, is_half, share
-from guidelab.jobs import Job
+from guidelab.plan.job import Job
 from guidelab.spec import Experiment
 
 ENCODE_512 = 2 * 558.3e9  # FLOP of the autoencoder at 512 px, counted; tests compare

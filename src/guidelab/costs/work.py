@@ -1,10 +1,17 @@
-"""What one job does, as numbers; and the sizes all rules share."""
+"""What one job does, as numbers; and the sizes all rules share.
+
+Small things are left out: noise, resizing, reading and writing, start-up. A training that stops early is counted to
+its end.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from importlib import import_module
 
 from guidelab.costs import configs
+from guidelab.plan.job import Job
+from guidelab.plan.rules import RULES
 from guidelab.spec import Experiment
 
 FLOAT = 4  # bytes of a float32
@@ -34,6 +41,15 @@ class Work:
     def memory_bytes(self) -> float:
         """Most bytes held at once."""
         return self.memory()
+
+
+def work_of(e: Experiment, job: Job) -> Work:
+    """Count one job of an experiment, by the function that the table of rules names; a rule without one has no work."""
+    module, _, function = RULES[job.rule].cost.partition(".")
+    if not module:
+        return Work()
+    found: Work = getattr(import_module(f"guidelab.costs.{module}"), function)(e, job)
+    return found
 
 
 def image_bytes(e: Experiment) -> int:

@@ -3,7 +3,15 @@
 import numpy as np
 import torch
 
-from guidelab.metrics.value import NOT_ESTIMABLE, ArrayLike, Float64, Value, as_matrix, with_note
+from guidelab.metrics.value import (
+    NOT_ESTIMABLE,
+    ArrayLike,
+    Float64,
+    Value,
+    as_matrix,
+    judge_tail,
+    with_note,
+)
 
 BLOCKS = 20  # deleted in turn for the standard error; at 1,000 rows a block still holds 50
 DEGREE, OFFSET = 3, 1.0  # k(x, y) = (x.y / F + 1)^3
@@ -47,7 +55,9 @@ def kid(*, generated: ArrayLike, reference: ArrayLike, blocks: int = BLOCKS) -> 
         within_x.sum(), _deleted(within_y), between.sum() - between.sum(0), n.sum(), m.sum() - m
     )
     variance = sum(_jackknife(np.atleast_1d(d)) for d in (without_x, without_y))
-    result = Value(float(value), float(np.sqrt(variance)))
+    # the cube of a norm: a few far samples can hold the whole sum
+    _, note = judge_tail(_kernel_of_itself(x).numpy())
+    result = Value(float(value), float(np.sqrt(variance)), None, note)
     if len(x) == given:
         return result
     return with_note(

@@ -8,11 +8,11 @@ the sha256 of the file it speaks of, and they are put back only onto files with 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from guidelab.plan.stage import Stage
 from guidelab.provenance import records, runs
 from guidelab.provenance.disk import Metadata, State, stat
 from guidelab.provenance.order import OLD, set_times
 from guidelab.provenance.records import Entries, Entry, combined
-from guidelab.stages import Stage
 
 Log = Callable[[str], None]
 _NAMED = 5  # differing files named one by one

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.errors import UserError
+from guidelab.plan.stage import Stage
 from guidelab.provenance.disk import write_text
-from guidelab.stages import Stage
 
 FORMAT = 1
 _ABOUT = (

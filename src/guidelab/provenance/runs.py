@@ -16,10 +16,10 @@ from pathlib import Path
 from types import NoneType
 from typing import Any
 
+from guidelab.plan.stage import Stage
 from guidelab.provenance import notes
 from guidelab.provenance.disk import Metadata, write_text
 from guidelab.provenance.records import Entries, Entry
-from guidelab.stages import Stage
 
 FORMAT = 1
 BY_JOB, BY_SNAKEMAKE = "job", "snakemake"

@@ -10,11 +10,11 @@ from typing import Any
 import yaml
 
 from guidelab.errors import UserError
-from guidelab.plan import Plan
-from guidelab.stages import Stage
+from guidelab.plan.plan import Plan
+from guidelab.plan.stage import Stage
 
 HEADER = (
-    "# Generated from params.yaml: guidelab pipeline. Edits are lost; stages are listed in src/guidelab/staging.py.\n"
+    "# Generated from params.yaml: guidelab pipeline. Edits are lost; stages are listed in src/guidelab/plan/rules.py.\n"
     "# persist: DVC may not delete what Snakemake goes on from. cache: false: small results, kept in git.\n"
 )
 # --force: the manifest alone is written again, so Snakemake looks for every file it lists, also for deleted ones.
@@ -50,13 +50,13 @@ def stage_names(plan: Plan, experiment: str) -> list[str]:
         UserError: no such experiment, or one for tests, which has no pipeline.
     """
     scale = plan.experiment(experiment).spec.scale
-    stages, default = plan.experiment(experiment).stages(), plan.spec.default
+    stages, default = plan.stages(experiment), plan.spec.default
     if experiment in default:
         return [_name(stage, len(default) > 1) for stage in stages]
     if scale in ("ci", "smoke"):
         raise UserError(
             f"{experiment}: is of scale {scale}, for tests; DVC keeps none of it. Make it with: snakemake -c2 "
-            f"{plan.experiment(experiment).table[0]}"
+            f"{plan.experiment(experiment).path('table')}"
         )
     return [f"workflow/dvc/{experiment}/dvc.yaml:{stage.name}" for stage in stages]
 
@@ -73,7 +73,7 @@ def dvc_yaml(plan: Plan, params: Mapping[str, Any], experiments: Sequence[str], 
         UserError: two stages own the same file, which DVC refuses.
     """
     up = "/".join([".."] * depth)
-    stages = [stage for name in experiments for stage in plan.experiment(name).stages()]
+    stages = [stage for name in experiments for stage in plan.stages(name)]
     refuse_overlaps(stages)
     several = len(experiments) > 1
     content: dict[str, Any] = {

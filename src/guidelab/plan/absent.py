@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from guidelab.jobs import Job
+from guidelab.plan.job import Job
 from guidelab.released import FOLDER_VARIABLE, Row, folder_of, size_of
 
 _HOLDS = {  # what a data variable must lead to

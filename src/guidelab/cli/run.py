@@ -1,0 +1,114 @@
+"""A job as a process: check what it is given, hold its outputs, run its module; several GPUs may share it."""
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from guidelab.cli.claim import claimed, held, taken_over
+from guidelab.cli.commands import load_plan
+from guidelab.cli.noted import noted
+from guidelab.cli.planned import planned
+from guidelab.errors import UserError
+from guidelab.plan.rules import RULES
+
+
+def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
+    """Check that the inputs are there, then run a job's module; no other process makes the same outputs meanwhile.
+
+    Raises:
+        UserError: an input is absent, another process is at work, or the module says what is wrong.
+    """
+    for label, paths in job["inputs"].items():
+        for path in paths:
+            if not Path(path).is_file():
+                raise UserError(
+                    f"{path}: no such file, wanted as {label!r} of {rule}. Build it with: snakemake -c2 {path}"
+                )
+    module = RULES[rule].entry
+    command = job.get("command", module)
+    kinds = [module, f"image_{module}", *(f"{kind}.{module}" for kind in ("images", "large", "sigma"))]
+    if command not in kinds:
+        raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
+    sharing = command.startswith("large.") or (command == "sample" and outputs[0].suffix == ".json")
+    if RULES[rule].shares_gpus and sharing and several():  # a file of points has one writer
+        with held(rule, outputs):
+            if taken_over(job, outputs):
+                return
+        share(rule, job, outputs)
+    with claimed(rule, job, outputs) as wanted:
+        if wanted:
+            with planned(rule, job, outputs), noted(job, outputs):
+                import_module(f"guidelab.cli.{command}").run(job, outputs)
+
+
+def several() -> bool:
+    """Whether several GPUs are to share a job, and this process is not one of those that do."""
+    if "RANK" in os.environ or os.environ.get("GUIDELAB_DEVICE"):
+        return False
+    import torch
+
+    return torch.cuda.device_count() > 1
+
+
+def share(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> None:
+    """Go on as one process for each GPU: the job is then shared by torchrun's workers.
+
+    They get the job as an argument, for each would read all of a standard input: a job of one point is short.
+    """
+    import torch
+
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(torch.cuda.device_count())]
+    given = [rule, "--job", json.dumps(job), "--threads", os.environ.get("OMP_NUM_THREADS", "1")]
+    files = ["--output", *map(str, outputs)]
+    os.execv(sys.executable, [sys.executable, *run, "-m", "guidelab.cli.app", *given, *files])
+
+
+def execute(
+    rule: str, names: list[str], job: str | None, output: list[Path], params: Path, threads: int
+) -> None:
+    """Run a job given as JSON with its outputs, or by its names in params.yaml.
+
+    Raises:
+        UserError: neither is complete.
+    """
+    from guidelab.cli.runtime import limit_threads
+
+    limit_threads(threads)
+    if job is not None:
+        # `-o a b c`: the shell gives the first to -o and the rest as names
+        payload, targets = parse_job(job), [*output, *(Path(name) for name in names)]
+        if not output:
+            raise UserError(f"guidelab {rule}: --job needs --output and takes no names; given names {names}")
+    else:
+        known = RULES[rule]
+        if len(names) != len(known.wildcards):
+            raise UserError(
+                f"guidelab {rule}: given {len(names)} names, wanted {len(known.wildcards)}: {known.metavar} "
+                f"(for example: guidelab {rule} {known.examples[0]})"
+            )
+        plan = load_plan(params)
+        found = plan.job(rule, *names)
+        payload, targets = (
+            json.loads(plan.payload(rule, *names)),
+            [Path(p) for p in found.outputs],
+        )
+    run_job(rule, payload, targets)
+
+
+def parse_job(text: str) -> dict[str, Any]:
+    """A job's JSON; `-` stands for what is on standard input, which holds what no argument of a command can.
+
+    Raises:
+        UserError: not JSON, or not an object with `inputs`.
+    """
+    try:
+        job = json.loads(sys.stdin.read() if text == "-" else text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"--job: is not JSON ({error}); see `guidelab job RULE NAMES...`") from error
+    if not isinstance(job, dict) or not isinstance(job.get("inputs"), dict):
+        raise UserError("--job: wanted a JSON object with `inputs`; see `guidelab job RULE NAMES...`")
+    return job

@@ -1,0 +1,94 @@
+"""Flags of a set of samples: collapse, repeats, copies of the reference, fewer samples than features."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import torch
+
+from guidelab.metrics.value import NOT_ESTIMABLE, ArrayLike, Value, as_matrix, with_note
+
+COLLAPSED = 1e-3  # total variance of the generated features over the reference's
+REPEATED = 0.01  # share of rows that repeat another row, or equal a reference row, from which it is noted
+RANK = ("fid", "sfid", "frechet")  # metrics of a covariance, which needs more samples than features
+_CHUNK = 8192  # rows cast to float64 at a time
+
+
+def flags(generated: ArrayLike, reference: ArrayLike | None = None) -> tuple[str, ...]:
+    """What makes the numbers of these samples suspect, one short sentence each; empty for sound samples.
+
+    Args:
+        generated: features or points [N, F].
+        reference: features or points [M, F] of real samples; None where only statistics are known.
+    """
+    fake = torch.as_tensor(generated).detach().cpu()
+    real = None if reference is None else torch.as_tensor(reference).detach().cpu()
+    return tuple(_flags(fake, real))
+
+
+def rank_flag(n: int, features: int) -> str:
+    """The note of a Fréchet distance whose generated covariance has no full rank; empty where it can have."""
+    return f"{n} samples for {features} features: the covariance is singular" if n <= features else ""
+
+
+def flagged(values: Mapping[str, Value], notes: tuple[str, ...], rank: str = "") -> dict[str, Value]:
+    """The metrics with the notes added; a value or error that overflowed becomes `not estimable`.
+
+    Args:
+        values: metric -> value.
+        notes: from `flags`: added to every metric.
+        rank: from `rank_flag`: added to Fréchet distances.
+    """
+    result = {}
+    for name, value in values.items():
+        for note in (*notes, rank if name in RANK else ""):
+            value = with_note(value, note) if note else value
+        result[name] = _finite(value)
+    return result
+
+
+def unusable_reference(reference: ArrayLike) -> str:
+    """The note of metrics against a reference with rows that are not finite; empty for a sound reference."""
+    real = as_matrix(reference, "reference").cpu()
+    lost = int((~torch.isfinite(real).all(dim=1)).sum())
+    return f"{NOT_ESTIMABLE}: {lost} of {len(real)} reference points not finite" if lost else ""
+
+
+def _finite(value: Value) -> Value:
+    if abs(value.value) == float("inf") and value.estimable:
+        return with_note(replace(value, ess=0.0), f"{NOT_ESTIMABLE}: overflow")
+    return value
+
+
+def _flags(fake: torch.Tensor, real: torch.Tensor | None) -> Iterator[str]:
+    rows = fake[torch.isfinite(fake).all(dim=1)]
+    if len(rows) < 2:
+        return
+    hashes = _hashes(rows)
+    repeats = len(rows) - len(set(hashes))
+    if repeats > REPEATED * len(rows):
+        yield f"{repeats} of {len(rows)} generated samples repeat another one"
+    if real is None:
+        return
+    known = set(_hashes(real))
+    copies = sum(row in known for row in hashes)
+    if copies > REPEATED * len(rows):
+        yield f"{copies} of {len(rows)} generated samples equal one of the reference"
+    spread, wanted = _variance(rows), _variance(real)
+    if spread < COLLAPSED * wanted:
+        yield f"collapsed: the samples' variance is {spread / wanted:.1g} of the reference's"
+
+
+def _hashes(rows: torch.Tensor) -> list[bytes]:
+    """A short hash of the bytes of each row."""
+    array = rows.contiguous().numpy()
+    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in array]
+
+
+def _variance(rows: torch.Tensor) -> float:
+    """Total variance over all features, in float64 whatever the rows are."""
+    parts = torch.split(rows, _CHUNK)
+    mean = torch.stack([part.to(torch.float64).sum(0) for part in parts]).sum(0) / len(rows)
+    return float(sum((part.to(torch.float64) - mean).square().sum() for part in parts)) / max(
+        len(rows) - 1, 1
+    )

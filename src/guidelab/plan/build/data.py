@@ -1,0 +1,64 @@
+"""Real data, and what others trained: rules of workflow/rules/data.smk."""
+
+from typing import TYPE_CHECKING, Any
+
+from guidelab import registry
+from guidelab.plan.build import expected, slices
+from guidelab.plan.job import Job
+from guidelab.smoke import SIDE
+
+if TYPE_CHECKING:
+    from guidelab.plan.runs import PlannedExperiment
+
+_KINDS = {"models": "model", "autoencoders": "autoencoder", "references": "statistics"}
+
+
+def prepare(e: "PlannedExperiment", fold: str) -> Job:
+    """Draw or read one fold of real data."""
+    dataset, row = e.spec.dataset, e.statistics(fold)
+    spec: dict[str, Any] = {"dataset": dataset.model_dump(), "fold": fold, **e.spec.folds[fold].model_dump()}
+    if row:
+        spec |= {"checkpoint": slices.row(e, row), "folder": slices.folder(e)}
+    elif e.synthetic:
+        spec["dataset"] |= {"source": f"{e.root}/synthetic/images"}
+    known = (registry.DATASETS, registry.FACTS)
+    modules = tuple(found[dataset.name].module for found in known if dataset.name in found)
+    return Job(slices.synthetic(e), spec, modules, e.command("prepare"))
+
+
+def synthesize(e: "PlannedExperiment") -> Job:
+    """Make synthetic images, and checkpoints in the published formats."""
+    rows = {row: expected.shape_of_row(e, row) for row in expected.needed(e)}
+    spec = {
+        "dataset": e.spec.dataset.model_dump(),
+        "checkpoints": [{"row": slices.row(e, name), **shape} for name, shape in rows.items()],
+        "pictures": SIDE,
+        "seed": 0,
+    }
+    return Job({}, spec, (slices.dataset_module(e),))
+
+
+def obtain(e: "PlannedExperiment", kind: str, name: str) -> Job:
+    """Convert a pretrained file to our form, after checking that it is what params.yaml says."""
+    checkpoint = expected.row_of(e, kind, name)
+    disc = e.spec.discriminators[name] if kind == "discriminators" else None
+    spec: dict[str, Any] = {
+        "checkpoint": slices.row(e, checkpoint),
+        "folder": slices.folder(e),
+        "as": _KINDS.get(kind) or ("classifier" if disc and disc.role == "classifier" else "discriminator"),
+        "expect": expected.expected(e, kind, name),
+        "seeds": expected.seeds(e, kind, name),
+    }
+    if disc and disc.extractor:
+        beneath = e.spec.discriminators[disc.extractor].checkpoint
+        spec["extractor"] = slices.row(e, beneath) if beneath else None
+    return Job(slices.synthetic(e), spec, (), "large.obtain")
+
+
+def encode(e: "PlannedExperiment", side: str) -> Job:
+    """Encode a fold (`data/train`) or a guide's samples (`generated/dg`)."""
+    of, _, name = side.partition("/")
+    assert e.latent is not None  # without latents nothing is encoded
+    images = e.outputs("prepare", name) if of == "data" else e.outputs("generate", name)
+    spec = {"latent": e.latent.model_dump()} | ({} if of == "data" else {"block": "generated"})
+    return Job({"images": images, **slices.autoencoder(e)}, spec, (), "large.encode")

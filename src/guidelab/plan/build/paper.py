@@ -1,0 +1,136 @@
+"""What is printed: tables, figures, findings. Rules of workflow/rules/paper.smk."""
+
+from typing import TYPE_CHECKING, Any
+
+from guidelab import registry
+from guidelab.plan.build import slices
+from guidelab.plan.instances import diverging
+from guidelab.plan.job import Job
+
+if TYPE_CHECKING:
+    from guidelab.plan.runs import PlannedExperiment, Run
+
+PUBLISHED = "workflow/resources/published.csv"
+
+
+def table(e: "PlannedExperiment") -> Job:
+    """The experiment's table; at the papers' size with the published values."""
+    spec = _about(e) | {"headline": slices.headline(e), "select_metric": e.spec.evaluate.select_metric}
+    if not e.images:
+        return Job(slices.printed(e), spec, ("guidelab.paper.tables",))
+    spec |= {"variants": list(e.spec.variants), **_mains(e)}
+    inputs = slices.printed(e)
+    if e.streamed:
+        paper = e.spec.paper
+        spec |= {
+            "published": dict(paper.published),
+            "published_experiment": paper.published_experiment or e.name,
+        }
+        inputs |= {"published": (PUBLISHED,)}
+    return Job(inputs, spec, ("guidelab.paper.images.table",))
+
+
+def story(e: "PlannedExperiment") -> Job:
+    """The findings in words."""
+    module = "guidelab.paper.images.story" if e.images else "guidelab.paper.story"
+    return Job(slices.printed(e), _about(e) | _mains(e), (module,))
+
+
+def figure(e: "PlannedExperiment", figure: str) -> Job:
+    """One figure: PDF, PNG and the rows it plots."""
+    settings = getattr(e.spec.paper.figures, figure)
+    spec = _about(e) | {"figure": figure, "settings": settings.model_dump(), **_mains(e)}
+    along = registry.IMAGE_SIGMA_FIGURES if e.images else registry.SIGMA_FIGURES
+    if figure in along:
+        measured = slices.printed(e) if figure == "divergence_weight" else {}
+        inputs = {**measured, "divergences": e.outputs("divergences")[:1]}
+        return Job(inputs, spec, (along[figure].module,), "images.figure" if e.images else "sigma.figure")
+    inputs = {"fields": e.outputs("field", figure)} if settings.arrays else slices.printed(e)
+    known = registry.IMAGE_FIGURES if e.images else registry.FIGURES
+    return Job(inputs, spec, (known[figure].module,))
+
+
+def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
+    """A few samples of a point as one picture."""
+    run = e.run(variant, w, part)
+    settings = {"train_seed": run.seeds[0], "block": slices.report_block(e)}
+    return Job({"samples": e.outputs("sample", *run.names)}, {"settings": settings})
+
+
+def _about(e: "PlannedExperiment") -> dict[str, Any]:
+    """Whose results they are, and whether they are of images."""
+    return {"experiment": e.name, "scale": e.spec.scale, **({"kind": "images"} if e.images else {})}
+
+
+def _mains(e: "PlannedExperiment") -> dict[str, Any]:
+    """Variant to `denoiser/model` of what it guides: it is compared with no guidance of the same net."""
+    models = e.spec.models
+    if not e.streamed:  # there the variants are compared with one net
+        return {}
+    return {
+        "mains": {n: f"{models[v.main].denoiser}/{v.main}" for n, v in e.spec.variants.items() if not v.real}
+    }
+
+
+# ---- divergences -----------------------------------------------------------------------------------------------------
+
+
+def divergences(e: "PlannedExperiment") -> Job:
+    """Concatenate the rows and print their table."""
+    runs = diverging(e)
+    inputs = {"rows": tuple(e.path("diverge", *run.names) for run in runs)}
+    inputs |= {"null": e.outputs("diverge_null")} if e.planned("diverge_null") else {}
+    spec = {"experiment": e.name, "scale": e.spec.scale, "points": [run.point for run in runs]}
+    return Job(inputs, spec, (), "images.divergences" if e.images else "")
+
+
+def theorem(e: "PlannedExperiment") -> Job:
+    """The exact table of the SDE and ODE samplers of discriminator guidance on a line."""
+    return Job({}, {"weights": slices.divergences(e).theorem})
+
+
+def evaluations(e: "PlannedExperiment") -> Job:
+    """What training scores and training discriminators took, in evaluations of nets, from the runs themselves."""
+    grader, discs, variants = slices.divergences(e).grader, e.spec.discriminators, e.spec.variants
+    graded = {"/".join(run.names): run for run in diverging(e) if slices.graded_seeds(e, grader, run)}
+    used = [variants[run.variant] for run in graded.values()]
+    sources = {g: variants[slices.source(e, g).variant] for g in _guiding(used) if discs[g].role == "guide"}
+    used += sources.values()
+    guiding = _guiding(used)
+    models = list(dict.fromkeys(m for variant in used for m in e.models_of(variant)))
+    drawn = {name: _drawn_for_grading(e, grader, run) for name, run in graded.items()}
+    inputs: dict[str, tuple[str, ...]] = {f"model:{m}": (e.net(m),) for m in models}
+    inputs |= {f"disc:{g}": (e.guide(g),) for g in guiding}
+    inputs |= {f"generated:{g}": e.outputs("generate", g) for g in sources}
+    inputs |= {f"grader:{n}": e.outputs("grade", grader, *run.names) for n, run in graded.items()}
+    inputs |= {f"grading:{name}": (path,) for name, (path, _) in drawn.items()}
+    mains = {f"generated:{g}": variant.main for g, variant in sources.items()}
+    mains |= {f"grading:{name}": variants[run.variant].main for name, run in graded.items()}
+    trainings = {f"generated:{g}": discs[g].train.model_dump() for g in sources}
+    trainings |= {f"grading:{name}": discs[grader].train.model_dump() for name in graded}
+    spec = {
+        "experiment": e.name,
+        "scale": e.spec.scale,
+        "main": used[0].main,
+        "nimg": {m: e.spec.models[m].nimg for m in models},
+        "denoisers": {m: e.spec.models[m].denoiser for m in models},
+        "mains": mains,
+        "drawn_as": {"generated": "generated", "grading": next(iter(drawn.values()))[1]},
+        "trainings": trainings,
+    }
+    modules = {slices.model_module(e, m) for m in models} | {
+        slices.disc_module(e, g) for g in (*guiding, grader)
+    }
+    return Job(inputs, spec, tuple(sorted(modules)))
+
+
+def _guiding(variants: list[Any]) -> list[str]:
+    """The discriminators that guide some variants, each once."""
+    return list(dict.fromkeys(t.disc for variant in variants for t in variant.guide if t.disc))
+
+
+def _drawn_for_grading(e: "PlannedExperiment", grader: str, run: "Run") -> tuple[str, str]:
+    """The samples a point's grader learnt from: a file, and the block in it."""
+    if e.images:
+        return e.path("grading", grader, *run.names), "generated"
+    return e.path("sample", *run.names), grader

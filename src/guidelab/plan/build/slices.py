@@ -1,0 +1,247 @@
+"""The parts of a job's spec that several builders share."""
+
+from collections.abc import Iterable
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from guidelab import registry
+from guidelab.errors import UserError, closest
+from guidelab.plan.instances import AUTOENCODER
+from guidelab.plan.job import Files
+from guidelab.released import Row, load_rows
+
+if TYPE_CHECKING:
+    from guidelab.plan.runs import PlannedExperiment, Run
+    from guidelab.spec import Denoiser, Discriminator
+    from guidelab.spec.divergences import Divergences
+
+METRICS_INFO = "workflow/resources/metrics.csv"  # direction, unit, digits and definition of every metric
+
+# ---- pretrained files ------------------------------------------------------------------------------------------------
+
+
+@cache
+def rows() -> dict[str, Row]:
+    """checkpoints.csv by name."""
+    return load_rows()
+
+
+def row(e: "PlannedExperiment", name: str) -> dict[str, Any]:
+    """A row of checkpoints.csv, as jobs have it.
+
+    Raises:
+        UserError: no such row; names the closest.
+    """
+    if name not in rows():
+        raise UserError(
+            f"{e.name}: no checkpoint {name!r} in workflow/resources/checkpoints.csv{closest(name, list(rows()))}"
+        )
+    return dict(rows()[name].__dict__)
+
+
+def folder(e: "PlannedExperiment") -> str | None:
+    """Where pretrained files lie; None: where the user keeps them."""
+    return f"{e.root}/synthetic/checkpoints" if e.synthetic else None
+
+
+def synthetic(e: "PlannedExperiment") -> Files:
+    """The inputs of a job that reads what a user otherwise fetches."""
+    return {"synthetic": e.outputs("synthesize")} if e.synthetic else {}
+
+
+def autoencoder(e: "PlannedExperiment") -> Files:
+    """The autoencoder's input."""
+    return {"autoencoder": e.outputs("obtain", "autoencoders", AUTOENCODER)}
+
+
+def latent(e: "PlannedExperiment", net: "Denoiser | Discriminator") -> dict[str, Any]:
+    """What nets work on, where that is not pixels in memory."""
+    found = e.latent_of(net)
+    return {"latent": found.model_dump() if found else None} if e.streamed else {}
+
+
+def learnt(e: "PlannedExperiment", net: "Denoiser | Discriminator", fold: str) -> tuple[str, ...]:
+    """The file of a fold that a net is trained on: images or latents."""
+    return e.outputs("encode", f"data/{fold}") if e.latent_of(net) else e.outputs("prepare", fold)
+
+
+# ---- samplers --------------------------------------------------------------------------------------------------------
+
+
+def sampler(e: "PlannedExperiment", run: "Run") -> dict[str, Any]:
+    """Everything that decides what one run samples, but not which seeds."""
+    variant, models = e.spec.variants[run.variant], e.spec.models
+    used = e.models_of(variant)
+    terms = [t.model_dump() | {"weight": run.w if t.weight is None else t.weight} for t in variant.guide]
+    steps = {"steps": variant.steps} if variant.steps else {}
+    spec: dict[str, Any] = {
+        "variant": run.variant,
+        "sampler": (variant.sampler or e.spec.sampler).model_dump() | steps,
+        "main": variant.main,
+        "terms": terms,
+        "degrade": {m: models[m].degrade.model_dump() for m in used},
+        "train_seeds": list(run.seeds),
+        "codec": codec(e, run),
+        "unlabelled": [m for m in used if models[m].unlabelled],
+        **e.spec.sampling.model_dump(),
+    }
+    if not e.images:
+        return spec | {"dataset": e.spec.dataset.model_dump()}
+    main = _main(e, run)
+    spec |= {"discs": {t.disc: _guide(e, t.disc, t.iterations) for t in variant.guide if t.disc}}
+    spec |= {"labels": e.spec.evaluate.label_policy if main.conditional and not variant.real else None}
+    latents = None if variant.real else e.latent_of(main)
+    spec |= {"shard": e.spec.evaluate.shard, "latent": latents.model_dump() if latents else None}
+    return spec | ({"real": variant.real} if variant.real else {})
+
+
+def codec(e: "PlannedExperiment", run: "Run") -> str:
+    """How the samples of a run are stored."""
+    if not e.images:
+        return "points"
+    return "latents" if e.latent_of(_main(e, run)) else "pixels"
+
+
+def _main(e: "PlannedExperiment", run: "Run") -> "Denoiser":
+    return e.spec.denoisers[e.spec.models[e.spec.variants[run.variant].main].denoiser]
+
+
+def _guide(e: "PlannedExperiment", disc: str, iterations: int | None) -> dict[str, Any]:
+    """How a sampler takes a guiding net: the one of its own training seed, or a classifier's only one."""
+    d = e.spec.discriminators[disc]
+    return {
+        "role": d.role,
+        "seed": None if d.role == "guide" else d.train.seed,
+        "iterations": iterations,
+    }
+
+
+def net_inputs(e: "PlannedExperiment", run: "Run") -> dict[str, tuple[str, ...]]:
+    """The nets a run samples with; of real images the images."""
+    variant = e.spec.variants[run.variant]
+    if variant.real:
+        return {"images": e.outputs("prepare", variant.real)}
+    inputs = {f"model:{m}": (e.net(m),) for m in e.models_of(variant)}
+    inputs |= {f"disc:{t.disc}": (e.guide(t.disc),) for t in variant.guide if t.disc}
+    return {**inputs, **(autoencoder(e) if e.latent_of(_main(e, run)) else {})}
+
+
+def sampler_modules(e: "PlannedExperiment", *runs: "Run") -> set[str]:
+    """The modules that the samplers of some runs name."""
+    found = set() if e.images or not runs else {dataset_module(e)}  # images: the nets know their shape
+    for run in runs:
+        variant = e.spec.variants[run.variant]
+        found |= {registry.SAMPLERS[(variant.sampler or e.spec.sampler).name].module}
+        found |= {registry.CODECS[codec(e, run)].module}
+        found |= {registry.SOURCES["fold"].module} if variant.real else set()
+        found |= {registry.METHODS[t.method].module for t in variant.guide}
+        found |= {model_module(e, m) for m in e.models_of(variant)}
+        found |= {disc_module(e, t.disc) for t in variant.guide if t.disc}
+    return found
+
+
+def dataset_module(e: "PlannedExperiment") -> str:
+    """The module of the dataset."""
+    return registry.DATASETS[e.spec.dataset.name].module
+
+
+def model_module(e: "PlannedExperiment", model: str) -> str:
+    """The module of a model's net."""
+    return registry.NETS[e.spec.denoisers[e.spec.models[model].denoiser].net.name].module
+
+
+def disc_module(e: "PlannedExperiment", disc: str) -> str:
+    """The module of a discriminator's net."""
+    return registry.NETS[e.spec.discriminators[disc].net.name].module
+
+
+def blocks(e: "PlannedExperiment", run: "Run | None" = None) -> dict[str, list[int]]:
+    """The blocks of sample seeds; of real images one: the same images again are no other draw."""
+    found = {name: list(seeds) for name, seeds in e.spec.evaluate.blocks.items()}
+    real = run and e.spec.variants[run.variant].real
+    return {name: found[name] for name in [report_block(e)]} if real else found
+
+
+def report_block(e: "PlannedExperiment") -> str:
+    """The first block that chooses no weight."""
+    return next(block for block in e.spec.evaluate.blocks if block != e.spec.evaluate.select_block)
+
+
+# ---- discriminators --------------------------------------------------------------------------------------------------
+
+
+def discriminator(e: "PlannedExperiment", disc: str) -> dict[str, Any]:
+    """A discriminator and how it is trained."""
+    d = e.spec.discriminators[disc]
+    if not e.images:
+        return {"disc": disc, "net": d.net.model_dump(), "train": d.train.model_dump()}
+    net = {k: v for k, v in d.net.model_dump().items() if v is not None}
+    return {"disc": disc, "role": d.role, "net": net, "train": d.train.model_dump(), "classes": e.classes}
+
+
+def discriminator_modules(e: "PlannedExperiment", *discs: str) -> tuple[str, ...]:
+    """The modules that discriminators name, and of points the training loop."""
+    loop = () if e.images else ("guidelab.train.discriminator",)
+    return (*sorted({disc_module(e, disc) for disc in discs}), *loop)
+
+
+def source(e: "PlannedExperiment", disc: str) -> "Run":
+    """The sampler that a guiding discriminator corrects, with the training seeds it is trained for."""
+    d = e.spec.discriminators[disc]
+    runs = e.runs_at(d.drawn.variant or "")
+    seeds = {s for run in runs for s in run.seeds}
+    return type(runs[0])(runs[0].variant, runs[0].w, tuple(sorted(seeds & set(d.train_seeds or seeds))))
+
+
+def graded_seeds(e: "PlannedExperiment", disc: str, run: "Run") -> list[int]:
+    """The training seeds of a run whose sampler a grader grades."""
+    return [s for s in run.seeds if s in (e.spec.discriminators[disc].train_seeds or run.seeds)]
+
+
+# ---- numbers ---------------------------------------------------------------------------------------------------------
+
+
+def spaces(e: "PlannedExperiment") -> dict[str, dict[str, Any]]:
+    """Every feature space: whose features, which reference, how many neighbours, which rule about counts."""
+    return {
+        name: {
+            "of": entry.of or name,
+            "reference": entry.reference,
+            "statistics": bool(e.statistics(entry.reference)),
+            "neighbours": entry.neighbours or e.spec.evaluate.neighbours,
+            "counts": e.spec.evaluate.counts,
+        }
+        for name, entry in e.spec.features.items()
+    }
+
+
+def features(e: "PlannedExperiment", names: Iterable[str], of: str, label: str) -> Files:
+    """The features of a fold or a run in some spaces: `features:lite0`."""
+    return {f"{label}:{name}": e.outputs("extract", name, of) for name in names}
+
+
+def estimate(e: "PlannedExperiment") -> dict[str, Any]:
+    """What all estimates of divergences of an experiment share."""
+    asked, grader = divergences(e), e.spec.discriminators[divergences(e).grader]
+    kept = asked.model_dump(exclude={"theorem", "null_real", "real", "blocks", "calibrate"})
+    about = {"experiment": e.name, "scale": e.spec.scale, "sampler": e.spec.sampler.model_dump()}
+    about |= {"report": asked.blocks, "calibrate": asked.calibrate, "reference_split": asked.real}
+    sigmas = [grader.train.sigma_min, grader.train.sigma_max]
+    return about | {"dataset": e.spec.dataset.model_dump(), "estimate": kept, "sigmas": sigmas}
+
+
+def divergences(e: "PlannedExperiment") -> "Divergences":
+    """What params.yaml says about divergences."""
+    assert e.spec.divergences is not None  # without it no job of these rules is planned
+    return e.spec.divergences
+
+
+def printed(e: "PlannedExperiment") -> dict[str, tuple[str, ...]]:
+    """What tables, curves and findings are made of."""
+    measurements, selected = e.outputs("collect")[:2]
+    return {"measurements": (measurements,), "selected": (selected,), "metrics": (METRICS_INFO,)}
+
+
+def headline(e: "PlannedExperiment") -> list[str]:
+    """The points of the headline."""
+    return [e.runs_at(point)[0].point for point in e.spec.paper.headline]

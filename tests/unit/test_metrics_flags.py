@@ -1,0 +1,64 @@
+"""Suspect samples never pass without a note: repeats, copies, collapse, too few for their features, overflow."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from guidelab.metrics.flags import flagged, flags, rank_flag, unusable_reference
+from guidelab.metrics.kid import kid
+from guidelab.metrics.value import Value
+
+REAL = np.random.default_rng(0).standard_normal((400, 6))
+FAKE = np.random.default_rng(1).standard_normal((300, 6))
+
+
+def test_sound_samples_have_no_flag():
+    assert flags(FAKE, REAL) == () and flags(FAKE) == ()
+    assert rank_flag(7, 6) == ""
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+def test_repeated_samples_never_pass_unnoticed(dtype):
+    half = torch.from_numpy(np.concatenate([FAKE[:150], FAKE[:150]])).to(dtype)
+    assert flags(half, REAL) == ("150 of 300 generated samples repeat another one",)
+
+
+def test_samples_copied_from_the_reference_never_pass_unnoticed():
+    copied = np.concatenate([FAKE[:200], REAL[:100]])
+    assert flags(copied, REAL) == ("100 of 300 generated samples equal one of the reference",)
+    assert "400 of 400" in flags(REAL, REAL)[0]
+
+
+def test_a_collapsed_generator_never_passes_unnoticed():
+    collapsed = FAKE[:1] + 1e-5 * FAKE
+    (found,) = flags(collapsed, REAL)
+    assert found.startswith("collapsed: the samples' variance is 1e-10 of")
+    assert any("repeat" in note for note in flags(np.ones((50, 6)), REAL))
+
+
+def test_fewer_samples_than_features_are_noted_on_frechet_distances_only():
+    values = {"fid": Value(1.0, 0.1), "precision": Value(0.5, 0.1)}
+    found = flagged(values, (), rank_flag(1000, 1280))
+    assert found["fid"].note == "1000 samples for 1280 features: the covariance is singular"
+    assert found["precision"].note == "" and found["fid"].estimable
+
+
+def test_an_overflow_is_not_an_estimate():
+    found = flagged({"kid": Value(math.inf, math.nan)}, ())
+    assert not found["kid"].estimable and "overflow" in found["kid"].note
+
+
+def test_one_huge_sample_never_decides_kid_unnoticed():
+    wild = FAKE.copy()
+    wild[0] = 1e30
+    assert not kid(generated=wild, reference=REAL).estimable
+    assert kid(generated=FAKE, reference=REAL).note == ""
+
+
+def test_a_reference_that_is_not_finite_is_named():
+    broken = REAL.copy()
+    broken[3, 2] = np.nan
+    assert unusable_reference(broken) == "not estimable: 1 of 400 reference points not finite"
+    assert unusable_reference(REAL) == ""
