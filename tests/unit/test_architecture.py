@@ -77,6 +77,7 @@ ALLOWED = {
         "compute",
         "core",
         "data",
+        "io",
         "registry",
         "shards",
         "errors",
