@@ -37,10 +37,10 @@ def _data(e: Experiment) -> Iterator[str]:
             yield f"folds.{name}: given a checkpoint, wanted `split`: {e.dataset.name} is compared with its own images"
     if e.dataset.name in ("image_zip", "image_folder") and getattr(e.dataset, "source", None) is None:
         yield f"dataset.source: is missing; wanted the ZIP or folder of {e.dataset.name}"
-    n = None if is_large(e) else getattr(e.folds.get("reference"), "n", None)  # theirs may differ in size
+    n = getattr(e.folds.get("reference"), "n", None) if e.evaluate.counts == "equal" else None
     largest = max(last - first + 1 for first, last in e.evaluate.blocks.values())
     if n is not None and n < largest:
-        yield f"folds.reference.n: given {n}, wanted at least {largest}, the images of a block (KID, precision, recall)"
+        yield f"folds.reference.n: given {n}, wanted at least {largest}, the images of a block (KID, precision, recall), or `evaluate.counts: all`"
     splits = {name: getattr(fold, "split", None) for name, fold in e.folds.items()}
     learnt = {"folds.train": "train"} | {
         f"discriminators.{n}.real": d.real for n, d in e.discriminators.items()
@@ -217,7 +217,7 @@ def _metrics(e: Experiment) -> Iterator[str]:
         yield "evaluate.density: given, but log-densities are computed for the 2D example only"
     for metric in e.evaluate.metrics:
         name, _, features = metric.partition("@")
-        yield registered("evaluate.metrics", "large metric" if is_large(e) else "image metric", name)
+        yield registered("evaluate.metrics", "image metric", name)
         if features not in e.features:
             yield (
                 f"evaluate.metrics: given {metric!r}, wanted features after the @: {name}@ and one of "

@@ -65,26 +65,28 @@ EXTRACTORS = {
     "tiny": Entry("guidelab.features.tiny:Tiny"),
 }
 IMAGE_METRICS = {
-    "fid": Entry("guidelab.metrics.images:measure_images"),
-    "kid": Entry("guidelab.metrics.images:measure_images"),
-    "precision": Entry("guidelab.metrics.images:measure_images"),
-    "recall": Entry("guidelab.metrics.images:measure_images"),
-    "inception_score": Entry("guidelab.metrics.images:measure_images"),
-    "accuracy": Entry("guidelab.metrics.images:measure_images"),
-}
-LARGE_METRICS = {
-    name: Entry("guidelab.metrics.protocol:measure_protocol")
+    name: Entry("guidelab.metrics.images:measure_images")
     for name in ("fid", "sfid", "kid", "precision", "recall", "inception_score", "accuracy")
+}
+REPRESENTATIONS = {  # what samples are measured as
+    "coordinates": Entry("guidelab.cli.coordinates:spaces"),
+    "features": Entry("guidelab.cli.feature_spaces:spaces"),
 }
 TRUTHS = {"toy2d": Entry("guidelab.data.toy2d_truth:truth_at")}  # datasets whose density is known
 FACTS = {
     "toy2d": Entry("guidelab.data.toy2d_truth:facts")
 }  # constants of the exact density, kept with the data
 SAMPLERS = {
-    "heun": Entry("guidelab.core.samplers.heun:heun"),
-    "ddpm": Entry("guidelab.core.samplers.chain:ddpm"),
-    "ddim": Entry("guidelab.core.samplers.chain:ddim"),
+    "heun": Entry("guidelab.sampling.continuous:Continuous"),
+    "ddpm": Entry("guidelab.sampling.discrete:Ddpm"),
+    "ddim": Entry("guidelab.sampling.discrete:Ddim"),
 }
+CODECS = {  # how samples are stored
+    "points": Entry("guidelab.sampling.codecs:Points"),
+    "pixels": Entry("guidelab.sampling.pixels:Pixels"),
+    "latents": Entry("guidelab.sampling.latents:Latents"),
+}
+SOURCES = {"fold": Entry("guidelab.sampling.real:shown")}  # of samples that no net draws
 METRICS = {
     name: Entry("guidelab.metrics.measure_toy:measure_points")
     for name in (
@@ -123,11 +125,13 @@ KINDS: dict[str, dict[str, Entry]] = {
     "truth": TRUTHS,
     "facts": FACTS,
     "sampler": SAMPLERS,
+    "codec": CODECS,
+    "source": SOURCES,
     "metric": METRICS,
     "divergence": DIVERGENCES,
     "extractor": EXTRACTORS,
     "image metric": IMAGE_METRICS,
-    "large metric": LARGE_METRICS,
+    "representation": REPRESENTATIONS,
     "figure": FIGURES,
 }
 

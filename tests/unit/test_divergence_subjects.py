@@ -115,7 +115,7 @@ def test_the_null_reports_two_quarters_and_fits_on_two_others(job):
 def image_job(tmp_path, monkeypatch):
     """Images of one gray level each: real 0 to 119, samples 130 and up by block."""
     monkeypatch.setattr(subjects, "load_net", lambda path, seed, device: ("grader", path, seed))
-    monkeypatch.setattr(subjects, "image_nets", lambda job, seed: Nets({}, {}))
+    monkeypatch.setattr(subjects, "load_nets", lambda inputs, seed, *more: Nets({}, {}))
     monkeypatch.setattr(subjects, "denoisers", lambda job, nets: ("main", "guided"))
     real, samples = tmp_path / "real.zip", tmp_path / "samples.json"
     write_zip(real, ImageSet(_gray(0, 120), None, tuple(map(str, range(120)))))

@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from guidelab.autoencoder import Autoencoder, load_autoencoder
-from guidelab.cli.large.machine import device, memory_named, settle
+from guidelab.compute.device import device, memory_named, settle
 from guidelab.data.zip_reader import ZipImages
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError

@@ -9,10 +9,8 @@ from torch import Tensor
 
 from guidelab import registry
 from guidelab.assemble import Nets, assemble, dataset, load_net, load_nets
-from guidelab.cli.images.sample import image_nets
-from guidelab.cli.large.evaluated import ready
-from guidelab.cli.large.machine import device, settle
-from guidelab.cli.sample import sample_block
+from guidelab.compute.device import device, settle
+from guidelab.compute.inference import inference_nets
 from guidelab.core.denoiser import at_step
 from guidelab.data.image_zip import read_zip
 from guidelab.divergence.noisy import CPU, Denoise, Examples
@@ -21,6 +19,8 @@ from guidelab.errors import UserError
 from guidelab.io import load_arrays, wanted
 from guidelab.metrics.divergence import DIVERGENCES, divergences, log_ratios
 from guidelab.metrics.value import Value
+from guidelab.sampling.codecs import Points
+from guidelab.sampling.draw import drawing
 from guidelab.shards import load_manifest, read_block
 
 Job = Mapping[str, Any]
@@ -121,14 +121,12 @@ def denoisers(job: Job, nets: Nets) -> tuple[Denoise, Denoise]:
 
 def _nets(job: Job, seed: int) -> tuple[Nets, torch.device]:
     """The nets of one training seed, and where they are."""
-    if "discs" not in job:
-        return load_nets(job["inputs"], seed), CPU
-    found = image_nets(job, seed)
+    found = load_nets(job["inputs"], seed, job.get("discs"))
     if "precision" not in job:
         return found, CPU
     where = device()
     settle(where)
-    return ready(found, where, job["precision"], job["unlabelled"]), where
+    return inference_nets(found, where, job["precision"], job["unlabelled"]), where
 
 
 def _density_known(job: Job) -> bool:
@@ -139,7 +137,7 @@ def _exact(job: Job, nets: Nets, seed: int) -> Exact:
     data = dataset(job["dataset"])
 
     def draw(first: int, last: int) -> Tensor:
-        return sample_block(job, nets, [first, last], data)
+        return drawing(job, nets, CPU, Points(), data.start)(first, last)[0]
 
     return Exact(data, job["sampler"]["sigma_min"], _truth(job, seed), draw)
 

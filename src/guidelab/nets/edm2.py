@@ -150,6 +150,12 @@ class Edm2(nn.Module):
         fast._compiled = Compiled(fast, options)
         return fast
 
+    def in_half(self, dtype: torch.dtype) -> "Edm2":
+        """The same net, sharing its parameters, with activations and convolution weights of `dtype` (a half precision)."""
+        from guidelab.nets.edm2_lowered import LoweredEdm2  # it is a subclass of this one
+
+        return LoweredEdm2.of(self, dtype)
+
     def _denoise(
         self,
         x: Tensor,

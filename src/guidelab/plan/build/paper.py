@@ -52,7 +52,7 @@ def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     """A few samples of a point as one picture."""
     run = e.run(variant, w, part)
     settings = {"train_seed": run.seeds[0], "block": slices.report_block(e)}
-    return Job({"samples": e.outputs("sample", *run.names)}, {"settings": settings}, (), "images.preview")
+    return Job({"samples": e.outputs("sample", *run.names)}, {"settings": settings})
 
 
 def _about(e: "PlannedExperiment") -> dict[str, Any]:

@@ -1,28 +1,27 @@
-"""Nets as a sampler calls them: on the device, frozen, in one precision, compiled if asked, told a class or not."""
+"""Inference wrapper of nets: device, precision, compilation, class conditioning."""
 
 import copy
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from guidelab.assemble import Nets
-from guidelab.cli.large.machine import DTYPES, effective, precision
+from guidelab.compute.device import DTYPES, effective, precision
 from guidelab.core.denoiser import Denoiser, at_step
-from guidelab.core.samplers.chain import Variance
 from guidelab.errors import UserError
-from guidelab.nets import edm_layers
-from guidelab.nets.edm2 import Edm2
-from guidelab.nets.edm2_lowered import LoweredEdm2
+
+if TYPE_CHECKING:
+    from guidelab.core.samplers.chain import Variance
 
 COMPILE = {"": None, "0": None, "1": {}, "graphs": {"mode": "reduce-overhead"}}  # values of GUIDELAB_COMPILE
-_PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d, edm_layers.Linear, edm_layers.Conv)
+_PRODUCTS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.ConvTranspose2d)
 _INNER = ("transformer", "unet")  # where a net keeps the part that costs
 
 
-class Marked:
+class CudaGraphStep:
     """A guided denoiser each of whose evaluations is one iteration of the CUDA graphs inside it.
 
     Outputs of such graphs stay where they are until the next iteration begins, so the main net's is still there when
@@ -37,42 +36,50 @@ class Marked:
         torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
         return self.predict(x, sigma, cond)
 
-    def at_step(self, sigma: float) -> "Marked":
+    def at_step(self, sigma: float) -> "CudaGraphStep":
         """The same around what `predict` is at this step."""
-        return Marked(at_step(self.predict, sigma))
+        return CudaGraphStep(at_step(self.predict, sigma))
 
 
-def marked(predict: Denoiser) -> Denoiser:
-    """`predict`, its evaluations marked as iterations where GUIDELAB_COMPILE=graphs."""
-    return Marked(predict) if os.environ.get("GUIDELAB_COMPILE") == "graphs" else predict
+def graph_steps(predict: Denoiser) -> Denoiser:
+    """`predict`, each of whose evaluations is one iteration of CUDA graphs where GUIDELAB_COMPILE=graphs."""
+    return CudaGraphStep(predict) if os.environ.get("GUIDELAB_COMPILE") == "graphs" else predict
 
 
-class Evaluated:
-    """A denoiser in a precision, called with or without the class its sample was given.
+class InferenceModel:
+    """A denoiser in a precision, called with or without the class of the sample.
 
     Args:
         net: frozen, in eval mode, on its device.
         name: of the precision its matrix products and convolutions are computed in.
         where: its device.
-        labelled: False: the net is asked without a class (the null class of nets that have one).
+        labelled: False: the net is called without a class (the null class of nets that have one).
     """
 
     def __init__(self, net: Any, name: str, where: torch.device, labelled: bool = True) -> None:
         self.net, self.labelled = net, labelled
-        self.image_channels, self.resolution_px = int(net.image_channels), int(net.resolution_px)
-        self.classes = int(net.classes)
         # an EDM2 net has a half precision of its own, with float32 where it matters
-        self._precision = ("float32" if isinstance(net, Edm2) else name, where)
+        self._precision = ("float32" if hasattr(net, "in_half") else name, where)
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        """Denoised `[B, C, H, W]` in float32 or wider."""
+        """Denoised `[B, *event]` in float32 or wider."""
         with precision(*self._precision):
             denoised: Tensor = self.net(x, sigma, cond if self.labelled else None)
         return denoised.to(torch.float32) if denoised.dtype.itemsize < 4 else denoised
 
     @property
-    def variance(self) -> Variance:
-        """What `ddpm` is given: the variance this net learned, else that of the chain's betas."""
+    def event(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images or latents it denoises."""
+        return int(self.net.image_channels), int(self.net.resolution_px), int(self.net.resolution_px)
+
+    @property
+    def classes(self) -> int:
+        """How many classes it knows; 0 without any."""
+        return int(getattr(self.net, "classes", 0))
+
+    @property
+    def variance(self) -> "Variance":
+        """The variance of `ddpm`'s steps: one this net learned, else that of the chain's betas."""
         learned: Variance = getattr(self.net, "variance", "large")
         return self._log_variance if callable(learned) else learned
 
@@ -91,24 +98,30 @@ class Evaluated:
 
     @property
     def dropout(self) -> Any:
-        """Of the net inside; setting it gives this object a net of its own, which shares all parameters."""
+        """The dropout probability or mask of the net inside."""
         return self.net.dropout
 
     @dropout.setter
     def dropout(self, mask: Any) -> None:
-        self.net = copy.copy(self.net)
         self.net.dropout = mask
 
+    def __copy__(self) -> "InferenceModel":
+        """A wrapper of another net object, which shares all parameters: a mask of one is none of the other."""
+        made = type(self).__new__(type(self))
+        made.__dict__.update(self.__dict__)
+        made.net = copy.copy(self.net)
+        return made
 
-def ready(found: Nets, where: torch.device, name: str, unlabelled: Iterable[str] = ()) -> Nets:
-    """Nets of one training seed, ready to be called by a sampler.
 
-    Denoisers get the precision asked for; discriminators and classifiers stay in float32, since their gradients,
-    small numbers, are what is wanted of them.
+def inference_nets(found: Nets, where: torch.device, name: str, unlabelled: Iterable[str] = ()) -> Nets:
+    """Nets of one training seed for a sampler.
+
+    Denoisers get the precision given; discriminators and classifiers stay in float32, as their gradients are small
+    numbers.
 
     Args:
         found: loaded on the CPU.
-        where: the device they shall work on.
+        where: the device they compute on.
         name: the precision.
         unlabelled: models to be called without a class.
     Raises:
@@ -116,7 +129,7 @@ def ready(found: Nets, where: torch.device, name: str, unlabelled: Iterable[str]
     """
     lacking = set(unlabelled)
     models: dict[str, Any] = {
-        model: Evaluated(
+        model: InferenceModel(
             _compiled(_lowered(net.to(where), name, where)), name, where, labelled=model not in lacking
         )
         for model, net in found.models.items()
@@ -128,14 +141,15 @@ def ready(found: Nets, where: torch.device, name: str, unlabelled: Iterable[str]
 def _lowered(net: nn.Module, name: str, where: torch.device) -> nn.Module:
     """The net with the weights of its products rounded once: autocast would round them at every call."""
     asked = effective(name, where)
-    if where.type == "cuda" and not isinstance(net, Edm2):  # which keeps its activations so by itself
+    if where.type == "cuda" and not hasattr(net, "in_half"):  # which keeps its activations so by itself
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if asked == "float32":
         return net
-    if isinstance(net, Edm2):
-        return LoweredEdm2.of(net, DTYPES[asked])
+    if hasattr(net, "in_half"):
+        halved: nn.Module = net.in_half(DTYPES[asked])  # type: ignore[operator]
+        return halved
     for layer in net.modules():
-        if isinstance(layer, _PRODUCTS):
+        if isinstance(layer, _PRODUCTS) or getattr(layer, "matrix_product", False):
             layer.to(DTYPES[asked])
     return net
 
@@ -147,8 +161,9 @@ def _compiled(net: nn.Module) -> nn.Module:
     options: Mapping[str, Any] | None = COMPILE[chosen]
     if options is None:
         return net
-    if isinstance(net, Edm2):
-        return net.compiled(dynamic=False, **options)
+    if hasattr(net, "compiled"):
+        fast: nn.Module = net.compiled(dynamic=False, **options)  # type: ignore[operator]
+        return fast
     part(net).compile(dynamic=False, **options)
     return net
 

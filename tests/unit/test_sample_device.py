@@ -4,14 +4,29 @@ import contextlib
 
 import pytest
 import torch
-from large_sampling import CFG, DDIM, DG, DIT, DIT_CFG, EDM2, HEUN, dit_job, edm2, job, randomised, write_nets
+from sampling_jobs import (
+    CFG,
+    DDIM,
+    DEGRADED,
+    DG,
+    DIT,
+    DIT_CFG,
+    EDM2,
+    HEUN,
+    dit_job,
+    edm2,
+    job,
+    randomised,
+    write_nets,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from guidelab.assemble import Nets
-from guidelab.cli.large import evaluated, machine
-from guidelab.cli.large.evaluated import Evaluated, marked, ready
-from guidelab.cli.large.machine import Feed, World, device, effective, precision, settle, world
-from guidelab.cli.large.sample import prepared
+from guidelab.assemble import Nets, load_nets
+from guidelab.compute import device as devices
+from guidelab.compute import inference
+from guidelab.compute.device import Feed, device, effective, precision, settle
+from guidelab.compute.inference import InferenceModel, graph_steps, inference_nets
+from guidelab.compute.processes import ProcessGroup, process_group
 from guidelab.core.noise import SeededNoise
 from guidelab.errors import UserError
 from guidelab.nets.adm import Adm
@@ -19,6 +34,8 @@ from guidelab.nets.dit import Dit
 from guidelab.nets.edm import Edm
 from guidelab.nets.edm2 import Edm2
 from guidelab.nets.edm2_lowered import LoweredEdm2
+from guidelab.sampling.codecs import Points
+from guidelab.sampling.draw import drawing
 
 CPU = torch.device("cpu")
 EDM = {"resolution_px": 8, "image_channels": 3, "classes": 4, "architecture": "adm", "precond": "edm", "channels": 32,
@@ -28,8 +45,7 @@ ADM = {"resolution_px": 8, "image_channels": 3, "classes": 4, "channels": 32, "c
 CASES = {
     "heun": lambda f: job(f, CFG),
     "heun dg": lambda f: job(f, [*CFG, *DG], HEUN | {"dtype": "float64"}),
-    "heun degraded": lambda f: job(f, CFG, degrade={"main": {"dropout": 0.1, "input_noise": 0.0},
-                                                    "blind": {"dropout": 0.0, "input_noise": 0.1}}),
+    "heun degraded": lambda f: job(f, CFG, degrade=DEGRADED),
     "heun interval": lambda f: job(f, [CFG[0] | {"sigma_lo": 0.1, "sigma_hi": 2.0}]),
     "ddpm": lambda f: dit_job(f),
     "ddpm clip": lambda f: dit_job(f, sampler=DDIM | {"name": "ddpm", "clip": True}),
@@ -78,21 +94,25 @@ def no_waiting(monkeypatch):
         yield
 
 
+def sampler(found, where=CPU):
+    return drawing(found, load_nets(found["inputs"], 0, found["discs"]), where, Points())
+
+
 def solved(found, where=CPU, n=3):
-    drawing = prepared(found, 0, where, lambda x: x)
+    made = sampler(found, where)
     noise = SeededNoise(range(n))
-    start = noise.randn(drawing._event)
+    start = noise.randn(made.main.event)
     cond = noise.randint(4)
-    if drawing.chain is not None:
-        assert len(drawing.chain.transitions) == 8  # the table of numbers, made once from the CPU's
-    return drawing, (torch.arange(n), start, cond, noise)
+    if found["sampler"]["name"] != "heun":
+        assert len(made.sampler.chain.transitions) == 8  # the table of numbers, made once from the CPU's
+    return made, (torch.arange(n), start, cond, noise)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_the_host_reads_nothing_from_the_device_in_the_loop(files, case, monkeypatch):
-    drawing, given = solved(CASES[case](files))
+    made, given = solved(CASES[case](files))
     with no_waiting(monkeypatch):
-        images = drawing.solve(*given)
+        images = made.solve(*given)
     assert images.isfinite().all()
 
 
@@ -106,8 +126,8 @@ def test_waiting_is_noticed(monkeypatch):
 @pytest.mark.parametrize("case", CASES)
 def test_everything_in_the_loop_is_on_the_device(files, case):
     """On the meta device reading a value fails, and so does an operation with a tensor left on the CPU."""
-    drawing, given = solved(CASES[case](files) | {"precision": "float32"}, torch.device("meta"))
-    images = drawing.solve(*given)
+    made, given = solved(CASES[case](files) | {"precision": "float32"}, torch.device("meta"))
+    images = made.solve(*given)
     assert images.device.type == "meta" and images.shape == given[1].shape
 
 
@@ -126,7 +146,9 @@ def adm(seed=0):
 def batch(net, n=3):
     generator = torch.Generator().manual_seed(5)
     sigma = torch.tensor([0.05, 0.7, 20.0])[:n]
-    x = torch.randn(n, net.image_channels, 8, 8, generator=generator) * (0.5 + sigma[:, None, None, None])
+    x = torch.randn(n, getattr(net, "net", net).image_channels, 8, 8, generator=generator) * (
+        0.5 + sigma[:, None, None, None]
+    )
     return x, sigma, torch.tensor([0, 3, 1])[:n]
 
 
@@ -134,7 +156,7 @@ def batch(net, n=3):
 def test_the_part_that_costs_is_one_graph(make):
     """Compiled without a single break, with the same answers."""
     net = make()
-    inner = evaluated.part(net)
+    inner = inference.part(net)
     ways = [batch(net), (*batch(net)[:2], None)][: 1 if make is adm else 2]  # ADM wants its class
     expected = [net(*given) for given in ways]
     inner.compile(fullgraph=True, backend="eager", dynamic=False)
@@ -169,10 +191,10 @@ def test_edm2_in_half_precision_differs_by_rounding(dtype):
 
 @pytest.mark.parametrize("make", [dit, edm, adm], ids=["dit", "edm", "adm"])
 def test_other_nets_in_half_precision_differ_by_rounding(make, monkeypatch):
-    for module in (machine, evaluated):
+    for module in (devices, inference):
         monkeypatch.setattr(module, "effective", lambda name, where: name)
     exact = make()(*batch(make()))
-    low = ready(Nets({"main": make()}, {}), CPU, "bfloat16").models["main"]
+    low = inference_nets(Nets({"main": make()}, {}), CPU, "bfloat16").models["main"]
     near = low(*batch(low))
     error = float((near - exact).norm() / exact.norm())
     assert near.dtype == torch.float32 and 0 < error < 3e-2
@@ -182,7 +204,7 @@ def test_other_nets_in_half_precision_differ_by_rounding(make, monkeypatch):
 def test_degrading_one_use_of_a_net_leaves_the_others_alone():
     import copy
 
-    plain = Evaluated(edm2(0), "float32", CPU)
+    plain = InferenceModel(edm2(0), "float32", CPU)
     masked = copy.copy(plain)
     masked.dropout = lambda block, sigma, shape: torch.zeros(shape)
     assert not callable(plain.dropout) and not torch.equal(plain(*batch(plain)), masked(*batch(plain)))
@@ -191,26 +213,30 @@ def test_degrading_one_use_of_a_net_leaves_the_others_alone():
 def test_compilation_is_asked_for_by_name(monkeypatch):
     nets = Nets({"main": edm2(0), "dit": dit()}, {})
     monkeypatch.setenv("GUIDELAB_COMPILE", "1")
-    found = ready(nets, CPU, "float32").models
+    found = inference_nets(nets, CPU, "float32").models
     assert (
         found["main"].net._compiled is not None
         and found["dit"].net.transformer._compiled_call_impl is not None
     )
-    assert marked(found["main"]) is found["main"]
+    assert graph_steps(found["main"]) is found["main"]
     monkeypatch.setenv("GUIDELAB_COMPILE", "graphs")
-    assert marked(found["main"]) is not found["main"]
+    assert graph_steps(found["main"]) is not found["main"]
     monkeypatch.setenv("GUIDELAB_COMPILE", "yes")
     with pytest.raises(UserError, match="GUIDELAB_COMPILE=yes: wanted 1, graphs"):
-        ready(nets, CPU, "float32")
+        inference_nets(nets, CPU, "float32")
 
 
 def test_where_a_process_computes(monkeypatch):
     two = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
-    assert world({}) == World() and world(two) == World(5, 8, 1) and not world(two).leader
+    assert (
+        process_group({}) == ProcessGroup()
+        and process_group(two) == ProcessGroup(5, 8, 1)
+        and not process_group(two).leader
+    )
     with pytest.raises(UserError, match="'RANK' is not set"):
-        world({"WORLD_SIZE": "8"})
+        process_group({"WORLD_SIZE": "8"})
     with pytest.raises(UserError, match="RANK is 9, wanted 0 to 7"):
-        world(two | {"RANK": "9"})
+        process_group(two | {"RANK": "9"})
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device({}) == CPU and device({"GUIDELAB_DEVICE": "meta"}).type == "meta"
     with pytest.raises(UserError, match="wants GPU 0, but this machine has 0"):
@@ -255,12 +281,12 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA dev
 def test_a_gpu_draws_the_same_samples_without_a_wait(files, case):
     found, where = CASES[case](files) | {"precision": "float32"}, torch.device("cuda", 0)
     settle(where)
-    drawing, given = solved(found, where)
-    drawing.solve(*given)  # tables and kernels are made
-    drawing, given = solved(found, where)
+    made, given = solved(found, where)
+    made.solve(*given)  # tables and kernels are made
+    made, given = solved(found, where)
     torch.cuda.set_sync_debug_mode("error")
     try:
-        images = drawing.solve(*given)
+        images = made.solve(*given)
     finally:
         torch.cuda.set_sync_debug_mode("default")
     plain, beside = solved(found)
@@ -275,13 +301,13 @@ def test_a_gpu_draws_the_same_samples_without_a_wait(files, case):
 @pytest.mark.parametrize("case", ["heun", "ddpm"])
 def test_a_gpu_in_half_precision_stays_near(files, case, name, how, monkeypatch):
     found, where = CASES[case](files), torch.device("cuda", 0)
-    expected = prepared(found, 0, CPU, lambda x: x)(0, 5)[0]
+    expected = sampler(found)(0, 5)[0]
     monkeypatch.setenv("GUIDELAB_COMPILE", how)
     settle(where)
-    images = prepared(found | {"precision": name}, 0, where, lambda x: x)(0, 5)[0]
+    images = sampler(found | {"precision": name}, where)(0, 5)[0]
     assert float((images - expected).norm() / expected.norm()) < 0.1
 
 
 def test_sizes_are_those_of_the_job():
-    net = Evaluated(Edm2(classes=4, **EDM2), "float32", CPU)
-    assert (net.image_channels, net.resolution_px, net.classes, net.variance) == (3, 8, 4, "large")
+    net = InferenceModel(Edm2(classes=4, **EDM2), "float32", CPU)
+    assert (net.event, net.classes, net.variance) == ((3, 8, 8), 4, "large")

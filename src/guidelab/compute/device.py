@@ -1,4 +1,4 @@
-"""The machine a job runs on: its device, its arithmetic, and which of several processes this one is.
+"""The device a job computes on, its arithmetic, and the way to it.
 
 Everything is read from the environment and nothing from params.yaml: where a job runs changes no result but by rounding.
 """
@@ -8,55 +8,15 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from guidelab.environment import whole
+from guidelab.compute.processes import process_group
 from guidelab.errors import UserError
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
 _AHEAD = 8  # steps whose noise may wait in pinned memory: enough to keep a device busy
-
-
-@dataclass(frozen=True)
-class World:
-    """One process among those that share a job; `torchrun` starts them.
-
-    Attributes:
-        rank, size: which process, of how many.
-        local: which on its own machine.
-    """
-
-    rank: int = 0
-    size: int = 1
-    local: int = 0
-
-    @property
-    def leader(self) -> bool:
-        """Whether this process writes what there is only one of."""
-        return self.rank == 0
-
-
-def world(environ: Mapping[str, str] = os.environ) -> World:
-    """This process's place, from RANK, WORLD_SIZE and LOCAL_RANK; alone where they are not set.
-
-    Raises:
-        UserError: some are set and others not, or they contradict each other.
-    """
-    size = whole("WORLD_SIZE", 1, environ=environ)
-    if size == 1:
-        return World()
-    absent = [name for name in ("RANK", "LOCAL_RANK") if not environ.get(name)]
-    if absent:
-        raise UserError(
-            f"WORLD_SIZE is {size} but {absent[0]!r} is not set. Start with torchrun, or unset WORLD_SIZE."
-        )
-    found = World(whole("RANK", 0, 0, environ), size, whole("LOCAL_RANK", 0, 0, environ))
-    if not 0 <= found.rank < size:
-        raise UserError(f"RANK is {found.rank}, wanted 0 to {size - 1} (WORLD_SIZE is {size})")
-    return found
 
 
 def device(environ: Mapping[str, str] = os.environ) -> torch.device:
@@ -76,7 +36,7 @@ def device(environ: Mapping[str, str] = os.environ) -> torch.device:
         return _gpu(found.index or 0, f"GUIDELAB_DEVICE={chosen}")
     if not torch.cuda.is_available():
         return torch.device("cpu")
-    local = world(environ).local
+    local = process_group(environ).local
     return _gpu(local, f"process {local} of this machine")
 
 

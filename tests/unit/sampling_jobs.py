@@ -1,4 +1,4 @@
-"""Jobs of large.sample for tests: small nets of several families, in the files a sampler reads."""
+"""Sampling jobs for tests: small nets of several families, in the files a sampler reads."""
 
 import torch
 
@@ -57,8 +57,13 @@ def write_nets(folder):
         k: torch.randn(v.shape, generator=generator) * 0.3 if v.is_floating_point() else v
         for k, v in disc.state_dict().items()
     }
-    disc.load_state_dict(state)
-    save_net(folder / "guide.safetensors", disc, {"name": "small_discriminator", **DISC})
+    early = {f"it20/seed0/{k}": v * 0.5 if v.is_floating_point() else v for k, v in state.items()}
+    config = {"name": "small_discriminator", **DISC}
+    save_arrays(
+        folder / "guide.safetensors",
+        {f"seed0/{k}": v for k, v in state.items()} | early,
+        {"kind": "model", "net": config, "seeds": [0], "iterations": [20]},
+    )
 
 
 def term(method, weight, **more):
@@ -68,6 +73,7 @@ def term(method, weight, **more):
 
 CFG = [term("reference", 2.0, ref="blind")]
 DG = [term("discriminator", 1.0, disc="guide", sigma_lo=0.01, sigma_hi=10.0, stages="first")]
+DEGRADED = {"main": {"dropout": 0.1, "input_noise": 0.0}, "blind": {"dropout": 0.0, "input_noise": 0.1}}
 DIT_CFG = [term("reference", 1.5, ref="null")]
 
 
@@ -79,7 +85,7 @@ def job(folder, terms, sampler=HEUN, models=("main", "blind"), **more):
         inputs["disc:guide"] = [str(folder / "guide.safetensors")]
     return {
         "variant": "x", "main": models[0], "terms": terms, "degrade": degrade, "labels": "random", "sampler": sampler,
-        "inputs": inputs, "discs": {"guide": {"role": "guide", "seed": None, "iterations": None}}, "train_seeds": [0],
+        "inputs": inputs, "discs": {"guide": {"role": "guide", "seed": None, "iterations": None}}, "train_seeds": [0], "codec": "pixels",
         "blocks": {"a": [0, 9], "b": [100, 104]}, "shard": 4, "code": "c", "latent": None, "precision": "float16",
         "uint8": "edm", "unlabelled": [], "batch": 3, "decode_batch": 2,
     } | more  # fmt: skip

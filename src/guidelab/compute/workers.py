@@ -1,7 +1,7 @@
 """Processes that share the shards of one manifest: each makes every n-th, and the first waits for the others.
 
-They meet through the folder they write to, not through a network: a shard is whole or absent, so what is there is what
-is done. Each process keeps a note beside the shards while it works; if it fails, the note stays and says why.
+They communicate through the folder of shards, not through a network: a shard is whole or absent. Each process keeps a
+status file in that folder while it works; if it fails, the file stays and holds the reason.
 """
 
 import contextlib
@@ -14,7 +14,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from guidelab.cli.large.machine import World
+from guidelab.compute.processes import ProcessGroup
 from guidelab.environment import seconds
 from guidelab.errors import UserError
 from guidelab.shards import Shard
@@ -33,7 +33,7 @@ _ATTEMPT = (
 _LEAVE_S = 60.0  # a process whose last shard is there has this long to take its note away
 
 
-def share(shards: Sequence[Shard], here: World) -> list[Shard]:
+def share(shards: Sequence[Shard], here: ProcessGroup) -> list[Shard]:
     """The shards this process makes: every `size`-th."""
     return list(shards[here.rank :: here.size])
 
@@ -50,7 +50,7 @@ def whole(folder: Path, shard: Shard, about: Mapping[str, Any]) -> bool:
 
 
 @contextlib.contextmanager
-def present(folder: Path, here: World) -> Iterator[None]:
+def present(folder: Path, here: ProcessGroup) -> Iterator[None]:
     """Keep this process's note for the length of the block: whoever waits learns at once of an error."""
     if here.size == 1:
         yield
@@ -66,7 +66,12 @@ def present(folder: Path, here: World) -> Iterator[None]:
 
 
 def wait(
-    folder: Path, shards: Sequence[Shard], about: Mapping[str, Any], here: World, began: float, **clock: Any
+    folder: Path,
+    shards: Sequence[Shard],
+    about: Mapping[str, Any],
+    here: ProcessGroup,
+    began: float,
+    **clock: Any,
 ) -> None:
     """Wait until every shard is there and the other processes have ended.
 
@@ -107,7 +112,7 @@ def _patience() -> float:
     return seconds("GUIDELAB_PATIENCE_S", PATIENCE_S)
 
 
-def _notes(folder: Path, here: World, began: float) -> Iterator[tuple[int, dict[str, Any]]]:
+def _notes(folder: Path, here: ProcessGroup, began: float) -> Iterator[tuple[int, dict[str, Any]]]:
     """The other processes' notes of this attempt, by rank."""
     for rank in range(here.size):
         with contextlib.suppress(OSError, ValueError, KeyError):
@@ -117,7 +122,7 @@ def _notes(folder: Path, here: World, began: float) -> Iterator[tuple[int, dict[
                 yield rank, note
 
 
-def _raise_failed(folder: Path, here: World, began: float) -> None:
+def _raise_failed(folder: Path, here: ProcessGroup, began: float) -> None:
     for rank, note in _notes(folder, here, began):
         if note["state"] == "failed":
             raise UserError(
@@ -126,7 +131,7 @@ def _raise_failed(folder: Path, here: World, began: float) -> None:
             )
 
 
-def _working(folder: Path, here: World, began: float) -> bool:
+def _working(folder: Path, here: ProcessGroup, began: float) -> bool:
     return any(note["state"] == "working" for _, note in _notes(folder, here, began))
 
 

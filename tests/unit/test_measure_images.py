@@ -1,4 +1,4 @@
-"""The papers' metrics against brute force and against the functions of our own rule; jobs at the papers' sizes."""
+"""Image metrics under `counts: all` against brute force; measurement jobs whose spaces have published statistics."""
 
 import copy
 
@@ -7,18 +7,17 @@ import pandas as pd
 import pytest
 import torch
 
-from guidelab.cli.large import measure
+from guidelab.cli import measure
 from guidelab.cli.measure import COLUMNS
 from guidelab.errors import UserError
 from guidelab.io import read_csv, save_arrays
-from guidelab.metrics import protocol
+from guidelab.metrics import images
 from guidelab.metrics.class_scores import inception_score
 from guidelab.metrics.frechet import frechet_distance, moments
 from guidelab.metrics.frechet_fixed import spread
-from guidelab.metrics.images import measure_images
+from guidelab.metrics.images import Generated, Reference, measure_images, released_statistics
 from guidelab.metrics.kid import kid
 from guidelab.metrics.manifold import manifold
-from guidelab.metrics.protocol import Generated, Reference, measure_protocol, released_statistics
 
 N, M, F, S = 60, 40, 5, 7
 
@@ -41,26 +40,30 @@ def sides(released=False):
     return generated, Reference(REAL, of(REAL), of(REAL_SPATIAL), released, 1234 if released else 0)
 
 
+def all_counts(generated, reference, names, k):
+    return measure_images(generated, reference, names, k=k, counts="all")
+
+
 def by_name(names, released=False, k=3):
-    return {n.metric: n for n in measure_protocol(*sides(released), names, k=k)}
+    return {n.metric: n for n in all_counts(*sides(released), names, k=k)}
 
 
 def test_all_metrics_in_order_with_their_sizes():
-    found = measure_protocol(*sides(), protocol.PROTOCOL_METRICS, k=3)
-    assert [n.metric for n in found] == list(protocol.PROTOCOL_METRICS)
+    found = all_counts(*sides(), images.IMAGE_METRICS, k=3)
+    assert [n.metric for n in found] == list(images.IMAGE_METRICS)
     sizes = {n.metric: (n.n_generated, n.n_reference, n.against) for n in found}
     assert sizes["fid"] == sizes["recall"] == sizes["kid"] == (N, M, "images")
     assert sizes["inception_score"] == sizes["accuracy"] == (N, 0, "nothing")
 
 
-def test_distances_are_those_of_the_moments_and_of_our_own_rule():
+def test_distances_are_those_of_the_moments_under_both_rules():
     found = by_name(["fid", "sfid"])
     want = frechet_distance(generated=moments(FAKE), reference=moments(REAL))
     spatial = frechet_distance(generated=moments(SPATIAL), reference=moments(REAL_SPATIAL))
     assert found["fid"].value.value == pytest.approx(want, rel=1e-9)
     assert found["sfid"].value.value == pytest.approx(spatial, rel=1e-9)
-    ((_, own, _, _),) = measure_images(FAKE, REAL, ["fid"], k=3, seed=0)
-    assert found["fid"].value.std_error == pytest.approx(own.std_error, rel=1e-9)
+    (own,) = measure_images(*sides(), ["fid"], k=3, counts="equal")
+    assert found["fid"].value == own.value  # a distance to moments knows no counts
 
 
 def test_released_statistics_give_the_same_distance_and_say_what_the_error_leaves_out():
@@ -102,7 +105,7 @@ def test_precision_and_recall_of_unequal_sizes_are_brute_force_and_never_exchang
     assert found["precision"].value.value == own.precision.value
     assert f"k = {k}, {M} real x {N} generated" in found["recall"].value.note
     one_spot = Generated(FAKE[:1].repeat(N, 1) * 0 + REAL.mean(0) + 1e-3 * FAKE)
-    collapsed = measure_protocol(one_spot, sides()[1], ["precision", "recall"], k=k)
+    collapsed = all_counts(one_spot, sides()[1], ["precision", "recall"], k=k)
     assert collapsed[0].value.value > 0.9 and collapsed[1].value.value < 0.1
 
 
@@ -115,7 +118,7 @@ def test_kid_meets_all_real_images():
 def test_inception_score_in_consecutive_splits_depends_on_order(monkeypatch):
     assert by_name(["inception_score"])["inception_score"].value.value == inception_score(LOGITS).value
     assert by_name(["inception_score"])["inception_score"].value.note == "one split"
-    monkeypatch.setattr(protocol, "SPLIT", 20)
+    monkeypatch.setattr(images, "SPLIT", 20)
     found = by_name(["inception_score"])["inception_score"].value
     each = [inception_score(LOGITS[i : i + 20]).value for i in (0, 20, 40)]
     assert (
@@ -123,7 +126,7 @@ def test_inception_score_in_consecutive_splits_depends_on_order(monkeypatch):
     )
     order = LOGITS.argmax(1).argsort()
     by_class = Generated(FAKE, SPATIAL, LOGITS[order], LABELS)
-    lower = measure_protocol(by_class, sides()[1], ["inception_score"], k=3)[0].value.value
+    lower = all_counts(by_class, sides()[1], ["inception_score"], k=3)[0].value.value
     assert lower < found.value
 
 
@@ -132,14 +135,14 @@ def test_inception_score_in_consecutive_splits_depends_on_order(monkeypatch):
     [
         (["psnr"], Generated(FAKE), Reference(REAL), "'psnr' is not known"),
         (["fid"], Generated(FAKE), Reference(REAL), "no statistics"),
-        (["recall"], Generated(FAKE), Reference(), "no features of real images"),
+        (["recall"], Generated(FAKE), Reference(), "features of real images"),
         (["sfid"], Generated(FAKE), Reference(spatial=spread(REAL_SPATIAL)), "spatial features are wanted"),
         (["inception_score"], Generated(FAKE, logits=LOGITS[:3]), Reference(), "3 logits, wanted 60"),
     ],
 )
 def test_parts_that_are_wanted_and_absent_are_named(names, generated, reference, said):
     with pytest.raises(ValueError, match=said):
-        measure_protocol(generated, reference, names, k=3)
+        all_counts(generated, reference, names, k=3)
 
 
 # ---- the job ----------------------------------------------------------------------------------------------------
@@ -151,9 +154,21 @@ METRICS = [
     "fid@dinov2",
 ]  # fmt: skip
 SPACES = {
-    "adm": {"of": "inception", "reference": "batch", "statistics": True, "neighbours": 3},
-    "inception": {"of": "inception", "reference": "reference", "statistics": False, "neighbours": 5},
-    "dinov2": {"of": "dinov2", "reference": "reference", "statistics": True, "neighbours": None},
+    "adm": {"of": "inception", "reference": "batch", "statistics": True, "neighbours": 3, "counts": "all"},
+    "inception": {
+        "of": "inception",
+        "reference": "reference",
+        "statistics": False,
+        "neighbours": 5,
+        "counts": "all",
+    },
+    "dinov2": {
+        "of": "dinov2",
+        "reference": "reference",
+        "statistics": True,
+        "neighbours": None,
+        "counts": "all",
+    },
 }
 ROW = {
     "experiment": "imagenet256", "scale": "full", "variant": "cfg", "method": "reference", "ref": "blind", "w": 1.5,
@@ -205,7 +220,7 @@ def job(tmp_path):
     return {
         "row": ROW, "dataset": {"name": "imagenet", "classes": 4}, "sampler": SAMPLER, "blocks": BLOCKS,
         "of": {"variant": "cfg", "weights": [1.5], "train_seeds": [0], "sampler": SAMPLER},
-        "metrics": METRICS, "neighbours": 3, "label_policy": "random", "spaces": SPACES, "code": "measurecode",
+        "metrics": METRICS, "neighbours": 3, "label_policy": "random", "spaces": SPACES, "representation": "features", "code": "measurecode",
         "inputs": {
             "features:inception": generated_file(tmp_path, "inception", F),
             "features:dinov2": generated_file(tmp_path, "dinov2", 3),

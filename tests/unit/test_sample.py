@@ -1,4 +1,8 @@
-"""Sampling at scale: what a sample depends on, restarts, processes that share shards, latents, both uint8 rules."""
+"""Sampling of images: what a sample depends on, restarts, processes that share shards, latents, both uint8 rules.
+
+What must never happen: a sample that depends on its batch, shard or process; methods that start from different noise or
+labels; a discriminator other than the one named; bytes by another rule; a shard kept from another sampler.
+"""
 
 import json
 import os
@@ -7,19 +11,36 @@ import sys
 
 import pytest
 import torch
-from large_sampling import CFG, DDIM, DDPM, DG, DIT_CFG, HEUN, dit_job, job, save_net, term, write_nets
+from sampling_jobs import (
+    CFG,
+    DDIM,
+    DDPM,
+    DEGRADED,
+    DG,
+    DIT_CFG,
+    HEUN,
+    dit_job,
+    job,
+    save_net,
+    term,
+    write_nets,
+)
 
-from guidelab.cli.images import sample as small
-from guidelab.cli.large import machine, sample, workers
-from guidelab.cli.large.sample import decoder, prepared, run, truncated
+from guidelab.assemble import load_nets
+from guidelab.cli.sample import run
+from guidelab.compute import workers
+from guidelab.compute.processes import ProcessGroup
 from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.chain import ddpm
+from guidelab.core.schedules import edm_sigmas
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
 from guidelab.nets.dit import Dit
-from guidelab.shards import load_manifest, read_block
+from guidelab.sampling import draw, latents
+from guidelab.sampling.pixels import Pixels, rounded, truncated
+from guidelab.shards import load_manifest, read_block, split
 
 CPU = torch.device("cpu")
 
@@ -37,21 +58,33 @@ def alone(monkeypatch):
         monkeypatch.delenv(name, raising=False)
 
 
-def drawing(found, decode=None):
-    return prepared(found, 0, CPU, decode or decoder(found, CPU))
+class Floats:
+    """Samples before they become bytes."""
+
+    finite = False
+
+    def decode(self, x):
+        return x.double()
+
+
+def loaded(found):
+    return load_nets(found["inputs"], 0, found["discs"])
+
+
+def drawing(found, codec=None):
+    return draw.drawing(found, loaded(found), CPU, codec or Pixels(found, CPU))
 
 
 def floats(found, first, last):
-    """Samples before they become bytes."""
-    return drawing(found, lambda x: x.double())(first, last)
+    return drawing(found, Floats())(first, last)
 
 
 CASES = {
+    "none": lambda f: job(f, []),
     "heun": lambda f: job(f, CFG),
     "dg": lambda f: job(f, [*CFG, *DG]),
     "boost": lambda f: job(f, [DG[0] | {"boost": True}]),
-    "dropout": lambda f: job(f, CFG, degrade={"main": {"dropout": 0.1, "input_noise": 0.0},
-                                              "blind": {"dropout": 0.0, "input_noise": 0.1}}),
+    "degraded": lambda f: job(f, CFG, degrade=DEGRADED),
     "ddpm": lambda f: dit_job(f),
     "ddim": lambda f: dit_job(f, sampler=DDIM),
 }  # fmt: skip
@@ -69,18 +102,30 @@ def test_a_sample_depends_on_its_seed_alone(files, case):
     assert len({tuple(row.flatten().tolist()) for row in whole}) == 10
 
 
-def test_pixels_by_heun_are_those_of_the_small_jobs(files):
-    found = job(files, CFG, batch=small.BATCH)
-    expected, labels = small.maker(found, small.image_nets(found, 0), None)(0, 5)
-    images, again = drawing(found)(0, 5)
-    assert torch.equal(images, expected) and torch.equal(labels, again)
+def test_all_methods_start_from_the_same_noise_and_labels(files):
+    (plain, labels), (guided, again) = (drawing(job(files, terms))(0, 9) for terms in ([], CFG))
+    assert torch.equal(labels, again) and not torch.equal(plain, guided)
+
+
+def test_an_unconditional_sampler_has_no_labels(files):
+    images, labels = drawing(job(files, [], labels=None, main="blind"))(0, 4)
+    assert labels is None and images.shape == (5, 3, 8, 8)
+
+
+def test_a_guide_may_be_taken_after_fewer_iterations(files):
+    early = {"guide": {"role": "guide", "seed": None, "iterations": 20}}
+    both = [drawing(job(files, DG, **more))(0, 4)[0] for more in ({}, {"discs": early})]
+    assert not torch.equal(*both)
+    absent = job(files, DG, discs={"guide": {"role": "guide", "seed": None, "iterations": 30}})
+    with pytest.raises(UserError, match=r"keeps nothing after 30 iterations .*\[20\]"):
+        loaded(absent)
 
 
 def test_the_guide_that_is_called_without_a_class_is_the_null_class(files):
     """Guidance by a net called with None equals guidance written out with the label that means no class."""
     found = dit_job(files, batch=4)
     images, labels = floats(found, 0, 3)
-    net = small.image_nets(found, 0).models["dit"]
+    net = loaded(found).models["dit"]
     noise = SeededNoise(range(4))
     start = noise.randn((4, 8, 8))
     assert torch.equal(noise.randint(4), labels)
@@ -151,7 +196,7 @@ def test_two_processes_write_the_same_bytes_as_one(files, tmp_path):
 
 def launched(found, output, rank, size):
     code = (
-        "import json, sys\nfrom pathlib import Path\nfrom guidelab.cli.large.sample import run\n"
+        "import json, sys\nfrom pathlib import Path\nfrom guidelab.cli.sample import run\n"
         "run(json.loads(sys.argv[1]), [Path(sys.argv[2])])"
     )
     environ = os.environ | {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}
@@ -160,10 +205,10 @@ def launched(found, output, rank, size):
 
 
 def test_the_first_process_says_who_failed(files, tmp_path, monkeypatch):
-    folder, here = tmp_path / "part", machine.World(0, 2, 0)
-    with pytest.raises(RuntimeError), workers.present(folder, machine.World(1, 2, 1)):
+    folder, here = tmp_path / "part", ProcessGroup(0, 2, 0)
+    with pytest.raises(RuntimeError), workers.present(folder, ProcessGroup(1, 2, 1)):
         raise RuntimeError("disk full")
-    shards = sample.split(0, "a", [0, 7], 4)
+    shards = split(0, "a", [0, 7], 4)
     with pytest.raises(UserError, match="process 1 of 2 failed: RuntimeError: disk full"):
         workers.wait(folder, shards, {}, here, began=0.0)
     clock = iter(range(1000))
@@ -176,8 +221,8 @@ def test_the_first_process_says_who_failed(files, tmp_path, monkeypatch):
 
 
 def test_shares_cover_every_shard_once():
-    shards = sample.split(0, "a", [0, 99], 7)
-    parts = [workers.share(shards, machine.World(r, 4, r)) for r in range(4)]
+    shards = split(0, "a", [0, 99], 7)
+    parts = [workers.share(shards, ProcessGroup(r, 4, r)) for r in range(4)]
     assert sorted(s.first for part in parts for s in part) == [s.first for s in shards]
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -185,7 +230,8 @@ def test_shares_cover_every_shard_once():
 def test_truncation_is_adms_and_differs_from_edms():
     x = torch.tensor([-1.2, -1.0, 0.0, 0.9999, 1.0])
     assert truncated(x).tolist() == [0, 0, 127, 254, 255]
-    assert small.to_uint8(x).tolist() == [0, 0, 128, 255, 255]
+    assert rounded(torch.tensor([-2.0, -0.999, 0.5, 3.0])).tolist() == [0, 0, 191, 255]  # clipped
+    assert rounded(x).tolist() == [0, 0, 128, 255, 255]
 
 
 def test_latents_are_decoded_in_batches(files, tmp_path, monkeypatch):
@@ -196,9 +242,11 @@ def test_latents_are_decoded_in_batches(files, tmp_path, monkeypatch):
             asked.append((len(x), encoding, batch))
             return torch.full((len(x), 3, 16, 16), 7, dtype=torch.uint8)
 
-    monkeypatch.setattr(sample, "load_autoencoder", lambda path, where: Half())
+    monkeypatch.setattr(latents, "load_autoencoder", lambda path, where: Half())
     (tmp_path / "vae").write_text("x")
-    found = dit_job(files, latent={"autoencoder": "vae", "encoding": "ldm", "side_px": 8, "channels": 4})
+    found = dit_job(
+        files, codec="latents", latent={"autoencoder": "vae", "encoding": "ldm", "side_px": 8, "channels": 4}
+    )
     found["inputs"]["autoencoder"] = [str(tmp_path / "vae")]
     run(found, [tmp_path / "part.json"])
     images, _ = read_block(tmp_path / "part.json", 0, "a")
@@ -228,9 +276,9 @@ def test_noise_levels_are_moved_to_those_the_net_knows(files, tmp_path):
         if "net 'edm' is not known" in str(error):
             pytest.skip("the net has no entry in the registry yet")
         raise
-    known = torch.tensor(found.sigmas[:-1], dtype=torch.float64)
-    assert torch.allclose(net.round_sigma(known).double(), known) and found.sigmas[-1] == 0
-    plain = sample.edm_sigmas(4, net.sigma_range[0], 80.0, 7.0)
+    known = torch.tensor(found.sampler.sigmas[:-1], dtype=torch.float64)
+    assert torch.allclose(net.round_sigma(known).double(), known) and found.sampler.sigmas[-1] == 0
+    plain = edm_sigmas(4, net.sigma_range[0], 80.0, 7.0)
     assert not torch.equal(known, plain[:-1]) and torch.allclose(known, plain[:-1], rtol=0.1)
 
 
@@ -240,7 +288,7 @@ def test_too_little_memory_says_what_to_lower(files, monkeypatch):
     def full(*args):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
 
-    monkeypatch.setattr(sample.Drawing, "solve", full)
+    monkeypatch.setattr(draw.Drawing, "solve", full)
     with pytest.raises(UserError, match=r"out of memory.*Lower `batch` \(now 3\)"):
         found(0, 3)
 
@@ -251,11 +299,11 @@ def test_a_term_may_be_on_in_part_of_a_chain(files):
     assert not torch.equal(images[0], images[1]) and not torch.equal(images[1], images[2])
 
 
-def test_boosting_changes_images(files):
+def test_boosting_changes_images_and_keeps_labels(files):
     images = [
-        drawing(job(files, [DG[0] | more], HEUN | {"steps": 12}))(0, 5)[0] for more in ({}, {"boost": True})
+        drawing(job(files, [DG[0] | more], HEUN | {"steps": 12}))(0, 5) for more in ({}, {"boost": True})
     ]
-    assert not torch.equal(*images)
+    assert not torch.equal(images[0][0], images[1][0]) and torch.equal(images[0][1], images[1][1])
 
 
 def test_real_images_may_stand_in_the_place_of_samples(tmp_path):
