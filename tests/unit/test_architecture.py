@@ -98,7 +98,15 @@ ALLOWED = {
     "assemble": {"registry", "io", "core", "errors"},
     "sampling": {"core", "errors"},
     "shards": {"io", "errors"},
-    "checkpoints": {"checkpoints", "nets", "core", "released", "io", "errors"},
+    "checkpoints": {
+        "checkpoints",
+        "nets",
+        "data",
+        "core",
+        "released",
+        "io",
+        "errors",
+    },  # data: budgets, archives
     "autoencoder": {"core", "metrics", "io", "errors"},
     "synthetic": {"synthetic", "checkpoints", "autoencoder", "nets", "data", "released", "io", "errors"},
     "costs": {"*"},  # counts what a plan would do: from the spec, the nets and the plan itself

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from guidelab.checkpoints import store, vae
-from guidelab.checkpoints.pickle_scan import RefusedError
+from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.checkpoints.tensors import check_member
 from guidelab.errors import UserError
 from guidelab.io import atomic_write

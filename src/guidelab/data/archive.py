@@ -151,10 +151,15 @@ def _fault(entry: zipfile.ZipInfo) -> str:
         return "is an unsafe name (absolute, with '..', a backslash, a drive or unprintable characters)"
     if kind not in (0, stat.S_IFREG):
         return "is a link or a special file"
+    if entry.file_size > limit:
+        return f"declares {entry.file_size} bytes, wanted at most {limit}"
+    return unreadable(entry)
+
+
+def unreadable(entry: zipfile.ZipInfo) -> str:
+    """Why an entry of a ZIP cannot be read, or an empty string."""
     if entry.flag_bits & 1:
         return "is encrypted"
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"is compressed by method {entry.compress_type}, wanted stored or deflated"
-    if entry.file_size > limit:
-        return f"declares {entry.file_size} bytes, wanted at most {limit}"
     return ""
