@@ -16,7 +16,7 @@ ALLOWED = {
     "stages": set(),
     "core": {"core", "errors"},
     "nets": {"nets", "core", "errors"},
-    "data": {"data", "core", "errors"},
+    "data": {"data", "core", "plain", "errors"},
     "metrics": {"metrics", "core", "errors"},
     "paper": {"paper", "errors"},
     "train": {"train", "core", "io", "nets", "data", "errors"},

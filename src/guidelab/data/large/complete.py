@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from guidelab.data.large.fold import some
 from guidelab.data.large.imagenet import CLASSES, _tree
+from guidelab.data.notice import some
 from guidelab.errors import UserError
 
 # ILSVRC 2012: Russakovsky et al. 2015, arXiv:1409.0575, table 2; a training class has 732 to 1300 images
