@@ -67,7 +67,7 @@ ALLOWED = {
     "digest": {"errors"},
     "provenance": {"stages", "errors"},
     "targets": {"plan", "nearest", "errors"},
-    "absent": {"jobs", "released"},
+    "absent": {"jobs", "released", "errors"},
     "preflight": {
         "absent",
         "costs",

@@ -124,7 +124,7 @@ def test_the_allowed_names_cannot_be_bent(tmp_path):
     """BUILD sets attributes of what lies on the stack: neither functions nor types of ours may change by it."""
     for known in (b"c_codecs\nencode\n", b"cnumpy\ndtype\n", b"cnumpy\nndarray\n"):
         bent = known + b"(N}" + text("__defaults__") + text("x") + b"stb."  # (None, {"__defaults__": "x"})
-        with pytest.raises(UserError, match="changes a|Error"):
+        with pytest.raises(UserError, match=r"changes a|Error"):
             read_reference_stats(write(tmp_path / "bent.pkl", bent))
     with pytest.raises(UserError, match="of type"):
         read_reference_stats(write(tmp_path / "type.pkl", b"cnumpy\ndtype\n(" + text("O8") + b"tR."))
@@ -179,7 +179,7 @@ def test_an_npz_never_reserves_memory_for_more_than_statistics_need(tmp_path):
     tracemalloc.stop()
     assert read_reference_stats(tmp_path / "small.npz")["fid"].cov.shape == (8, 8)
     np.savez(tmp_path / "objects.npz", mu=np.array([{}], dtype=object), sigma=np.eye(1))
-    with pytest.raises(UserError, match="plain numbers|pickled objects"):
+    with pytest.raises(UserError, match=r"plain numbers|pickled objects"):
         read_reference_stats(tmp_path / "objects.npz")
 
 

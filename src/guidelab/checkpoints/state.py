@@ -14,15 +14,35 @@ from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.data import limits
 
 # Words within a key that mark averaged weights (`ema`, `model_ema`, `ema_state_dict`, `G_ema`, `shadow_params`, ...)
-_AVERAGES = frozenset("ema emas shadow swa avg average averages averaged averager polyak phema".split())
+_AVERAGES = frozenset(
+    ["ema", "emas", "shadow", "swa", "avg", "average", "averages", "averaged", "averager", "polyak", "phema"]
+)
 # First parts of names that wrappers add to every parameter
 _WRAPPERS = frozenset(
-    "module model net network denoiser "
-    "diffusion_model unet generator ema ema_model model_ema averaged_model shadow state_dict params weights".split()
+    [
+        "module",
+        "model",
+        "net",
+        "network",
+        "denoiser",
+        "diffusion_model",
+        "unet",
+        "generator",
+        "ema",
+        "ema_model",
+        "model_ema",
+        "averaged_model",
+        "shadow",
+        "state_dict",
+        "params",
+        "weights",
+    ]
 )
 # Parts that such wrappers add within names
-_TRANSPARENT = frozenset("_orig_mod _forward_module _fsdp_wrapped_module _checkpoint_wrapped_module".split())
-_COUNTERS = frozenset("n_averaged num_updates initted step decay ema_decay".split())  # of averages
+_TRANSPARENT = frozenset(
+    ["_orig_mod", "_forward_module", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"]
+)
+_COUNTERS = frozenset(["n_averaged", "num_updates", "initted", "step", "decay", "ema_decay"])  # of averages
 _LEVELS = 6  # of dicts around a state dict, and of wrappers around a net
 _NAMED = 8
 _TYPES = (

@@ -21,6 +21,7 @@ from guidelab.cli.published import published_commands
 from guidelab.cli.released import released_commands
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
+from guidelab.plain import plain
 
 app = typer.Typer(
     name="guidelab",
@@ -176,7 +177,12 @@ def prepare(
     resolution: Annotated[
         int | None, typer.Option(help="with DATASET: height and width in pixels", min=1)
     ] = None,
-    split: Annotated[str, typer.Option(help="with DATASET: train, holdout or test")] = "train",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="with DATASET: train, holdout or test; of images of yours also all, the default for them"
+        ),
+    ] = None,
     source: Annotated[Path | None, typer.Option(help="with DATASET: a folder or ZIP of yours")] = None,
     n: Annotated[int | None, typer.Option(help="with DATASET: so many images of the split", min=1)] = None,
     seed: Annotated[int, typer.Option(help="with DATASET: chooses the n")] = 0,
@@ -215,12 +221,21 @@ def prepare(
 
         told = {"name": name, "resolution_px": resolution, "source": str(source) if source else None}
         told |= {"subset": True} if subset else {}
-        typer.echo(f"{target}: {prepare_streamed(told, split, n, seed, target, threads)} images")
+        count = prepare_streamed(told, split or "train", n, seed, target, threads)
+        typer.echo(f"{target}: {count} images, split {split or 'train'}")
         return
+    split = split or ("all" if name in ("image_folder", "image_zip") else "train")
     found = prepare_dataset((names or [""])[0], split, resolution, source, n, seed, target)
-    channels, height, width = found.images.shape[1:]
+    channels, height, width = found.shape
     labels = "no labels" if found.labels is None else f"{len(set(found.labels.tolist()))} classes"
-    typer.echo(f"{target}: {len(found.images)} images of {channels} x {height} x {width}, {labels}")
+    typer.echo(
+        f"{target}: {found.count} {found.what} of {channels} x {height} x {width}, {labels}, split {split}"
+    )
+
+
+def _plain_lines(text: str) -> str:
+    """A message without control characters, which names of files may hold; its line breaks stay."""
+    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def main() -> None:
@@ -232,7 +247,7 @@ def main() -> None:
         if isinstance(code, int) and code:  # typer turns Ctrl-C into a return value: 130
             sys.exit(code)
     except UserError as error:
-        sys.exit(f"guidelab: {error}")
+        sys.exit(f"guidelab: {_plain_lines(str(error))}")
     except Stopped as error:
         print(f"guidelab: {error}", file=sys.stderr)
         sys.exit(EXIT_STOPPED)

@@ -18,9 +18,20 @@ from guidelab.errors import UserError
 LISTING = "dataset.json"
 # What file managers, operating systems, editors and version control leave in folders, in lower case
 LEFTOVERS = frozenset(
-    ["thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir", "#recycle", "$recycle.bin"]
-    + ["system volume information", "lost+found", "__pycache__"]
-)
+    [
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+        "__macosx",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "__pycache__",
+    ]
+)  # fmt: skip
 _LOCAL_HEADER = 30  # bytes before an entry's name
 
 

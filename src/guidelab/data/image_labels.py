@@ -1,6 +1,7 @@
 """Labels of a dataset's files: from its dataset.json, or else from the names of its top-level folders."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -101,11 +102,12 @@ def _by_folder(names: Sequence[str], where: str) -> Tensor | None:
     if all(_NUMBERED.fullmatch(name) for name in names):
         return None
     if len(folders) < 2:
-        inner = sorted({name.split("/")[1] for name in names if name.count("/") > 1})
-        if len(inner) > 1:
+        above = os.path.commonpath([name.rpartition("/")[0] or "." for name in names])
+        inner = sorted({name.removeprefix(f"{above}/").split("/")[0] for name in names})
+        if "/" in names[0] and len(inner) > 1 and not any(f"{above}/{folder}" in names for folder in inner):
             notice(
-                f"{where}: every image lies in the one folder {tops[0]}, so none has a label. If {some(inner)} are classes, "
-                f"give {where}/{tops[0]} as the source, or a dataset.json."
+                f"{where}: every image lies in the one folder {above}, so none has a label. If {some(inner)} are classes, "
+                f"give {where}/{above} as the source, or a dataset.json."
             )
         return None
     if "" in folders:

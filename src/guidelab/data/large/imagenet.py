@@ -16,7 +16,7 @@ from guidelab.data.large.decode import cropped
 from guidelab.data.large.fold import Fold
 from guidelab.data.large.val_labels import MAPPINGS, mapped
 from guidelab.data.notice import some
-from guidelab.errors import UserError
+from guidelab.errors import UserError, home_path
 
 VARIABLE = "GUIDELAB_IMAGENET"
 CLASSES = 1000
@@ -84,7 +84,7 @@ def _root(source: str | Path | None) -> Path:
             f"dataset imagenet: no source given; wanted the folder of ILSVRC 2012 that holds {_TREE}. Give `source:` in the "
             f"dataset, or set {VARIABLE}."
         )
-    root = Path(source).expanduser()
+    root = home_path(source)
     root = root / KAGGLE if (root / KAGGLE).is_dir() else root  # its download, unpacked
     if not root.is_dir():
         raise UserError(f"{root}: is no folder; wanted the folder of ILSVRC 2012 that holds {_TREE}")
