@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor
 
 from guidelab.checkpoints.architecture import fits
+from guidelab.data import limits
 from guidelab.errors import UserError, closest
 from guidelab.nets.edm2 import Edm2
 
@@ -58,6 +59,8 @@ def convert(state: dict[str, Tensor], kwargs: dict[str, Any]) -> tuple[dict[str,
     missing = [key for key in ("img_resolution", "img_channels") if _NAMES[key] not in config]
     if missing:
         raise UserError(f"EDM2 weights: were made without {', '.join(missing)}; the file is no EDM2 network")
+    if not _is_sized(config):
+        raise UserError(f"EDM2 weights: no such network can be built from {str(config)[:300]}")
     try:
         fits(Edm2, {"name": "edm2", **config}, state)
     except (
@@ -69,3 +72,28 @@ def convert(state: dict[str, Tensor], kwargs: dict[str, Any]) -> tuple[dict[str,
     ) as error:  # settings that are no numbers, or too large
         raise UserError(f"EDM2 weights: no such network can be built from {config} ({error})") from error
     return {"name": "edm2", **config}, dict(state)
+
+
+def _is_sized(config: dict[str, Any]) -> bool:
+    """Whether the sizes are whole numbers within the budget, so that building the net to compare with costs little."""
+    most = {
+        "channels": limits.NET_CHANNELS,
+        "blocks": limits.NET_BLOCKS,
+        "head_channels": limits.NET_CHANNELS,
+    }
+    most |= {
+        "resolution_px": limits.NET_CHANNELS,
+        "image_channels": limits.NET_CHANNELS,
+        "logvar_channels": limits.NET_CHANNELS,
+    }
+    mult = config.get("channel_mult") or [1]
+    return (
+        all(type(config.get(key, 1)) is int and 1 <= config.get(key, 1) <= top for key, top in most.items())
+        and type(config["classes"]) is int
+        and 0 <= config["classes"] <= 1 << 20
+        and isinstance(mult, list | tuple)
+        and len(mult) <= limits.NET_LEVELS
+        and all(
+            isinstance(m, int | float) and 0 < m * config["channels"] <= limits.NET_CHANNELS for m in mult
+        )
+    )

@@ -23,6 +23,11 @@ PICKLE_INDEX_BYTES = 1 << 27  # of the index of a file of torch.save; its entry 
 SETTINGS = 4096  # values among the settings a network was constructed with
 MODULES = 20_000  # of one network
 MODULE_NESTING = 64
+NET_LEVELS, NET_BLOCKS, NET_CHANNELS = (
+    16,
+    64,
+    1 << 14,
+)  # of a net that a file describes: what is built to compare with it
 
 # Tensors and arrays
 TENSORS = 50_000  # of one file
