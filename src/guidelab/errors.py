@@ -18,6 +18,11 @@ def closest(given: str, known: list[str] | tuple[str, ...]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def brief(error: Exception) -> str:
+    """What another library says of a file, as one short line: some repeat the file's content."""
+    return " ".join((str(error) or type(error).__name__).split())[:200]
+
+
 def counted(number: int, thing: str) -> str:
     """`1 job`, `2 jobs`.
 

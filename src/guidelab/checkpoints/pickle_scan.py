@@ -11,6 +11,7 @@ from typing import IO, Any
 
 from guidelab.checkpoints.pickle_work import RefusedError, Stack
 from guidelab.data import limits
+from guidelab.errors import brief
 
 _NAMES = """
     PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
@@ -84,7 +85,7 @@ def scan(file: IO[bytes], size: int, *, torch_file: bool = False, lengths: bool 
             _check(opcode.name, argument, position or 0, size, lengths)
             stack.follow(opcode, argument)
     except (ValueError, EOFError, UnicodeDecodeError, OverflowError, IndexError, KeyError) as error:
-        raise RefusedError(f"is cut short or damaged ({error})") from error
+        raise RefusedError(f"is cut short or damaged ({brief(error)})") from error
 
 
 def scan_legacy(file: IO[bytes], size: int) -> None:

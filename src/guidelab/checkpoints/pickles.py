@@ -19,7 +19,7 @@ from guidelab.checkpoints.pickle_stubs import (
 from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.data import limits
 from guidelab.data.foreign import foreign_file
-from guidelab.errors import UserError
+from guidelab.errors import UserError, brief
 
 
 class Network(NamedTuple):
@@ -60,7 +60,9 @@ def read_pickle(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> A
             f"{source}: {reason}; nothing in the file was run. Take it from its publisher again."
         ) from error
     except Exception as error:  # whatever a damaged pickle trips over: its bytes decide, not our code
-        reason = _unknown(names) if names else f"is not a readable pickle ({type(error).__name__}: {error})"
+        reason = (
+            _unknown(names) if names else f"is not a readable pickle ({type(error).__name__}: {brief(error)})"
+        )
         raise UserError(f"{source}: {reason}; nothing in the file was run.") from error
 
 

@@ -18,7 +18,7 @@ from guidelab.data import limits
 from guidelab.data.archive import unreadable
 from guidelab.data.foreign import foreign_file
 from guidelab.data.large.stream import npy_header
-from guidelab.errors import UserError
+from guidelab.errors import UserError, brief
 
 NEGATIVE = (
     1e-6  # least eigenvalue of a covariance, relative to the largest: rounding stays far above minus this
@@ -52,7 +52,7 @@ def read_npz(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     except RefusedError as error:
         raise UserError(f"{source}: {error}; nothing in the file was run.") from error
     except Exception as error:  # zipfile, zlib and numpy's parser raise several kinds at damaged bytes
-        raise UserError(f"{source}: is not a readable .npz of plain arrays ({error})") from error
+        raise UserError(f"{source}: is not a readable .npz of plain arrays ({brief(error)})") from error
     if not {"mu", "sigma"} <= set(held):
         raise UserError(
             f"{source}: holds no statistics mu and sigma (it holds {', '.join(sorted(name[:40] for name in entries)[:8]) or 'nothing'})"

@@ -14,6 +14,7 @@ from guidelab.io import sha256
 # edm2-img512-xs-0134217-0.050.pkl, network-snapshot-0134217-0.100.pkl: thousands of images, length of the average
 _NAME = re.compile(r"(?P<run>.*?)-?(?P<kimg>\d+)-(?P<std>\d\.\d+)\.pkl")
 _KIMG = 1000
+LONGEST = 12**-0.5  # relative length of the uniform average
 
 
 class Snapshot(NamedTuple):
@@ -41,28 +42,16 @@ def reconstruct_folder(
         UserError: no snapshots, of several trainings, an averaging length that cannot be, a training length that no
             snapshot has, or files that are broken or of different nets.
     """
-    from guidelab.checkpoints.released import read_released
-
     found = _snapshots(Path(folder))
     end = kimg or found[-1].kimg
     if end not in {snapshot.kimg for snapshot in found}:
-        raise UserError(
-            f"{folder}: holds no snapshot at {end} thousand images; it has {', '.join(sorted({str(s.kimg) for s in found}))}"
-        )
-    used = [snapshot for snapshot in found if snapshot.kimg <= end]
+        held = ", ".join(str(length) for length in sorted({snapshot.kimg for snapshot in found}))
+        raise UserError(f"{folder}: holds no snapshot at {end} thousand images; it has {held}")
     for std in stds:
-        if not 0 < std <= 12**-0.5:
-            raise UserError(f"--std: given {std:g}, wanted above 0 and at most {12**-0.5:.4f}")
-    config: dict[str, Any] = {}
-    states: list[dict[str, Tensor]] = []
-    for snapshot in used:
-        held, state = read_released(snapshot.path, "edm2_pickle")
-        if config and held != config:
-            raise UserError(
-                f"{snapshot.path}: is another net than {used[0].path.name}; give snapshots of one training"
-            )
-        config = held
-        states.append({name: tensor.float() for name, tensor in state.items()})
+        if not 0 < std <= LONGEST:
+            raise UserError(f"--std: given {std:g}, wanted above 0 and at most {LONGEST:.4f}")
+    used = [snapshot for snapshot in found if snapshot.kimg <= end]
+    config, states = _read(used)
     kimgs, lengths = [s.kimg for s in used], [s.std for s in used]
     parents = {snapshot.path.name: sha256(snapshot.path) for snapshot in used}
     written = []
@@ -73,6 +62,23 @@ def reconstruct_folder(
         write_net(target, config, reconstruct(states, kimgs, lengths, end, std), [0], about)
         written.append((target, float(abs(weights).max())))
     return written
+
+
+def _read(used: list[Snapshot]) -> tuple[dict[str, Any], list[dict[str, Tensor]]]:
+    """The configuration of a training's net, and its weights of every snapshot in float32."""
+    from guidelab.checkpoints.released import read_released
+
+    config: dict[str, Any] = {}
+    states: list[dict[str, Tensor]] = []
+    for snapshot in used:
+        held, state = read_released(snapshot.path, "edm2_pickle")
+        if config and held != config:
+            raise UserError(
+                f"{snapshot.path}: is another net than {used[0].path.name}; give snapshots of one training"
+            )
+        config = held
+        states.append({name: tensor.float() for name, tensor in state.items()})
+    return config, states
 
 
 def _snapshots(folder: Path) -> list[Snapshot]:
@@ -94,8 +100,8 @@ def _snapshots(folder: Path) -> list[Snapshot]:
             f"{folder}: holds snapshots of {counted(len(runs), 'training')} ({', '.join(runs[:3])}), wanted one"
         )
     for snapshot in found:
-        if not 0 < snapshot.std <= 12**-0.5 or snapshot.kimg < 1:
+        if not 0 < snapshot.std <= LONGEST or snapshot.kimg < 1:
             raise UserError(
-                f"{snapshot.path}: names the averaging length {snapshot.std:g}, wanted above 0, at most 0.2886"
+                f"{snapshot.path}: names the averaging length {snapshot.std:g}, wanted above 0, at most {LONGEST:.4f}"
             )
     return sorted(found, key=lambda snapshot: (snapshot.kimg, snapshot.std))

@@ -13,7 +13,7 @@ from guidelab.data import limits
 from guidelab.data.foreign import foreign_file
 from guidelab.data.image_decode import SUFFIXES
 from guidelab.data.notice import notice, some
-from guidelab.errors import UserError
+from guidelab.errors import UserError, brief
 
 LISTING = "dataset.json"
 # What file managers, operating systems, editors and version control leave in folders, in lower case
@@ -85,7 +85,7 @@ class Archive:
         except FileNotFoundError as error:
             raise UserError(f"{path}: no such file; wanted a ZIP of images") from error
         except Exception as error:  # zipfile raises several kinds at broken directories
-            reason = f"is no readable ZIP ({foreign_file(Path(path)) or error}); it may be cut short"
+            reason = f"is no readable ZIP ({foreign_file(Path(path)) or brief(error)}); it may be cut short"
             raise UserError(f"{path}: {reason}. Copy or make it again.") from error
         try:
             entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
@@ -120,7 +120,7 @@ class Archive:
             return self.content(LISTING)
         except Exception as error:  # as for opening
             raise UserError(
-                f"{self.where}: its {LISTING} cannot be read ({error}). Copy or make the archive again."
+                f"{self.where}: its {LISTING} cannot be read ({brief(error)}). Copy or make the archive again."
             ) from error
 
 
@@ -136,6 +136,8 @@ def _judge(entries: list[zipfile.ZipInfo], end: int, where: str) -> None:
                 f"{where}: {entry.filename[:200]!r} {fault}. Make the archive again with plain files under relative names."
             )
         seen.add(entry.filename)
+    if any(entry.header_offset < 0 for entry in entries):
+        raise UserError(f"{where}: its directory points before its beginning: it is cut short or damaged")
     ordered = sorted(entries, key=lambda entry: entry.header_offset)
     ends = [*(entry.header_offset for entry in ordered[1:]), end]
     for entry, limit in zip(ordered, ends, strict=bool(entries)):

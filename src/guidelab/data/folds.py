@@ -11,7 +11,7 @@ import torch
 
 from guidelab.data.image_decode import refuse
 from guidelab.data.notice import notice
-from guidelab.errors import UserError, closest
+from guidelab.errors import UserError, brief, closest
 
 TWELFTHS = 12
 SPLITS = ("train", "holdout", "test")
@@ -78,7 +78,7 @@ def choose(
             if twelfth(content(name)) in BY_CONTENT[split]:
                 inside.append(place)
         except Exception as error:  # archives and file systems raise whatever they please
-            wrong.append((name, f"cannot be read ({error})"))
+            wrong.append((name, f"cannot be read ({brief(error)})"))
     refuse(where, wrong, len(names))
     if not inside:
         raise UserError(

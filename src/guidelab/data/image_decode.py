@@ -16,7 +16,7 @@ from torch import Tensor
 from guidelab.data import limits
 from guidelab.data.foreign import foreign
 from guidelab.data.png import bits_of, decode_plain
-from guidelab.errors import UserError
+from guidelab.errors import UserError, brief
 from guidelab.plain import plain
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # what Pillow may try; its other readers stay out of reach
@@ -160,7 +160,7 @@ def _read(content: Callable[[str], bytes], name: str) -> bytes:
     except UnusableError:
         raise
     except Exception as error:  # archives and file systems raise whatever they please
-        raise UnusableError(f"cannot be read ({error})") from error
+        raise UnusableError(f"cannot be read ({brief(error)})") from error
 
 
 @contextmanager
@@ -190,7 +190,7 @@ def _opened(content: bytes, load: bool = True) -> Iterator[Image.Image]:
     except UnidentifiedImageError as error:
         raise UnusableError(f"is no {', '.join(FORMATS)} picture") from error
     except Exception as error:  # decoders of broken files raise whatever they please
-        raise UnusableError(f"is corrupt ({error})") from error
+        raise UnusableError(f"is corrupt ({brief(error)})") from error
     with picture:
         yield picture
 

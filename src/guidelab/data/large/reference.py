@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from guidelab.data.image_decode import Pixels
 from guidelab.data.large.stream import npy_header
-from guidelab.errors import UserError
+from guidelab.errors import UserError, brief
 
 MAX_BYTES = 1 << 34  # of all images: 87,000 at 256 px; the largest batch published has 2 GB
 _MEND = "Copy it again from where it was published."
@@ -38,7 +38,7 @@ class ReferenceImages:
         except UserError:
             raise
         except Exception as error:  # zipfile and numpy's parser raise several kinds
-            raise UserError(f"{path}: is no readable NPZ of images ({error}). {_MEND}") from error
+            raise UserError(f"{path}: is no readable NPZ of images ({brief(error)}). {_MEND}") from error
 
     def __len__(self) -> int:
         return self.shape[0]

@@ -8,7 +8,7 @@ from typing import IO
 
 from guidelab.data import limits
 from guidelab.data.foreign import foreign_file
-from guidelab.errors import UserError
+from guidelab.errors import UserError, brief
 
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
 _EXTENDED = (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE)
@@ -85,6 +85,6 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
                     content = archive.extractfile(member)
                     found[name] = content.read(sizes[name] + 1) if content else b""
     except Exception as error:  # tarfile, gzip and zlib raise several kinds
-        reason = foreign_file(path) or f"cannot be read ({error})"
+        reason = foreign_file(path) or f"cannot be read ({brief(error)})"
         raise UserError(f"{path}: {reason}. Copy it again from where it comes.") from error
     return found
