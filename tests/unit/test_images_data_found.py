@@ -111,6 +111,8 @@ def test_a_pointer_of_git_lfs_is_named_as_such(tmp_path, name):
 def test_an_archive_without_files_is_no_traceback(tmp_path):
     with pytest.raises(UserError, match="holds no images"):
         read_zip(packed(tmp_path / "a.zip", {}))
+    with pytest.raises(UserError, match="unsafe name"):
+        read_zip(packed(tmp_path / "c.zip", {"": png(), "a.png": png()}))
     with pytest.raises(UserError, match="holds no images"):
         read_zip(packed(tmp_path / "b.zip", {"dataset.json": b'{"labels": []}'}))
 

@@ -88,7 +88,7 @@ class Archive:
             reason = f"is no readable ZIP ({foreign_file(Path(path)) or brief(error)}); it may be cut short"
             raise UserError(f"{path}: {reason}. Copy or make it again.") from error
         try:
-            entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
+            entries = [entry for entry in self._zip.infolist() if not entry.filename.endswith("/")]
             _judge(entries, self._zip.start_dir, self.where)
             self._entries = {entry.filename: entry for entry in entries}
             self.names = sort_out(list(self._entries), self.where)
@@ -159,7 +159,8 @@ def _fault(entry: zipfile.ZipInfo) -> str:
     limit = limits.LISTING_BYTES if name == LISTING else limits.IMAGE_BYTES
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if (
-        path.is_absolute()
+        not path.parts
+        or path.is_absolute()
         or ".." in path.parts
         or "\\" in name
         or ":" in path.parts[0]

@@ -58,7 +58,7 @@ class ReferenceImages:
                 if file.read(1):  # also makes zipfile verify the checksum
                     raise ValueError(f"holds more than the {count} images its header says")
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise UserError(f"{self.path}: arr_0 cannot be read ({error}). {_MEND}") from error
+            raise UserError(f"{self.path}: arr_0 cannot be read ({brief(error)}). {_MEND}") from error
 
     def _judge(self, archive: zipfile.ZipFile, resolution_px: int) -> tuple[int, ...]:
         if "arr_0.npy" not in archive.namelist():
