@@ -61,7 +61,7 @@ def test_a_job_that_fails_leaves_no_output(source: Path, tmp_path: Path):
 def test_the_command_takes_a_folder_and_dashes(source: Path, tmp_path: Path):
     made = prepare_dataset("image-zip", "train", 8, source, None, 0, tmp_path / "a" / "out.zip")
     read = read_zip(tmp_path / "a" / "out.zip")
-    assert (made.count, made.shape) == (len(read), tuple(read.images.shape[1:]))
+    assert (made.n, made.shape) == (len(read), tuple(read.images.shape[1:]))
     assert torch.equal(read.labels, made.labels)
     with pytest.raises(UserError, match=r"fashion-mnist.: no such|no such folder"):
         prepare_dataset("fashion-mnist", "train", 16, tmp_path / "fashion-mnist", None, 0, tmp_path / "b.zip")

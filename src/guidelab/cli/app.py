@@ -229,7 +229,7 @@ def prepare(
     channels, height, width = found.shape
     labels = "no labels" if found.labels is None else f"{len(set(found.labels.tolist()))} classes"
     typer.echo(
-        f"{target}: {found.count} {found.what} of {channels} x {height} x {width}, {labels}, split {split}"
+        f"{target}: {found.n} {found.what} of {channels} x {height} x {width}, {labels}, split {split}"
     )
 
 

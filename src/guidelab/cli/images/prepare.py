@@ -18,7 +18,7 @@ class Prepared(NamedTuple):
     """What was written: images or latents, how many, the shape of each, and labels `[N]` or None."""
 
     what: str
-    count: int
+    n: int
     shape: tuple[int, ...]
     labels: Tensor | None
 
