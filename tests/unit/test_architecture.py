@@ -15,7 +15,7 @@ ALLOWED = {
     "errors": set(),
     "core": {"core", "errors"},
     "nets": {"nets", "core", "errors"},
-    "data": {"data", "core", "errors"},
+    "data": {"data", "core", "plain", "errors"},
     "metrics": {"metrics", "core", "errors"},
     "paper": {"paper", "errors"},
     "train": {"train", "core", "io", "nets", "data", "errors"},
@@ -84,7 +84,15 @@ ALLOWED = {
         "errors",
     },
     "shards": {"io", "errors"},
-    "checkpoints": {"checkpoints", "nets", "core", "released", "io", "errors"},
+    "checkpoints": {
+        "checkpoints",
+        "nets",
+        "data",
+        "core",
+        "released",
+        "io",
+        "errors",
+    },  # data: budgets, archives
     "autoencoder": {"core", "metrics", "io", "errors"},
     "synthetic": {"synthetic", "checkpoints", "autoencoder", "nets", "data", "released", "io", "errors"},
     "costs": {"*"},  # counts what a plan would do: from the spec, the nets and the plan itself
