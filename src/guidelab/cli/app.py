@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from guidelab import registry
+from guidelab.cli.accept import accept_commands
 from guidelab.cli.claim import claimed, held, taken_over
 from guidelab.cli.commands import JOBS, Params, commands, load_plan
 from guidelab.cli.cost import cost_commands
@@ -154,6 +155,7 @@ def parse_job(text: str) -> dict[str, Any]:
 
 for _group in (
     commands,
+    accept_commands,
     cost_commands,
     published_commands,
     released_commands,

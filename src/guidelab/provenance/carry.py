@@ -65,7 +65,9 @@ class _Carrier:
                     record = self.metadata.read(path) if path in fresh else None
                     if record is not None:
                         sources = _texts(record.get("input"))
-                        entries[path] = Entry(shas[path], record, self._inputs(path, sources, shas))
+                        entries[path] = Entry.from_snakemake(
+                            shas[path], record, self._inputs(path, sources, shas)
+                        )
                     elif path in self.known:
                         entries[path] = self.known[path]
                 if entries:
@@ -169,7 +171,7 @@ class _Carrier:
                 pending.update({path} if ran else ())
             else:
                 if not _same(self.metadata.read(path), entry):
-                    self.metadata.write(path, entry.record, OLD - 1)
+                    self.metadata.write(path, entry.for_snakemake, OLD - 1)
                     put_back.add(path)
                 settled.update({path} if now else ())
         return put_back, settled, pending
@@ -216,7 +218,7 @@ class _Carrier:
 def _same(record: dict[str, object] | None, entry: Entry) -> bool:
     return (
         record is not None
-        and Entry(entry.sha256, record, entry.inputs_sha256).fingerprint == entry.fingerprint
+        and Entry.from_snakemake(entry.sha256, record, entry.inputs_sha256).fingerprint == entry.fingerprint
     )
 
 

@@ -7,11 +7,12 @@ and what all jobs of a rule have in common is written once.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from guidelab.errors import UserError
+from guidelab.provenance import accepted
 from guidelab.provenance.disk import write_text
 from guidelab.stages import Stage
 
@@ -29,17 +30,38 @@ class Entry:
     sha256: str
     record: Mapping[str, Any]  # Snakemake's: rule, input, params, input_checksums, log and _OF_RULE
     inputs_sha256: str | None  # of the inputs that are results themselves, when the job ran; None: not known
+    ran: tuple[str, ...] | None = (
+        None  # the parameters that ran, where the record has accepted ones (`guidelab accept`)
+    )
+    accepted: Mapping[str, str] | None = (
+        None  # `code`: the accepted digest, `ledger`: the name of the evidence
+    )
 
     @property
     def fingerprint(self) -> str:
         """Changes whenever the entry does."""
-        content = [self.sha256, _job(self, str(self.record.get("rule"))), _shared(self)]
+        content: list[Any] = [self.sha256, _job(self, str(self.record.get("rule"))), _shared(self)]
+        content += [self.record.get("params")] if self.accepted else []
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def sources(self) -> list[str]:
         """The files the job read."""
         return [path for path in self.record.get("input") or [] if isinstance(path, str)]
+
+    @property
+    def for_snakemake(self) -> dict[str, Any]:
+        """The record as `.snakemake/` holds it: Snakemake ignores the two further keys, `from_snakemake` reads them."""
+        extra = {"ran": list(self.ran or ()), "accepted": dict(self.accepted)} if self.accepted else {}
+        return {**self.record, **extra}
+
+    @classmethod
+    def from_snakemake(cls, sha256: str, record: Mapping[str, Any], inputs_sha256: str | None) -> "Entry":
+        """An entry from a record in `.snakemake/`; one that Snakemake wrote since an acceptance has none."""
+        about, ran = record.get("accepted"), record.get("ran")
+        if not isinstance(about, dict) or not isinstance(ran, list):
+            return cls(sha256, record, inputs_sha256)
+        return cls(sha256, record, inputs_sha256, tuple(map(str, ran)), {k: str(v) for k, v in about.items()})
 
 
 Entries = dict[str, Entry]
@@ -64,7 +86,7 @@ def read(root: Path, stage: Stage) -> tuple[Entries, str | None]:
                 f"{stage.provenance}: has format {content['format']!r}, wanted {FORMAT}; ignored. "
                 "Use the version of guidelab that wrote it, or run its jobs again."
             )
-        found = {out: entry for job in content["jobs"] for out, entry in _entries(job, content["rules"])}
+        found, refused = _all_entries(content, root, stage.experiment)
     except FileNotFoundError:
         return {}, None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -74,12 +96,12 @@ def read(root: Path, stage: Stage) -> tuple[Entries, str | None]:
         )
     owned = {out: entry for out, entry in found.items() if owns(stage, out)}
     strange = sorted(set(found) - set(owned))
-    complaint = (
-        f"{stage.provenance}: speaks of {strange[0]!r}, which stage {stage.name} does not own; ignored"
-        if strange
-        else None
-    )
-    return owned, complaint
+    if strange:
+        refused = [
+            f"{stage.provenance}: speaks of {strange[0]!r}, which stage {stage.name} does not own; ignored",
+            *refused,
+        ]
+    return owned, refused[0] if refused else None
 
 
 def all_of(path: Path) -> Entries:
@@ -92,7 +114,7 @@ def all_of(path: Path) -> Entries:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise UserError(f"{path}: has format {content['format']!r}, wanted {FORMAT}")
-        return {out: entry for job in content["jobs"] for out, entry in _entries(job, content["rules"])}
+        return _all_entries(content, path.parents[3], path.parents[1].name)[0]
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path}: is not readable ({type(error).__name__}: {error}). Take it back with: git checkout -- {path}"
@@ -105,16 +127,39 @@ def owns(stage: Stage, path: str) -> bool:
     return plain and any(path == own or path.startswith(f"{own}/") for own in stage.owned)
 
 
-def _entries(job: dict[str, Any], rules: dict[str, Any]) -> Iterable[tuple[str, Entry]]:
+def _all_entries(content: Mapping[str, Any], root: Path, experiment: str) -> tuple[Entries, list[str]]:
+    """All entries of a provenance file, and which accepted changes were ignored, and why."""
+    found: Entries = {}
+    refused: list[str] = []
+    ledgers: dict[str, Any] = {}
+    for job in content["jobs"]:
+        record = _record(job, content["rules"])
+        outputs = {str(out): str(sha256) for out, sha256 in job["outputs"].items()}
+        entry = Entry("", record, job["inputs_sha256"])
+        if "accepted" in job:
+            about = {key: str(job["accepted"][key]) for key in ("code", "ledger")}
+            entry = replace(entry, ran=tuple(record["params"]), accepted=about)
+            try:
+                name = about["ledger"]
+                if name not in ledgers:
+                    ledgers[name] = accepted.read(root, experiment, name)
+                params = accepted.accepted_params(ledgers[name], record["params"], about["code"], outputs)
+                entry = replace(entry, record={**record, "params": params})
+            except UserError as error:  # the record stays as its job ran, so that the job counts as outdated
+                refused.append(f"accepted change {about['ledger']} of {min(outputs)}: {error}")
+        found |= {out: replace(entry, sha256=sha256) for out, sha256 in outputs.items()}
+    return found, refused
+
+
+def _record(job: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
+    """Snakemake's record of a job, as it ran."""
     record = {**rules[job["rule"]], "rule": str(job["rule"]).rstrip("'")}
-    record |= {
+    return record | {
         "input": [str(source[0]) for source in job["input"]],
         "input_checksums": {str(s[0]): str(s[1]) for s in job["input"] if len(s) > 1},
         "params": [str(text) for text in job["params"]],
         "log": [str(path) for path in job["log"]],
     }
-    for out, sha256 in job["outputs"].items():
-        yield str(out), Entry(str(sha256), record, job["inputs_sha256"])
 
 
 def write(root: Path, stage: Stage, entries: Entries) -> bool:
@@ -153,10 +198,13 @@ def _shared(entry: Entry) -> dict[str, Any]:
 
 def _job(entry: Entry, rule: str) -> dict[str, Any]:
     checksums = entry.record.get("input_checksums") or {}
-    return {
+    job = {
         "rule": rule,
         "input": [[path, checksums[path]] if path in checksums else [path] for path in entry.sources],
         "params": entry.record.get("params") or [],
         "log": entry.record.get("log") or [],
         "inputs_sha256": entry.inputs_sha256,
     }
+    if entry.accepted:
+        job |= {"params": list(entry.ran or ()), "accepted": dict(entry.accepted)}
+    return job
