@@ -1,5 +1,7 @@
 """dvc.lock after an acceptance: stages with nothing left to do are locked to the code as it is now."""
 
+import contextlib
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -82,7 +84,7 @@ def _commit(root: Path, names: Sequence[str]) -> None:
     from dvc.repo import Repo
 
     try:
-        with Repo(str(root)) as repo:
+        with Repo(str(root)) as repo, contextlib.redirect_stdout(io.StringIO()):  # it announces every stage
             for name in names:
                 repo.commit(name, force=True, allow_missing=True)
     except DvcException as error:
