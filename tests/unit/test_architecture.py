@@ -85,7 +85,8 @@ ALLOWED = {
     "worker": {"plain", "errors"},
     "plain": set(),
     "summary": {"plan", "targets"},
-    "crate": {"crate", "trail", "plain", "errors"},
+    "crate": {"crate", "trail", "provenance", "plain", "errors"},
+    "accept": {"accept", "costs", "pipeline", "plan", "provenance", "registry", "spec", "stages", "errors"},
     "trail": {
         "trail",
         "provenance",

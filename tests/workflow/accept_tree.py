@@ -29,7 +29,7 @@ def smaller(params):
         part["denoisers"][net]["train"].pop("seeds_per_job", None)
     part["denoisers"]["xs_long"] = None
     models = ("averaged", "drop5", "drop10", "noise10", "noise20", "small", "short")
-    part["models"] |= {name: None for name in models} | {"main": {"nimg": "2Ki"}}
+    part["models"] |= dict.fromkeys(models) | {"main": {"nimg": "2Ki"}}
     part["discriminators"]["grade"] = None
     part["folds"] |= dict.fromkeys(("fresh", "judge"))
     part["divergences"] = None

@@ -176,7 +176,7 @@ class _Acceptance:
         for group in made:
             names = {job.name for job in group.jobs}
             mine = [shown for shown in self.outcome.replays if shown.part.change.name in names]
-            why = next((f"{s.part.change.name}: {s.why}" for s in mine if s.why), "")
+            why = next((s.reason for s in mine if s.why), "")
             if mine and not why:
                 self.outcome.accepted += group.jobs
             elif mine:

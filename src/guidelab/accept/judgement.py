@@ -35,6 +35,11 @@ class Shown:
     new: Mapping[str, str]
 
     @property
+    def reason(self) -> str:
+        """Why it proves nothing, with the job's name."""
+        return self.why if self.part.change.name in self.why else f"{self.part.change.name}: {self.why}"
+
+    @property
     def line(self) -> dict[str, Any]:
         """What a ledger file keeps of it."""
         change = self.part.change

@@ -36,6 +36,7 @@ class Entry:
     accepted: Mapping[str, str] | None = (
         None  # `code`: the accepted digest, `ledger`: the name of the evidence
     )
+    refused: str = ""  # why the evidence was ignored; the record is then as its job ran
 
     @property
     def fingerprint(self) -> str:
@@ -86,7 +87,7 @@ def read(root: Path, stage: Stage) -> tuple[Entries, str | None]:
                 f"{stage.provenance}: has format {content['format']!r}, wanted {FORMAT}; ignored. "
                 "Use the version of guidelab that wrote it, or run its jobs again."
             )
-        found, refused = _all_entries(content, root, stage.experiment)
+        found = _all_entries(content, root, stage.experiment)
     except FileNotFoundError:
         return {}, None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -97,11 +98,11 @@ def read(root: Path, stage: Stage) -> tuple[Entries, str | None]:
     owned = {out: entry for out, entry in found.items() if owns(stage, out)}
     strange = sorted(set(found) - set(owned))
     if strange:
-        refused = [
+        return (
+            owned,
             f"{stage.provenance}: speaks of {strange[0]!r}, which stage {stage.name} does not own; ignored",
-            *refused,
-        ]
-    return owned, refused[0] if refused else None
+        )
+    return owned, next((entry.refused for entry in owned.values() if entry.refused), None)
 
 
 def all_of(path: Path) -> Entries:
@@ -114,7 +115,7 @@ def all_of(path: Path) -> Entries:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise UserError(f"{path}: has format {content['format']!r}, wanted {FORMAT}")
-        return _all_entries(content, path.parents[3], path.parents[1].name)[0]
+        return _all_entries(content, path.parents[3], path.parents[1].name)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path}: is not readable ({type(error).__name__}: {error}). Take it back with: git checkout -- {path}"
@@ -127,10 +128,9 @@ def owns(stage: Stage, path: str) -> bool:
     return plain and any(path == own or path.startswith(f"{own}/") for own in stage.owned)
 
 
-def _all_entries(content: Mapping[str, Any], root: Path, experiment: str) -> tuple[Entries, list[str]]:
-    """All entries of a provenance file, and which accepted changes were ignored, and why."""
+def _all_entries(content: Mapping[str, Any], root: Path, experiment: str) -> Entries:
+    """All entries of a provenance file, those with an accepted change as it has them."""
     found: Entries = {}
-    refused: list[str] = []
     ledgers: dict[str, Any] = {}
     for job in content["jobs"]:
         record = _record(job, content["rules"])
@@ -146,9 +146,11 @@ def _all_entries(content: Mapping[str, Any], root: Path, experiment: str) -> tup
                 params = accepted.accepted_params(ledgers[name], record["params"], about["code"], outputs)
                 entry = replace(entry, record={**record, "params": params})
             except UserError as error:  # the record stays as its job ran, so that the job counts as outdated
-                refused.append(f"accepted change {about['ledger']} of {min(outputs)}: {error}")
+                entry = replace(
+                    entry, refused=f"accepted change {about['ledger']} of {min(outputs)}: {error}"
+                )
         found |= {out: replace(entry, sha256=sha256) for out, sha256 in outputs.items()}
-    return found, refused
+    return found
 
 
 def _record(job: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
