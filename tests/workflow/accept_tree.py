@@ -12,7 +12,7 @@ from guidelab.plan import Plan
 from guidelab.specload import load_spec, read_yaml
 
 RESULTS = f"results/{EXPERIMENT}"
-POTENTIAL = "src/guidelab/core/guidance/potential.py"
+ASSEMBLE, HEUN = "src/guidelab/assemble.py", "src/guidelab/core/samplers/heun.py"
 FIRST, DG = (f"{RESULTS}/samples/{name}/seed0.safetensors" for name in ("dg_first/w2.00", "dg/w1.00"))
 
 

@@ -8,8 +8,8 @@ the sha256 of the file it speaks of, and they are put back only onto files with 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from guidelab.provenance import records, runs
-from guidelab.provenance.disk import Metadata, State, stat
+from guidelab.provenance import accepted, records, runs
+from guidelab.provenance.disk import Metadata, Stat, State, stat
 from guidelab.provenance.order import OLD, set_times
 from guidelab.provenance.records import Entries, Entry, combined
 from guidelab.stages import Stage
@@ -141,7 +141,7 @@ class _Carrier:
 
     def _nothing_changed(self) -> bool:
         """Whether all is as it was at the last look: what every start of Snakemake has to pay for."""
-        if any(self.state.stages.get(s.provenance, 0) != stat(self.root / s.provenance) for s in self.stages):
+        if self.state.stages != self._written():
             return False
         for path, (file, record, _, _) in self.state.files.items():
             if stat(self.root / path) != file or stat(self.metadata.path(path)) != record:
@@ -178,6 +178,12 @@ class _Carrier:
 
     # ---- both ----------------------------------------------------------------------------------------------------
 
+    def _written(self) -> dict[str, Stat]:
+        """How the provenance files look now, and the ledger files they may refer to."""
+        folders = {accepted.folder(self.root, stage.experiment) for stage in self.stages}
+        ledgers = [p.relative_to(self.root).as_posix() for folder in folders for p in folder.glob("*.json")]
+        return {path: stat(self.root / path) for path in [*(s.provenance for s in self.stages), *ledgers]}
+
     def _read(self) -> list[str]:
         """Read all provenance files; returns the complaints."""
         found = [records.read(self.root, stage) for stage in self.stages]
@@ -196,7 +202,7 @@ class _Carrier:
                 files[path] = [now, stat(self.metadata.path(path)), entry.fingerprint, content]
         self.state.differing = sorted(p for p, f in files.items() if f[3] and f[3] != self.known[p].sha256)
         self.state.files = files | left
-        self.state.stages = {stage.provenance: stat(self.root / stage.provenance) for stage in self.stages}
+        self.state.stages = self._written()
         self.state.save()
 
     def _name_differing(self) -> None:
