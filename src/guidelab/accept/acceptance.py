@@ -12,6 +12,7 @@ from guidelab.accept.choice import Group, Part, cheapest_trainings, groups, part
 from guidelab.accept.history import History
 from guidelab.accept.judgement import Shown, judge
 from guidelab.accept.replay import Replays, copy_of
+from guidelab.accept.rules import shell_lines
 from guidelab.errors import UserError, counted
 from guidelab.plan import Plan
 from guidelab.provenance import accepted, notes, records
@@ -29,12 +30,14 @@ class Options:
         params: the parameters file, below the project's folder. old: the commit of the old code; None to search.
         table: renamed and new keys of payloads, see `provenance.accepted.translated`.
         rtol: a tolerance for results of another device or library; None for the same bytes only.
+        shell: changed shell lines of rules are accepted as well.
     """
 
     params: str = "params.yaml"
     old: str | None = None
     table: Mapping[str, Any] = field(default_factory=lambda: accepted.NO_TABLE)
     rtol: float | None = None
+    shell: bool = False
 
 
 @dataclass
@@ -70,10 +73,11 @@ def accept(plan: Plan, experiments: Sequence[str], root: Path, options: Options,
         )
     stages = [stage for name in plan.spec.experiments for stage in plan.experiment(name).stages()]
     provenance.restore(root, stages, log)
+    shell = shell_lines(root) if options.shell else {}
     found = []
     with tempfile.TemporaryDirectory(prefix="guidelab-accept-") as place:
         for name in experiments:
-            one = _Acceptance(plan, name, root, options, Path(place) / name, log)
+            one = _Acceptance(plan, name, root, options, Path(place) / name, log, shell)
             found.append(one.run())
     if any(outcome.ledger for outcome in found):
         provenance.restore(root, stages, log)
@@ -81,7 +85,17 @@ def accept(plan: Plan, experiments: Sequence[str], root: Path, options: Options,
 
 
 class _Acceptance:
-    def __init__(self, plan: Plan, experiment: str, root: Path, options: Options, place: Path, log: Log):
+    def __init__(
+        self,
+        plan: Plan,
+        experiment: str,
+        root: Path,
+        options: Options,
+        place: Path,
+        log: Log,
+        shell: Mapping[str, str],
+    ):
+        self.shell = shell
         self.plan, self.experiment, self.root, self.options = plan, experiment, root, options
         self.place, self.log = place, log
         self.history = History(root, place / "old", options.params)
@@ -91,7 +105,7 @@ class _Acceptance:
     def run(self) -> Outcome:
         """Choose, replay, judge, write."""
         ledgers = whole_ledger(self.root, self.experiment)
-        found, other = changes(self.plan, self.experiment, self.root, self.options.table)
+        found, other = changes(self.plan, self.experiment, self.root, self.options.table, self.shell)
         self.outcome.outdated |= dict.fromkeys(other, _OTHER)
         made = groups(found, self.plan.spec.experiments[self.experiment])
         commits = self.history.of(found, self.options.old) if found else {}
@@ -191,6 +205,11 @@ class _Acceptance:
             "new": {"commit": head, "edited_since": edited},
             "environment": {"machine": notes.machine(), "software": notes.software()},
             "table": dict(self.options.table),
+            "shell": {
+                job.rule: dict(zip(("ran", "now"), job.shell, strict=True))
+                for job in done.accepted
+                if job.shell[0] != job.shell[1]
+            },
             "tolerance": self.options.rtol,
             "may_differ": [],
             "replays": [shown.line for shown in done.replays],
@@ -206,7 +225,7 @@ class _Acceptance:
                 about = {"code": job.codes[1], "ledger": done.ledger}
                 for path in job.outputs:
                     entry = entries[path]
-                    ran = entry.ran or tuple(entry.record["params"])
+                    ran = {key: entry.as_ran[key] for key in ("params", "code")}
                     entries[path] = replace(entry, ran=ran, accepted=about)
             if any(job.stage == stage.name for job in done.accepted):
                 records.write(self.root, stage, entries)

@@ -21,6 +21,7 @@ class Change:
         outputs: path to recorded sha256, in the order of the plan. sources: inputs that are results themselves, path to recorded sha256.
         ran: its payload as it ran. now: the planned payload.
         fed: whether the recorded inputs are those it read; None when not known.
+        shell: the recorded shell line of its rule and the present one.
     """
 
     stage: str
@@ -30,6 +31,7 @@ class Change:
     ran: Mapping[str, Any]
     now: Mapping[str, Any]
     fed: bool | None
+    shell: tuple[str, str] = ("", "")
 
     @property
     def name(self) -> str:
@@ -49,10 +51,14 @@ class Change:
 
 
 def changes(
-    plan: Plan, experiment: str, root: Path, table: Mapping[str, Any]
+    plan: Plan, experiment: str, root: Path, table: Mapping[str, Any], shell: Mapping[str, str]
 ) -> tuple[list[Change], list[str]]:
     """The jobs of an experiment that differ from the plan only in their code, and in what a table declares.
 
+    Args:
+        plan: of params.yaml. experiment: its name. root: the project's folder.
+        table: see `provenance.accepted.translated`.
+        shell: the present shell line of every rule, where changed ones are to be accepted; else empty.
     Returns:
         these jobs; the first outputs of jobs whose parameters differ otherwise: no change of code, they have to run.
     Raises:
@@ -73,16 +79,19 @@ def changes(
         stage_name, entry = known[path]
         now = planned(plan, path)
         recorded = accepted.payload_of(entry.record.get("params") or [])
-        if now is None or not recorded or recorded == now:
+        rule = str(entry.record["rule"])
+        line = str(entry.record.get("code"))
+        if now is None or not recorded or (recorded == now and line == shell.get(rule, line)):
             continue
-        ran = accepted.payload_of(entry.ran or entry.record.get("params") or [])
+        ran = accepted.payload_of(entry.as_ran.get("params") or [])
         if accepted.translated(ran, table, str(now.get("code"))) != now:
             other.append(path)
             continue
         fed = None if entry.inputs_sha256 is None else entry.inputs_sha256 == combined(entry.sources, shas)
         sources = {source: shas[source] for source in entry.sources if source in shas}
         outputs = {out: shas[out] for out in plan.job(*(maker(path) or ())).outputs if out in job}
-        found.append(Change(stage_name, str(entry.record["rule"]), outputs, sources, ran, now, fed))
+        lines = str(entry.as_ran.get("code")), shell.get(rule, line)
+        found.append(Change(stage_name, rule, outputs, sources, ran, now, fed, lines))
     return found, other
 
 
@@ -90,7 +99,7 @@ def _jobs(known: Mapping[str, tuple[str, Entry]]) -> list[list[str]]:
     """The files of each job together; those of one job share stage, rule and parameters."""
     jobs: dict[tuple[str, ...], list[str]] = {}
     for path, (stage, entry) in known.items():
-        key = (stage, str(entry.record.get("rule")), *map(str, entry.ran or entry.record.get("params") or []))
+        key = (stage, str(entry.record.get("rule")), *map(str, entry.as_ran.get("params") or []))
         jobs.setdefault(key, []).append(path)
     return list(jobs.values())
 

@@ -33,6 +33,12 @@ def accept(
             max=0.1,
         ),
     ] = None,
+    shell: Annotated[
+        bool,
+        typer.Option(
+            "--shell", help="accept changed shell lines of rules as well; both stand in the evidence"
+        ),
+    ] = False,
     params: Params = Path("params.yaml"),
 ) -> None:
     """Prove that a change of code leaves results as they were, and record it: no job has to run again for it.
@@ -57,7 +63,7 @@ def accept(
     names = list(dict.fromkeys(experiments or plan.spec.default))
     for name in names:
         plan.experiment(name)
-    options = Options(params.as_posix(), old, read_table(table), across_devices)
+    options = Options(params.as_posix(), old, read_table(table), across_devices, shell)
     found = prove(plan, names, root, options, lambda text: typer.echo(text, err=True))
     for outcome in found:
         locked = (

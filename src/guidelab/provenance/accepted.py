@@ -167,23 +167,23 @@ def line(ran: Mapping[str, Any], now: Mapping[str, Any], outputs: Mapping[str, s
     return {"code": codes, "ran": sha256_of(ran), "now": sha256_of(now), "outputs": sha256_of(dict(outputs))}
 
 
-def accepted_params(
-    ledger: Mapping[str, Any], params: Sequence[str], code: str, outputs: Mapping[str, str]
-) -> list[str]:
-    """The parameters of a record as an accepted change has them.
+def accepted_record(
+    ledger: Mapping[str, Any], record: Mapping[str, Any], code: str, outputs: Mapping[str, str]
+) -> dict[str, Any]:
+    """A record as an accepted change has it: other parameters, and, where that was declared, another shell line of its rule.
 
     Args:
         ledger: content of a ledger file.
-        params: of the record, as its job ran.
+        record: of the job, as it ran.
         code: the digest the record says was accepted.
         outputs: of the job, path to sha256.
     Raises:
         UserError: the ledger file does not speak of this very job.
     """
-    first, ran = min(outputs), payload_of(params)
-    found = ledger["jobs"].get(first)
+    first, params = min(outputs), record["params"]
+    ran, found = payload_of(params), ledger["jobs"].get(first)
     if found is None:
-        raise UserError(f"says nothing of {first}")
+        raise UserError(f"its ledger file says nothing of {first}")
     now = translated(ran, ledger["table"], code)
     wanted = line(ran, now, outputs)
     apart = [key for key in ("ran", "outputs", "code", "now") if found.get(key) != wanted[key]]
@@ -197,4 +197,7 @@ def accepted_params(
         raise UserError(
             f"was written for a job with other {words[apart[0]]} than the one recorded for {first}"
         )
-    return [repr(canonical(now)) if payload_of([text]) else text for text in params]
+    shell = ledger.get("shell", {}).get(record["rule"], {})
+    same = shell.get("ran") == record.get("code")
+    new = [repr(canonical(now)) if payload_of([text]) else text for text in params]
+    return {**record, "params": new, "code": shell["now"] if same else record.get("code")}

@@ -30,19 +30,17 @@ class Entry:
     sha256: str
     record: Mapping[str, Any]  # Snakemake's: rule, input, params, input_checksums, log and _OF_RULE
     inputs_sha256: str | None  # of the inputs that are results themselves, when the job ran; None: not known
-    ran: tuple[str, ...] | None = (
-        None  # the parameters that ran, where the record has accepted ones (`guidelab accept`)
-    )
-    accepted: Mapping[str, str] | None = (
-        None  # `code`: the accepted digest, `ledger`: the name of the evidence
-    )
+    # With an accepted change (`guidelab accept`): `params` and `code` of the record as its job ran, then the accepted digest
+    # (`code`) and the name of the evidence (`ledger`). `record` has the accepted ones unless the evidence was refused.
+    ran: Mapping[str, Any] | None = None
+    accepted: Mapping[str, str] | None = None
     refused: str = ""  # why the evidence was ignored; the record is then as its job ran
 
     @property
     def fingerprint(self) -> str:
         """Changes whenever the entry does."""
         content: list[Any] = [self.sha256, _job(self, str(self.record.get("rule"))), _shared(self)]
-        content += [self.record.get("params")] if self.accepted else []
+        content += [self.record.get("params"), self.record.get("code")] if self.accepted else []
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
@@ -53,16 +51,21 @@ class Entry:
     @property
     def for_snakemake(self) -> dict[str, Any]:
         """The record as `.snakemake/` holds it: Snakemake ignores the two further keys, `from_snakemake` reads them."""
-        extra = {"ran": list(self.ran or ()), "accepted": dict(self.accepted)} if self.accepted else {}
+        extra = {"ran": dict(self.ran or {}), "accepted": dict(self.accepted)} if self.accepted else {}
         return {**self.record, **extra}
 
     @classmethod
     def from_snakemake(cls, sha256: str, record: Mapping[str, Any], inputs_sha256: str | None) -> "Entry":
         """An entry from a record in `.snakemake/`; one that Snakemake wrote since an acceptance has none."""
         about, ran = record.get("accepted"), record.get("ran")
-        if not isinstance(about, dict) or not isinstance(ran, list):
+        if not isinstance(about, dict) or not isinstance(ran, dict):
             return cls(sha256, record, inputs_sha256)
-        return cls(sha256, record, inputs_sha256, tuple(map(str, ran)), {k: str(v) for k, v in about.items()})
+        return cls(sha256, record, inputs_sha256, ran, {key: str(value) for key, value in about.items()})
+
+    @property
+    def as_ran(self) -> Mapping[str, Any]:
+        """The record without accepted changes."""
+        return {**self.record, **(self.ran or {})}
 
 
 Entries = dict[str, Entry]
@@ -138,13 +141,14 @@ def _all_entries(content: Mapping[str, Any], root: Path, experiment: str) -> Ent
         entry = Entry("", record, job["inputs_sha256"])
         if "accepted" in job:
             about = {key: str(job["accepted"][key]) for key in ("code", "ledger")}
-            entry = replace(entry, ran=tuple(record["params"]), accepted=about)
+            ran = {key: record[key] for key in ("params", "code")}
+            entry = replace(entry, ran=ran, accepted=about)
             try:
                 name = about["ledger"]
                 if name not in ledgers:
                     ledgers[name] = accepted.read(root, experiment, name)
-                params = accepted.accepted_params(ledgers[name], record["params"], about["code"], outputs)
-                entry = replace(entry, record={**record, "params": params})
+                now = accepted.accepted_record(ledgers[name], record, about["code"], outputs)
+                entry = replace(entry, record=now)
             except UserError as error:  # the record stays as its job ran, so that the job counts as outdated
                 entry = replace(
                     entry, refused=f"accepted change {about['ledger']} of {min(outputs)}: {error}"
@@ -195,7 +199,7 @@ def _as_text(entries: Entries) -> str:
 
 
 def _shared(entry: Entry) -> dict[str, Any]:
-    return {key: entry.record.get(key) for key in _OF_RULE}
+    return {key: entry.as_ran.get(key) for key in _OF_RULE}
 
 
 def _job(entry: Entry, rule: str) -> dict[str, Any]:
@@ -203,10 +207,10 @@ def _job(entry: Entry, rule: str) -> dict[str, Any]:
     job = {
         "rule": rule,
         "input": [[path, checksums[path]] if path in checksums else [path] for path in entry.sources],
-        "params": entry.record.get("params") or [],
+        "params": entry.as_ran.get("params") or [],
         "log": entry.record.get("log") or [],
         "inputs_sha256": entry.inputs_sha256,
     }
     if entry.accepted:
-        job |= {"params": list(entry.ran or ()), "accepted": dict(entry.accepted)}
+        job |= {"accepted": dict(entry.accepted)}
     return job

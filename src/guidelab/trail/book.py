@@ -152,7 +152,7 @@ def _job(entry: Entry, stage: str) -> tuple[str, ...]:
 def _step(path: str, known: _Known) -> Step:
     entry, stage = known.entries[path]
     record, mine = entry.record, known.jobs[_job(entry, stage)]
-    told, ran = runs.payload_of(record), runs.payload_of({"params": entry.ran or record.get("params")})
+    told, ran = runs.payload_of(record), runs.payload_of(entry.as_ran)
     ledger = f"results/{experiment_of(path)}/accepted/{(entry.accepted or {}).get('ledger')}.json"
     run = known.runs.get(min(mine))
     inputs = _inputs(told.get("inputs") or {}, path, stage)
