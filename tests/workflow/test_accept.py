@@ -184,6 +184,18 @@ def test_rounding_is_refused_and_a_tolerance_is_for_other_devices_only(tree):
     assert NOTHING in tree.planned()
 
 
+def test_another_shell_line_of_a_rule_is_accepted_only_when_declared(tree):
+    line = "--job {params.job:q} --output {output} --threads {threads}"
+    change(tree, "workflow/rules/samples.smk", f"guidelab sample {line}", "guidelab sample --threads {threads} --job {params.job:q} --output {output}")  # fmt: skip
+    change(tree, HEUN, "levels = _levels(sigmas)", "levels = list(_levels(sigmas))")
+    status, said = accept(tree)
+    assert status == 0 and "the shell line of rule sample is another now" in said, said
+    assert "rule sample" in tree.planned(DG) and "sample" in tree.run("dvc", "status")
+    status, said = accept(tree, "--shell")
+    assert status == 0, said
+    assert NOTHING in tree.planned() and UP_TO_DATE in tree.run("dvc", "status")
+
+
 def test_what_cannot_be_replayed_stays_outdated_by_name(tree):
     """An input that is not what was recorded, one that is not here, code that is not in git."""
     change(tree, HEUN, "levels = _levels(sigmas)", "levels = list(_levels(sigmas))")

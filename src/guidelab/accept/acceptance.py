@@ -9,7 +9,7 @@ from typing import Any
 from guidelab import provenance
 from guidelab.accept.changes import Change, changes
 from guidelab.accept.choice import Group, Part, cheapest_trainings, groups, part, whole
-from guidelab.accept.history import History
+from guidelab.accept.history import SEARCHED, History
 from guidelab.accept.judgement import Shown, judge
 from guidelab.accept.replay import Replays, copy_of
 from guidelab.accept.rules import shell_lines
@@ -147,7 +147,7 @@ class _Acceptance:
     def _unready(self, job: Change, commits: Mapping[str, str]) -> str:
         """Why a job cannot be replayed; empty when it can."""
         if job.name not in commits:
-            where = self.options.old or "any commit that was searched"
+            where = self.options.old or f"the newest {SEARCHED} commits of code or parameters"
             return f"the code and parameters that made {job.name} are not those of {where}"
         if job.fed is False:
             return f"{job.name} was made from other inputs than those recorded now"

@@ -14,7 +14,7 @@ from guidelab.accept.changes import Change
 from guidelab.errors import UserError
 
 _CARRIED = ("src/guidelab", "workflow", "Snakefile")
-SEARCHED = 200  # commits that touch code or parameters
+SEARCHED = 60  # commits that touch code or parameters
 # Run with the code of a commit: these three names are what old and new code have to agree on.
 _PROBE = """
 import json, sys

@@ -1,8 +1,7 @@
 """dvc.lock after an acceptance: stages with nothing left to do are locked to the code as it is now."""
 
-import contextlib
-import io
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from guidelab.accept.changes import planned
@@ -15,9 +14,15 @@ from guidelab.provenance.records import combined
 from guidelab.stages import Stage
 
 
-def lock(plan: Plan, experiment: str, root: Path, log: Callable[[str], None]) -> list[str]:
+def lock(
+    plan: Plan, experiment: str, root: Path, shell: Mapping[str, str], log: Callable[[str], None]
+) -> list[str]:
     """Have DVC note the present code and records of every stage whose results are all up to date.
 
+    Args:
+        plan: of params.yaml. experiment: its name. root: the project's folder.
+        shell: the present shell line of every rule.
+        log: is given what stays as it is, and why.
     Returns:
         What DVC calls these stages; none where the experiment has no pipeline.
     """
@@ -31,7 +36,7 @@ def lock(plan: Plan, experiment: str, root: Path, log: Callable[[str], None]) ->
     for name, stage in zip(names, stages, strict=False):
         if name not in ready:
             continue
-        left = unsettled(plan, stages, stage, root)
+        left = unsettled(plan, stages, stage, root, shell)
         if left:
             log(f"dvc.lock: stage {name} stays as it is: {left}")
         else:
@@ -48,7 +53,7 @@ def _locked_before(root: Path, name: str) -> bool:
     return lock.is_file() and f"\n  {stage}:\n" in lock.read_text(encoding="utf-8")
 
 
-def unsettled(plan: Plan, stages: Sequence[Stage], stage: Stage, root: Path) -> str:
+def unsettled(plan: Plan, stages: Sequence[Stage], stage: Stage, root: Path, shell: Mapping[str, str]) -> str:
     """What keeps a stage from being up to date, in words; empty when nothing does.
 
     Files that are absent do not count as long as all of their folder are: a clone may lack them.
@@ -67,6 +72,9 @@ def unsettled(plan: Plan, stages: Sequence[Stage], stage: Stage, root: Path) -> 
         payload, wanted = accepted.payload_of(entry.record.get("params") or []), planned(plan, path)
         if wanted is not None and payload != wanted:
             return f"{path} is outdated"
+        rule, line = str(entry.record.get("rule")), entry.record.get("code")
+        if line != shell.get(rule):
+            return f"{path}: the shell line of rule {rule} is another now (--shell accepts it)"
         if entry.inputs_sha256 is not None and entry.inputs_sha256 != combined(entry.sources, shas):
             return f"{path} was made from other inputs than those recorded now"
         if (root / path).is_file() and state.sha256(path) != entry.sha256:
@@ -84,7 +92,8 @@ def _commit(root: Path, names: Sequence[str]) -> None:
     from dvc.repo import Repo
 
     try:
-        with Repo(str(root)) as repo, contextlib.redirect_stdout(io.StringIO()):  # it announces every stage
+        logging.getLogger("dvc").setLevel(logging.WARNING)  # it announces every stage
+        with Repo(str(root)) as repo:
             for name in names:
                 repo.commit(name, force=True, allow_missing=True)
     except DvcException as error:

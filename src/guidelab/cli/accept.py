@@ -56,6 +56,7 @@ def accept(
     from guidelab.accept.acceptance import Options
     from guidelab.accept.acceptance import accept as prove
     from guidelab.accept.locks import lock
+    from guidelab.accept.rules import shell_lines
 
     if params.is_absolute() or ".." in params.parts:
         raise UserError(f"--params {params}: wanted a file of this project: the old one is read from git")
@@ -64,13 +65,14 @@ def accept(
     for name in names:
         plan.experiment(name)
     options = Options(params.as_posix(), old, read_table(table), across_devices, shell)
-    found = prove(plan, names, root, options, lambda text: typer.echo(text, err=True))
+
+    def say(text: str) -> None:
+        typer.echo(text, err=True)
+
+    found = prove(plan, names, root, options, say)
+    lines = shell_lines(root) if any(outcome.ledger for outcome in found) else {}
     for outcome in found:
-        locked = (
-            lock(plan, outcome.experiment, root, lambda text: typer.echo(text, err=True))
-            if outcome.ledger
-            else []
-        )
+        locked = lock(plan, outcome.experiment, root, lines, say) if outcome.ledger else []
         typer.echo(_said(outcome, locked))
     if any(outcome.outdated for outcome in found):
         raise typer.Exit(1)
