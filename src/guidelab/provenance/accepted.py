@@ -153,7 +153,7 @@ def read(root: Path, experiment: str, name: str) -> dict[str, Any]:
 
 
 def _again(path: str) -> str:
-    return f"ignored. Take it back with: git checkout -- {path}, or run guidelab accept again"
+    return f"ignored. Take it back with: git checkout -- {path}; without it, the jobs it speaks of have to run again"
 
 
 def names(root: Path, experiment: str) -> list[str]:
