@@ -21,7 +21,11 @@ from guidelab.errors import UserError
 
 PACKAGE = "guidelab"
 _REGISTRY = f"{PACKAGE}.registry"
-_NO_NUMBERS = {f"{PACKAGE}.errors"}  # what it holds ends up on a screen
+_NO_NUMBERS = {  # modules that are in no digest, and why
+    f"{PACKAGE}.errors": "what it holds ends up on a screen",
+    f"{PACKAGE}.train.stop": "an exception that ends a process; the training goes on from its saved state",
+    f"{PACKAGE}.train.image_curves": "writes curves to watch below logs/; nothing reads them back",
+}
 _SKIPPED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}
 
 

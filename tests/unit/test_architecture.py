@@ -60,6 +60,7 @@ ALLOWED = {
     "plain": set(),
     "summary": {"plan"},
     "crate": {"crate", "trail", "provenance", "plain", "errors"},
+    "accept": {"accept", "costs", "plan", "provenance", "registry", "spec", "errors"},
     "trail": {
         "trail",
         "provenance",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import guidelab
-from guidelab import registry
+from guidelab import digest, registry
 from guidelab.digest import Tree, code_digest, reachable
 from guidelab.errors import UserError
 
@@ -234,3 +234,27 @@ def test_the_same_digest_comes_out_twice_and_without_importing_torch():
         [sys.executable, "-c", code], capture_output=True, text=True, env=_env(), check=True
     )
     assert done.stdout.strip() == code_digest("sample")
+
+
+def test_modules_left_out_of_the_digest_have_a_reason_and_decide_no_number():
+    """They import nothing that computes and none of ours, so whatever is in them reaches no result through them."""
+    for name, why in digest._NO_NUMBERS.items():
+        path = PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
+        tree = ast.parse(path.read_text())
+        used = {n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}
+        used |= {alias.name for n in ast.walk(tree) if isinstance(n, ast.Import) for alias in n.names}
+        assert len(why.split()) > 3, name
+        assert not {m.split(".")[0] for m in used} & {
+            "guidelab",
+            "torch",
+            "numpy",
+            "scipy",
+            "pandas",
+            "random",
+        }, name
+
+
+def test_an_edit_of_a_module_that_decides_no_number_changes_no_digest():
+    reached = reachable("images.train", ["guidelab.train.images"])
+    assert "guidelab.train.loop" in reached
+    assert not set(digest._NO_NUMBERS) & set(reached)

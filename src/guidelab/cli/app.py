@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from guidelab.cli.accept import accept_commands
 from guidelab.cli.commands import Params, commands
 from guidelab.cli.cost import cost_commands
 from guidelab.cli.crate import crate_commands
@@ -60,6 +61,7 @@ def _command(rule: str) -> Callable[..., None]:
 
 for _group in (
     commands,
+    accept_commands,
     cost_commands,
     published_commands,
     released_commands,

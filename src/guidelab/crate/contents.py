@@ -35,6 +35,7 @@ def files_of(book: Book, table: str, steps: Iterable[Step], root: Path) -> list[
     results = [path for step in steps for path in step.outputs if in_git(path)]
     manifests = [path for path in book.recorded(name) if path.startswith(f"results/{name}/manifests/")]
     told = [f"results/{name}/{kind}/{stage}.json" for kind in ("provenance", "runs") for stage in book.stages(name)]  # fmt: skip
+    told += [step.accepted["ledger"] for step in steps if step.accepted]
     rules = [path.relative_to(root).as_posix() for path in sorted((root / "workflow/rules").glob("*.smk"))]
     own = [path for path in (*told, *rules, *_BESIDE) if (root / path).is_symlink() or (root / path).exists()]
     wanted = list(dict.fromkeys([table, *results, *manifests, "Snakefile", *own]))

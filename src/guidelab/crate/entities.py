@@ -11,6 +11,7 @@ from typing import Any
 
 from guidelab.errors import counted
 from guidelab.provenance.places import in_git
+from guidelab.provenance.runs import Run
 from guidelab.trail.book import Step
 
 PROFILES = {
@@ -220,6 +221,13 @@ def _times(step: Step) -> list[str]:
 
 def _description(step: Step) -> str:
     run = step.run
+    if step.accepted:
+        return f"{_ran(run)}; code {step.accepted['code']} gives the same result: {step.accepted['ledger']}"
+    return _ran(run)
+
+
+def _ran(run: Run | None) -> str:
+    """What a job took, and on what."""
     if run is None:
         return "time and machine not recorded"
     on = ", ".join(f"{k} {v}" for k, v in (run.machine or {}).items()) or "machine not recorded"

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from guidelab.plan.stage import Stage
-from guidelab.provenance import records, runs
-from guidelab.provenance.disk import Metadata, State, stat
+from guidelab.provenance import accepted, records, runs
+from guidelab.provenance.disk import Metadata, Stat, State, stat
 from guidelab.provenance.news import News, same
 from guidelab.provenance.order import OLD, set_times
 from guidelab.provenance.places import back
@@ -75,7 +75,9 @@ class _Carrier:
                     record = self.metadata.read(path) if path in fresh else None
                     if record is not None:
                         sources = _texts(record.get("input"))
-                        entries[path] = Entry(shas[path], record, self.news.inputs(path, sources, shas))
+                        entries[path] = Entry.from_snakemake(
+                            shas[path], record, self.news.inputs(path, sources, shas)
+                        )
                     elif path in self.known:
                         entries[path] = self.known[path]
                 if entries:
@@ -133,7 +135,7 @@ class _Carrier:
 
     def _nothing_changed(self) -> bool:
         """Whether all is as it was at the last look: what every start of Snakemake has to pay for."""
-        if any(self.state.stages.get(s.provenance, 0) != stat(self.root / s.provenance) for s in self.stages):
+        if self.state.stages != self._written():
             return False
         for path, (file, record, *_) in self.state.files.items():
             if stat(self.root / path) != file or stat(self.metadata.path(path)) != record:
@@ -163,7 +165,7 @@ class _Carrier:
                 pending.update({path} if ran else ())
             else:
                 if not same(self.metadata.read(path), entry):
-                    self.metadata.write(path, entry.record, OLD - 1)
+                    self.metadata.write(path, entry.for_snakemake, OLD - 1)
                     put_back.add(path)
                 elif not arrived and self.news.has_its_time(path):
                     continue  # made here, or in the project this one is a copy of
@@ -171,6 +173,12 @@ class _Carrier:
         return put_back, settled, pending
 
     # ---- both ----------------------------------------------------------------------------------------------------
+
+    def _written(self) -> dict[str, Stat]:
+        """How the provenance files look now, and the ledger files they may refer to."""
+        folders = {accepted.folder(self.root, stage.experiment) for stage in self.stages}
+        ledgers = [p.relative_to(self.root).as_posix() for folder in folders for p in folder.glob("*.json")]
+        return {path: stat(self.root / path) for path in [*(s.provenance for s in self.stages), *ledgers]}
 
     def _read(self) -> list[str]:
         """Read all provenance files; returns the complaints."""
@@ -203,7 +211,7 @@ class _Carrier:
             if p in lost or (p in self.known and f[3] not in ("", self.known[p].sha256))
         )
         self.state.files = files | left
-        self.state.stages = {stage.provenance: stat(self.root / stage.provenance) for stage in self.stages}
+        self.state.stages = self._written()
         self.state.save()
 
     def _name_differing(self) -> None:

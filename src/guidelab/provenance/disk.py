@@ -123,7 +123,7 @@ class State:
         self.files: dict[
             str, list[Any]
         ] = {}  # output: [stat, stat of its record, fingerprint of its entry, sha256, hash of its record]
-        self.stages: dict[str, Stat] = {}  # provenance file: stat
+        self.stages: dict[str, Stat] = {}  # provenance or ledger file: stat
         self.differing: list[str] = []  # outputs whose content is not what was recorded
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))

@@ -98,5 +98,5 @@ def same(record: Mapping[str, Any] | None, entry: Entry) -> bool:
     """Whether a record of Snakemake's says what an entry says."""
     return (
         record is not None
-        and Entry(entry.sha256, record, entry.inputs_sha256).fingerprint == entry.fingerprint
+        and Entry.from_snakemake(entry.sha256, record, entry.inputs_sha256).fingerprint == entry.fingerprint
     )

@@ -7,12 +7,13 @@ and what all jobs of a rule have in common is written once.
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from guidelab.errors import UserError
 from guidelab.plan.stage import Stage
+from guidelab.provenance import accepted
 from guidelab.provenance.disk import write_text
 from guidelab.provenance.places import back
 
@@ -30,17 +31,42 @@ class Entry:
     sha256: str
     record: Mapping[str, Any]  # Snakemake's: rule, input, params, input_checksums, log and _OF_RULE
     inputs_sha256: str | None  # of the inputs that are results themselves, when the job ran; None: not known
+    # With an accepted change (`guidelab accept`): `params` and `code` of the record as its job ran, then the accepted digest
+    # (`code`) and the name of the evidence (`ledger`). `record` has the accepted ones unless the evidence was refused.
+    ran: Mapping[str, Any] | None = None
+    accepted: Mapping[str, str] | None = None
+    refused: str = ""  # why the evidence was ignored; the record is then as its job ran
 
     @property
     def fingerprint(self) -> str:
         """Changes whenever the entry does."""
-        content = [self.sha256, _job(self, str(self.record.get("rule"))), _shared(self)]
+        content: list[Any] = [self.sha256, _job(self, str(self.record.get("rule"))), _shared(self)]
+        content += [self.record.get("params"), self.record.get("code")] if self.accepted else []
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def sources(self) -> list[str]:
         """The files the job read."""
         return [path for path in self.record.get("input") or [] if isinstance(path, str)]
+
+    @property
+    def for_snakemake(self) -> dict[str, Any]:
+        """The record as `.snakemake/` holds it: Snakemake ignores the two further keys, `from_snakemake` reads them."""
+        extra = {"ran": dict(self.ran or {}), "accepted": dict(self.accepted)} if self.accepted else {}
+        return {**self.record, **extra}
+
+    @classmethod
+    def from_snakemake(cls, sha256: str, record: Mapping[str, Any], inputs_sha256: str | None) -> "Entry":
+        """An entry from a record in `.snakemake/`; one that Snakemake wrote since an acceptance has none."""
+        about, ran = record.get("accepted"), record.get("ran")
+        if not isinstance(about, dict) or not isinstance(ran, dict):
+            return cls(sha256, record, inputs_sha256)
+        return cls(sha256, record, inputs_sha256, ran, {key: str(value) for key, value in about.items()})
+
+    @property
+    def as_ran(self) -> Mapping[str, Any]:
+        """The record without accepted changes."""
+        return {**self.record, **(self.ran or {})}
 
 
 Entries = dict[str, Entry]
@@ -65,7 +91,7 @@ def read(root: Path, stage: Stage) -> tuple[Entries, str | None]:
                 f"{stage.provenance}: has format {content['format']!r}, wanted {FORMAT}; ignored. "
                 "Use the version of guidelab that wrote it, or run its jobs again."
             )
-        found = {out: entry for job in content["jobs"] for out, entry in _entries(job, content["rules"])}
+        found = _all_entries(content, root, stage.experiment)
     except FileNotFoundError:
         return {}, None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -75,12 +101,12 @@ def read(root: Path, stage: Stage) -> tuple[Entries, str | None]:
         )
     owned = {out: entry for out, entry in found.items() if owns(stage, out)}
     strange = sorted(set(found) - set(owned))
-    complaint = (
-        f"{stage.provenance}: speaks of {strange[0]!r}, which stage {stage.name} does not own; ignored"
-        if strange
-        else None
-    )
-    return owned, complaint
+    if strange:
+        return (
+            owned,
+            f"{stage.provenance}: speaks of {strange[0]!r}, which stage {stage.name} does not own; ignored",
+        )
+    return owned, next((entry.refused for entry in owned.values() if entry.refused), None)
 
 
 def all_of(root: Path, path: str) -> Entries:
@@ -93,7 +119,7 @@ def all_of(root: Path, path: str) -> Entries:
         content = json.loads((root / path).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise UserError(f"{path}: has format {content['format']!r}, wanted {FORMAT}")
-        return {out: entry for job in content["jobs"] for out, entry in _entries(job, content["rules"])}
+        return _all_entries(content, root, Path(path).parents[1].name)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"{path}: is not readable ({type(error).__name__}: {error}). Take it back with: {back(root, path)}"
@@ -106,16 +132,41 @@ def owns(stage: Stage, path: str) -> bool:
     return plain and any(path == own or path.startswith(f"{own}/") for own in stage.owned)
 
 
-def _entries(job: dict[str, Any], rules: dict[str, Any]) -> Iterable[tuple[str, Entry]]:
+def _all_entries(content: Mapping[str, Any], root: Path, experiment: str) -> Entries:
+    """All entries of a provenance file, those with an accepted change as it has them."""
+    found: Entries = {}
+    ledgers: dict[str, Any] = {}
+    for job in content["jobs"]:
+        record = _record(job, content["rules"])
+        outputs = {str(out): str(sha256) for out, sha256 in job["outputs"].items()}
+        entry = Entry("", record, job["inputs_sha256"])
+        if "accepted" in job:
+            about = {key: str(job["accepted"][key]) for key in ("code", "ledger")}
+            ran = {key: record[key] for key in ("params", "code")}
+            entry = replace(entry, ran=ran, accepted=about)
+            try:
+                name = about["ledger"]
+                if name not in ledgers:
+                    ledgers[name] = accepted.read(root, experiment, name)
+                now = accepted.accepted_record(ledgers[name], record, about["code"], outputs)
+                entry = replace(entry, record=now)
+            except UserError as error:  # the record stays as its job ran, so that the job counts as outdated
+                entry = replace(
+                    entry, refused=f"accepted change {about['ledger']} of {min(outputs)}: {error}"
+                )
+        found |= {out: replace(entry, sha256=sha256) for out, sha256 in outputs.items()}
+    return found
+
+
+def _record(job: Mapping[str, Any], rules: Mapping[str, Any]) -> dict[str, Any]:
+    """Snakemake's record of a job, as it ran."""
     record = {**rules[job["rule"]], "rule": str(job["rule"]).rstrip("'")}
-    record |= {
+    return record | {
         "input": [str(source[0]) for source in job["input"]],
         "input_checksums": {str(s[0]): str(s[1]) for s in job["input"] if len(s) > 1},
         "params": [str(text) for text in job["params"]],
         "log": [str(path) for path in job["log"]],
     }
-    for out, sha256 in job["outputs"].items():
-        yield str(out), Entry(str(sha256), record, job["inputs_sha256"])
 
 
 def write(root: Path, stage: Stage, entries: Entries) -> bool:
@@ -149,15 +200,18 @@ def _as_text(entries: Entries) -> str:
 
 
 def _shared(entry: Entry) -> dict[str, Any]:
-    return {key: entry.record.get(key) for key in _OF_RULE}
+    return {key: entry.as_ran.get(key) for key in _OF_RULE}
 
 
 def _job(entry: Entry, rule: str) -> dict[str, Any]:
     checksums = entry.record.get("input_checksums") or {}
-    return {
+    job = {
         "rule": rule,
         "input": [[path, checksums[path]] if path in checksums else [path] for path in entry.sources],
-        "params": entry.record.get("params") or [],
+        "params": entry.as_ran.get("params") or [],
         "log": entry.record.get("log") or [],
         "inputs_sha256": entry.inputs_sha256,
     }
+    if entry.accepted:
+        job |= {"accepted": dict(entry.accepted)}
+    return job

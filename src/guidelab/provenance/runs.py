@@ -5,7 +5,6 @@ on these files, no table is made from them, and `dvc status` does not see them. 
 (`notes`), without one from Snakemake's own record, which on a cluster includes the time in the queue.
 """
 
-import ast
 import contextlib
 import json
 import math
@@ -17,7 +16,7 @@ from types import NoneType
 from typing import Any
 
 from guidelab.plan.stage import Stage
-from guidelab.provenance import notes
+from guidelab.provenance import accepted, notes
 from guidelab.provenance.disk import Metadata, write_text
 from guidelab.provenance.records import Entries, Entry
 
@@ -57,14 +56,7 @@ def path_of(experiment: str, stage: str) -> str:
 
 def payload_of(record: Mapping[str, Any]) -> dict[str, Any]:
     """What a job was told, from Snakemake's record of it; empty where the record holds no such thing."""
-    for text in record.get("params") or []:
-        try:
-            found = json.loads(ast.literal_eval(text))
-        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-            continue
-        if isinstance(found, dict):
-            return found
-    return {}
+    return accepted.payload_of(record.get("params") or [])
 
 
 def first_outputs(entries: Entries) -> list[str]:

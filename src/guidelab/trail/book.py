@@ -31,6 +31,8 @@ class Step:
         log: where it wrote its messages; empty when not recorded.
         run: what it took and ran on; None when not recorded.
         fed: whether the recorded inputs are those it read: True, False, or None when not known.
+        accepted: `code`, a digest that was shown to give the same result, and `ledger`, the file that shows it; or nothing.
+        refused: why the evidence of an accepted change is ignored.
     """
 
     rule: str
@@ -42,6 +44,8 @@ class Step:
     log: str = ""
     run: Run | None = None
     fed: bool | None = None
+    accepted: Mapping[str, str] = field(default_factory=dict)
+    refused: str = ""
 
     @property
     def name(self) -> str:
@@ -150,7 +154,8 @@ def _job(entry: Entry, stage: str) -> tuple[str, ...]:
 def _step(root: Path, path: str, known: _Known) -> Step:
     entry, stage = known.entries[path]
     record, mine = entry.record, known.jobs[_job(entry, stage)]
-    told = runs.payload_of(record)
+    told, ran = runs.payload_of(record), runs.payload_of(entry.as_ran)
+    ledger = f"results/{experiment_of(path)}/accepted/{(entry.accepted or {}).get('ledger')}.json"
     run = known.runs.get(min(mine))
     inputs = _inputs(told.get("inputs") or {}, path, root, stage)
     fed = None if entry.inputs_sha256 is None else entry.inputs_sha256 == combined(entry.sources, known.shas)
@@ -160,10 +165,14 @@ def _step(root: Path, path: str, known: _Known) -> Step:
         outputs=dict(sorted(mine.items(), key=lambda item: item[0] != path)),
         inputs=inputs or {"": tuple(entry.sources)},
         told={k: v for k, v in told.items() if k not in ("inputs", "code")},
-        code=str(told.get("code", "")),
+        code=str(ran.get("code", "")),
         log=next(iter(map(str, record.get("log") or [])), ""),
         run=run if run and run.sha256 == mine[min(mine)] else None,
         fed=fed,
+        accepted={"code": str(told.get("code")), "ledger": ledger}
+        if entry.accepted and not entry.refused
+        else {},
+        refused=entry.refused,
     )
 
 

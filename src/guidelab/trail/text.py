@@ -112,11 +112,13 @@ def _inputs(inputs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 def _code(step: Mapping[str, Any]) -> str:
     code, now = step["code"] or "no digest", step["code_now"]
+    if step["accepted"]:
+        code += f"; {step['accepted']['code']} gives the same result: {step['accepted']['ledger']}"
     if now is None:
         return f"{code} (params.yaml plans this job no more)"
     return (
         f"{code} (this folder's)"
-        if now == step["code"]
+        if now in (step["code"], step["accepted"].get("code"))
         else f"{code} (this folder's code is {now}: another version)"
     )
 

@@ -44,6 +44,7 @@ def trace(
     problems += [
         f"{s.name}: was made from other inputs than those recorded now" for s in steps if s.fed is False
     ]
+    problems += [s.refused for s in steps if s.refused]
     problems += _disagreements(book, cell, steps) if cell else []
     return {
         "file": table,
@@ -145,6 +146,7 @@ def _step(
         ],
         "inputs": inputs,
         "code": step.code,
+        "accepted": dict(step.accepted),
         "code_now": str(planned.get("code", "")) if planned else None,
         "told": dict(step.told),
         "told_now": differing(step, planned) if planned else None,

@@ -1,0 +1,1 @@
+"""`guidelab accept`: a change of code that leaves results as they were, proven by replay and recorded."""

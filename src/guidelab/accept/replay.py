@@ -1,0 +1,154 @@
+"""Jobs run again with the code of a folder, each in a process and a folder of its own, inputs linked."""
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from guidelab.accept.choice import Part
+from guidelab.accept.history import environment
+from guidelab.errors import UserError
+
+# Forks once a job: torch is imported once, and no job sees what another left in memory. `run_job` is what old and new code
+# have to agree on.
+_DRIVER = """
+import importlib.util, json, os, sys
+from pathlib import Path
+tasks = json.load(sys.stdin)
+from guidelab.cli.runtime import limit_threads
+limit_threads(1)
+import guidelab.cli.app, guidelab.digest, pandas, torch
+moved = importlib.util.find_spec("guidelab.cli.run")  # older code has `run_job` in app
+runner = importlib.import_module("guidelab.cli.run" if moved else "guidelab.cli.app")
+assert Path(guidelab.digest.__file__).is_relative_to(sys.argv[1]), guidelab.digest.__file__
+for task in tasks:
+    child = os.fork()
+    if not child:
+        os.chdir(task["folder"])
+        log = os.open("replay.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1), os.dup2(log, 2)
+        status = 1
+        try:
+            runner.run_job(task["rule"], task["job"], [Path(path) for path in task["outputs"]])
+            status = 0
+        except BaseException as error:
+            print(f"{type(error).__name__}: {error}", file=sys.stderr)
+        sys.stdout.flush(), sys.stderr.flush()
+        os._exit(status)
+    _, status = os.waitpid(child, 0)
+    print(int(bool(status)), flush=True)
+"""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """Where the files of one replay lie, and why it has none: the last line the job wrote."""
+
+    folder: Path
+    failed: str = ""
+
+    def file(self, path: str) -> Path:
+        """A file of the replay by its planned path."""
+        return self.folder / path
+
+    def shards(self, manifest: str) -> dict[str, Path]:
+        """The shards beside a manifest, by their names below it."""
+        beside = self.folder / Path(manifest).with_suffix("")
+        return {p.relative_to(beside).as_posix(): p for p in sorted(beside.rglob("*.safetensors"))}
+
+
+class Replays:
+    """Runs parts of jobs with the code of one folder."""
+
+    def __init__(self, code: Path, place: Path, root: Path, old: bool):
+        self.code, self.place, self.root, self.old = code, place, root, old
+        place.mkdir(parents=True, exist_ok=True)
+
+    def start(self, parts: Sequence[Part]) -> "Running":
+        """Begin to run some parts, one after the other, in one process.
+
+        Both codes are given the digest that ran: it is written into files, and decides nothing.
+        """
+        tasks, folders = [], []
+        for part in parts:
+            folder = Path(tempfile.mkdtemp(dir=self.place))
+            job = dict(part.ran) if self.old else {**part.now, "code": part.ran.get("code")}
+            for paths in job["inputs"].values():
+                for path in paths:
+                    self._link(folder, path)
+            tasks.append(
+                {
+                    "rule": part.change.rule,
+                    "job": job,
+                    "outputs": list(part.change.outputs),
+                    "folder": str(folder),
+                }
+            )
+            folders.append(folder)
+        more = {
+            "GUIDELAB_STATE_DIR": str(self.place / "state"),
+            "TORCHINDUCTOR_CACHE_DIR": str(self.place / "inductor"),
+        }
+        process = subprocess.Popen(
+            [sys.executable, "-c", _DRIVER, str(self.code)], cwd=self.code, env=environment(self.code) | more,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stdin is not None
+        process.stdin.write(json.dumps(tasks))
+        process.stdin.close()
+        return Running(process, folders)
+
+    def _link(self, folder: Path, path: str) -> None:
+        """Show a job an input, with the shards beside a manifest."""
+        beside = [path] if not path.endswith(".json") else [path, str(Path(path).with_suffix(""))]
+        for name in beside:
+            target, link = (self.root / name).resolve(), folder / name
+            if target.exists() and not link.exists():
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(target)
+
+
+@dataclass(frozen=True)
+class Running:
+    """A process that runs replays."""
+
+    process: "subprocess.Popen[str]"
+    folders: Sequence[Path]
+
+    def end(self) -> list[Replayed]:
+        """Wait for it.
+
+        Raises:
+            UserError: the code cannot be started at all.
+        """
+        assert self.process.stdout is not None and self.process.stderr is not None
+        status = self.process.stdout.read().split()
+        said = self.process.stderr.read().strip().splitlines()
+        if self.process.wait() or len(status) != len(self.folders):
+            raise UserError(
+                f"guidelab accept: jobs cannot be run again here: {said[-1] if said else 'the process ended'}"
+            )
+        return [Replayed(f, _last(f) if s != "0" else "") for f, s in zip(self.folders, status, strict=True)]
+
+    def kill(self) -> None:
+        """End it; for an interrupted command."""
+        self.process.kill()
+        self.process.wait()
+
+
+def _last(folder: Path) -> str:
+    lines = (folder / "replay.log").read_text(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "the job ended without a message"
+
+
+def copy_of(root: Path, place: Path) -> Path:
+    """The new code as it is now, so that an edit during the replays changes nothing."""
+    folder = place / "new"
+    shutil.copytree(
+        root / "src" / "guidelab", folder / "src" / "guidelab", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    return folder
