@@ -50,6 +50,37 @@ def test_a_samplers_job_names_its_nets_and_how_they_are_taken(plan):
     )
 
 
+def test_precision_batch_bytes_and_counts_are_options_of_any_experiment(tmp_path):
+    """Not of those on streamed datasets alone; what discriminators learn from is rounded whatever the table's bytes."""
+    raw = copy.deepcopy(RAW)
+    raw["experiments"]["fashion"] |= {"sampling": {"precision": "bfloat16", "batch": 8, "uint8": "truncate"}}
+    raw["experiments"]["fashion"]["evaluate"]["counts"] = "all"
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    changed = Plan(load_spec(tmp_path / "params.yaml"))
+    how = ("precision", "batch", "uint8", "codec", "latent", "unlabelled")
+    sample = job(changed, "sample", "fashion", "none", "w1.00", "seed0")
+    assert [sample[key] for key in how] == ["bfloat16", 8, "truncate", "pixels", None, []]
+    for names in (
+        ("generate", "fashion", "guide"),
+        ("grading", "fashion", "grade", "none", "w1.00", "seed0"),
+    ):
+        assert job(changed, *names)["uint8"] == "edm"
+    spaces = job(changed, "measure", "fashion", "none", "w1.00", "seed0")["spaces"]
+    assert {name: space["counts"] for name, space in spaces.items()} == {"lite0": "all", "classifier": "all"}
+
+
+def test_samples_and_measurements_of_every_experiment_are_made_by_one_module(plan):
+    for experiment, variant in (
+        ("toy2d", "none"),
+        ("fashion", "none"),
+        ("cifar10", "none_u"),
+        ("imagenet256", "adm"),
+    ):
+        run = next(run for run in plan.experiment(experiment).runs if run.variant == variant)
+        for rule in ("sample", "measure"):
+            assert plan.job(rule, experiment, *run.names).command == "", (experiment, rule)
+
+
 def test_seeds_of_blocks_and_of_the_guides_samples_never_meet(plan):
     e = plan.experiment("fashion").spec
     drawn = [e.discriminators["guide"].drawn.seeds, *e.evaluate.blocks.values()]
