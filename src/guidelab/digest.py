@@ -40,6 +40,11 @@ def code_digest(entry: str, extra: Sequence[str] = (), root: Path | None = None)
     return _tree(root).digest(entry, tuple(extra))
 
 
+def covered() -> dict[str, tuple[str, ...]]:
+    """Every digest of the installed package that this process has computed, with its command and extra modules."""
+    return {code: (entry, *extra) for (entry, extra), code in _tree(None).digests.items()}
+
+
 def reachable(entry: str, extra: Sequence[str] = (), root: Path | None = None) -> list[str]:
     """The names of all modules `code_digest` covers, sorted.
 
@@ -64,17 +69,17 @@ class Tree:
     def __init__(self, root: Path):
         self.root = root
         self._modules: dict[str, Module] = {}
-        self._digests: dict[tuple[str, tuple[str, ...]], str] = {}
+        self.digests: dict[tuple[str, tuple[str, ...]], str] = {}
         self._paths: dict[str, Path | None] = {}
 
     def digest(self, entry: str, extra: tuple[str, ...]) -> str:
         """See `code_digest`."""
         key = (entry, extra)
-        if key not in self._digests:
+        if key not in self.digests:
             reached = self.closure([f"{PACKAGE}.cli.{entry}", *extra])
             lines = [f"{name} {self.module(name).fingerprint(reached)}" for name in sorted(reached)]
-            self._digests[key] = _sha256("\n".join(lines))[:16]
-        return self._digests[key]
+            self.digests[key] = _sha256("\n".join(lines))[:16]
+        return self.digests[key]
 
     def closure(self, names: Iterable[str]) -> set[str]:
         """The modules reached from some, themselves included."""

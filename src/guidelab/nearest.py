@@ -21,3 +21,16 @@ def one_of(given: str, known: Iterable[str]) -> str:
     """`one of ...`, and which was probably meant: the end of a message about a name nobody knows."""
     names = list(known)
     return f"one of {listed(given, names)}{closest(given, names)}"
+
+
+def grouped(problems: Iterable[str]) -> list[str]:
+    """Mistakes as `place: text`; what several places share is said once, with all of them: `place, place: text`.
+
+    >>> grouped(["a.b: given 1", "a.c: given 1", "a.d: given 2"])
+    ['a.b, a.c: given 1', 'a.d: given 2']
+    """
+    places: dict[str, list[str]] = {}
+    for problem in problems:
+        place, _, text = problem.partition(": ")
+        places.setdefault(text, []).append(place)
+    return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in places.items()]

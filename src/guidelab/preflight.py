@@ -45,6 +45,7 @@ class Asked:
         forced: jobs whose outputs are there run too.
         acts: some jobs, at least, will be run.
         unlocks: locks are to be taken away, and nothing else.
+        touches: results are to be called up to date without their jobs.
     """
 
     targets: tuple[str, ...]
@@ -53,6 +54,7 @@ class Asked:
     forced: bool = False
     acts: bool = False
     unlocks: bool = False
+    touches: bool = False
 
 
 def preflight(plan: Plan, arguments: Sequence[str]) -> None:
@@ -108,6 +110,7 @@ def asked_of(arguments: Sequence[str]) -> Asked:
         bool(found.forceall),
         acts,
         bool(found.unlock),
+        bool(found.touch) or found.executor == "touch",
     )
 
 

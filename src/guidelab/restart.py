@@ -28,9 +28,15 @@ def restart(arguments: Sequence[str]) -> None:
     Args:
         arguments: of the Snakemake that reads the workflow, without the program's name.
     Raises:
-        UserError: jobs of a Snakemake that is gone still run, or locks of one at work would be taken away.
+        UserError: jobs of a Snakemake that is gone still run, locks of one at work would be taken away, or results would
+            be recorded as made by jobs that did not run.
     """
     asked = asked_of(arguments)
+    if asked.touches:
+        raise UserError(
+            "--touch: would record results as made with the parameters and the code of now, which did not make them. To see "
+            "what is outdated: snakemake -n. To make it again: snakemake -c2"
+        )
     # noted first, so that of two that start together neither takes the other for dead
     own = _note(arguments) if asked.acts else ""
     others = [worker for worker in running.workers() if worker.name != own]

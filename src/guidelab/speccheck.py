@@ -189,7 +189,7 @@ def _point(e: Experiment, where: str, point: str) -> Iterator[str]:
     if w is None and known:
         yield f"{where}: given {point!r}, wanted a weight too: {', '.join(f'{name}/{k}' for k in known)}"
     elif w is not None and w not in known:
-        yield f"{where}: given {point!r}, wanted a weight of its sweep ({', '.join(known) or 'it has none'})"
+        yield f"{where}: given {point!r}, wanted a weight of its sweep ({', '.join(known) or 'it has none'}), or {w} among variants.{name}.weights"
 
 
 def _uses(e: Experiment, name: str, disc: Discriminator) -> list[str]:

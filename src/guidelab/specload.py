@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from guidelab import registry
 from guidelab.errors import UserError, closest
+from guidelab.nearest import grouped
 from guidelab.smoke import shrink
 from guidelab.spec import Experiment, Spec
 from guidelab.spec.base import UNION
@@ -196,7 +197,7 @@ def load_spec(path: str | Path = "params.yaml") -> Spec:
         raise UserError("\n".join(f"{path}: {_describe(e)}" for e in error.errors())) from error
     problems = check(spec)
     if problems:
-        raise UserError("\n".join(f"{path}: {problem}" for problem in problems))
+        raise UserError("\n".join(f"{path}: {problem}" for problem in grouped(problems)))
     return spec
 
 

@@ -25,7 +25,7 @@ ALLOWED = {
     "speclook": {"spec", "registry", "nearest", "errors"},
     "speccheck": {"spec", "speclook", "registry", "imagecheck", "divergecheck", "errors"},
     "divergecheck": {"spec", "speclook", "registry", "errors"},
-    "specload": {"spec", "speccheck", "registry", "smoke", "errors"},
+    "specload": {"spec", "speccheck", "registry", "smoke", "nearest", "errors"},
     "plan": {
         "spec",
         "speclook",
@@ -44,7 +44,7 @@ ALLOWED = {
     "environment": {"errors"},
     "nearest": {"errors"},
     "digest": {"errors"},
-    "provenance": {"plan", "errors"},
+    "provenance": {"plan", "digest", "errors"},
     "preflight": {
         "costs",
         "environment",
@@ -59,7 +59,7 @@ ALLOWED = {
     "worker": {"plain", "errors"},
     "plain": set(),
     "summary": {"plan"},
-    "crate": {"crate", "trail", "plain", "errors"},
+    "crate": {"crate", "trail", "provenance", "plain", "errors"},
     "trail": {
         "trail",
         "provenance",

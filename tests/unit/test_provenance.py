@@ -2,7 +2,9 @@
 
 import json
 import os
+import shutil
 import stat
+import time
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from guidelab import provenance
 from guidelab.errors import UserError
 from guidelab.plan.stage import Stage
-from guidelab.provenance import records
+from guidelab.provenance import notes, records
 from guidelab.provenance.disk import Metadata, sha256, write_text
 from guidelab.provenance.order import OLD
 
@@ -311,26 +313,211 @@ def test_what_a_rule_shares_is_written_once(tmp_path):
     assert len(text) < 200 * 250
 
 
+# ---- what is never signed -----------------------------------------------------------------------------------------
+
+
+def damaged(project, path):
+    """Change a file and keep its size and its time."""
+    about = (project.root / path).stat()
+    text = (project.root / path).read_text()
+    (project.root / path).write_text(text.replace("1", "7"))
+    os.utime(project.root / path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    assert (project.root / path).stat().st_size == about.st_size
+
+
+def everything(project):
+    """All of a project but Snakemake's own folder: content and time of every file."""
+    files = [p for p in project.root.rglob("*") if p.is_file() and ".snakemake" not in p.parts]
+    return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
+
+
+def copied(project, root, how):
+    """A copy with the same times, as `cp -a` or `rsync -a` make it; or the project itself at another place, or here."""
+    if how == "moved":
+        project.root.rename(root)
+    elif how == "here":
+        return project
+    else:
+        shutil.copytree(project.root, root, symlinks=True)
+    if how == "copied without state":
+        (root / ".snakemake/guidelab-provenance.json").unlink()
+    return Project(root)
+
+
+@pytest.mark.parametrize("how", ["here", "moved", "copied", "copied without state"])
+@pytest.mark.parametrize("path", [MODEL, NUMBER])
+def test_a_changed_file_is_never_recorded_as_intact(built, tmp_path, how, path):
+    project = copied(built, tmp_path / "copy", how)
+    damaged(project, path)
+    before = everything(project)
+    for acts in (False, True):
+        project.log.clear()
+        provenance.restore(project.root, STAGES, project.log.append, acts=acts)
+        assert [line for line in project.log if "WARNING" in line and path in line], project.log
+    project.export()
+    project.restore()
+    if how != "copied without state":  # without it, times are put in order anew
+        assert everything(project) == before
+    entries = {**records.read(project.root, STAGES[0])[0], **records.read(project.root, STAGES[1])[0]}
+    assert entries[path].sha256 != sha256(project.root / path)
+    assert any("WARNING" in line and path in line for line in project.log)
+
+
+@pytest.mark.parametrize("how", ["moved", "copied", "copied without state"])
+def test_a_copied_project_is_as_intact_as_the_first(built, tmp_path, how):
+    project = copied(built, tmp_path / "copy", how)
+    before = everything(project)
+    assert project.restore() == 0 and project.log == []
+    project.export()
+    assert everything(project) == before
+
+
+def test_a_changed_file_whose_record_was_removed_is_never_recorded_as_intact(built):
+    damaged(built, NUMBER)
+    built.restore()
+    built.carried("sample").unlink()
+    built.restore()
+    built.export()
+    entries, _ = records.read(built.root, STAGES[1])
+    assert NUMBER not in entries and SAMPLE in entries
+
+
+def test_a_dry_run_writes_no_file(tmp_path):
+    project = Project(tmp_path).build()
+    before = everything(project)
+    assert provenance.restore(tmp_path, STAGES, project.log.append, acts=False) == 0
+    assert everything(project) == before
+    project.restore()
+    assert project.carried("train").is_file()
+
+
+def test_a_file_changed_after_its_job_and_before_the_export_is_never_recorded(built, monkeypatch):
+    monkeypatch.chdir(built.root)
+    built.run(MODEL, "model 11", params=(repr(json.dumps({"lr": 11})),), rule="train")
+    notes.leave({"lr": 11}, [Path(MODEL)], time.time(), 1.0, finished=True)
+    damaged(built, MODEL)
+    built.export()
+    entries, _ = records.read(built.root, STAGES[0])
+    assert entries[MODEL].record["params"] == ["1"], "the record before"
+    assert any(MODEL in line and "was changed after its job wrote it" in line for line in built.log)
+    (built.root / MODEL).write_text("model 11")
+    built.run(MODEL, "model 11", params=(repr(json.dumps({"lr": 11})),), rule="train")
+    built.export()
+    entries, _ = records.read(built.root, STAGES[0])
+    assert entries[MODEL].sha256 == sha256(built.root / MODEL)
+
+
+def test_a_job_that_read_a_changed_file_is_never_recorded_as_made_from_the_intact_one(built):
+    damaged(built, MODEL)
+    built.run(SAMPLE, "sample 3", [MODEL], rule="sample")
+    built.export()
+    entries = {**records.read(built.root, STAGES[0])[0], **records.read(built.root, STAGES[1])[0]}
+    shas = {path: entry.sha256 for path, entry in entries.items()}
+    assert entries[SAMPLE].inputs_sha256 not in (None, records.combined([MODEL], shas))
+
+
 # ---- manifest ----------------------------------------------------------------------------------------------------
 
 
+KEEP, STALE = "results/e/samples/w1/a.bin", "results/e/samples/w2/b.bin"
+RECORDED = '{"rule": "sample", "incomplete": false}'
+
+
+def stale(root, *paths):
+    """A planned file, and files that a job made and nothing plans any more."""
+    for path in (KEEP, *paths):
+        write_text(root / path, path)
+        write_text(Metadata(root).path(path), RECORDED)
+
+
+def tidied(root, log=None, outs=("results/e/samples",), keep=()):
+    said = [] if log is None else log
+    path = "results/e/manifests/sample.json"
+    return provenance.write_manifest(path, [KEEP], outs, keep, root=root, log=said.append)
+
+
 def test_a_manifest_removes_what_is_not_planned_and_nothing_else(tmp_path):
-    keep, stale = "results/e/samples/w1/a.bin", "results/e/samples/w2/b.bin"
-    for path in (keep, stale, "results/e/other/c.bin", "results/e/samples/.gitignore"):
+    stale(tmp_path, STALE)
+    for path in ("results/e/other/c.bin", "results/e/samples/.gitignore"):
         write_text(tmp_path / path, path)
-    removed = provenance.write_manifest(
-        "results/e/manifests/sample.json", [keep], ["results/e/samples"], root=tmp_path
-    )
-    assert removed == [stale]
-    left = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert tidied(tmp_path) == [STALE]
+    left = {p.relative_to(tmp_path).as_posix() for p in (tmp_path / "results").rglob("*") if p.is_file()}
     assert left == {
-        keep,
+        KEEP,
         "results/e/other/c.bin",
         "results/e/samples/.gitignore",
         "results/e/manifests/sample.json",
     }
     assert not (tmp_path / "results/e/samples/w2").exists()
-    assert json.loads((tmp_path / "results/e/manifests/sample.json").read_text())["files"] == [keep]
+    assert json.loads((tmp_path / "results/e/manifests/sample.json").read_text())["files"] == [KEEP]
+
+
+def test_a_manifest_never_removes_a_file_that_no_job_is_recorded_to_have_made(tmp_path):
+    mine = "results/e/samples/w2/notes.txt"
+    stale(tmp_path, STALE)
+    write_text(tmp_path / mine, "mine")
+    log = []
+    assert tidied(tmp_path, log) == [STALE]
+    assert (tmp_path / mine).read_text() == "mine"
+    assert mine in log[0] and "1 file that no job is recorded to have made" in log[0]
+    write_text(tmp_path / STALE, "mine now")  # where a job's file was removed
+    assert tidied(tmp_path, log) == [] and (tmp_path / STALE).read_text() == "mine now"
+
+
+def test_a_manifest_after_a_clone_knows_files_by_the_records_that_came_with_it(built, tmp_path):
+    clone = built.clone(tmp_path / "clone")
+    removed = provenance.write_manifest(
+        "results/e/manifests/sample.json", [NUMBER], ["results/e/samples"], root=clone.root, log=print
+    )
+    assert removed == [SAMPLE] and (clone.root / MODEL).exists()
+
+
+def test_shards_and_unfinished_files_of_a_removed_point_go_with_it_and_no_others(tmp_path):
+    listing, shard = "results/e/samples/w2/seed0.json", "results/e/samples/w2/seed0/seed0/report/0-9.bin"
+    unfinished, foreign = "results/e/samples/w2/.seed0.json.x1y2.tmp", "results/e/samples/w2/.mine.abc.tmp"
+    stale(tmp_path, listing)
+    shards = [
+        {"file": name} for name in ("seed0/report/0-9.bin", "../../../../../outside.bin", "/outside.bin")
+    ]
+    write_text(tmp_path / listing, json.dumps({"shards": shards}))
+    others = (shard, unfinished, foreign, "outside.bin", "results/e/samples/w2/seed0/mine.bin")
+    for path in others:
+        write_text(tmp_path / path, "x")
+    assert tidied(tmp_path) == sorted([listing, shard, unfinished])
+    assert all((tmp_path / path).exists() for path in others[2:])
+
+
+@pytest.mark.parametrize(
+    "link", ["results", "results/e", "results/e/samples", "results/e/samples/w2", "chain"]
+)
+def test_a_manifest_never_removes_a_file_behind_a_link(tmp_path, link):
+    """Wherever on the way the link is, and whether it leads out of the project or not."""
+    root, scratch = tmp_path / "project", tmp_path / "scratch"
+    stale(root, STALE)
+    place = root / ("results/e/samples/w2" if link == "chain" else link)
+    place.rename(scratch)
+    if link == "chain":
+        (root / "results/e/hop").symlink_to("../../../scratch")
+        place.symlink_to("../hop")
+    else:
+        place.symlink_to(scratch)
+    before = {p: p.read_text() for p in scratch.rglob("*") if p.is_file()}
+    log = []
+    assert tidied(root, log) == []
+    now = {p: p.read_text() for p in before}
+    assert now == before and place.is_symlink()
+    assert log, "what stays is named"
+
+
+def test_a_manifest_removes_a_link_to_a_file_and_never_the_file(tmp_path):
+    """As DVC leaves them with `cache.type symlink`."""
+    root, cached = tmp_path / "project", tmp_path / "cache/of"
+    stale(root, STALE)
+    write_text(cached, "cached")
+    (root / STALE).unlink()
+    (root / STALE).symlink_to(cached)
+    assert tidied(root) == [STALE]
+    assert cached.read_text() == "cached"
 
 
 @pytest.mark.parametrize("folder", ["src", "results", ".", "results/../src"])

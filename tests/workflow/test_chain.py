@@ -212,6 +212,10 @@ def test_a_run_that_was_killed_before_it_could_export_is_caught_up(tree, tmp_pat
     planned = tree.planned()
     assert "WARNING" not in planned
     assert NOTHING in planned
+    assert "w2.50" not in (tree.root / RESULTS / "provenance/sample.json").read_text(), (
+        "a dry run writes nothing"
+    )
+    assert tree.snakemake() == set()
     assert "w2.50" in (tree.root / RESULTS / "provenance/sample.json").read_text()
 
 

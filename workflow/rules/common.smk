@@ -13,6 +13,10 @@ min_version("9.27")
 # new ones, as Python does by default, takes a tenth of a dry run (docs/benchmarks.md).
 gc.set_threshold(200_000, 20, 100)
 sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+for name in [name for name in sys.modules if name.split(".")[0] == "guidelab"]:
+    del sys.modules[
+        name
+    ]  # a profile imports it before this file is read, of whatever copy is installed
 
 from guidelab import provenance
 from guidelab.errors import UserError
@@ -20,15 +24,17 @@ from guidelab.plan.plan import Plan
 from guidelab.plan.resources import needs
 from guidelab.plan.rule import WILDCARDS
 from guidelab.plan.rules import RULES
-from guidelab.plan.targets import refuse_unknown
-from guidelab.preflight import preflight
+from guidelab.plan.targets import params_path, refuse_unknown
+from guidelab.preflight import asked_of, preflight
+from guidelab.provenance import code
 from guidelab.restart import restart
 from guidelab.slurm import orphans, site
 from guidelab.specload import load_spec
 from guidelab.summary import summary
 
+code.own_code_first()
 try:
-    PLAN = Plan(load_spec(config.get("params", "params.yaml")))
+    PLAN = Plan(load_spec(params_path(config)))
     if workflow.is_main_process:
         refuse_unknown(
             PLAN, sys.argv[1:]
@@ -40,6 +46,10 @@ try:
         orphans.within()
 except UserError as error:
     raise WorkflowError(str(error)) from None
+
+
+def log_line(message):
+    print(message, file=sys.stderr)
 
 
 def quick(function):
@@ -61,7 +71,14 @@ def files(rule):
 
 def payload(rule):
     """Parameter function: the job's own part of params.yaml, its inputs and the digest of its code, as JSON."""
-    return of_job(rule, PLAN.payload)
+
+    def announced(*key):
+        text = PLAN.payload(*key)
+        if workflow.is_main_process:
+            code.announce()
+        return text
+
+    return of_job(rule, announced)
 
 
 def resource(rule, what):
@@ -92,15 +109,20 @@ wildcard_constraints:
 STAGES = [stage for name in PLAN.spec.experiments for stage in PLAN.stages(name)]
 
 if workflow.is_main_process:
-    provenance.restore(".", STAGES, lambda message: print(message, file=sys.stderr))
+    provenance.restore(
+        ".",
+        STAGES,
+        log_line,
+        acts=asked_of(sys.argv[1:]).acts,
+    )
 
 
 onsuccess:
-    provenance.export(".", STAGES)
+    provenance.export(".", STAGES, log_line)
     print(
         summary(PLAN, log[0] if log else "", sys.argv[1:]), file=sys.stderr
     )  # a list of log files
 
 
 onerror:
-    provenance.export(".", STAGES)
+    provenance.export(".", STAGES, log_line)

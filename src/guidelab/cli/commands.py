@@ -94,8 +94,11 @@ def manifest(
     """
     from guidelab.provenance import write_manifest
 
+    def log(message: str) -> None:
+        typer.echo(message, err=True)
+
     content = json.loads(sys.stdin.read() if stage == "-" else stage)
-    for removed in write_manifest(output, content["files"], content["outs"], content["keep"]):
+    for removed in write_manifest(output, content["files"], content["outs"], content["keep"], log=log):
         typer.echo(f"{output}: removed {removed}, no longer planned", err=True)
 
 

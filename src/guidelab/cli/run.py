@@ -12,15 +12,18 @@ from guidelab.cli.claim import claimed, held, taken_over
 from guidelab.cli.commands import load_plan
 from guidelab.cli.noted import noted
 from guidelab.cli.planned import planned
+from guidelab.cli.trace import code_now
 from guidelab.errors import UserError
 from guidelab.plan.rules import RULES
+from guidelab.provenance.code import refuse_other_code
 
 
 def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     """Check that the inputs are there, then run a job's module; no other process makes the same outputs meanwhile.
 
     Raises:
-        UserError: an input is absent, another process is at work, or the module says what is wrong.
+        UserError: an input is absent, the code is not the one the job was planned with, another process is at work, or
+            the module says what is wrong.
     """
     for label, paths in job["inputs"].items():
         for path in paths:
@@ -28,6 +31,7 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
                 raise UserError(
                     f"{path}: no such file, wanted as {label!r} of {rule}. Build it with: snakemake -c2 {path}"
                 )
+    refuse_other_code(rule, job, lambda: code_now(outputs))
     module = RULES[rule].entry
     command = job.get("command", module)
     kinds = [module, f"image_{module}", *(f"{kind}.{module}" for kind in ("images", "large", "sigma"))]

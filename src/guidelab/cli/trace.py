@@ -1,7 +1,7 @@
 """`guidelab trace`: the whole trail of one number, from a table's cell back to data and code."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -78,6 +78,13 @@ def told_now(plan: Any) -> Any:
         return found
 
     return now
+
+
+def code_now(outputs: Sequence[Path]) -> str | None:
+    """The digest of this code for the job that params.yaml plans for some outputs; None if it plans none."""
+    plan = _plan(Path("params.yaml"))
+    found = [told_now(plan)(output.as_posix()) for output in outputs[:1]]
+    return next((str(planned["code"]) for planned in found if planned), None)
 
 
 def _plan(params: Path) -> Any:

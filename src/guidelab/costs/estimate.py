@@ -11,6 +11,7 @@ from guidelab.plan.job import Job
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
 from guidelab.spec import Experiment
+from guidelab.speclook import is_large
 
 MFU_RANGE = (0.25, 0.50)  # of model FLOP utilisation: what training and sampling codes usually reach
 CORE_GFLOPS = {
@@ -120,7 +121,7 @@ def _cost(plan: Plan, node: Node, gpu: Gpu, mfu: float, seconds: Callable[[str],
 def on_gpu(e: Experiment, job: Job) -> bool:
     """Whether a job is counted in GPU-hours; what a smoke experiment computes takes any machine seconds."""
     large = RULES[job.rule].large
-    return job.command.startswith("large.") and e.scale != "smoke" and large is not None and large.gpu > 0
+    return is_large(e) and e.scale != "smoke" and large is not None and large.gpu > 0
 
 
 def gpu_seconds(work: Work, gpu: Gpu, mfu: float) -> float:

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from guidelab.errors import UserError, counted
 from guidelab.plain import plain
+from guidelab.provenance.places import back, in_git
 from guidelab.trail.book import Book, Step, experiment_of
-from guidelab.trail.inside import in_git, inside
+from guidelab.trail.inside import inside
 from guidelab.trail.intact import Files
 from guidelab.trail.now import Now, differences
 
@@ -47,7 +48,7 @@ def files_of(book: Book, table: str, steps: Iterable[Step], root: Path) -> list[
         raise UserError(
             f"{table}: {counted(len(absent), 'file')} that belong{'s' if len(absent) == 1 else ''} inside "
             f"{'is' if len(absent) == 1 else 'are'} not here: {_some(absent)}. Take back what git has with: "
-            f"git checkout -- {plain(absent[0])}"
+            f"{plain(back(root, absent[0]))}"
         )
     return wanted
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.errors import counted
+from guidelab.provenance.places import in_git
 from guidelab.trail.book import Step
-from guidelab.trail.inside import in_git
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",

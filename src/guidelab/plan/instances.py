@@ -84,6 +84,11 @@ def runs(e: "PlannedExperiment") -> list[Names]:
     return [run.names for run in e.runs]
 
 
+def images(e: "PlannedExperiment") -> list[Names]:
+    """Every run whose samples are images."""
+    return runs(e) if e.images else []
+
+
 def densities(e: "PlannedExperiment") -> list[Names]:
     """The runs whose log-density is defined, where `evaluate.density` is given."""
     return [run.names for run in e.runs if e.has_density(run.variant)]

@@ -46,7 +46,7 @@ class Plan:
             e = self.experiment(experiment)
             if rule not in RULES:
                 raise UserError(f"{experiment}: no rule {rule!r}; wanted {one_of(rule, RULES)}")
-            if names not in e.planned(rule):
+            if names not in e.possible(rule):
                 raise UserError(_unplanned(e, rule, names))
             self._jobs[key] = replace(
                 RULES[rule].build(e, *names), rule=rule, outputs=e.outputs(rule, *names)
@@ -78,7 +78,7 @@ class Plan:
 
 def _unplanned(e: PlannedExperiment, rule: str, names: tuple[str, ...]) -> str:
     """What is wrong with the names of a job that params.yaml does not plan."""
-    known, when = ["/".join(found) for found in e.planned(rule)], RULES[rule].when
+    known, when = ["/".join(found) for found in e.possible(rule)], RULES[rule].when
     reason = f" where {when}" if when else ""
     if not known:
         return f"{e.name}: has no jobs of {rule}; there are some{reason}"

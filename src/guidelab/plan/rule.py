@@ -47,6 +47,7 @@ class Rule:
         stage: the DVC stage that owns them; of a job where its names decide.
         help: one line.
         example: the names of a job, without the rule; several are separated by semicolons.
+        by_hand: the names of all jobs that a command runs, where they are more than the planned ones.
         when: what an experiment must have for this rule to have jobs; empty where every experiment has.
         needs, large: resources where a dataset fits in memory, and of the papers' experiments (by default the same).
         local: computes next to nothing: runs where Snakemake runs, and git keeps what it writes.
@@ -65,6 +66,7 @@ class Rule:
     stage: str | Callable[[Names], str]
     help: str
     example: str
+    by_hand: Callable[[Any], Iterable[Names]] | None = None
     when: str = ""
     needs: Needs = Needs()
     large: Needs | None = None

@@ -138,7 +138,7 @@ _RULES = (
     ),
     Rule(
         paper.preview, each.previews, (_E + f"/previews/{_POINT}.png",), "paper", "A few samples of one point as a picture.",
-        "fashion cfg w2.00 seed0", when="samples are images and the headline names the point", needs=_PRINTED, local=True,
+        "fashion cfg w2.00 seed0", when="samples are images", by_hand=each.images, needs=_PRINTED, local=True,
     ),
 )  # fmt: skip
 RULES = {rule.name: rule for rule in _RULES}

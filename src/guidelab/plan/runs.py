@@ -198,6 +198,11 @@ class PlannedExperiment:
             self._planned[rule] = dict.fromkeys(RULES[rule].each(self))
         return self._planned[rule]
 
+    def possible(self, rule: str) -> dict[Names, None]:
+        """The names of all jobs of a rule that a command can run: of some rules more than are planned."""
+        every = RULES[rule].by_hand
+        return dict.fromkeys(every(self)) if every else self.planned(rule)
+
     def outputs(self, rule: str, *names: str) -> tuple[str, ...]:
         """What a job of a rule writes."""
         return RULES[rule].paths(self.name, names, self._endings)

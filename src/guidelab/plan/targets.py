@@ -1,11 +1,14 @@
 """The targets on Snakemake's command line: refused before anything is planned when params.yaml plans no such file."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from guidelab.errors import UserError, closest
 from guidelab.nearest import listed
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import maker
+
+_CONFIG = ("params",)  # keys of Snakemake's configuration
 
 
 def experiment_of(target: str) -> str:
@@ -17,6 +20,26 @@ def experiment_of(target: str) -> str:
     if parts[0] != "results" or len(parts) < 3:
         return ""
     return parts[2].split(".")[0] if parts[1] in ("tables", "figures") else parts[1]
+
+
+def params_path(config: Mapping[str, Any]) -> str:
+    """The parameters file that Snakemake's configuration names: `--config params=mine.yaml`, or a `--configfile`.
+
+    Raises:
+        UserError: another key, or no path.
+    """
+    for key in config:
+        if key not in _CONFIG:
+            raise UserError(
+                f"--config {key}: unknown key; wanted {' or '.join(_CONFIG)}{closest(str(key), _CONFIG) or '.'} Constants of science are "
+                "in params.yaml: copy it, edit the copy, and name it with --config params=mine.yaml"
+            )
+    path = config.get("params", "params.yaml")
+    if not isinstance(path, str) or not path:
+        raise UserError(
+            f"--config params: given {path!r}, wanted the path of a parameters file: params=mine.yaml"
+        )
+    return path
 
 
 def refuse_unknown(plan: Plan, targets: Iterable[str]) -> None:

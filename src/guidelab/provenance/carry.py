@@ -11,8 +11,10 @@ from pathlib import Path
 from guidelab.plan.stage import Stage
 from guidelab.provenance import records, runs
 from guidelab.provenance.disk import Metadata, State, stat
+from guidelab.provenance.news import News, same
 from guidelab.provenance.order import OLD, set_times
-from guidelab.provenance.records import Entries, Entry, combined
+from guidelab.provenance.places import back
+from guidelab.provenance.records import Entries, Entry
 
 Log = Callable[[str], None]
 _NAMED = 5  # differing files named one by one
@@ -30,7 +32,7 @@ def export(root: str | Path, stages: Sequence[Stage], log: Log | None = None) ->
     return _Carrier(root, stages, log or (lambda _: None)).export()
 
 
-def restore(root: str | Path, stages: Sequence[Stage], log: Log = print) -> int:
+def restore(root: str | Path, stages: Sequence[Stage], log: Log = print, acts: bool = True) -> int:
     """Put back the records of files that came from elsewhere; for the start of Snakemake's main process.
 
     Every file is compared with its recorded sha256 first. Those that agree get their record, and a modification
@@ -38,10 +40,16 @@ def restore(root: str | Path, stages: Sequence[Stage], log: Log = print) -> int:
     Records of absent files are put back as well: their changed parameters matter to what was made from them.
     Does nothing while another Snakemake works here, and never raises for what it finds on disk.
 
+    Args:
+        root: the project's folder.
+        stages: all of the plan.
+        log: takes messages.
+        acts: jobs will be run. Then records of an earlier run that was killed are exported; a dry run, which only
+            looks, writes no file outside `.snakemake/`.
     Returns:
         How many records were put back.
     """
-    return _Carrier(root, stages, log).restore()
+    return _Carrier(root, stages, log).restore(acts)
 
 
 class _Carrier:
@@ -49,6 +57,7 @@ class _Carrier:
         self.root, self.stages, self.log = Path(root), stages, log
         self.state, self.metadata = State(self.root), Metadata(self.root)
         self.known: Entries = {}
+        self.news = News(self.root, self.state, self.metadata, self.known)
 
     # ---- export --------------------------------------------------------------------------------------------------
 
@@ -56,7 +65,8 @@ class _Carrier:
         self._read()
         changed = 0
         try:
-            fresh = {p for stage in self.stages for p in self._spoken_of(stage) if self._is_news(p)}
+            fresh = {p for stage in self.stages for p in self._spoken_of(stage) if self.news.is_news(p)}
+            fresh -= self._unsigned(fresh)
             shas = {path: entry.sha256 for path, entry in self.known.items()}
             shas |= {path: self.state.sha256(path) for path in fresh}
             for stage in self.stages:
@@ -65,7 +75,7 @@ class _Carrier:
                     record = self.metadata.read(path) if path in fresh else None
                     if record is not None:
                         sources = _texts(record.get("input"))
-                        entries[path] = Entry(shas[path], record, self._inputs(path, sources, shas))
+                        entries[path] = Entry(shas[path], record, self.news.inputs(path, sources, shas))
                     elif path in self.known:
                         entries[path] = self.known[path]
                 if entries:
@@ -77,41 +87,25 @@ class _Carrier:
             self.log(f"provenance: {_unwritable(error)} The records of this run stay in .snakemake/ only.")
         return changed
 
+    def _unsigned(self, fresh: set[str]) -> set[str]:
+        """Files that were changed after their jobs wrote them; they get no entry, and are named."""
+        changed = self.news.changed_since(fresh)
+        for path in sorted(changed)[:_NAMED]:
+            self.log(
+                f"provenance: WARNING {path}: was changed after its job wrote it, and is not recorded as its result. "
+                f"Delete it and run again: snakemake -c2 {path}"
+            )
+        return changed
+
     def _spoken_of(self, stage: Stage) -> list[str]:
         """The files planned for a stage, its manifest, and those still there that no plan names now."""
         planned = dict.fromkeys((*stage.files, stage.manifest))
         rest = (path for path in self.known if path not in planned and records.owns(stage, path))
         return [*planned, *(path for path in rest if (self.root / path).exists())]
 
-    def _is_news(self, path: str) -> bool:
-        """Whether a file's record has to be exported: its job ran, or its entry was lost with an unchanged file."""
-        if self._ran(path):
-            return True
-        seen = self.state.files.get(path)
-        intact = seen is not None and bool(seen[3]) and stat(self.root / path) is not None
-        return path not in self.known and intact and self.state.sha256(path) == self.state.files[path][3]
-
-    def _ran(self, path: str) -> bool:
-        """Whether Snakemake made this very file since the records were last carried."""
-        now, record = stat(self.root / path), stat(self.metadata.path(path))
-        seen = self.state.files.get(path)
-        if now is None or record is None or (seen and seen[1] == record) or self.metadata.is_incomplete(path):
-            return False
-        made = self.metadata.read(path)
-        # Snakemake notes the file's modification time; a file edited or fetched since has another one.
-        return made is not None and abs(float(made.get("endtime") or 0) - now[1] / 1e9) < 1e-3
-
-    def _inputs(self, path: str, sources: Iterable[str], shas: dict[str, str]) -> str | None:
-        """One hash for the inputs of a job that just ran; None if one is younger than the file, so may be another."""
-        ours = [source for source in sources if source in shas]
-        made, present = stat(self.root / path), [stat(self.root / source) for source in ours]
-        if made is None or any(p is not None and p[1] > made[1] for p in present):
-            return None
-        return combined(ours, shas)
-
     # ---- restore -------------------------------------------------------------------------------------------------
 
-    def restore(self) -> int:
+    def restore(self, acts: bool) -> int:
         if self.metadata.is_locked():
             return 0
         if self._nothing_changed():
@@ -133,7 +127,7 @@ class _Carrier:
         if put_back:
             self.log(f"provenance: put back the records of {len(put_back)} files")
         self._name_differing()
-        if any(self._ran(path) for stage in self.stages for path in self._spoken_of(stage)):
+        if acts and any(self.news.ran(path) for stage in self.stages for path in self._spoken_of(stage)):
             export(self.root, self.stages, self.log)  # an earlier run was killed before it could
         return len(put_back)
 
@@ -141,7 +135,7 @@ class _Carrier:
         """Whether all is as it was at the last look: what every start of Snakemake has to pay for."""
         if any(self.state.stages.get(s.provenance, 0) != stat(self.root / s.provenance) for s in self.stages):
             return False
-        for path, (file, record, _, _) in self.state.files.items():
+        for path, (file, record, *_) in self.state.files.items():
             if stat(self.root / path) != file or stat(self.metadata.path(path)) != record:
                 return False
         files = (path for stage in self.stages for path in (*stage.files, stage.manifest))
@@ -160,17 +154,19 @@ class _Carrier:
         for path, entry in self.known.items():
             now, record = stat(self.root / path), stat(self.metadata.path(path))
             seen = self.state.files.get(path)
-            if seen == [now, record, entry.fingerprint, entry.sha256]:
+            if seen and seen[:4] == [now, record, entry.fingerprint, entry.sha256]:
                 continue
-            ran, arrived = self._ran(path), bool(seen and seen[2] != entry.fingerprint)
+            ran, arrived = self.news.ran(path), bool(seen and seen[2] != entry.fingerprint)
             if self.metadata.is_incomplete(path) or (ran and not arrived):
                 pending.add(path)
             elif now is not None and self.state.sha256(path) != entry.sha256:
                 pending.update({path} if ran else ())
             else:
-                if not _same(self.metadata.read(path), entry):
+                if not same(self.metadata.read(path), entry):
                     self.metadata.write(path, entry.record, OLD - 1)
                     put_back.add(path)
+                elif not arrived and self.news.has_its_time(path):
+                    continue  # made here, or in the project this one is a copy of
                 settled.update({path} if now else ())
         return put_back, settled, pending
 
@@ -180,19 +176,32 @@ class _Carrier:
         """Read all provenance files; returns the complaints."""
         found = [records.read(self.root, stage) for stage in self.stages]
         self.known = {path: entry for entries, _ in found for path, entry in entries.items()}
+        self.news.known = self.known
         return [complaint for _, complaint in found if complaint]
 
     def _remember(self, leave: Iterable[str]) -> None:
-        """Note how every file looks now, except those to leave as they were last seen."""
+        """Note how every file looks now, except those to leave as they were last seen.
+
+        Files whose entries were lost stay as they were last seen: one that was changed before stays changed.
+        """
         left = {path: self.state.files[path] for path in leave if path in self.state.files}
         apart = set(leave)
-        files = {}
+        files = {
+            p: seen for p, seen in self.state.files.items() if p not in self.known and stat(self.root / p)
+        }
+        lost = [path for path in self.state.differing if path in files]
         for path, entry in self.known.items():
             now = stat(self.root / path)
             if path not in apart:
                 content = self.state.sha256(path) if now else ""
-                files[path] = [now, stat(self.metadata.path(path)), entry.fingerprint, content]
-        self.state.differing = sorted(p for p, f in files.items() if f[3] and f[3] != self.known[p].sha256)
+                record, seen = stat(self.metadata.path(path)), self.state.files.get(path)
+                told = seen[4] if seen and seen[1] == record else self.metadata.content(path)
+                files[path] = [now, record, entry.fingerprint, content, told]
+        self.state.differing = sorted(
+            p
+            for p, f in files.items()
+            if p in lost or (p in self.known and f[3] not in ("", self.known[p].sha256))
+        )
         self.state.files = files | left
         self.state.stages = {stage.provenance: stat(self.root / stage.provenance) for stage in self.stages}
         self.state.save()
@@ -205,19 +214,12 @@ class _Carrier:
             self.log(
                 f"provenance: WARNING {path}: its sha256 is {self.state.files[path][3][:12]}, wanted "
                 f"{self.known[path].sha256[:12]}, what its job wrote. Take the recorded file back (dvc checkout, or "
-                "git checkout), or delete it and run again."
+                f"{back(self.root, path)}), or delete it and run again."
             )
         if len(differing) > _NAMED:
             self.log(
                 f"provenance: WARNING {len(differing) - _NAMED} more files differ from what their jobs wrote"
             )
-
-
-def _same(record: dict[str, object] | None, entry: Entry) -> bool:
-    return (
-        record is not None
-        and Entry(entry.sha256, record, entry.inputs_sha256).fingerprint == entry.fingerprint
-    )
 
 
 def _texts(value: object) -> list[str]:

@@ -13,7 +13,9 @@ from typing import Any
 _MAX_NAME = 254  # of a path component, as Snakemake cuts it
 _STATE = ".snakemake/guidelab-provenance.json"
 
-Stat = list[int] | None  # size, modification time in ns and inode; None for a file that is not there
+# Size, modification time in ns, inode, and time of the last change of any of these or of the content, which no program
+# can set (ns); None for a file that is not there.
+Stat = list[int] | None
 
 
 def stat(path: Path) -> Stat:
@@ -22,7 +24,7 @@ def stat(path: Path) -> Stat:
         found = path.stat()
     except (OSError, ValueError):
         return None
-    return [found.st_size, found.st_mtime_ns, found.st_ino]
+    return [found.st_size, found.st_mtime_ns, found.st_ino, found.st_ctime_ns]
 
 
 def sha256(path: Path) -> str:
@@ -90,6 +92,18 @@ class Metadata:
         }
         write_text(self.path(output), json.dumps({**record, **times}))
 
+    def content(self, output: str) -> str:
+        """A hash of the record of an output, the same in a copy of the tree; empty when there is none."""
+        try:
+            return hashlib.sha256(self.path(output).read_bytes()).hexdigest()[:16]
+        except OSError:
+            return ""
+
+    def forget(self, output: str) -> None:
+        """Remove the record of an output that was removed: a file put there later is none of its job's."""
+        with contextlib.suppress(OSError):
+            self.path(output).unlink()
+
     def is_incomplete(self, output: str) -> bool:
         """A job has begun to write this output and has not finished."""
         return self.path(output, "incomplete").exists()
@@ -108,12 +122,12 @@ class State:
         self._read: dict[str, tuple[Stat, str]] = {}  # contents read by this process
         self.files: dict[
             str, list[Any]
-        ] = {}  # output: [stat, stat of its record, fingerprint of its entry, sha256]
+        ] = {}  # output: [stat, stat of its record, fingerprint of its entry, sha256, hash of its record]
         self.stages: dict[str, Stat] = {}  # provenance file: stat
         self.differing: list[str] = []  # outputs whose content is not what was recorded
         try:
             content = json.loads(self._path.read_text(encoding="utf-8"))
-            self.files = {str(k): list(v) for k, v in content["files"].items() if len(v) == 4}
+            self.files = {str(k): list(v) for k, v in content["files"].items() if len(v) == 5}
             self.stages, self.differing = dict(content["stages"]), list(content["differing"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             self.files, self.stages, self.differing = {}, {}, []

@@ -1,11 +1,12 @@
 """A stage's manifest: the list of its files; writing it removes from the stage's folders what is not planned."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from guidelab.errors import UserError
 from guidelab.provenance.disk import write_text
+from guidelab.provenance.prune import prune
 
 
 def write_manifest(
@@ -14,8 +15,9 @@ def write_manifest(
     outs: Iterable[str],
     keep: Iterable[str] = (),
     root: str | Path = ".",
+    log: Callable[[str], None] = print,
 ) -> list[str]:
-    """Write the list of a stage's files, and remove every other file from the folders the stage owns.
+    """Write the list of a stage's files, and remove from its folders what jobs made and nothing plans any more.
 
     Without the removal, DVC's hash of a folder would depend on which weights were tried before.
 
@@ -26,6 +28,7 @@ def write_manifest(
         keep: files in those folders that are not results (the manifest itself, `.gitignore`), and folders, with a
             slash at the end, that hold what a file lists by itself (the shards of samples).
         root: the project's folder.
+        log: takes messages about files that are neither planned nor recorded, which stay.
     Returns:
         The removed files, sorted.
     Raises:
@@ -42,19 +45,7 @@ def write_manifest(
     for folder in folders:
         if ".." in folder.parts or folder.parts[:1] != ("results",) or len(folder.parts) < 2:
             raise UserError(f"{path}: will not tidy up {folder}; wanted a folder inside results/")
-    kept = {Path(f) for f in (*files, *keep, str(path))}
-    whole = {Path(f) for f in keep if f.endswith("/")}
-    removed = []
-    for folder in folders:
-        for found in sorted(
-            (base / folder).rglob("*"), reverse=True
-        ):  # files before the folders that hold them
-            inside = found.relative_to(base)
-            if found.is_dir() and not found.is_symlink():
-                if not any(found.iterdir()):
-                    found.rmdir()
-            elif inside not in kept and found.name != ".gitignore" and not whole & set(inside.parents):
-                found.unlink()
-                removed.append(inside.as_posix())
+    provenance = f"{Path(path).parent.parent.as_posix()}/provenance/{Path(path).name}"
+    removed = prune(base, folders, (*files, *keep, str(path)), provenance, log)
     write_text(base / path, json.dumps({"files": sorted(files)}, indent=1) + "\n")
-    return sorted(removed)
+    return removed

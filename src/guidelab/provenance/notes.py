@@ -1,7 +1,8 @@
 """The note a job leaves of itself: how long it took, on which machine, with which packages.
 
 Notes lie in `logs/_jobs/`, one file a job, outside everything that git and DVC keep; after a run they are gathered
-beside the results, see `runs`. A note never decides anything, so one that cannot be written is left out.
+beside the results, see `runs`. A note names the content the job wrote: a file that differs from it is not recorded as the
+job's result. One that cannot be written is left out.
 """
 
 import contextlib
@@ -18,10 +19,11 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from guidelab.provenance.disk import write_text
+from guidelab.provenance.disk import sha256, write_text
 
 FOLDER = "logs/_jobs"  # no experiment's name begins with an underscore
 MACHINE = "GUIDELAB_MACHINE"  # a name to record in the place of the host's
+TIME = "%Y-%m-%dT%H:%M:%SZ"  # of `started`, in UTC
 _PACKAGES = (
     "guidelab", "torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "safetensors", "torch-fidelity",
     "diffusers", "snakemake",
@@ -58,15 +60,25 @@ def leave(
     earlier = before["seconds"] + before["earlier_seconds"] if before and same else 0.0
     note = {
         "job": key_of(job),
-        "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(started)),
+        "started": time.strftime(TIME, time.gmtime(started)),
         "seconds": round(seconds, 3),
         "earlier_seconds": round(earlier, 3),
         "finished": finished,
+        "outputs": _contents(outputs) if finished else {},
         "machine": machine(),
         "software": software(),
     }
     with contextlib.suppress(OSError):  # a full disk ends no job that has its results
         write_text(path_of(Path(), first), json.dumps(note, indent=1, sort_keys=True) + "\n")
+
+
+def _contents(outputs: Sequence[Path]) -> dict[str, str]:
+    """What a job wrote: sha256 by path. What cannot be read is left out."""
+    found = {}
+    for output in outputs:
+        with contextlib.suppress(OSError):
+            found[output.as_posix()] = sha256(output)
+    return found
 
 
 def read(root: Path, output: str) -> dict[str, Any] | None:
@@ -77,7 +89,9 @@ def read(root: Path, output: str) -> dict[str, Any] | None:
         numbers = all(isinstance(n, int | float) and 0 <= n < math.inf for n in taken)
         plain = isinstance(note["machine"], dict) and isinstance(note["software"], dict)
         wanted = {"job", "started", "finished"} <= set(note)
-    except (OSError, ValueError, KeyError, TypeError):
+        wrote = note.setdefault("outputs", {})  # notes of older versions have none
+        plain = plain and isinstance(wrote, dict) and all(isinstance(sha, str) for sha in wrote.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return note if numbers and plain and wanted else None
 

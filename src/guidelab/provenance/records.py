@@ -14,6 +14,7 @@ from typing import Any
 from guidelab.errors import UserError
 from guidelab.plan.stage import Stage
 from guidelab.provenance.disk import write_text
+from guidelab.provenance.places import back
 
 FORMAT = 1
 _ABOUT = (
@@ -70,7 +71,7 @@ def read(root: Path, stage: Stage) -> tuple[Entries, str | None]:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         return {}, (
             f"{stage.provenance}: is not readable ({type(error).__name__}: {error}); ignored, so changed parameters of "
-            f"stage {stage.name} may go unnoticed. Take it back with: git checkout -- {stage.provenance}"
+            f"stage {stage.name} may go unnoticed. Take it back with: {back(root, stage.provenance)}"
         )
     owned = {out: entry for out, entry in found.items() if owns(stage, out)}
     strange = sorted(set(found) - set(owned))
@@ -82,20 +83,20 @@ def read(root: Path, stage: Stage) -> tuple[Entries, str | None]:
     return owned, complaint
 
 
-def all_of(path: Path) -> Entries:
+def all_of(root: Path, path: str) -> Entries:
     """The entries of a provenance file, whichever stage owns what they speak of; for looking at, not for restoring.
 
     Raises:
         UserError: the file cannot be read, or has another format.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads((root / path).read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
             raise UserError(f"{path}: has format {content['format']!r}, wanted {FORMAT}")
         return {out: entry for job in content["jobs"] for out, entry in _entries(job, content["rules"])}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
-            f"{path}: is not readable ({type(error).__name__}: {error}). Take it back with: git checkout -- {path}"
+            f"{path}: is not readable ({type(error).__name__}: {error}). Take it back with: {back(root, path)}"
         ) from error
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from guidelab.errors import UserError
 from guidelab.provenance import records, runs
+from guidelab.provenance.places import back
 from guidelab.provenance.records import Entry, combined
 from guidelab.provenance.runs import Run
 from guidelab.trail.inside import inside
@@ -69,7 +70,7 @@ class Book:
         if path not in known.entries:
             return None
         if path not in self._steps:
-            self._steps[path] = _step(path, known)
+            self._steps[path] = _step(self.root, path, known)
         return self._steps[path]
 
     def needed(self, path: str) -> Step:
@@ -116,9 +117,10 @@ class Book:
         if name not in self._known:
             found = _Known()
             for path in sorted((self.root / "results" / name / "provenance").glob("*.json")):
+                own = path.relative_to(self.root).as_posix()
                 with contextlib.suppress(OSError):  # `all_of` says so
-                    inside(self.root, path.relative_to(self.root).as_posix())
-                for out, entry in records.all_of(path).items():
+                    inside(self.root, own)
+                for out, entry in records.all_of(self.root, own).items():
                     found.entries[out] = (entry, path.stem)
                     found.shas[out] = entry.sha256
                     found.jobs.setdefault(_job(entry, path.stem), {})[out] = entry.sha256
@@ -145,12 +147,12 @@ def _job(entry: Entry, stage: str) -> tuple[str, ...]:
     return stage, _rule(entry), *map(str, entry.record.get("params") or [])
 
 
-def _step(path: str, known: _Known) -> Step:
+def _step(root: Path, path: str, known: _Known) -> Step:
     entry, stage = known.entries[path]
     record, mine = entry.record, known.jobs[_job(entry, stage)]
     told = runs.payload_of(record)
     run = known.runs.get(min(mine))
-    inputs = _inputs(told.get("inputs") or {}, path, stage)
+    inputs = _inputs(told.get("inputs") or {}, path, root, stage)
     fed = None if entry.inputs_sha256 is None else entry.inputs_sha256 == combined(entry.sources, known.shas)
     return Step(
         rule=_rule(entry),
@@ -165,7 +167,7 @@ def _step(path: str, known: _Known) -> Step:
     )
 
 
-def _inputs(given: Any, path: str, stage: str) -> dict[str, tuple[str, ...]]:
+def _inputs(given: Any, path: str, root: Path, stage: str) -> dict[str, tuple[str, ...]]:
     """Labels with their files, as a job was told them.
 
     Raises:
@@ -176,7 +178,7 @@ def _inputs(given: Any, path: str, stage: str) -> dict[str, tuple[str, ...]]:
         where = f"results/{experiment_of(path)}/provenance/{stage}.json"
         raise UserError(
             f"{where}: the inputs of {path} are {str(given)[:80]!r}, wanted labels with lists of paths. Take the record back with: "
-            f"git checkout -- {where}"
+            f"{back(root, where)}"
         )
     return {str(label): tuple(paths) for label, paths in given.items()}
 

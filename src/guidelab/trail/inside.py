@@ -1,12 +1,14 @@
-"""Which files a trail may read: those of the project, and of DVC's cache. Records come with a clone, and may name any path."""
+"""Which files a trail may read: those of the project, of folders it links to, and of DVC's cache.
+
+Records come with a clone, and may name any path.
+"""
 
 import configparser
 from functools import cache
 from pathlib import Path, PurePosixPath
 
 from guidelab.errors import UserError
-
-_SMALL = ("manifests", "previews", "provenance", "runs")  # folders of an experiment that git keeps
+from guidelab.provenance.places import back, folder_link
 
 
 def inside(root: Path, path: str) -> Path:
@@ -27,24 +29,21 @@ def inside(root: Path, path: str) -> Path:
         real = found.resolve(strict=True)
     except RuntimeError as error:  # Python 3.11 says so of links in a circle
         raise OSError(str(error)) from error
-    if not any(real.is_relative_to(own) for own in _own(root.resolve())):
+    if not any(real.is_relative_to(own) for own in (*_own(root.resolve()), *_linked(root, name))):
         raise UserError(
-            f"{path}: leads to {real}, out of this project and of DVC's cache; it was not read. Take it back with: {back(path)}"
+            f"{path}: leads to {real}, out of this project and of DVC's cache; it was not read. If the link is yours, link its "
+            f"folder instead; if not, take the file back with: {back(root, path)}"
         )
     if not real.is_file():
-        raise UserError(f"{path}: is no regular file; it was not read. Take it back with: {back(path)}")
+        raise UserError(f"{path}: is no regular file; it was not read. Take it back with: {back(root, path)}")
     return found
 
 
-def in_git(path: str) -> bool:
-    """Whether git keeps a file: code, and results that are small; the others are in DVC's store."""
-    parts = path.split("/")
-    return parts[0] != "results" or len(parts) <= 3 or parts[1] in ("tables", "figures") or parts[2] in _SMALL
-
-
-def back(path: str) -> str:
-    """How to get a file as it was."""
-    return f"git checkout -- {path}" if in_git(path) else f"dvc pull --force {path}"
+def _linked(root: Path, name: PurePosixPath) -> list[Path]:
+    """Where the folder of a result lies when `results`, or a folder inside it, is a link, as one to a scratch disk is."""
+    if name.parts[:1] != ("results",) or folder_link(root, str(name)) is None:
+        return []
+    return [(root / name).parent.resolve()]
 
 
 @cache

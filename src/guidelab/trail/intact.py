@@ -7,7 +7,8 @@ from typing import Any
 
 from guidelab.errors import UserError
 from guidelab.provenance.disk import sha256
-from guidelab.trail.inside import back, inside
+from guidelab.provenance.places import back
+from guidelab.trail.inside import inside
 
 INTACT, CHANGED, ABSENT, OUTSIDE = "intact", "changed", "not here", "not a file of this project"
 
@@ -19,7 +20,7 @@ class State:
     Attributes:
         path: the file. word: INTACT, CHANGED, ABSENT, or OUTSIDE for what is not read, see `inside`.
         recorded: its sha256 when its job wrote it. now: as it is; empty when it is not here.
-        why: what is wrong with one that is OUTSIDE.
+        why: what is wrong with one that is OUTSIDE. back: the command that takes the recorded file back.
     """
 
     path: str
@@ -27,13 +28,14 @@ class State:
     recorded: str
     now: str = ""
     why: str = ""
+    back: str = ""
 
     def __str__(self) -> str:
         if self.word == CHANGED:
-            return f"CHANGED: its sha256 is {self.now[:12]}, its job wrote {self.recorded[:12]}; take it back: {back(self.path)}"
+            return f"CHANGED: its sha256 is {self.now[:12]}, its job wrote {self.recorded[:12]}; take it back: {self.back}"
         if self.word == OUTSIDE:
             return f"NOT READ: {self.why}"
-        return self.word if self.word == INTACT else f"not here: {back(self.path)}"
+        return self.word if self.word == INTACT else f"not here: {self.back}"
 
 
 class Files:
@@ -48,11 +50,12 @@ class Files:
         if path not in self.seen or self.seen[path].recorded != recorded:
             try:
                 now = sha256(inside(self.root, path))
-                self.seen[path] = State(path, INTACT if now == recorded else CHANGED, recorded, now)
+                word = INTACT if now == recorded else CHANGED
+                self.seen[path] = State(path, word, recorded, now, back=back(self.root, path))
             except UserError as error:
                 self.seen[path] = State(path, OUTSIDE, recorded, why=str(error).removeprefix(f"{path}: "))
             except OSError:
-                self.seen[path] = State(path, ABSENT, recorded)
+                self.seen[path] = State(path, ABSENT, recorded, back=back(self.root, path))
         return self.seen[path]
 
     def shards(self, manifest: str, blocks: set[str], train_seeds: set[int]) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from guidelab.trail.cells import Cell, find_cell, nets_digest
 from guidelab.trail.facts import facts
 from guidelab.trail.intact import Files
 from guidelab.trail.now import Now, differing
+from guidelab.trail.said import contradictions
 
 _SAMPLERS = ("sample", "generate", "grading")
 
@@ -161,6 +162,7 @@ def _disagreements(book: Book, cell: Cell, steps: Sequence[Step]) -> list[str]:
         found.append(
             f"{cell.table}, row {cell.row.number}: says {cell.text}, its {counted(len(cell.rows), 'row')} make{'s' if len(cell.rows) == 1 else ''} {cell.again:.10g}"
         )
+    found += contradictions(cell.rows_file, [*cell.rows, *cell.beside], steps)
     codes = {step.code for step in steps}
     samplers = [step for step in steps if step.rule == "sample"]
     nets = {nets_digest(s, {p: book.sha256(p) or "" for p in s.files}) for s in samplers}
