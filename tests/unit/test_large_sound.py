@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from guidelab.train.large.machine import finite
+from guidelab.train.precision import finite
 
 from guidelab.cli.large.renewed import Renewed
 from guidelab.core.degrade import input_noise
