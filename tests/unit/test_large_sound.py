@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from guidelab.train.precision import finite
 
 from guidelab.cli.large.renewed import Renewed
 from guidelab.core.degrade import input_noise
@@ -14,6 +13,7 @@ from guidelab.core.schedules import edm_sigmas
 from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
+from guidelab.train.precision import finite
 
 ROOT = Path(__file__).parents[2]
 
