@@ -17,8 +17,9 @@ import time  # noqa: E402
 
 import torch  # noqa: E402
 
-from guidelab.cli.diverge import _lines  # noqa: E402
-from guidelab.cli.sigma.subject import sampler  # noqa: E402
+from guidelab.cli.subjects import sampler  # noqa: E402
+from guidelab.divergence.estimate import estimate  # noqa: E402
+from guidelab.divergence.noisy import Examples  # noqa: E402
 from guidelab.plan.plan import Plan  # noqa: E402
 from guidelab.specload import load_spec  # noqa: E402
 
@@ -37,12 +38,13 @@ def main() -> None:
         job["estimate"]["coverage"] = None
         found = sampler(job, 0)
         start = time.process_time()
-        drawn = found.draw(4_000_000, 4_000_000 + options.samples - 1)
+        assert found.exact is not None  # toy2d's density is known
+        drawn = found.exact.draw(4_000_000, 4_000_000 + options.samples - 1)
         sampled = time.process_time() - start
-        real = found.data.draw(options.samples, torch.Generator().manual_seed(1))
-        subject = replace(found, report=(real, drawn))
+        real = found.exact.data.draw(options.samples, torch.Generator().manual_seed(1))
+        subject = replace(found, report=(Examples(real.double()), Examples(drawn.double())))
         start = time.process_time()
-        lines = list(_lines(job, subject))
+        lines = list(estimate(job["estimate"], tuple(job["sigmas"]), subject))
         seconds = time.process_time() - start
         print(f"| {point}, {len(lines)} numbers | {options.samples:,} | {seconds:.1f} | {sampled:.1f} |")
 

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from guidelab.assemble import Nets
-from guidelab.cli.large.evaluated import marked, ready
-from guidelab.cli.large.machine import DTYPES
+from guidelab.compute.device import DTYPES
+from guidelab.compute.inference import graph_steps, inference_nets
 from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.guidance import Guided, Reference
 from guidelab.core.samplers.chain import ddpm
@@ -106,9 +106,9 @@ def sampled(case: Case, s: Setting, build: Callable[[], dict[str, Any]], call: C
     """Our sides of a sampling case: `call(predict)` with the nets guided as the sampling job has them."""
     for how in s.hows:
         os.environ["GUIDELAB_COMPILE"] = how
-        nets = ready(Nets(build(), {}), s.where, s.precision, ("null",)).models
+        nets = inference_nets(Nets(build(), {}), s.where, s.precision, ("null",)).models
         terms = [Reference(nets[name], 2.0) for name in nets if name != "main"]  # type: ignore[arg-type]
-        predict = marked(Guided(nets["main"], terms))  # type: ignore[arg-type]
+        predict = graph_steps(Guided(nets["main"], terms))  # type: ignore[arg-type]
         os.environ.pop("GUIDELAB_COMPILE")  # all that looks at it has been called
         name = f"ours, {s.precision}{HOW[how]}"
         case.sides[name] = (s.precision, lambda predict=predict: call(predict))

@@ -1,6 +1,5 @@
 """A sampler's part of the spec -> nets loaded, guidance nested -> one denoiser. No formulas, no loops over steps."""
 
-import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,13 +9,16 @@ import torch
 from torch import Tensor, nn
 
 from guidelab import registry
-from guidelab.core.degrade import dropout_mask, input_noise
+from guidelab.core.degrade import dropout, input_noise
 from guidelab.core.denoiser import Denoiser, cast
 from guidelab.core.guidance import Correction, Guided, Interval, Term
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, sha256
 
-_SALTS = {"main": 1, "ref": 2}  # main and reference nets draw their degradations apart
+_SALTS = {
+    "main": 1,
+    "ref": 2,
+}  # main and reference nets draw independent masks and noises for one seed and step
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,46 @@ class Assembled:
     correct: Correction | None
 
 
-def load_nets(inputs: Mapping[str, Sequence[str]], train_seed: int, device: str = "cpu") -> Nets:
+def load_nets(
+    inputs: Mapping[str, Sequence[str]], train_seed: int, discs: Mapping[str, Mapping[str, Any]] | None = None
+) -> Nets:
     """Load every `model:<name>` and `disc:<name>` file of a job, at one training seed, frozen and in eval mode.
 
+    Args:
+        inputs: files by label.
+        train_seed: of the denoisers.
+        discs: by discriminator, a training seed of its own (`seed`; None: that of the denoisers) and after how many
+            `iterations` it is taken (None: as it was kept).
     Raises:
-        UserError: a file is absent, broken, of another architecture, or lacks this training seed.
+        UserError: a file is absent, broken, of another architecture, or lacks this training seed or snapshot.
     """
     found: dict[str, dict[str, nn.Module]] = {"model": {}, "disc": {}}
     for label, paths in inputs.items():
         kind, _, name = label.partition(":")
         if kind in found:
-            found[kind][name] = load_net(paths[0], train_seed, device)
+            how = (discs or {}).get(name, {}) if kind == "disc" else {}
+            seed = train_seed if how.get("seed") is None else how["seed"]
+            found[kind][name] = load_net(paths[0], seed)
+            if how.get("iterations"):
+                found[kind][name].load_state_dict(snapshot(paths[0], seed, how["iterations"]))
     return Nets(found["model"], found["disc"])
+
+
+def snapshot(path: str, seed: int, iterations: int) -> dict[str, Tensor]:
+    """A discriminator's parameters after a number of iterations.
+
+    Raises:
+        UserError: the file holds no such snapshot.
+    """
+    tensors, meta = load_arrays(path)
+    prefix = f"it{iterations}/seed{seed}/"
+    state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    if not state:
+        raise UserError(
+            f"{path}: keeps nothing after {iterations} iterations of training seed {seed} (it keeps "
+            f"{meta.get('iterations')}); give one of these as `iterations`, or train for longer"
+        )
+    return state
 
 
 def load_net(path: str | Path, train_seed: int, device: str = "cpu") -> nn.Module:
@@ -138,21 +168,9 @@ def _degraded(spec: Mapping[str, Any], model: str, role: str, nets: Nets, seeds:
         raise ValueError(f"assemble: {model} is degraded, so it needs the seeds of its samples")
     predict: Denoiser = net
     if degrade["dropout"]:
-
-        def drop(layer: int, sigma: Tensor, shape: tuple[int, ...]) -> Tensor:
-            assert seeds is not None  # checked above
-            return dropout_mask(seeds, sigma, shape[1:], degrade["dropout"], salt=1000 * salt + layer)
-
-        predict = _with_dropout(net, drop)
+        assert seeds is not None  # checked above
+        predict = dropout(net, seeds, degrade["dropout"], salt)
     if degrade["input_noise"]:
         assert seeds is not None  # checked above
-        predict = input_noise(predict, seeds, degrade["input_noise"], salt=salt)
+        predict = input_noise(predict, seeds, degrade["input_noise"], salt)
     return predict
-
-
-def _with_dropout(net: Any, drop: Callable[[int, Tensor, tuple[int, ...]], Tensor]) -> Denoiser:
-    """The net with masks of its own; it shares its parameters with the net it was made from."""
-    masked = copy.copy(net)
-    masked.dropout = drop
-    denoiser: Denoiser = masked
-    return denoiser

@@ -6,8 +6,8 @@ from guidelab import registry
 from guidelab.spec import Experiment, split_point
 from guidelab.spec.data import DrawnFold
 from guidelab.spec.divergences import Divergences
-from guidelab.spec.experiment import Discriminator
-from guidelab.speclook import is_large, nets_known, seeds_of, unknown
+from guidelab.spec.experiment import Denoiser, Discriminator
+from guidelab.speclook import nets_known, seeds_of, unknown
 
 REFERENCE = "reference"  # the fold whose features are extracted
 _SMALL = ("ci", "smoke")  # scales whose numbers mean nothing
@@ -21,7 +21,9 @@ def check_divergences(e: Experiment) -> Iterator[str]:
     """Every mistake of an experiment's graders, of its `divergences` and of the figures made of them."""
     yield from _graders(e)
     asked, figures = e.divergences, e.paper.figures
-    drawn = [name for name in registry.SIGMA_FIGURES if getattr(figures, name)]
+    drawn = [
+        name for name, of in registry.FIGURES.items() if "divergences" in of.needs and getattr(figures, name)
+    ]
     if asked is None:
         yield from (f"paper.figures.{name}: is made of `divergences`, which is not given" for name in drawn)
         return
@@ -65,8 +67,6 @@ def _graders(e: Experiment) -> Iterator[str]:
 def _images(e: Experiment, asked: Divergences) -> Iterator[str]:
     """What images have no use for, and what they need."""
     grader, fold = e.discriminators.get(asked.grader), e.folds.get(asked.real)
-    if is_large(e):
-        yield f"divergences: given for {e.dataset.name}; wanted it with small images: nothing grades larger ones yet"
     for key in ("coverage", "theorem"):
         if getattr(asked, key):
             yield f"divergences.{key}: given for images; wanted it where the data's density is known"
@@ -205,15 +205,28 @@ def _image_sizes(e: Experiment, asked: Divergences, block: int) -> Iterator[str]
 
 
 def _flows(e: Experiment, name: str, grader: Discriminator) -> Iterator[str]:
-    """Estimates ask a sampler for its score at any noise level: it must be a denoiser that is not random."""
+    """Estimates ask a sampler for its score at any noise level: it must be a denoiser of pixels that is not random."""
+    if _on_latents(e, grader):
+        yield f"discriminators.{name}.pixels: wanted true: a grader learns from pixels, not from the dataset's latents"
     for point in grader.points:
         variant = e.variants.get(split_point(point)[0])
         used = [variant.main, *(t.ref for t in variant.guide if t.ref)] if variant else []
         degraded = [m for m in used if m in e.models and e.models[m].degrade != type(e.models[m].degrade)()]
         if degraded:
             yield f"discriminators.{name}.points: given {point!r}, whose net {degraded[0]!r} is degraded at random: it has no score to estimate with; wanted a point without"
+        on_latents = [
+            m for m in used if m in e.models and _on_latents(e, e.denoisers.get(e.models[m].denoiser))
+        ]
+        if on_latents:
+            yield f"discriminators.{name}.points: given {point!r}, whose net {on_latents[0]!r} works on latents; wanted a point on pixels: held-out images are not encoded"
+        if variant and variant.real:
+            yield f"discriminators.{name}.points: given {point!r}, which shows real images; wanted a sampler"
         if variant and any(term.boost for term in variant.guide):
             yield f"discriminators.{name}.points: given {point!r}, which is boosted: its steps follow no score; wanted a point without"
+
+
+def _on_latents(e: Experiment, entry: Denoiser | Discriminator | None) -> bool:
+    return entry is not None and getattr(e.dataset, "latent", None) is not None and not entry.pixels
 
 
 def _figures(e: Experiment, grader: Discriminator) -> Iterator[str]:

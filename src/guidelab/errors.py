@@ -1,5 +1,7 @@
 """The one exception whose message is written for the person who typed the command."""
 
+from pathlib import Path
+
 
 class UserError(Exception):
     """A mistake the user can mend: where, what was given, what was wanted, what to do.
@@ -16,6 +18,11 @@ def closest(given: str, known: list[str] | tuple[str, ...]) -> str:
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
+def brief(error: Exception) -> str:
+    """What another library says of a file, as one short line: some repeat the file's content."""
+    return " ".join((str(error) or type(error).__name__).split())[:200]
+
+
 def counted(number: int, thing: str) -> str:
     """`1 job`, `2 jobs`.
 
@@ -23,3 +30,22 @@ def counted(number: int, thing: str) -> str:
     ('1 job', '2 jobs')
     """
     return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
+def home_path(path: str | Path, otherwise: Path | None = None) -> Path:
+    """A path whose `~` stands for the home folder.
+
+    Args:
+        path: as given.
+        otherwise: taken where there is no home folder.
+    Raises:
+        UserError: there is no home folder, and nothing else was given.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        if otherwise is not None:
+            return otherwise
+        raise UserError(
+            f"{path}: there is no home folder ({error}); give the whole path, or set HOME"
+        ) from error

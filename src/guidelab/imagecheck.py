@@ -37,10 +37,10 @@ def _data(e: Experiment) -> Iterator[str]:
             yield f"folds.{name}: given a checkpoint, wanted `split`: {e.dataset.name} is compared with its own images"
     if e.dataset.name in ("image_zip", "image_folder") and getattr(e.dataset, "source", None) is None:
         yield f"dataset.source: is missing; wanted the ZIP or folder of {e.dataset.name}"
-    n = None if is_large(e) else getattr(e.folds.get("reference"), "n", None)  # theirs may differ in size
+    n = getattr(e.folds.get("reference"), "n", None) if e.evaluate.counts == "equal" else None
     largest = max(last - first + 1 for first, last in e.evaluate.blocks.values())
     if n is not None and n < largest:
-        yield f"folds.reference.n: given {n}, wanted at least {largest}, the images of a block (KID, precision, recall)"
+        yield f"folds.reference.n: given {n}, wanted at least {largest}, the images of a block (KID, precision, recall), or `evaluate.counts: all`"
     splits = {name: getattr(fold, "split", None) for name, fold in e.folds.items()}
     learnt = {"folds.train": "train"} | {
         f"discriminators.{n}.real": d.real for n, d in e.discriminators.items()
@@ -90,8 +90,6 @@ def _nets(e: Experiment) -> Iterator[str]:
 def _discriminators(e: Experiment) -> Iterator[str]:
     for name, disc in e.discriminators.items():
         where = f"discriminators.{name}"
-        if disc.role == "grade" and is_large(e):
-            yield f"{where}.role: given 'grade', wanted guide, classifier or features: no large images are graded yet"
         if disc.role == "grade" and disc.extractor is not None:
             yield f"{where}.extractor: given {disc.extractor!r}, wanted none: a grader learns from pixels, and shares nothing with a guide"
         if disc.extractor is not None:
@@ -219,7 +217,7 @@ def _metrics(e: Experiment) -> Iterator[str]:
         yield "evaluate.density: given, but log-densities are computed for the 2D example only"
     for metric in e.evaluate.metrics:
         name, _, features = metric.partition("@")
-        yield registered("evaluate.metrics", "large metric" if is_large(e) else "image metric", name)
+        yield registered("evaluate.metrics", "image metric", name)
         if features not in e.features:
             yield (
                 f"evaluate.metrics: given {metric!r}, wanted features after the @: {name}@ and one of "
@@ -232,10 +230,12 @@ def _figures(e: Experiment) -> Iterator[str]:
         if figure is None:
             continue
         where = f"paper.figures.{name}"
-        if name in registry.IMAGE_SIGMA_FIGURES and not getattr(figure, "metrics", ()):
+        needs = registry.FIGURES[name].needs.split()
+        if "density" in needs:
+            known = [n for n, entry in registry.FIGURES.items() if "density" not in entry.needs]
+            yield f"{where}: is a figure of the 2D example; wanted one of {', '.join(known)}"
+        if "divergences" in needs and not getattr(figure, "metrics", ()):
             continue  # its points are those of a grader
-        if name not in registry.IMAGE_FIGURES | registry.IMAGE_SIGMA_FIGURES:
-            yield f"{where}: is a figure of the 2D example; wanted one of {', '.join(registry.IMAGE_FIGURES)}"
         for variant in getattr(figure, "variants", ()):
             if variant not in e.variants:
                 yield f"{where}.variants: given {variant!r}, wanted a variant{closest(variant, list(e.variants))}"

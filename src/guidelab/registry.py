@@ -16,7 +16,7 @@ class Entry:
     """Where a name is carried: `module:attribute`, and what the spec must give along with it."""
 
     target: str
-    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when read piece by piece, "cache" when fetched
+    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when read piece by piece, "cache" when fetched; figures: see there
     neutral: float = 1.0  # methods: the weight at which nothing is added
 
     @property
@@ -65,26 +65,28 @@ EXTRACTORS = {
     "tiny": Entry("guidelab.features.tiny:Tiny"),
 }
 IMAGE_METRICS = {
-    "fid": Entry("guidelab.metrics.images:measure_images"),
-    "kid": Entry("guidelab.metrics.images:measure_images"),
-    "precision": Entry("guidelab.metrics.images:measure_images"),
-    "recall": Entry("guidelab.metrics.images:measure_images"),
-    "inception_score": Entry("guidelab.metrics.images:measure_images"),
-    "accuracy": Entry("guidelab.metrics.images:measure_images"),
-}
-LARGE_METRICS = {
-    name: Entry("guidelab.metrics.protocol:measure_protocol")
+    name: Entry("guidelab.metrics.images:measure_images")
     for name in ("fid", "sfid", "kid", "precision", "recall", "inception_score", "accuracy")
+}
+REPRESENTATIONS = {  # what samples are measured as
+    "coordinates": Entry("guidelab.cli.coordinates:spaces"),
+    "features": Entry("guidelab.cli.feature_spaces:spaces"),
 }
 TRUTHS = {"toy2d": Entry("guidelab.data.toy2d_truth:truth_at")}  # datasets whose density is known
 FACTS = {
     "toy2d": Entry("guidelab.data.toy2d_truth:facts")
 }  # constants of the exact density, kept with the data
 SAMPLERS = {
-    "heun": Entry("guidelab.core.samplers.heun:heun"),
-    "ddpm": Entry("guidelab.core.samplers.chain:ddpm"),
-    "ddim": Entry("guidelab.core.samplers.chain:ddim"),
+    "heun": Entry("guidelab.sampling.continuous:Continuous"),
+    "ddpm": Entry("guidelab.sampling.discrete:Ddpm"),
+    "ddim": Entry("guidelab.sampling.discrete:Ddim"),
 }
+CODECS = {  # how samples are stored
+    "points": Entry("guidelab.sampling.codecs:Points"),
+    "pixels": Entry("guidelab.sampling.pixels:Pixels"),
+    "latents": Entry("guidelab.sampling.latents:Latents"),
+}
+SOURCES = {"fold": Entry("guidelab.sampling.real:shown")}  # of samples that no net draws
 METRICS = {
     name: Entry("guidelab.metrics.measure_toy:measure_points")
     for name in (
@@ -97,25 +99,22 @@ DIVERGENCES = {
     name: Entry("guidelab.metrics.divergence:divergences")
     for name in ("kl", "kl_reverse", "js", "chi2", "hellinger2")
 }
-FIGURES = {name: Entry(f"guidelab.paper.{name}:make") for name in ("fig1", "fig2", "fig9", "sweep")}
-SIGMA_FIGURES = {  # made of the divergences' rows
-    "divergence_sigma": Entry("guidelab.paper.sigma.along:make"),
-    "divergence_calibration": Entry("guidelab.paper.sigma.calibration:make"),
-    "divergence_weight": Entry("guidelab.paper.sigma.weight:make"),
-}
-IMAGE_SIGMA_FIGURES = {  # the same of images
-    "divergence_sigma": Entry("guidelab.paper.sigma.image_along:make"),
-    "divergence_weight": Entry("guidelab.paper.sigma.image_points:make"),
-}
-IMAGE_FIGURES = {
-    "weights": Entry("guidelab.paper.images.weights:make"),
-    "precision_recall": Entry("guidelab.paper.images.precision_recall:make"),
-    "ema": Entry("guidelab.paper.images.lines:make"),
-    "guides": Entry("guidelab.paper.images.lines:make"),
-    "disc_training": Entry("guidelab.paper.images.lines:make"),
-    "nfe": Entry("guidelab.paper.images.lines:make"),
-    "grid": Entry("guidelab.paper.images.grid:make"),
-    "variety": Entry("guidelab.paper.images.grid:make"),
+FIGURES = {  # needs: "density" (exact), "images", "divergences" (rows of `guidelab diverge`)
+    **{
+        name: Entry(f"guidelab.paper.{name}:make", needs="density")
+        for name in ("fig1", "fig2", "fig9", "sweep")
+    },
+    "divergence_sigma": Entry("guidelab.paper.sigma.along:make", needs="divergences"),
+    "divergence_calibration": Entry("guidelab.paper.sigma.calibration:make", needs="divergences density"),
+    "divergence_weight": Entry("guidelab.paper.sigma.weight:make", needs="divergences"),
+    "weights": Entry("guidelab.paper.images.weights:make", needs="images"),
+    "precision_recall": Entry("guidelab.paper.images.precision_recall:make", needs="images"),
+    "ema": Entry("guidelab.paper.images.lines:make", needs="images"),
+    "guides": Entry("guidelab.paper.images.lines:make", needs="images"),
+    "disc_training": Entry("guidelab.paper.images.lines:make", needs="images"),
+    "nfe": Entry("guidelab.paper.images.lines:make", needs="images"),
+    "grid": Entry("guidelab.paper.images.grid:make", needs="images"),
+    "variety": Entry("guidelab.paper.images.grid:make", needs="images"),
 }
 
 KINDS: dict[str, dict[str, Entry]] = {
@@ -126,15 +125,14 @@ KINDS: dict[str, dict[str, Entry]] = {
     "truth": TRUTHS,
     "facts": FACTS,
     "sampler": SAMPLERS,
+    "codec": CODECS,
+    "source": SOURCES,
     "metric": METRICS,
     "divergence": DIVERGENCES,
     "extractor": EXTRACTORS,
     "image metric": IMAGE_METRICS,
-    "large metric": LARGE_METRICS,
+    "representation": REPRESENTATIONS,
     "figure": FIGURES,
-    "sigma figure": SIGMA_FIGURES,
-    "image sigma figure": IMAGE_SIGMA_FIGURES,
-    "image figure": IMAGE_FIGURES,
 }
 
 

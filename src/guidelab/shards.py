@@ -7,7 +7,7 @@ hold `images [n, C, H, W]` uint8 and, for conditional samplers, `labels [n]` int
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 from guidelab.errors import UserError
 from guidelab.io import atomic_write, load_arrays, save_arrays, sha256, wanted
 
+MANIFEST_BYTES = 1 << 28  # two million shards
 Make = Callable[[int, int], tuple[Tensor, Tensor | None]]  # (first seed, last seed) -> images, labels
 
 
@@ -103,20 +104,35 @@ def load_manifest(path: str | Path) -> dict[str, Any]:
     """
     source = Path(path)
     try:
+        if source.stat().st_size > MANIFEST_BYTES:
+            raise UserError(f"{source}: is larger than {MANIFEST_BYTES} bytes. Delete it and run again.")
         content = json.loads(source.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(
             f"{source}: no such file; wanted a manifest of samples. Build it with snakemake {source}"
         ) from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise UserError(f"{source}: is not JSON ({error}). Delete it and run again.") from error
     if (
         not isinstance(content, dict)
         or content.get("kind") != "samples"
         or not isinstance(content.get("shards"), list)
+        or not all(_is_listed(shard) for shard in content["shards"])
     ):
         raise UserError(f"{source}: is no manifest of samples. Delete it and run again.")
     return content
+
+
+def _is_listed(shard: Any) -> bool:
+    """Whether an entry of a manifest has what every reader takes from it, and a file inside the folder of shards."""
+    if not isinstance(shard, dict):
+        return False
+    numbers = all(type(shard.get(key)) is int for key in ("train_seed", "first", "last", "n"))
+    texts = all(isinstance(shard.get(key), str) for key in ("file", "block", "sha256"))
+    if not numbers or not texts:
+        return False
+    file = PurePosixPath(shard["file"])
+    return not file.is_absolute() and ".." not in file.parts and shard["n"] >= 0
 
 
 def read_block(path: str | Path, train_seed: int, block: str) -> tuple[Tensor, Tensor | None]:

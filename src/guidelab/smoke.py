@@ -20,6 +20,8 @@ _NETS: dict[str, dict[str, Any]] = {
     "dit": {"width": 384, "depth": 1, "heads": 6},  # the narrowest whose heads a file of weights tells
     "adm_classifier": {"channels": 32, "blocks": 1},
     "adm_discriminator": {"channels": 32, "blocks": 1},
+    "small_classifier": {"channels": 8},
+    "small_discriminator": {"channels": 8},
 }
 _LEVELS = ("edm2", "edm")  # nets with attention at chosen sides
 _HALVED = (
@@ -45,6 +47,7 @@ def shrink(experiment: dict[str, Any], of: str) -> dict[str, Any]:
         e["denoisers"] = {name: _denoiser(d, latent) for name, d in e["denoisers"].items()}
         e["models"] = {name: m | {"nimg": _NIMG} for name, m in e["models"].items()}
         e["discriminators"] = {name: _disc(d, latent) for name, d in e.get("discriminators", {}).items()}
+        e["divergences"] = _divergences(e.get("divergences"))
         e["features"] = {name: _extractor(x) for name, x in e["features"].items()}
         e["sampler"] = _sampler(e["sampler"])
         e["variants"] = {name: _variant(v) for name, v in e["variants"].items()}
@@ -94,6 +97,21 @@ def _disc(disc: dict[str, Any], latent: bool) -> dict[str, Any]:
     return found
 
 
+def _divergences(asked: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Two noise bins, and a net on features that has ten of two blocks' samples for each of its parts."""
+    if asked is None:
+        return None
+    probe = {
+        "hidden": 8,
+        "batch": _BATCH,
+        "iterations": 4,
+        "evaluate_every": 2,
+        "validation": 0.33,
+        "test": 0.33,
+    }
+    return asked | {"bins": 2, "draws": 2, "permutations": 19, "probe": asked.get("probe", {}) | probe}
+
+
 def _extractor(extractor: dict[str, Any]) -> dict[str, Any]:
     if "of" in extractor:
         return extractor
@@ -117,4 +135,5 @@ def _seeds(seeds: str, n: int = IMAGES) -> str:
 
 
 def _figure(figure: dict[str, Any] | None) -> dict[str, Any] | None:
-    return figure | {"n": 4} if figure and "points" in figure else figure
+    shown = (figure or {}).get("points")  # pairs of a label and a point: images side by side
+    return figure | {"n": 4} if figure and shown and isinstance(shown[0], list) else figure

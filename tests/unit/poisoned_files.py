@@ -241,7 +241,7 @@ CASES = [
     Case("a .pt that unpacks to far more", "a.pt", D, squeezed, "compressed"),
     Case("a .pt of something else", "a.pt", D, lambda p, m: torch_file(p, {"args": Namespace(lr=1), "steps": 3}), "holds no state dict"),
     Case("a .pt of another network", "a.pt", D, lambda p, m: torch_file(p, {"ema": {"w": torch.zeros(3)}, "args": Namespace(lr=1)}), "has no x_embedder.proj.weight"),
-    Case("an .npz of Python objects", "a.npz", N, lambda p, m: npz(p, mu=np.array([leaves(m)], object)), "wanted plain numbers"),
+    Case("an .npz of Python objects", "a.npz", N, lambda p, m: npz(p, mu=np.array([leaves(m)], object)), "pickled objects"),
     Case("an .npz that claims 8 TB", "a.npz", N, npz_claiming, "claims shape"),
     Case("statistics that are no covariance", "a.npz", N, lambda p, m: npz(p, mu=np.zeros(4), sigma=-np.eye(4)), "no covariance"),
     Case("features, not statistics", "a.npz", N, lambda p, m: npz(p, arr_0=np.zeros((4, 4))), "holds no statistics"),

@@ -106,7 +106,7 @@ def test_cifar_refusals(batches: Path, tmp_path: Path):
 def test_hostile_archives_of_cifar_end_soon(
     batches: Path, tmp_path: Path, few: None, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr("guidelab.data.tar._MAX_TOTAL", 1 << 20)
+    monkeypatch.setattr("guidelab.data.limits.CIFAR_BYTES", 1 << 20)
     info = tarfile.TarInfo("bomb")
     info.size = 8 << 20
     for kind in (tarfile.REGTYPE, tarfile.XHDTYPE):

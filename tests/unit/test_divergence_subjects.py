@@ -10,9 +10,7 @@ import torch
 from torch import nn
 
 from guidelab.assemble import Nets
-from guidelab.cli.images import held_out
-from guidelab.cli.images import noised as image_noised
-from guidelab.cli.sigma import evaluate, subject
+from guidelab.cli import subjects
 from guidelab.data.image_zip import ImageSet, write_zip
 from guidelab.errors import UserError
 from guidelab.io import save_arrays, sha256
@@ -31,28 +29,24 @@ class Value(nn.Module):
         return torch.full_like(x, self.value)
 
 
-@pytest.mark.parametrize("room", [evaluate, image_noised])
-def test_guidance_of_first_evaluations_counts_half_as_in_the_flow(room):
+@pytest.mark.parametrize("event", [(2,), (1, 1, 1)])
+def test_guidance_of_first_evaluations_counts_half_as_in_the_flow(event):
     term = {"method": "reference", "ref": "weak", "disc": None, "weight": 2.0, "sigma_lo": 0.0, "sigma_hi": None,
             "stages": "first"}  # fmt: skip
     spec = {"main": "main", "terms": [term], "sampler": {"dtype": "float32"}}
     spec["degrade"] = {name: {"dropout": 0.0, "input_noise": 0.0} for name in ("main", "weak")}
-    _, guided = room.denoisers(spec, Nets({"main": Value(1.0), "weak": Value(0.0)}, {}))
-    x, sigma = (
-        torch.zeros(2, 1, 1, 1) if room is image_noised else torch.zeros(2, 2),
-        torch.tensor([0.1, 1.0]),
-    )
-    found = guided(x, sigma, None) if room is image_noised else guided(x, sigma)
+    _, guided = subjects.denoisers(spec, Nets({"main": Value(1.0), "weak": Value(0.0)}, {}))
+    found = guided(torch.zeros(2, *event), torch.tensor([0.1, 1.0]), None)
     assert found.flatten().unique().tolist() == [1.5]
 
 
 @pytest.fixture
 def job(tmp_path, monkeypatch):
     """Points numbered by where they come from: real 0 to 99, samples 1000 x block + place."""
-    monkeypatch.setattr(subject, "load_net", lambda path, seed: ("grader", path, seed))
-    monkeypatch.setattr(subject, "load_nets", lambda inputs, seed: Nets({}, {}))
-    monkeypatch.setattr(subject, "denoisers", lambda job, nets: ("main", "guided"))
-    monkeypatch.setattr(subject, "dataset", lambda spec: None)
+    monkeypatch.setattr(subjects, "load_net", lambda path, seed, device: ("grader", path, seed))
+    monkeypatch.setattr(subjects, "load_nets", lambda inputs, seed: Nets({}, {}))
+    monkeypatch.setattr(subjects, "denoisers", lambda job, nets: ("main", "guided"))
+    monkeypatch.setattr(subjects, "dataset", lambda spec: None)
     real, samples, density = (str(tmp_path / f"{n}.safetensors") for n in ("real", "samples", "density"))
     save_arrays(real, {"x": _numbered(0, 100)}, {})
     tensors = {
@@ -70,7 +64,7 @@ def job(tmp_path, monkeypatch):
             logs[f"seed3/{name}/{side}/log_q"] = -(x**2) / 8 - np.log(2)
     save_arrays(density, logs, {})
     return {
-        "dataset": {}, "point": "none/w1.00", "variant": "none", "terms": [], "blocks": BLOCKS,
+        "dataset": {"name": "toy2d"}, "sampler": {"sigma_min": 0.002}, "point": "none/w1.00", "variant": "none", "terms": [], "blocks": BLOCKS,
         "report": ["report1", "report2"], "calibrate": "select",
         "inputs": {"real": [real], "samples": [samples], "density": [density], "grader": ["g"]},
     }  # fmt: skip
@@ -80,21 +74,21 @@ def _numbered(first: int, n: int) -> torch.Tensor:
     return torch.arange(first, first + n, dtype=torch.float32)[:, None].expand(n, 2).contiguous()
 
 
-def ids(x: torch.Tensor) -> list[int]:
-    return [int(v) for v in x[:, 0].tolist()]
+def ids(x) -> list[int]:
+    return [int(v) for v in getattr(x, "clean", x)[:, 0].tolist()]
 
 
 def test_a_sampler_is_fitted_on_its_own_block_and_part_of_the_fold(job):
-    found = subject.sampler(job, 3)
+    found = subjects.sampler(job, 3)
     assert ids(found.fitted[1]) == list(range(3000, 3020))
     assert ids(found.report[1]) == [*range(1000, 1030), *(i for i in range(2000, 2030) if i != 2005)]
     assert len(found.fitted[0]) == 20 and len(found.report[0]) == 80
     assert set(ids(found.fitted[0])).isdisjoint(ids(found.report[0]))
-    assert found.grader == ("grader", "g", 3) and not found.guided and not found.real
+    assert found.grader == ("grader", "g", 3) and not found.guided and not found.exact.zero
 
 
 def test_exact_divergences_have_their_direction(job):
-    found = subject.sampler(job, 3).truth
+    found = subjects.sampler(job, 3).exact.truth
     assert found["kl"].value == pytest.approx(np.log(2) - 0.375, abs=4 * found["kl"].std_error)
     assert found["kl_reverse"].value == pytest.approx(1.5 - np.log(2), abs=4 * found["kl_reverse"].std_error)
     assert found["kl_reverse"].value - found["kl"].value > 0.3
@@ -102,16 +96,16 @@ def test_exact_divergences_have_their_direction(job):
 
 def test_samples_of_another_sampler_are_refused(job):
     with pytest.raises(UserError, match="another sampler than cfg/w2"):
-        subject.sampler({**job, "point": "cfg/w2.00", "terms": [{"weight": 2.0}]}, 3)
+        subjects.sampler({**job, "point": "cfg/w2.00", "terms": [{"weight": 2.0}]}, 3)
 
 
 def test_the_null_reports_two_quarters_and_fits_on_two_others(job):
-    found = subject.null(job)
+    found = subjects.null(job)
     parts = [ids(x) for x in (*found.report, *found.fitted)]
     assert [len(p) for p in parts] == [25] * 4
     assert sorted(functools.reduce(operator.iadd, parts, [])) == list(range(100))
-    assert found.real and not found.guided
-    assert {v.value for v in found.truth.values()} == {0.0}
+    assert found.exact.zero and not found.guided
+    assert {v.value for v in found.exact.truth.values()} == {0.0}
 
 
 # ---- images --------------------------------------------------------------------------------------------------------
@@ -120,9 +114,9 @@ def test_the_null_reports_two_quarters_and_fits_on_two_others(job):
 @pytest.fixture
 def image_job(tmp_path, monkeypatch):
     """Images of one gray level each: real 0 to 119, samples 130 and up by block."""
-    monkeypatch.setattr(held_out, "load_net", lambda path, seed: ("grader", path, seed))
-    monkeypatch.setattr(held_out, "image_nets", lambda job, seed: Nets({}, {}))
-    monkeypatch.setattr(held_out, "denoisers", lambda job, nets: ("main", "guided"))
+    monkeypatch.setattr(subjects, "load_net", lambda path, seed, device: ("grader", path, seed))
+    monkeypatch.setattr(subjects, "load_nets", lambda inputs, seed, *more: Nets({}, {}))
+    monkeypatch.setattr(subjects, "denoisers", lambda job, nets: ("main", "guided"))
     real, samples = tmp_path / "real.zip", tmp_path / "samples.json"
     write_zip(real, ImageSet(_gray(0, 120), None, tuple(map(str, range(120)))))
     shards = []
@@ -138,6 +132,7 @@ def image_job(tmp_path, monkeypatch):
     save_arrays(features, arrays, {"features_sha256": "f00d"})
     save_arrays(reference, {"features": _numbered(0, 120)}, {"features_sha256": "f00d"})
     return {
+        "dataset": {"name": "fashion_mnist"}, "discs": {},
         "point": "none/w1.00", "variant": "none", "terms": [], "spaces": ["lite0"], "estimate": {"seed": 1},
         "blocks": {name: [0, 9] for name in blocks}, "report": ["report1", "report2"], "calibrate": "select",
         "train_seeds": [0],
@@ -152,11 +147,11 @@ def _gray(first: int, n: int) -> torch.Tensor:
 
 
 def levels(images) -> list[int]:
-    return images.x[:, 0, 0, 0].tolist()
+    return ((images.clean[:, 0, 0, 0] + 1) * 127.5).round().int().tolist()
 
 
 def test_a_sampler_of_images_is_fitted_on_its_own_block_and_part_of_the_fold(image_job):
-    found = held_out.sampler(image_job, 0)
+    found = subjects.sampler(image_job, 0)
     assert levels(found.report[1]) == [*range(130, 140), *range(150, 160)]
     assert levels(found.fitted[1]) == list(range(170, 180))
     assert len(found.fitted[0]) == 10 and len(found.report[0]) == 110
@@ -167,7 +162,7 @@ def test_a_sampler_of_images_is_fitted_on_its_own_block_and_part_of_the_fold(ima
 
 
 def test_the_null_of_images_reports_and_fits_on_parts_that_never_meet(image_job):
-    found = held_out.null(image_job)
+    found = subjects.null(image_job)
     parts = [levels(x) for x in (*found.report, *found.fitted)]
     assert [len(p) for p in parts] == [80, 20, 10, 10]
     assert sorted(functools.reduce(operator.iadd, parts, [])) == list(range(120))
@@ -181,4 +176,4 @@ def test_features_of_another_net_are_refused(image_job, tmp_path):
         tmp_path / "reference.safetensors", {"features": _numbered(0, 120)}, {"features_sha256": "beef"}
     )
     with pytest.raises(UserError, match="of other features than"):
-        held_out.sampler(image_job, 0)
+        subjects.sampler(image_job, 0)

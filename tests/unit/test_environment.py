@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from guidelab.cli.extract import _extracted
-from guidelab.cli.large.machine import World, world
-from guidelab.cli.large.workers import present, wait
+from guidelab.compute.processes import ProcessGroup, process_group
+from guidelab.compute.workers import present, wait
 from guidelab.environment import seconds, whole
 from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
@@ -47,10 +47,10 @@ def test_jobs_that_share_gpus(monkeypatch):
 def test_large_jobs_name_the_variable(monkeypatch, tmp_path):
     monkeypatch.setenv("GUIDELAB_PATIENCE_S", "long")
     with pytest.raises(UserError, match="GUIDELAB_PATIENCE_S=long"):
-        wait(tmp_path, [], {}, World(), 0.0)
+        wait(tmp_path, [], {}, ProcessGroup(), 0.0)
     with (
         pytest.raises(UserError, match="GUIDELAB_PATIENCE_S=long"),
-        present(tmp_path, World(1, 2, 1)),
+        present(tmp_path, ProcessGroup(1, 2, 1)),
     ):
         pytest.fail("a process began its shards")
     monkeypatch.setenv("GUIDELAB_EXTRACT_BATCH", "0")
@@ -68,4 +68,4 @@ def test_large_jobs_name_the_variable(monkeypatch, tmp_path):
 )
 def test_a_launcher_that_says_nonsense_is_named(environ, told):
     with pytest.raises(UserError, match=told):
-        world(environ)
+        process_group(environ)

@@ -9,11 +9,12 @@ import torch
 
 from guidelab.assemble import dataset, load_nets
 from guidelab.cli import evaluations, theorem
-from guidelab.cli.sample import sample_block
 from guidelab.costs.flops import count
 from guidelab.io import save_arrays
 from guidelab.nets.toy import ToyDenoiser
 from guidelab.nets.toy_discriminator import ToyDiscriminator
+from guidelab.sampling.codecs import Points
+from guidelab.sampling.draw import drawing
 
 SAMPLER = {"name": "heun", "steps": 6, "sigma_min": 0.002, "sigma_max": 5.0, "rho": 7.0, "dtype": "float32"}
 BIG, SMALL = ({"name": "toy", "width": width, "layers": 1} for width in (16, 8))
@@ -98,6 +99,7 @@ def called(files, terms) -> dict[str, int]:
     """Points each net is called with while a few samples are drawn, for each of them."""
     given = {"dataset": {"name": "toy2d", "classes": "A"}, "sampler": SAMPLER, "main": "main", "terms": terms}
     given["degrade"] = {name: {"dropout": 0.0, "input_noise": 0.0} for name in ("main", "blind")}
+    given |= {"variant": "x", "batch": 5, "precision": "float32", "unlabelled": []}
     nets = load_nets(files, 0)
     found = dict.fromkeys(("main", "blind", "guide"), 0)
     for name, net in {**nets.models, **nets.discriminators}.items():
@@ -106,7 +108,7 @@ def called(files, terms) -> dict[str, int]:
             found[name] += len(arguments[0])
 
         net.register_forward_pre_hook(seen)
-    sample_block(given, nets, [0, 4], dataset(given["dataset"]))
+    drawing(given, nets, torch.device("cpu"), Points(), dataset(given["dataset"]).start)(0, 4)
     return {name: total // 5 for name, total in found.items()}
 
 

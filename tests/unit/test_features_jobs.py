@@ -6,15 +6,13 @@ import pandas as pd
 import pytest
 import torch
 
-from guidelab.cli import extract
-from guidelab.cli.images import measure
+from guidelab.cli import extract, measure
 from guidelab.cli.measure import COLUMNS
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
 from guidelab.features.extractor import Extracted
 from guidelab.io import load_arrays, read_csv, save_arrays
-from guidelab.metrics.images import measure_images
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 
 BLOCKS = {"select": [0, 29], "report1": [100, 129]}
@@ -22,6 +20,10 @@ METRICS = [
     "fid@tiny", "kid@tiny", "recall@tiny", "precision@tiny", "fid@pixels", "inception_score@tiny", "accuracy@tiny",
 ]  # fmt: skip
 SAMPLER = {"name": "heun", "steps": 12, "dtype": "float32"}
+SPACES = {
+    name: {"of": name, "reference": "reference", "statistics": False, "neighbours": 3, "counts": "equal"}
+    for name in ("tiny", "pixels")
+}
 ROW = {
     "experiment": "fashion", "scale": "ci", "variant": "cfg", "method": "reference", "ref": "blind", "w": 2.0,
     "w_neutral": 1.0, "w_effective": 2.0, "sigma_lo": 0.0, "sigma_hi": float("inf"),
@@ -57,7 +59,6 @@ def pictures(n, seed):
 def registry(monkeypatch):
     found = {"tiny": Tiny, "pixels": Pixels}
     monkeypatch.setattr(extract, "load", lambda kind, name: found[name])
-    monkeypatch.setattr(measure, "load", lambda kind, name: measure_images)
 
 
 def samples(folder, weight=2.0, seeds=(0, 1), conditional=True, first=0):
@@ -103,8 +104,8 @@ def job(tmp_path, registry):
         inputs[f"features:{name}"] = [str(extracted(tmp_path, made, name))]
         inputs[f"reference:{name}"] = [str(extracted(tmp_path, real, name))]
     return {
-        "row": ROW, "of": {"variant": "cfg", "weights": [2.0], "train_seeds": [0, 1], "sampler": SAMPLER}, "dataset": {"name": "fashion_mnist"}, "blocks": BLOCKS, "metrics": METRICS, "neighbours": 3,
-        "sampler": SAMPLER, "label_policy": "random", "inputs": inputs,
+        "row": ROW, "of": {"variant": "cfg", "weights": [2.0], "train_seeds": [0, 1], "sampler": SAMPLER}, "dataset": {"name": "fashion_mnist", "classes": 4}, "blocks": BLOCKS, "metrics": METRICS, "neighbours": 3,
+        "sampler": SAMPLER, "label_policy": "random", "inputs": inputs, "representation": "features", "spaces": SPACES,
         "code": "measurecode",
     }  # fmt: skip
 
@@ -187,7 +188,7 @@ def test_files_that_belong_to_something_else_are_refused(tmp_path, job, label, c
 
 
 def test_metrics_of_features_the_job_does_not_have(tmp_path, job):
-    with pytest.raises(UserError, match=r"fid@lite0: no features 'lite0'"):
+    with pytest.raises(UserError, match=r"fid@lite0: no space 'lite0'"):
         measure.run(job | {"metrics": ["fid@lite0"]}, [tmp_path / "rows.csv"])
     with pytest.raises(UserError, match="seed0/select/logits"):
         measure.run(job | {"metrics": ["accuracy@pixels"]}, [tmp_path / "rows.csv"])

@@ -16,15 +16,14 @@ from torch import nn
 
 from guidelab.assemble import Nets
 from guidelab.cli.diverge import COLUMNS
-from guidelab.cli.images.diverge import _features, _pixels
-from guidelab.cli.images.held_out import Space, Subject
-from guidelab.cli.images.noised import denoised, denoisers, logits_and_shifts, noised
+from guidelab.cli.subjects import denoisers
+from guidelab.divergence.estimate import estimate
+from guidelab.divergence.noisy import Examples, denoised, logits_and_shifts, noisy
+from guidelab.divergence.subject import Space, Subject
 from guidelab.errors import UserError
-from guidelab.paper.sigma import image_along, image_points, image_table
-from guidelab.paper.sigma.table import make_table
+from guidelab.paper.sigma import along, points, table, weight
 from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
-from guidelab.train.noisy import Images
 from guidelab.train.probe import train_probe
 
 ROOT = Path(__file__).parents[2]
@@ -32,10 +31,8 @@ RAW = yaml.safe_load((ROOT / "params.yaml").read_text())
 SHIFT, VARIANCE, PIXELS = 0.15, 0.04, 16  # q's mean, p's and q's variance in every pixel
 PROBE = {"hidden": 8, "lr": 3e-3, "weight_decay": 0.0, "batch": 128, "iterations": 300, "evaluate_every": 20,
          "patience": 5, "validation": 0.2, "test": 0.4, "seed": 0}  # fmt: skip
-JOB = {
-    "sigmas": [0.05, 2.0],
-    "estimate": {"bins": 3, "draws": 1, "permutations": 99, "seed": 1, "probe": PROBE},
-}
+SIGMAS = (0.05, 2.0)
+ASKED = {"bins": 3, "draws": 1, "permutations": 99, "seed": 1, "probe": PROBE}
 
 
 class ExactRatio(nn.Module):
@@ -60,9 +57,9 @@ def exact(mean):
     return predict
 
 
-def images(mean: float, n: int, seed: int) -> Images:
+def images(mean: float, n: int, seed: int) -> Examples:
     clean = mean + VARIANCE**0.5 * torch.randn(n, 1, 4, 4, generator=torch.Generator().manual_seed(seed))
-    return Images((clean * 127.5 + 128).clip(0, 255).to(torch.uint8))
+    return Examples((clean * 127.5 + 128).clip(0, 255).to(torch.uint8) / 127.5 - 1)
 
 
 def vectors(mean: float, n: int, seed: int) -> torch.Tensor:
@@ -86,7 +83,7 @@ def subject(*, guided=True, real=False, sign=1.0) -> Subject:
 
 
 def lines_of(given: Subject):
-    return [*_pixels(JOB, given), *(line for line, _ in _features(JOB, given))]
+    return list(estimate(ASKED, SIGMAS, given))
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +100,7 @@ def one(lines, kind, estimator, divergence=""):
 
 def score_error() -> float:
     """int sigma^2 |s_p - s_q|^2 d ln sigma: the shift's square over twice the growing variance."""
-    low, high = JOB["sigmas"]
+    low, high = SIGMAS
     return PIXELS * SHIFT**2 / 2 * (1 / (VARIANCE + low**2) - 1 / (VARIANCE + high**2))
 
 
@@ -121,7 +118,7 @@ def test_the_graders_gain_is_the_error_left_and_negative_once_it_is_mended(lines
 
 
 def test_the_bound_at_the_lowest_level_reaches_kl_and_a_wrong_sign_does_not(lines):
-    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + JOB["sigmas"][0] ** 2))
+    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + SIGMAS[0] ** 2))
     near(one(lines["none"], "estimate", "dv", "kl"), kl)
     wrong = lines_of(subject(guided=False, sign=-1.0))
     assert one(wrong, "estimate", "nwj_raw", "js").value < 0
@@ -131,7 +128,7 @@ def test_the_bound_at_the_lowest_level_reaches_kl_and_a_wrong_sign_does_not(line
 
 def test_headline_rows_are_of_the_grader_recalibrated_on_other_images():
     """A grader three times too sure is mended; one fitted where nothing differs is switched off, whatever is reported."""
-    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + JOB["sigmas"][0] ** 2))
+    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + SIGMAS[0] ** 2))
     sure = lines_of(subject(guided=False, sign=3.0))
     assert one(sure, "estimate", "nwj_raw", "kl").value < 0
     assert one(sure, "estimate", "nwj", "kl").value > 0.6 * kl
@@ -146,7 +143,7 @@ def test_headline_rows_are_of_the_grader_recalibrated_on_other_images():
 
 
 def test_weighted_gains_carry_the_weight_of_points_of_p(lines):
-    low, high = JOB["sigmas"]
+    low, high = SIGMAS
     levels = np.exp((np.arange(400) + 0.5) / 400 * np.log(high / low)) * low
     spread = PIXELS * SHIFT**2 / (VARIANCE + levels**2)  # l ~ N(spread / 2, spread) under p
     z = np.linspace(-8, 8, 2001)
@@ -159,7 +156,7 @@ def test_weighted_gains_carry_the_weight_of_points_of_p(lines):
 
 
 def test_the_integral_of_the_exact_ratio_is_kl(lines):
-    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + JOB["sigmas"][0] ** 2))
+    kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + SIGMAS[0] ** 2))
     assert one(lines["none"], "estimate", "integral", "kl").value == pytest.approx(kl, rel=0.05)
 
 
@@ -187,7 +184,7 @@ def test_a_probe_never_keeps_a_net_worse_than_none():
 
 
 def test_noise_is_antithetic_and_within_its_range():
-    made = noised(images(0.0, 40, 0), 0.1, 1.0, 2, torch.Generator().manual_seed(0))
+    made = noisy(images(0.0, 40, 0), 0.1, 1.0, 2, torch.Generator().manual_seed(0))
     assert made.x.shape == (40, 4, 1, 4, 4)
     mean = (made.x[:, 0] + made.x[:, 1]) / 2
     assert torch.allclose(mean, made.clean, atol=1e-6)
@@ -195,10 +192,25 @@ def test_noise_is_antithetic_and_within_its_range():
 
 
 def test_shifts_are_what_the_grader_would_add_to_a_denoiser():
-    at = noised(images(0.0, 20, 0), 0.1, 1.0, 1, torch.Generator().manual_seed(0))
+    at = noisy(images(0.0, 20, 0), 0.1, 1.0, 1, torch.Generator().manual_seed(0))
     _, shift = logits_and_shifts(ExactRatio(), at)
     gap = denoised(exact(0.0), at) - denoised(exact(SHIFT), at)
     assert torch.allclose(shift, gap, atol=1e-5)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_a_device_changes_estimates_by_rounding():
+    given = subject(sign=3.0)  # so that it is recalibrated
+    here, there = (
+        {
+            (x.kind, x.estimator, x.divergence, x.sigma_lo): x.value.value
+            for x in lines_of(replace(given, where=where))
+        }
+        for where in (torch.device("cpu"), torch.device("cuda", 0))
+    )
+    assert here.keys() == there.keys()
+    assert all(there[key] == pytest.approx(value, rel=1e-3, abs=1e-4) for key, value in here.items())
 
 
 def test_an_interval_of_guidance_is_on_inside_and_off_outside_and_labels_arrive():
@@ -242,35 +254,36 @@ SPEC = {"experiment": "e", "scale": "reduced"}
 
 
 def test_the_table_says_what_bounds_are_and_what_pixels_cannot_show(rows):
-    text = image_table.to_markdown(rows, SPEC)
+    made = table.make_table(rows, SPEC)
+    text = table.to_markdown(made, rows)
     assert "real against real" in text and "lite0: JS ≥" in text
     assert "traces no eye sees" in text and "lower bound" in text and "no bound" in text
-    assert "\\begin{tabular}" in image_table.to_latex(rows, SPEC)
-    made = make_table(rows, SPEC).set_index(["point", "divergence", "estimator"])
+    assert "\\begin{tabular}" in table.to_latex(made, rows)
+    made = made.set_index(["point", "divergence", "estimator"])
     assert made.loc[("cfg/w2.00", "score_error", "gain_guidance"), "estimates"] == "nothing known"
     assert made.loc[("none/w1.00", "js", "nwj@lite0"), "sigma_hi"] == 0
 
 
 def test_the_figure_along_sigma_has_the_null_and_says_its_range(rows):
     info = {**SPEC, "settings": {"points": ["none", "cfg/w2.00"]}}
-    drawn = image_along.rows({"divergences": rows}, info)
+    drawn = along.rows({"divergences": rows}, info)
     assert set(drawn["point"]) == {"real_vs_real", "none/w1.00", "cfg/w2.00"}
-    figure = image_along.make(drawn, info)
+    figure = along.make(drawn, info)
     said = " ".join(t.get_text() for t in figure.texts).replace("\n", " ")
     assert "σ 0.05 to 2" in said and "lower bounds" in said
-    assert len(figure.axes) == len(image_along.PANELS)
+    assert len(figure.axes) == len(along.BOUNDS)
 
 
 def test_the_figure_of_points_draws_bounds_beside_metrics(rows, monkeypatch):
     fid = [{"panel": "FID, Lite0", "metric": "fid@lite0", "point": "cfg/w2.00", "n": 1000, "bound": "no",
             "value": 3.0, "lo": 2.0, "hi": 4.0, "status": "ok"}]  # fmt: skip
-    monkeypatch.setattr(image_points, "_measured", lambda *a: fid)
+    monkeypatch.setattr(points, "_measured", lambda *a: fid)
     info = {**SPEC, "settings": {"variants": ["cfg"], "metrics": ["fid@lite0"]}}
-    made = image_points.rows({"divergences": rows}, info)
+    made = weight.rows({"divergences": rows}, info)
     assert {"JS ≥, pixels, σ = 0.05", "JS ≥, Lite0", "gain of guidance, nats", "FID, Lite0"} <= set(
         made["panel"]
     )
-    figure = image_points.make(made, info)
+    figure = weight.make(made, info)
     drawn = [panel for panel in dict.fromkeys(made["panel"]) if panel != "KL(p‖q) ≥, Lite0"]  # not estimable
     assert [ax.get_label() for ax in figure.axes] == drawn
 

@@ -7,7 +7,7 @@ import torch
 from guidelab.metrics.class_scores import accuracy, inception_score
 from guidelab.metrics.frechet import Moments, frechet_distance, moments
 from guidelab.metrics.frechet_fixed import frechet_fixed, spread
-from guidelab.metrics.images import IMAGE_METRICS, equal_subset, measure_images
+from guidelab.metrics.images import IMAGE_METRICS, Generated, Reference, equal_subset, measure_images
 from guidelab.metrics.kid import kid
 
 
@@ -194,18 +194,36 @@ def test_accuracy_counts_and_names():
 # ---- together ------------------------------------------------------------------------------------------------
 
 
+def equal_counts(x, y, names, seed=4, **more):
+    return measure_images(
+        Generated(x, **more), Reference(y, spread(y)), names, k=3, counts="equal", seed=seed
+    )
+
+
 def test_every_metric_states_its_sizes_in_the_order_asked():
     rng = np.random.default_rng(8)
     x, y = draws(rng, 60, 9), draws(rng, 200, 9)
     logits, labels = rng.standard_normal((60, 5)), rng.integers(0, 5, 60)
-    names = tuple(reversed(IMAGE_METRICS))
-    found = measure_images(x, y, names, k=3, seed=4, generated_logits=logits, labels=labels)
-    assert [name for name, *_ in found] == list(names)
-    sizes = {name: (n, m) for name, _, n, m in found}
+    names = tuple(name for name in reversed(IMAGE_METRICS) if name != "sfid")
+    found = equal_counts(x, y, names, logits=logits, labels=labels)
+    assert [number.metric for number in found] == list(names)
+    sizes = {number.metric: (number.n_generated, number.n_reference) for number in found}
     assert sizes["fid"] == (60, 200) and sizes["kid"] == sizes["recall"] == sizes["precision"] == (60, 60)
     assert sizes["accuracy"] == sizes["inception_score"] == (60, 0)
-    given = measure_images(x, y, ["fid"], k=3, seed=4, reference_spread=spread(y))
-    assert given[0][1] == next(v for name, v, *_ in found if name == "fid")
+
+
+def test_equal_counts_are_those_of_the_seeded_subset():
+    """Precision, recall and KID of `equal` are those of `all` with the subset as the reference, and no other's."""
+    rng = np.random.default_rng(10)
+    x, y = draws(rng, 60, 9, shift=0.4), draws(rng, 200, 9)
+    names = ("kid", "precision", "recall")
+    found = [number.value.value for number in equal_counts(x, y, names)]
+    subset = Reference(equal_subset(y, 60, 4))
+    same = measure_images(Generated(x), subset, names, k=3, counts="all")
+    assert found == pytest.approx([number.value.value for number in same], rel=1e-12)
+    other = [number.value.value for number in equal_counts(x, y, names, seed=5)]
+    every = [n.value.value for n in measure_images(Generated(x), Reference(y), names, k=3, counts="all")]
+    assert found[0] not in (other[0], every[0]) and found != other and found[1:] != every[1:]
 
 
 def test_the_reference_subset_is_seeded_without_repeats_and_nested():
@@ -223,10 +241,12 @@ def test_refusals():
     rng = np.random.default_rng(9)
     x, y = draws(rng, 20, 4), draws(rng, 15, 4)
     with pytest.raises(ValueError, match="15 reference rows for 20 generated"):
-        measure_images(x, y, ["recall"], k=3, seed=0)
+        equal_counts(x, y, ["recall"])
     with pytest.raises(ValueError, match="'fud' is not known"):
-        measure_images(x, y, ["fud"], k=3, seed=0)
-    with pytest.raises(ValueError, match="does this extractor classify"):
-        measure_images(x, y, ["accuracy"], k=3, seed=0)
+        equal_counts(x, y, ["fud"])
+    with pytest.raises(ValueError, match="'half' is not known; wanted one of equal, all"):
+        measure_images(Generated(x), Reference(y), ["kid"], k=3, counts="half")
+    with pytest.raises(ValueError, match="logits are wanted and were not given"):
+        equal_counts(x, y, ["accuracy"])
     with pytest.raises(ValueError, match="19 labels, wanted 20"):
-        measure_images(x, y, ["accuracy"], k=3, seed=0, generated_logits=x, labels=np.zeros(19, dtype=int))
+        equal_counts(x, y, ["accuracy"], logits=x, labels=np.zeros(19, dtype=int))

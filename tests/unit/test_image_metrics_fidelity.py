@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from guidelab.metrics.fidelity_images import fidelity_images, register_extractor
-from guidelab.metrics.images import measure_images
+from guidelab.metrics.frechet_fixed import spread
+from guidelab.metrics.images import Generated, Reference, measure_images
 from guidelab.metrics.torchvision_repair import import_torchvision
 
 
@@ -14,6 +15,12 @@ def extract(images):
     x = images.expand(-1, 3, -1, -1).float() / 127.5 - 1
     pooled = torch.nn.functional.adaptive_avg_pool2d(x, 2).flatten(1)
     return torch.cat([pooled, pooled.roll(1, 1) * pooled], 1), 20 * pooled[:, :5]
+
+
+def ours_of(generated, reference, names, logits=None):
+    """Our values by name, at equal counts."""
+    sides = Generated(generated, logits=logits), Reference(reference, spread(reference))
+    return {n.metric: n.value.value for n in measure_images(*sides, names, k=3, counts="equal")}
 
 
 def images(n, seed, scale=1.0):
@@ -34,11 +41,9 @@ def test_all_metrics_agree_in_one_call(registered):
     )
     (features, logits), (reference, _) = extract(fake), extract(real)
     names = ("fid", "kid", "precision", "recall", "inception_score")
-    ours = measure_images(features, reference, names, k=3, seed=0, generated_logits=logits)
-    for name, value, n, _ in ours:
-        assert n == 150
+    for name, value in ours_of(features, reference, names, logits).items():
         # precision and recall are float32 means there
-        assert value.value == pytest.approx(getattr(theirs, name), rel=1e-6, abs=1e-9), name
+        assert value == pytest.approx(getattr(theirs, name), rel=1e-6, abs=1e-9), name
 
 
 def test_generated_is_the_first_keyword_and_sides_are_not_exchanged(registered):
@@ -69,8 +74,8 @@ def test_float64_really_is_float64():
 
     fake, real = images(200, 4, 0.9), images(200, 5)
     values = fidelity_images(generated=fake, reference=real, extractor=register_extractor("offset", offset))
-    ours = measure_images(offset(fake)[0], offset(real)[0], ["fid"], k=3, seed=0)[0][1]
-    assert values.fid == pytest.approx(ours.value, rel=1e-7)
+    ours = ours_of(offset(fake)[0], offset(real)[0], ["fid"])["fid"]
+    assert values.fid == pytest.approx(ours, rel=1e-7)
     import_torchvision()
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
@@ -103,12 +108,12 @@ def test_a_slightly_negative_distance_is_passed_on(registered):
     same = images(20, 10)
     theirs = fidelity_images(generated=same, reference=same, extractor=registered)
     features = extract(same)[0]
-    ours = measure_images(features, features, ["fid"], k=3, seed=0)[0][1]
-    assert abs(theirs.fid) < 1e-4 and abs(ours.value) < 1e-6
+    ours = ours_of(features, features, ["fid"])["fid"]
+    assert abs(theirs.fid) < 1e-4 and abs(ours) < 1e-6
     negatives = 0
     for seed in range(12):
         rows = extract(images(20, seed))[0]
-        value = measure_images(rows, rows.flip(0), ["fid"], k=3, seed=0)[0][1].value
+        value = ours_of(rows, rows.flip(0), ["fid"])["fid"]
         assert abs(value) < 1e-6
         negatives += value < 0
     assert negatives > 0
@@ -140,6 +145,6 @@ def test_a_registered_extractor_of_ours_through_its_whole_path():
     name = register_extractor(lite.name, lambda batch: (lite(batch).features, None))
     theirs = fidelity_images(generated=fake, reference=real, extractor=name, batch=16)
     names = ("fid", "kid", "precision", "recall")
-    for metric, value, *_ in measure_images(lite(fake).features, lite(real).features, names, k=3, seed=0):
+    for metric, value in ours_of(lite(fake).features, lite(real).features, names).items():
         # its root of a product's eigenvalues is good to 1e-8 of the largest, here 1,230 times over
-        assert value.value == pytest.approx(getattr(theirs, metric), rel=1e-3), metric
+        assert value == pytest.approx(getattr(theirs, metric), rel=1e-3), metric

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from guidelab.cli.image_prepare import cache_folder, prepare_dataset, run
+from guidelab.cli.image_prepare import Prepared, cache_folder, prepare_dataset, run
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import read_zip, write_zip
 from guidelab.errors import UserError
@@ -50,15 +50,15 @@ def test_a_job_that_fails_leaves_no_output(source: Path, tmp_path: Path):
     assert not (tmp_path / "out.zip").exists()
 
 
-def prepared(name: str, source: Path | None, output: Path) -> tuple[int, tuple[int, ...], int]:
+def prepared(name: str, source: Path | None, output: Path) -> Prepared:
     dataset = {"name": name, "resolution_px": 8, "source": str(source) if source else None}
     return prepare_dataset(dataset, "train", None, 0, output)
 
 
 def test_the_command_takes_a_folder_and_dashes(source: Path, tmp_path: Path):
-    count, shape, classes = prepared("image-zip", source, tmp_path / "a" / "out.zip")
+    made = prepared("image-zip", source, tmp_path / "a" / "out.zip")
     read = read_zip(tmp_path / "a" / "out.zip")
-    assert read.images.shape == (count, *shape) and classes == read.classes == 10
+    assert read.images.shape == (made.n, *made.shape) and made.classes == read.classes == 10
     with pytest.raises(UserError, match=r"fashion-mnist.: no such|no such folder"):
         prepared("fashion-mnist", tmp_path / "fashion-mnist", tmp_path / "b.zip")
     with pytest.raises(UserError, match=r"'fashion_minst' is not known.*did you mean 'fashion_mnist'"):

@@ -120,6 +120,7 @@ def test_a_space_has_its_own_reference_and_statistics(plan):
         "reference": "adm",
         "statistics": True,
         "neighbours": 3,
+        "counts": "all",
     }
     assert job["inputs"]["statistics:adm"] == ["results/imagenet256/obtained/references/adm.safetensors"]
     assert job["inputs"]["reference:adm"] == ["results/imagenet256/features/inception/data/adm.safetensors"]

@@ -4,12 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-import torch
 
-from guidelab.cli.large.renewed import Renewed
-from guidelab.core.degrade import input_noise
-from guidelab.core.samplers.heun import heun
-from guidelab.core.schedules import edm_sigmas
 from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
 from guidelab.specload import load_spec
@@ -25,48 +20,6 @@ def plan():
 
 def payload(plan, rule, experiment, *names):
     return json.loads(plan.payload(rule, experiment, *names))
-
-
-def exact(x, sigma, cond):
-    """Denoiser of data at 0.5 standard deviation."""
-    variance = 0.25 / (0.25 + sigma**2)
-    return variance.reshape(-1, 1) * x
-
-
-def added_variance(make, n=8000):
-    """Variance that a random degradation adds to samples of an exact denoiser: of two draws from one start."""
-    seeds = torch.arange(n)
-    start = torch.randn((n, 2), generator=torch.Generator().manual_seed(0)) * 80
-    sigmas = edm_sigmas(32, 0.002, 80.0, 7.0)
-    return float(
-        (heun(make(seeds), start, sigmas, None) - heun(make(seeds + n), start, sigmas, None)).var() / 2
-    )
-
-
-def test_degradations_are_drawn_anew_at_every_step():
-    """Fresh draws at every evaluation give 0.0023 (measured apart); draws shared by two evaluations nearly twice it."""
-    shared = added_variance(lambda seeds: input_noise(exact, seeds, 0.1, salt=1))
-    renewed = added_variance(lambda seeds: Renewed(lambda own: input_noise(exact, own, 0.1, salt=1), seeds))
-    generator = torch.Generator().manual_seed(1)
-
-    def fresh(x, sigma, cond):
-        raised = sigma * 1.1
-        extra = (raised**2 - sigma**2).sqrt().reshape(-1, 1)
-        return exact(x + extra * torch.randn(x.shape, generator=generator), raised, cond)
-
-    wanted = added_variance(lambda seeds: fresh)
-    assert renewed == pytest.approx(wanted, rel=0.1)
-    assert shared > 1.6 * wanted
-
-
-def test_a_renewed_degradation_depends_on_seed_step_and_level_alone():
-    def sampler(seeds):
-        return Renewed(lambda own: input_noise(exact, own, 0.1, salt=1), seeds)
-
-    x, sigma = torch.ones(2, 2), torch.full((2,), 0.5)
-    here = sampler(torch.tensor([3, 4])).at_step(0.7)(x, sigma, None)
-    assert torch.equal(here[:1], sampler(torch.tensor([3])).at_step(0.7)(x[:1], sigma[:1], None))
-    assert not torch.equal(here, sampler(torch.tensor([3, 4])).at_step(0.5)(x, sigma, None))
 
 
 def test_adm_s_bytes_are_cut_off_and_those_a_discriminator_learns_from_are_rounded(plan):

@@ -45,7 +45,9 @@ def sweep_rows() -> pd.DataFrame:
     info = pd.DataFrame(
         [(m, m, "", "lower") for m in sweep.FULL], columns=["metric", "label", "unit", "direction"]
     )
-    return sweep.rows(rows, selected(("autog", 2.0), ("cfg", 2.0)), info, SWEEP)
+    return sweep.rows(
+        {"measurements": rows, "selected": selected(("autog", 2.0), ("cfg", 2.0)), "metrics": info}, SWEEP
+    )
 
 
 CASES = {

@@ -56,11 +56,15 @@ def job(name: str, **changed: object) -> dict:
     }
 
 
+def tables(rows: pd.DataFrame, selected: pd.DataFrame = SELECTED) -> dict[str, pd.DataFrame]:
+    return {"measurements": rows, "selected": selected, "metrics": INFO}
+
+
 def case(name: str, **changed: object) -> tuple[pd.DataFrame, object, dict]:
     info = job(name, **changed)
     if name in ("grid", "variety"):
         return grid.rows(grid_arrays([p for _, p in POINTS]), info), grid, info
-    return MODULES[name].rows(ROWS, SELECTED, INFO, info), MODULES[name], info
+    return MODULES[name].rows(tables(ROWS), info), MODULES[name], info
 
 
 def texts(fig: Figure) -> str:
@@ -178,19 +182,17 @@ def test_step_counts_mix_only_when_asked():
         case("nfe", steps_differ=False)
     rows = ROWS.assign(steps=ROWS["steps"].where(ROWS["variant"] != "dg", 18))
     with pytest.raises(UserError, match="figure weights: steps differs"):
-        weights.rows(rows, SELECTED, INFO, job("weights"))
+        weights.rows(tables(rows), job("weights"))
 
 
 def test_lines_use_the_trainings_that_all_points_have():
     rows = images(2)
     less = rows[(rows["train_seed"] == 0) | ~rows["variant"].str.startswith(("main_", "guide_"))]
-    made = lines.rows(less, chosen(less), INFO, job("ema"))
-    assert set(made["n_trainings"]) == {1} and set(
-        lines.rows(rows, SELECTED, INFO, job("ema"))["n_trainings"]
-    ) == {2}
+    made = lines.rows(tables(less, chosen(less)), job("ema"))
+    assert set(made["n_trainings"]) == {1} and set(lines.rows(tables(rows), job("ema"))["n_trainings"]) == {2}
     apart = less[(less["train_seed"] == 1) | (less["variant"] != "none")]
     with pytest.raises(UserError, match="no training in common"):
-        lines.rows(apart, chosen(apart), INFO, job("ema"))
+        lines.rows(tables(apart, chosen(apart)), job("ema"))
 
 
 def test_points_that_are_none_are_named():

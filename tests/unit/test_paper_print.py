@@ -64,7 +64,7 @@ def test_the_footer_of_a_grid_has_room_below_the_images():
 def weights_of(rows: pd.DataFrame, **spec) -> tuple[pd.DataFrame, Figure]:
     settings = {"variants": ["cfg", "autog", "cg", "cfg_dg"], "metrics": ["recall@adm", "fid@adm"]}
     info = SPEC | {"settings": settings, "figure": "weights"} | spec
-    drawn = weights.rows(rows, chosen(rows), INFO, info)
+    drawn = weights.rows({"measurements": rows, "selected": chosen(rows), "metrics": INFO}, info)
     return drawn, weights.make(drawn, info)
 
 

@@ -338,7 +338,7 @@ def test_words_for_the_papers_variants(variant, label, section):
 def test_curves_of_several_nets_start_at_their_own_unguided_point():
     settings = {"variants": ["cfg", "autog", "cg"], "metrics": ["fid@adm", "fid@dinov2"]}
     info = SPEC | {"settings": settings, "figure": "weights"}
-    rows = weights.rows(FULL, chosen(FULL), INFO, info)
+    rows = weights.rows({"measurements": FULL, "selected": chosen(FULL), "metrics": INFO}, info)
     assert list(dict.fromkeys(rows["variant"])) == ["none", "adm", "cfg", "autog", "cg"]
     figure = weights.make(rows, info)
     assert len(figure.axes) == 2

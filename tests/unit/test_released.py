@@ -13,7 +13,7 @@ from guidelab import registry
 from guidelab.checkpoints import store
 from guidelab.checkpoints.pickles import read_networks
 from guidelab.checkpoints.released import read_released
-from guidelab.cli.large import obtain
+from guidelab.cli import obtain
 from guidelab.costs.flops import count
 from guidelab.errors import UserError
 from guidelab.features.tiny import Tiny

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -61,7 +62,7 @@ def test_what_arrives_is_what_was_packed(packed):
     assert {k: v for k, v in ours.items() if "pins" not in k} == {
         k: v for k, v in theirs.items() if "pins" not in k
     }
-    assert store.pins(packed / "here") == store.pins(packed / "there")
+    assert store.pins(packed / "there") == {}, "a bundle never pins"
     assert unpack(packed / "b.tar", str(packed / "there")) == [], "a second time changes nothing"
 
 
@@ -118,10 +119,23 @@ def other_rows(members):
     listed(members, "rows.csv", content)
 
 
-def other_pins(members):
-    content = json.dumps({"cifar10-32x32.npz": {"sha256": "0" * 64}}).encode()
-    members["pins.json"] = members["pins.json"][0], content
-    listed(members, "pins.json", content)
+def unknown_row(members):
+    info, content = members["rows.csv"]
+    content += (
+        content.splitlines(keepends=True)[-1]
+        .replace(b"ref-cifar10", b"mine")
+        .replace(b"cifar10-32x32.npz", b"pins.json")
+    )
+    members["rows.csv"] = info, content
+    listed(members, "rows.csv", content)
+    named("files/pins.json")(members)
+
+
+def manifest(content):
+    def edit(members):
+        members["manifest.json"] = members["manifest.json"][0], content
+
+    return edit
 
 
 @pytest.mark.parametrize(
@@ -139,7 +153,20 @@ def other_pins(members):
         (lambda members: members.pop("manifest.json"), "does not begin with manifest.json"),
         (damaged, "another content than its manifest says"),
         (other_rows, "describes .* otherwise"),
-        (other_pins, "pins another file"),
+        (named("pins.json"), "belongs to no bundle"),
+        (named("files/pins.json"), "belongs to no bundle"),
+        (named("files/pins.json.lock"), "belongs to no bundle"),
+        (named("files/cifar10-32x32.npz/x"), "belongs to no bundle"),
+        (named("files/DiT-XL-2-256x256.pt"), "belongs to no bundle"),
+        (named("files/.bashrc"), "belongs to no bundle"),
+        (named("files/\x1b[31mred"), "leads out of its folder"),
+        (unknown_row, "does not list"),
+        (manifest(b"[1]"), "lists no members"),
+        (manifest(b'{"members": [1], "version": 2}'), "lists no members"),
+        (manifest(b'{"members": {"rows.csv": 1}, "version": 2}'), "lists no members"),
+        (manifest(b'{"members": {}, "version": 1}'), "another version"),
+        (manifest(b"[" * 100_000), "no readable bundle"),
+        (manifest(b"\xff"), "no readable bundle"),
     ],
 )
 def test_bundles_made_to_do_harm(packed, edit, says):
@@ -147,9 +174,9 @@ def test_bundles_made_to_do_harm(packed, edit, says):
     with pytest.raises(UserError, match=says) as error:
         unpack(path, str(packed / "there"))
     assert "b.tar" in str(error.value)
-    known = set(there(packed / "here")) | {"pins.json", "pins.json.lock"}
     if (packed / "there").exists():
-        assert set(there(packed / "there")) <= known, "nothing but listed files was written"
+        known = {row.file for name, row in load_rows().items() if name in NAMES}
+        assert set(there(packed / "there")) <= known, "nothing but files of its rows was written, and no pins"
     assert {p.name for p in packed.iterdir()} <= {"here", "there", "b.tar"}
 
 
@@ -169,3 +196,29 @@ def test_sparse_members_claim_no_more_than_the_bundle(packed):
         tar.fileobj.write(info.tobuf() + b"{}")
     with pytest.raises(UserError, match=r"c\.tar"):
         unpack(packed / "c.tar", str(packed / "there"))
+
+
+def header(kind: bytes, name: str = "x", size: int = 0) -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.size = kind, size
+    return info.tobuf(tarfile.GNU_FORMAT)
+
+
+def test_an_extended_header_never_keeps_unpacking_busy(packed):
+    digits = b"9" * 200_000 + b" size=1\n"
+    path = packed / "c.tar"
+    path.write_bytes(
+        header(tarfile.XHDTYPE, size=len(digits)) + digits.ljust(512 * 391, b"\0") + header(tarfile.REGTYPE)
+    )
+    start = time.monotonic()
+    with pytest.raises(UserError, match=r"c\.tar: .*extended header of 2000\d\d bytes"):
+        unpack(path, str(packed / "there"))
+    path.write_bytes(header(tarfile.REGTYPE, "manifest.json") + header(tarfile.REGTYPE) * 300_000)
+    with pytest.raises(UserError, match=r"c\.tar: .*more than 10000 files"):
+        unpack(path, str(packed / "there"))
+    path.write_bytes(
+        header(tarfile.XHDTYPE, size=12) + b"12 size=-99\n".ljust(512, b"\0") + header(tarfile.REGTYPE)
+    )
+    with pytest.raises(UserError, match=r"c\.tar: "):
+        unpack(path, str(packed / "there"))
+    assert time.monotonic() - start < 5

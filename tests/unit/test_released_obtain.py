@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from released_cases import ROOT, ROWS, S, job, made
+from released_cases import ROOT, ROWS, S, job, listed_as, made
 from typer.testing import CliRunner
 
 from guidelab.assemble import load_net
@@ -126,6 +126,7 @@ def test_a_replaced_file_is_noticed(tmp_path):
 
 def test_import_writes_weights_and_what_they_are(tmp_path, monkeypatch):
     made(tmp_path, S)
+    listed_as(monkeypatch)
     target, about = import_file(S, tmp_path / "s.safetensors", folder=str(tmp_path))
     assert load_net(target, 0).classes == 4
     told = json.loads((tmp_path / "s.json").read_text())
@@ -144,7 +145,26 @@ def test_import_writes_weights_and_what_they_are(tmp_path, monkeypatch):
         import_file("edm2-img512-s-2147483-0.13", tmp_path / "m.safetensors")
 
 
-def test_import_of_two_files_of_one_name(tmp_path):
+def test_a_file_that_is_not_its_row_is_never_pinned(tmp_path, monkeypatch):
+    made(tmp_path, S)
+    (
+        tmp_path / "pins.json"
+    ).unlink()  # 8 px, 16 channels, 4 classes; the row: 64 px, 192 channels, 1000 classes
+    for shape in ({"resolution_px": 64}, {"image_channels": 3}, {"classes": 1000}, {"channels": 192}):
+        listed_as(monkeypatch, **shape)
+        for given in (S, str(tmp_path / f"{S}.pkl")):
+            with pytest.raises(
+                UserError, match=rf"is not {S} of .* wanted {next(iter(shape.values()))}.*Nothing was"
+            ):
+                import_file(given, tmp_path / "s.safetensors", folder=str(tmp_path))
+    assert store.pins(tmp_path) == {} and not (tmp_path / "s.safetensors").exists()
+    listed_as(monkeypatch)
+    import_file(S, tmp_path / "s.safetensors", folder=str(tmp_path))
+    assert set(store.pins(tmp_path)) == {f"{S}.pkl"}
+
+
+def test_import_of_two_files_of_one_name(tmp_path, monkeypatch):
+    listed_as(monkeypatch, 16, 3)
     made(tmp_path, "dg-cifar10-extractor", 16, 3, 4)
     path = tmp_path / "dg-cifar10/32x32_classifier.pt"
     assert import_file(str(path), tmp_path / "a.safetensors")[1]["released"]["name"] == "dg-cifar10-extractor"
@@ -153,8 +173,9 @@ def test_import_of_two_files_of_one_name(tmp_path):
         import_file(str(tmp_path / path.name), tmp_path / "a.safetensors")
 
 
-def test_commands(tmp_path):
+def test_commands(tmp_path, monkeypatch):
     made(tmp_path, S)
+    listed_as(monkeypatch)
     folder = ["--folder", str(tmp_path)]
     run = CliRunner().invoke
     shown = run(released_commands, ["released", S, "adm-256", *folder])

@@ -14,13 +14,12 @@ from guidelab.paper.sigma import (
     along,
     calibration,
     grader,
-    image_along,
-    image_points,
-    image_table,
     lines,
     numbers,
+    points,
     relative,
     repeats,
+    sheets,
     table,
     weight,
 )
@@ -30,7 +29,7 @@ POINTS = [numbers.NULL, "none/w1.00", "cfg/w2.00", "dg/w1.00"]
 EDGES = [0.1, 0.2, 0.4, 0.8]
 EXACT = {"none/w1.00": 0.10, "cfg/w2.00": 0.40, "dg/w1.00": 0.09, numbers.NULL: 0.0}
 BOUND = {"none/w1.00": 0.05, "cfg/w2.00": 0.30, "dg/w1.00": 0.009, numbers.NULL: 3e-17}
-SERIES = dict.fromkeys((s, d) for s, d, *_ in (*along.PANELS, *image_along.PANELS))
+SERIES = dict.fromkeys((s, d) for s, d, *_ in (*along.EXACT, *along.BOUNDS))
 FLAG = "not estimable: one point holds 30 % of the sum"
 
 
@@ -88,6 +87,23 @@ def of_point(point, estimator_tag=""):
 @pytest.fixture(scope="module")
 def rows():
     return pd.DataFrame([row for point in POINTS for row in of_point(point)])
+
+
+@pytest.fixture(scope="module")
+def graded(rows):
+    """The same samplers where no density is known: nothing exact, nothing that needs it."""
+    return without_truths(rows)
+
+
+def without_truths(rows):
+    exact = rows["kind"].isin(("truth", "target", "coverage")) | rows["estimator"].isin(
+        ("score_error_sampler", "product")
+    )
+    return rows[~exact]
+
+
+def page_of(rows):
+    return table.to_markdown(table.make_table(rows, SPEC), rows)
 
 
 @pytest.fixture(scope="module")
@@ -161,10 +177,10 @@ def test_a_median_compares_estimates_of_the_same_samplers_only(rows):
     assert "(2 samplers)" in relative.sheet(table.make_table(fewer, SPEC)).notes[0]
 
 
-def test_readers_are_told_that_bounds_favour_guidance_by_a_discriminator(text, rows):
+def test_readers_are_told_that_bounds_favour_guidance_by_a_discriminator(text, graded):
     assert text.count(numbers.CAVEAT) >= 2  # with the bounds, and with their errors
     assert "the exact JS changes by −10 %, its bound by −82 %" in text
-    assert numbers.CAVEAT in image_table.to_markdown(rows, SPEC)
+    assert numbers.CAVEAT in page_of(graded)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/decisions/0009-divergences.md"])
@@ -176,16 +192,16 @@ def test_pages_tell_it_too(page):
 # ---- what a bound is -----------------------------------------------------------------------------------------------
 
 
-def test_the_headline_is_nwj_and_donsker_varadhan_is_a_bound_for_many_points(made, text, rows):
+def test_the_headline_is_nwj_and_donsker_varadhan_is_a_bound_for_many_points(made, text, graded):
     assert set(made.loc[made["estimator"] == "dv", "bound"]) == {"for many points"}
     header = section(text, "Divergence at")[0]
     assert header.index("KL(p‖q) ≥ NWJ") < header.index("KL(p‖q) DV, many points")
-    assert not any("≥ DV" in x for x in (text, image_table.to_markdown(rows, SPEC)))
+    assert not any("≥ DV" in x for x in (text, page_of(graded)))
     assert "before its last step" in text
 
 
-def test_the_recalibrated_grader_stands_beside_the_one_as_trained(text, rows):
-    for page in (text, image_table.to_markdown(rows, SPEC)):
+def test_the_recalibrated_grader_stands_beside_the_one_as_trained(text, graded):
+    for page in (text, page_of(graded)):
         cells = section(page, "What recalibration changes")
         by = {row[0]: row for row in cells[1:]}
         assert by["no guidance"][1] == "0.0500 ± 0.0039" and by["no guidance"][2] == "0.0400 ± 0.0039"
@@ -195,10 +211,7 @@ def test_the_recalibrated_grader_stands_beside_the_one_as_trained(text, rows):
 
 def test_what_sums_leave_of_a_ratio_of_one_is_printed_as_zero(text, rows):
     quiet = rows.assign(std_error=rows["std_error"].mask(rows["point"] == numbers.NULL, 1e-18))
-    by = {
-        row[0]: row
-        for row in section(table.to_markdown(table.make_table(quiet, SPEC), quiet), "Divergence at")
-    }
+    by = {row[0]: row for row in section(page_of(quiet), "Divergence at")}
     assert by["real against real"][section(text, "Divergence at")[0].index("JS ≥ NWJ")] == "0"
 
 
@@ -239,16 +252,14 @@ def in_features(space, values, note=""):
     return made
 
 
-def test_a_space_is_called_saturated_only_where_every_sampler_is_near_the_largest_js(rows):
+def test_a_space_is_called_saturated_only_where_every_sampler_is_near_the_largest_js(graded):
     high = dict(zip(POINTS, (0.0, 0.60, 0.58, 0.61), strict=True))
     low = high | {"dg/w1.00": 0.05}
     told = "nothing found on validation: no net was kept"
-    page = image_table.to_markdown(
-        pd.concat([rows, pd.DataFrame(in_features("lite0", high, told) + in_features("classifier", low))]),
-        SPEC,
-    )
+    more = pd.DataFrame(in_features("lite0", high, told) + in_features("classifier", low))
+    page = page_of(pd.concat([graded, more]))
     assert "lite0 tells every sampler from real images: JS 0.58 to 0.61 of at most log 2 = 0.69" in page
-    assert "classifier tells" not in page and "saturate" not in image_table.PIXELS
+    assert "classifier tells" not in page and "saturate" not in sheets.PIXELS
     by = {row[0]: row for row in section(page, "Divergence in feature spaces")}
     assert by["real against real"][1:4] == ["nothing found"] * 3
     assert "is what the grader's own noise adds" not in page
@@ -261,13 +272,13 @@ def said(figure: Figure) -> str:
     return " ".join(" ".join(t.get_text() for t in figure.texts).split())
 
 
-@pytest.mark.parametrize("module", [along, image_along])
-def test_lines_break_where_a_bin_is_not_estimable_and_crosses_do_not_cover_each_other(rows, module):
+@pytest.mark.parametrize("given", [lambda rows: rows, without_truths], ids=["exact", "bounds"])
+def test_lines_break_where_a_bin_is_not_estimable_and_crosses_do_not_cover_each_other(rows, given):
     more = rows.assign(
         note=rows["note"].mask((rows["kind"] == "curve") & (rows["point"] == "dg/w1.00"), FLAG)
     )
     info = {**SPEC, "settings": {"points": ["none", "cfg/w2.00", "dg/w1.00"]}}
-    figure = module.make(module.rows({"divergences": more}, info), info)
+    figure = along.make(along.rows({"divergences": given(more)}, info), info)
     for ax in figure.axes:
         curves = [x for x in ax.lines if x.get_linestyle() != "None" and len(x.get_xdata()) == 3]
         gaps = [int(np.isnan(np.asarray(x.get_ydata(), float)).sum()) for x in curves]
@@ -291,15 +302,15 @@ def test_no_curve_runs_among_the_crosses(rows):
         assert top < lines._TOP - lines._STEP  # of the second point's crosses
 
 
-def test_a_panel_that_no_sampler_has_is_left_out_and_named(rows, monkeypatch):
-    monkeypatch.setattr(image_points, "_measured", lambda *a: [])
+def test_a_panel_that_no_sampler_has_is_left_out_and_named(graded, monkeypatch):
+    monkeypatch.setattr(points, "_measured", lambda *a: [])
     values = dict.fromkeys(POINTS, 0.5)
     more = pd.DataFrame(in_features("lite0", values) + in_features("classifier", values))
     lost = (more["estimator"] == "nwj@lite0") & (more["divergence"] == "kl") & (more["point"] != numbers.NULL)
-    given = pd.concat([rows, more.assign(note=more["note"].mask(lost, FLAG))])
+    given = pd.concat([graded, more.assign(note=more["note"].mask(lost, FLAG))])
     info = {**SPEC, "settings": {"variants": ["cfg", "dg"], "metrics": []}}
-    drawn = image_points.rows({"divergences": given}, info)
-    figure = image_points.make(drawn, info)
+    drawn = weight.rows({"divergences": given}, info)
+    figure = weight.make(drawn, info)
     labels = [ax.get_label() for ax in figure.axes]
     assert "KL(p‖q) ≥, classifier" in labels and "KL(p‖q) ≥, Lite0" not in labels
     assert "left out, not estimable for any sampler: KL(p‖q) ≥, Lite0" in said(figure)

@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from guidelab import registry
-from guidelab.assemble import load_net
+from guidelab.assemble import load_net, snapshot
 from guidelab.cli import image_discriminate as discriminate
-from guidelab.cli.images.sample import _snapshot
-from guidelab.cli.large.examples import ShardImages
+from guidelab.cli.examples import ShardImages
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.data.zip_writer import ZipWriter
@@ -115,7 +114,7 @@ def test_it_tells_sides_apart_where_they_differ(job: dict[str, Any]) -> None:
     x, sigma = pictures(8, True, 9).float() / 127.5 - 1, torch.full((8,), 0.2)
     assert bool((net(x, sigma) > 0).all())
     assert meta["iterations"] == [20, 40, 60]
-    net.load_state_dict(_snapshot(str(OUTPUT), 0, 20))
+    net.load_state_dict(snapshot(str(OUTPUT), 0, 20))
     assert not list(Path("states").iterdir())
     assert len(meta["history"]["0"]) == 3 and any(name.startswith("seed5/") for name in tensors)
 

@@ -5,7 +5,8 @@ from typing import Any
 from torch import Tensor
 
 from guidelab.checkpoints.architecture import fits
-from guidelab.errors import UserError
+from guidelab.data import limits
+from guidelab.errors import UserError, closest
 from guidelab.nets.edm2 import Edm2
 
 _NAMES = {
@@ -19,21 +20,23 @@ _NAMES = {
     "sigma_data": "sigma_data",
     "channels_per_head": "head_channels",
     "dropout": "dropout",
+    "channel_mult_noise": "noise_mult",
+    "channel_mult_emb": "emb_mult",
+    "logvar_channels": "logvar_channels",
+    "label_balance": "label_balance",
+    "concat_balance": "concat_balance",
+    "res_balance": "res_balance",
+    "attn_balance": "attn_balance",
+    "clip_act": "clip_act",
+    "resample_filter": "resample_filter",
 }
+# What the class takes for an argument that was not given, where our net takes the same: not repeated in a configuration.
+_SAME = {
+    "channel_mult_noise": None, "channel_mult_emb": None, "logvar_channels": 128, "label_balance": 0.5, "concat_balance": 0.5,
+    "res_balance": 0.3, "attn_balance": 0.3, "clip_act": 256, "resample_filter": [1, 1],
+}  # fmt: skip
 _DEFAULTS = {"model_channels": 192, "attn_resolutions": [16, 8], "label_dim": 0}  # of the released class
-# What our net does not vary: the released value.
-_FIXED: dict[str, tuple[Any, ...]] = {
-    "use_fp16": (True, False),
-    "logvar_channels": (128,),
-    "channel_mult_noise": (None, 1),
-    "channel_mult_emb": (None,),
-    "label_balance": (0.5,),
-    "concat_balance": (0.5,),
-    "res_balance": (0.3,),
-    "attn_balance": (0.3,),
-    "clip_act": (256,),
-    "resample_filter": ([1, 1],),
-}
+_IGNORED = ("use_fp16", "precond")  # precision is chosen where samples are drawn
 
 
 def convert(state: dict[str, Tensor], kwargs: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -45,17 +48,52 @@ def convert(state: dict[str, Tensor], kwargs: dict[str, Any]) -> tuple[dict[str,
     Raises:
         UserError: a setting our net does not have, or parameters that do not fit.
     """
-    given = {key: value for key, value in kwargs.items() if key != "precond"}
+    given = {key: value for key, value in kwargs.items() if key not in _IGNORED}
     for key, value in given.items():
-        if key not in _NAMES and value not in _FIXED.get(key, ()):
-            known = f"wanted {_FIXED[key][-1]!r}" if key in _FIXED else "which is not known"
-            raise UserError(f"EDM2 weights: were made with {key}={value!r}, {known}")
+        if key not in _NAMES:
+            raise UserError(
+                f"EDM2 weights: were made with {key}={str(value)[:80]}, which is not known{closest(key, list(_NAMES))}"
+            )
+    given = {key: value for key, value in given.items() if key not in _SAME or value != _SAME[key]}
     config: dict[str, Any] = {_NAMES[k]: v for k, v in (_DEFAULTS | given).items() if k in _NAMES}
     missing = [key for key in ("img_resolution", "img_channels") if _NAMES[key] not in config]
     if missing:
         raise UserError(f"EDM2 weights: were made without {', '.join(missing)}; the file is no EDM2 network")
+    if not _is_sized(config):
+        raise UserError(f"EDM2 weights: no such network can be built from {str(config)[:300]}")
     try:
         fits(Edm2, {"name": "edm2", **config}, state)
-    except TypeError as error:  # a width or depth that is no number
+    except (
+        TypeError,
+        ValueError,
+        ZeroDivisionError,
+        OverflowError,
+        RuntimeError,
+    ) as error:  # settings that are no numbers, or too large
         raise UserError(f"EDM2 weights: no such network can be built from {config} ({error})") from error
     return {"name": "edm2", **config}, dict(state)
+
+
+def _is_sized(config: dict[str, Any]) -> bool:
+    """Whether the sizes are whole numbers within the budget, so that building the net to compare with costs little."""
+    most = {
+        "channels": limits.NET_CHANNELS,
+        "blocks": limits.NET_BLOCKS,
+        "head_channels": limits.NET_CHANNELS,
+    }
+    most |= {
+        "resolution_px": limits.NET_CHANNELS,
+        "image_channels": limits.NET_CHANNELS,
+        "logvar_channels": limits.NET_CHANNELS,
+    }
+    mult = config.get("channel_mult") or [1]
+    return (
+        all(type(config.get(key, 1)) is int and 1 <= config.get(key, 1) <= top for key, top in most.items())
+        and type(config["classes"]) is int
+        and 0 <= config["classes"] <= 1 << 20
+        and isinstance(mult, list | tuple)
+        and len(mult) <= limits.NET_LEVELS
+        and all(
+            isinstance(m, int | float) and 0 < m * config["channels"] <= limits.NET_CHANNELS for m in mult
+        )
+    )

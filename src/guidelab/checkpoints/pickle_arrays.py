@@ -5,10 +5,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from guidelab.checkpoints.pickle_scan import RefusedError
+from guidelab.checkpoints.pickle_work import RefusedError
+from guidelab.data import limits
 
-MAX_ELEMENTS = 1 << 31  # of one array or tensor; the largest released tensor has some 10^7
 _DTYPES = ("f2", "f4", "f8", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "i1", "b1")
+
+
+def shown(value: Any) -> str:
+    """A value for a message: numbers, short text and short tuples of these; of anything else its type alone."""
+    small = isinstance(value, int | float | str | None) and len(str(value)) <= 60
+    if small or (
+        isinstance(value, tuple) and len(value) <= limits.RANK and all(type(n) is int for n in value)
+    ):
+        return repr(value)
+    return type(value).__name__
 
 
 class Sealed:
@@ -39,13 +49,13 @@ class NumberType:
 
     def __init__(self, code: Any = "", *_: Any) -> None:
         if not isinstance(code, str) or code.lstrip("<>=|") not in _DTYPES:
-            raise RefusedError(f"holds an array of type {code!r}")
+            raise RefusedError(f"holds an array of type {shown(code)}")
         self.dtype = np.dtype(code)
 
     def __setstate__(self, state: Any) -> None:
         order = state[1] if isinstance(state, tuple) and len(state) > 1 else None
         if order not in ("<", ">", "|", "="):
-            raise RefusedError(f"holds a type of byte order {order!r}")
+            raise RefusedError(f"holds a type of byte order {shown(order)}")
         self.dtype = self.dtype.newbyteorder(order)
 
 
@@ -57,8 +67,12 @@ def from_buffer(data: Any, dtype: Any, shape: Any, order: Any = "C") -> SealedAr
     """
     if not isinstance(dtype, NumberType) or order not in ("C", "F"):
         raise RefusedError("holds an array of a type that is no number")
-    if not isinstance(shape, tuple) or not all(type(n) is int and 0 <= n <= MAX_ELEMENTS for n in shape):
-        raise RefusedError(f"holds an array of shape {shape!r}")
+    if (
+        not isinstance(shape, tuple)
+        or len(shape) > limits.RANK
+        or not all(type(n) is int and 0 <= n <= limits.ELEMENTS for n in shape)
+    ):
+        raise RefusedError(f"holds an array of shape {shown(shape)}")
     content = bytes(data) if isinstance(data, bytes | bytearray) else b""
     wanted = int(np.prod(shape, dtype=object)) * dtype.dtype.itemsize
     if len(content) != wanted:

@@ -1,17 +1,18 @@
 """What a pickle will ask for, known before it is loaded: its instructions, memory slots and lengths.
 
 An unpickler reserves what a file asks for before it notices that the file is too short for it. The scan reads the
-instructions without following them, so nothing is built and nothing is looked up.
+instructions without following them, so nothing is built and nothing is looked up. See `guidelab.data.limits` for
+the budgets and `guidelab.checkpoints.pickle_work` for the work that calls and keys cause.
 """
 
 import pickletools
 import re
 from typing import IO, Any
 
-MAX_OPCODES = 300_000  # a released net has some ten thousand
-MAX_SLOTS = 100_000  # objects a pickle may refer back to
-MAX_WAITING = 100_000  # values on the stack: the longest list is written in pieces of 1000
-MAX_NESTING = 500  # containers within containers: hashing a deep tuple would exhaust the C stack
+from guidelab.checkpoints.pickle_work import RefusedError, Stack
+from guidelab.data import limits
+from guidelab.errors import brief
+
 _NAMES = """
     PROTO FRAME STOP MARK POP POP_MARK NONE NEWTRUE NEWFALSE BININT BININT1 BININT2 LONG1 BINFLOAT
     BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8 BYTEARRAY8
@@ -21,10 +22,6 @@ _NAMES = """
 """
 _ALLOWED = frozenset(_NAMES.split())
 _PERSISTENT = frozenset(["BINPERSID"])  # of torch's own files: refers to a tensor's memory
-
-
-class RefusedError(Exception):
-    """The file holds something that released weights do not need; the message says what."""
 
 
 class Bounded:
@@ -58,7 +55,7 @@ def told(error: Exception) -> str:
     named = re.search(r"GLOBAL (\w\S+)", text)
     if named:
         return f"names {named[1]}"
-    said = re.search(r"WeightsUnpickler error: *(.+)", text)
+    said = re.search(r"WeightsUnpickler error:\s*(.+)", text)
     return (said[1] if said else text.splitlines()[0])[:300]
 
 
@@ -71,11 +68,11 @@ def scan(file: IO[bytes], size: int, *, torch_file: bool = False, lengths: bool 
         torch_file: allow references to tensors' memory, as the index of a torch file has them.
         lengths: refuse any number above `size`, where only lengths and shapes should be.
     Raises:
-        RefusedError: an instruction that released files do not have, or too many of them, a memory slot, length or
-            nesting beyond any real file, or the end comes too early.
+        RefusedError: an instruction that released files do not have, or too many of them, a memory slot, length,
+            nesting or amount of work beyond any real file, or the end comes too early.
     """
     allowed = _ALLOWED | _PERSISTENT if torch_file else _ALLOWED
-    stack, count = _Stack(), 0
+    stack, count = Stack(2 * size + limits.PICKLE_WORK), 0
     try:
         for opcode, argument, position in pickletools.genops(Bounded(file, size)):  # type: ignore[arg-type]
             count += 1
@@ -83,12 +80,12 @@ def scan(file: IO[bytes], size: int, *, torch_file: bool = False, lengths: bool 
                 raise RefusedError(
                     f"uses the pickle instruction {opcode.name}, which released weights do not"
                 )
-            if count > MAX_OPCODES:
-                raise RefusedError(f"has more than {MAX_OPCODES} pickle instructions")
+            if count > limits.PICKLE_OPCODES:
+                raise RefusedError(f"has more than {limits.PICKLE_OPCODES} pickle instructions")
             _check(opcode.name, argument, position or 0, size, lengths)
             stack.follow(opcode, argument)
     except (ValueError, EOFError, UnicodeDecodeError, OverflowError, IndexError, KeyError) as error:
-        raise RefusedError(f"is cut short or damaged ({error})") from error
+        raise RefusedError(f"is cut short or damaged ({brief(error)})") from error
 
 
 def scan_legacy(file: IO[bytes], size: int) -> None:
@@ -103,52 +100,9 @@ def scan_legacy(file: IO[bytes], size: int) -> None:
 
 def _check(name: str, argument: Any, position: int, size: int, lengths: bool) -> None:
     """One instruction's argument against what the file can hold."""
-    if name in ("BINPUT", "LONG_BINPUT") and argument > MAX_SLOTS:
-        raise RefusedError(f"asks for memory slot {argument}, wanted at most {MAX_SLOTS}")
+    if name in ("BINPUT", "LONG_BINPUT") and argument > limits.PICKLE_SLOTS:
+        raise RefusedError(f"asks for memory slot {argument}, wanted at most {limits.PICKLE_SLOTS}")
     if name == "FRAME" and argument > size - position:
         raise RefusedError(f"announces {argument} bytes, but only {size - position} follow")
     if lengths and isinstance(argument, int) and argument > size:
         raise RefusedError(f"claims {argument} numbers in a file of {size} bytes")
-
-
-class _Stack:
-    """How deeply each value on the unpickler's stack, and in its memory, would be nested."""
-
-    def __init__(self) -> None:
-        self.values: list[int] = []
-        self.marks: list[int] = []
-        self.memory: dict[int, int] = {}
-
-    def follow(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
-        """What one instruction does to the stack; IndexError or KeyError where a real unpickler would fail."""
-        name = opcode.name
-        if name == "MARK":
-            self.marks.append(len(self.values))
-        elif name in ("BINGET", "LONG_BINGET"):
-            self.values.append(self.memory[argument])
-        elif name in ("MEMOIZE", "BINPUT", "LONG_BINPUT"):
-            self.memory[len(self.memory) if argument is None else argument] = self.values[-1]
-        elif name == "POP" and self.marks and self.marks[-1] == len(self.values):
-            self.marks.pop()
-        else:
-            self._combine(opcode)
-        if len(self.values) + len(self.marks) > MAX_WAITING:
-            raise RefusedError(f"keeps more than {MAX_WAITING} values waiting")
-
-    def _combine(self, opcode: pickletools.OpcodeInfo) -> None:
-        """Values taken from the stack become one, nested once more than the deepest of them."""
-        taken = len(
-            [t for t in opcode.stack_before if t not in (pickletools.stackslice, pickletools.markobject)]
-        )
-        if pickletools.markobject in opcode.stack_before:
-            start = self.marks.pop() - taken
-        else:
-            start = len(self.values) - taken
-        if start < 0 or (self.marks and start < self.marks[-1]):
-            raise IndexError("takes more values than there are")
-        parts = self.values[start:]
-        del self.values[start:]
-        if opcode.stack_after:
-            self.values.append(1 + max(parts) if parts else 0)
-            if self.values[-1] > MAX_NESTING:
-                raise RefusedError(f"is nested more than {MAX_NESTING} deep")

@@ -16,18 +16,19 @@ import torch
 from torch import Tensor
 
 from guidelab.checkpoints.pickle_arrays import (
-    MAX_ELEMENTS,
     NumberType,
     Sealed,
     SealedArray,
     from_buffer,
     latin1,
     scalar,
+    shown,
 )
-from guidelab.checkpoints.pickle_scan import RefusedError, scan_legacy, told
+from guidelab.checkpoints.pickle_scan import scan_legacy, told
+from guidelab.checkpoints.pickle_work import RefusedError
+from guidelab.data import limits
 
 VERSION = 6  # of the persistence format; EDM and EDM2 write this one
-MAX_RANK = 8
 _STORED = (
     torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.int64, torch.int32, torch.uint8, torch.bool,
 )  # fmt: skip
@@ -94,7 +95,9 @@ def _persistent(meta: Any) -> Persistent:
     if not isinstance(meta, dict) or meta.get("type") != "class" or not isinstance(meta.get("state"), dict):
         raise RefusedError("holds an object that was not saved as EDM does it")
     if meta.get("version") != VERSION:
-        raise RefusedError(f"holds objects of persistence version {meta.get('version')!r}, wanted {VERSION}")
+        raise RefusedError(
+            f"holds objects of persistence version {shown(meta.get('version'))}, wanted {VERSION}"
+        )
     source = meta.get("module_src")
     if not isinstance(source, str) or not isinstance(meta.get("class_name"), str):
         raise RefusedError("holds an object without the name of its class")
@@ -142,12 +145,12 @@ def _rebuild_tensor(
     if not isinstance(storage, _Storage):
         raise RefusedError("holds a tensor without memory")
     numbers = (offset, *size, *stride) if isinstance(size, tuple) and isinstance(stride, tuple) else (None,)
-    if not all(type(n) is int and n >= 0 for n in numbers) or not len(size) == len(stride) <= MAX_RANK:
-        raise RefusedError(f"holds a tensor of shape {size!r} and strides {stride!r}")
+    if not all(type(n) is int and n >= 0 for n in numbers) or not len(size) == len(stride) <= limits.RANK:
+        raise RefusedError(f"holds a tensor of shape {shown(size)} and strides {shown(stride)}")
     held = storage.value.nbytes() // storage.dtype.itemsize
     count = int(np.prod([int(n) for n in size], dtype=object))
     last = offset + sum((n - 1) * s for n, s in zip(size, stride, strict=True)) if count else offset
-    if count > min(held, MAX_ELEMENTS) or last >= max(held, 1):
+    if count > min(held, limits.ELEMENTS) or last >= max(held, 1):
         raise RefusedError(f"holds a tensor of shape {size} in memory of {held} numbers")
     tensor: Tensor = torch.empty(0, dtype=storage.dtype)
     return SealedTensor(tensor.set_(storage.value, offset, size, stride))

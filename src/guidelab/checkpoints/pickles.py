@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from guidelab.checkpoints.pickle_arrays import SealedArray
-from guidelab.checkpoints.pickle_scan import RefusedError, scan
+from guidelab.checkpoints.pickle_scan import scan
 from guidelab.checkpoints.pickle_stubs import (
     KNOWN,
     Module,
@@ -16,11 +16,10 @@ from guidelab.checkpoints.pickle_stubs import (
     SealedTensor,
     Unknown,
 )
-from guidelab.errors import UserError
-
-MAX_BYTES = 1 << 34  # EDM2-XXL has 3 GB in float16
-MAX_MODULES = 20_000
-MAX_NESTING = 64
+from guidelab.checkpoints.pickle_work import RefusedError
+from guidelab.data import limits
+from guidelab.data.foreign import foreign_file
+from guidelab.errors import UserError, brief
 
 
 class Network(NamedTuple):
@@ -31,7 +30,7 @@ class Network(NamedTuple):
     init_kwargs: dict[str, Any]
 
 
-def read_pickle(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Any:
+def read_pickle(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> Any:
     """A pickle's content as plain containers, inert objects and sealed tensors and arrays.
 
     Raises:
@@ -44,6 +43,8 @@ def read_pickle(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Any:
     size = source.stat().st_size
     if size > max_bytes:
         raise UserError(f"{source}: {size} bytes, wanted at most {max_bytes}: released files are smaller")
+    if reason := foreign_file(source):
+        raise UserError(f"{source}: {reason}.")
     names: list[str] = []
     try:
         with source.open("rb") as file:
@@ -59,7 +60,9 @@ def read_pickle(path: str | Path, *, max_bytes: int = MAX_BYTES) -> Any:
             f"{source}: {reason}; nothing in the file was run. Take it from its publisher again."
         ) from error
     except Exception as error:  # whatever a damaged pickle trips over: its bytes decide, not our code
-        reason = _unknown(names) if names else f"is not a readable pickle ({type(error).__name__}: {error})"
+        reason = (
+            _unknown(names) if names else f"is not a readable pickle ({type(error).__name__}: {brief(error)})"
+        )
         raise UserError(f"{source}: {reason}; nothing in the file was run.") from error
 
 
@@ -74,35 +77,49 @@ def read_networks(path: str | Path) -> dict[str, Network]:
         raise UserError(f"{path}: holds a {type(content).__name__}, wanted EDM's dict with the network `ema`")
     try:
         found = {
-            str(key): _network(value)
+            _key(key): _network(value)
             for key, value in content.items()
             if isinstance(value, Persistent) and "_parameters" in value.state
         }
     except RefusedError as error:
         raise UserError(f"{path}: {error}; nothing in the file was run.") from error
     if "ema" not in found:
-        held = ", ".join(sorted(str(key)[:40] for key in content)[:8]) or "nothing"
+        held = ", ".join(sorted(_key(key) for key in content)[:8]) or "nothing"
         raise UserError(f"{path}: holds no network `ema` (it holds {held}); wanted a pickle of EDM or EDM2")
     return found
 
 
-def plain(value: Any, depth: int = 0) -> Any:
+def plain(value: Any) -> Any:
     """Nested containers of numbers and text as JSON has them; arrays become lists.
 
     Raises:
-        RefusedError: anything else is in it, or it is nested too deeply.
+        RefusedError: anything else is in it, or it holds too many values or levels.
     """
-    if depth > MAX_NESTING:
-        raise RefusedError(f"is nested more than {MAX_NESTING} deep")
-    if isinstance(value, SealedArray) and isinstance(value.value, np.ndarray) and value.value.size <= 4096:
-        return value.value.tolist()
+    return _plain(value, 0, [limits.SETTINGS])
+
+
+def _plain(value: Any, depth: int, left: list[int]) -> Any:
+    left[0] -= 1
+    if left[0] < 0 or depth > limits.MODULE_NESTING:
+        raise RefusedError(
+            f"holds settings of more than {limits.SETTINGS} values or nested more than {limits.MODULE_NESTING} deep"
+        )
+    if isinstance(value, SealedArray) and isinstance(value.value, np.ndarray):
+        return _plain(
+            value.value.tolist() if value.value.size <= left[0] else [0] * (left[0] + 1), depth, left
+        )
     if value is None or isinstance(value, bool | int | float | str):
         return value
-    if isinstance(value, list | tuple) and len(value) <= 4096:
-        return [plain(item, depth + 1) for item in value]
-    if isinstance(value, dict) and len(value) <= 4096:
-        return {str(key): plain(item, depth + 1) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, depth + 1, left) for item in value]
+    if isinstance(value, dict):
+        return {_key(key): _plain(item, depth + 1, left) for key, item in value.items()}
     raise RefusedError(f"holds a {type(value).__name__} among its settings")
+
+
+def _key(key: Any) -> str:
+    """A key as text; the content of anything but text and numbers is not repeated."""
+    return str(key)[:200] if isinstance(key, str | int | float) else type(key).__name__
 
 
 class _Reader(pickle.Unpickler):
@@ -110,7 +127,7 @@ class _Reader(pickle.Unpickler):
 
     def __init__(self, file: Any, names: list[str]) -> None:
         super().__init__(file)
-        self.names = names
+        self.names, self.unknown = names, type("Unknown", (Unknown,), {})
 
     def find_class(self, module: str, name: str) -> Any:
         known = KNOWN.get((module, name))
@@ -118,7 +135,7 @@ class _Reader(pickle.Unpickler):
             full = f"{module}.{name}"[:200]
             if full not in self.names and len(self.names) < 64:
                 self.names.append(full)
-            return type("Unknown", (Unknown,), {})
+            return self.unknown
         return known
 
     def persistent_load(self, pid: Any) -> NoReturn:
@@ -134,7 +151,7 @@ def _network(found: Persistent) -> Network:
         raise RefusedError("holds a network constructed from arguments without names")
     kwargs = plain(found.state.get("_init_kwargs") or {})
     state: dict[str, Tensor] = {}
-    budget = [MAX_MODULES]
+    budget = [limits.MODULES]
     _flatten(found, "", state, budget, 0)
     return Network(state, found.class_name, kwargs)
 
@@ -142,8 +159,10 @@ def _network(found: Persistent) -> Network:
 def _flatten(module: Any, prefix: str, into: dict[str, Tensor], budget: list[int], depth: int) -> None:
     """Parameters and buffers below a module, named as torch's state_dict names them."""
     budget[0] -= 1
-    if budget[0] < 0 or depth > MAX_NESTING:
-        raise RefusedError(f"holds a network of more than {MAX_MODULES} parts, or {MAX_NESTING} levels")
+    if budget[0] < 0 or depth > limits.MODULE_NESTING:
+        raise RefusedError(
+            f"holds a network of more than {limits.MODULES} parts, or {limits.MODULE_NESTING} levels"
+        )
     if not isinstance(module, Persistent | Module) or not isinstance(module.state, dict):
         raise RefusedError(f"holds a {type(module).__name__} where a part of a network should be")
     passing = module.state.get("_non_persistent_buffers_set") or set()

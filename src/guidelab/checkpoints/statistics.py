@@ -1,36 +1,32 @@
 """Published statistics of real images: means and covariances of features, as EDM, EDM2 and ADM publish them."""
 
+import math
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.lib import format as npy
 from numpy.typing import NDArray
 from torch import Tensor
 
 from guidelab.checkpoints.pickle_arrays import SealedArray
-from guidelab.checkpoints.pickle_scan import RefusedError
+from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.checkpoints.pickles import read_pickle
 from guidelab.checkpoints.tensors import check_member
-from guidelab.errors import UserError
+from guidelab.data import limits
+from guidelab.data.archive import unreadable
+from guidelab.data.foreign import foreign_file
+from guidelab.data.zip_reader import npy_header
+from guidelab.errors import UserError, brief
 
-MAX_BYTES = 1 << 33  # ADM's files hold 10,000 images beside the statistics
-MAX_PICKLE = 1 << 28  # EDM2's hold 2048^2 and 1024^2 float64, 42 MB
-MAX_FEATURES = 1 << 13
+NEGATIVE = (
+    1e-6  # least eigenvalue of a covariance, relative to the largest: rounding stays far above minus this
+)
 FAMILIES = ("fid", "fd_dinov2")  # Inception and DINOv2, as the files call them
+_IMAGES = "arr_0.npy"
 _PAIRS = {"": ("mu", "sigma"), "_spatial": ("mu_s", "sigma_s")}  # suffix of ours -> names in an .npz
-
-
-@dataclass(frozen=True)
-class Images:
-    """Real images kept beside the statistics: shape [N, H, W, 3], uint8; read by `numpy.load(...)["arr_0"]`."""
-
-    n: int
-    height: int
-    channels: int
+_READ = ("mu", "sigma", "mu_s", "sigma_s", "arr_0")  # other entries are passed over
 
 
 def read_npz(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -42,19 +38,24 @@ def read_npz(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         UserError: missing, too large, packed to be far larger, cut short, without statistics, or they do not fit.
     """
-    source = _sized(path, MAX_BYTES, ".npz of EDM or ADM")
+    source = _sized(path, limits.STATISTICS_BYTES, ".npz of EDM or ADM")
     try:
         with zipfile.ZipFile(source) as archive:
-            shapes = {e.filename.removesuffix(".npy"): _shape(archive, e) for e in archive.infolist()}
-        with np.load(source, allow_pickle=False) as file:
-            held = {name: file[name] for pair in _PAIRS.values() for name in pair if name in shapes}
+            entries = {e.filename.removesuffix(".npy"): e for e in archive.infolist()}
+            shapes = {name: _shape(archive, entries[name]) for name in _READ if name in entries}
+            held = {
+                name: _array(archive, entries[name])
+                for pair in _PAIRS.values()
+                for name in pair
+                if name in entries
+            }
     except RefusedError as error:
         raise UserError(f"{source}: {error}; nothing in the file was run.") from error
-    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zipfile.error) as error:
-        raise UserError(f"{source}: is not a readable .npz of plain arrays ({error})") from error
+    except Exception as error:  # zipfile, zlib and numpy's parser raise several kinds at damaged bytes
+        raise UserError(f"{source}: is not a readable .npz of plain arrays ({brief(error)})") from error
     if not {"mu", "sigma"} <= set(held):
         raise UserError(
-            f"{source}: holds no statistics mu and sigma (it holds {', '.join(sorted(shapes)[:8])})"
+            f"{source}: holds no statistics mu and sigma (it holds {', '.join(sorted(name[:40] for name in entries)[:8]) or 'nothing'})"
         )
     tensors: dict[str, Tensor] = {}
     for suffix, (mu, sigma) in _PAIRS.items():
@@ -74,8 +75,8 @@ def read_pkl(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     Raises:
         UserError: as `read_npz`, or it names anything but arrays.
     """
-    source = _sized(path, MAX_PICKLE, ".pkl of EDM2")
-    content = read_pickle(source, max_bytes=MAX_PICKLE)
+    source = _sized(path, limits.STATISTICS_PICKLE_BYTES, ".pkl of EDM2")
+    content = read_pickle(source, max_bytes=limits.STATISTICS_PICKLE_BYTES)
     if not isinstance(content, dict) or not set(FAMILIES) & set(content):
         raise UserError(f"{source}: holds no statistics; wanted the keys {' or '.join(FAMILIES)}")
     tensors: dict[str, Tensor] = {}
@@ -97,24 +98,40 @@ def _sized(path: str | Path, limit: int, wanted: str) -> Path:
         raise UserError(
             f"{source}: {source.stat().st_size} bytes, wanted at most {limit}: such files are smaller"
         )
+    if reason := foreign_file(source):
+        raise UserError(f"{source}: {reason}.")
     return source
 
 
 def _shape(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[int, ...]:
     """Shape of one array, from its header, checked against what its entry holds."""
     check_member(entry.filename, entry.external_attr >> 16)
-    if entry.file_size > MAX_BYTES:
-        raise RefusedError(f"packs {entry.filename} of {entry.file_size} bytes, wanted at most {MAX_BYTES}")
+    if fault := unreadable(entry):
+        raise RefusedError(f"packs {entry.filename}, which {fault}")
     with archive.open(entry) as file:
-        version = npy.read_magic(file)
-        read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read(file)
+        shape, _, dtype = npy_header(file)
         left = entry.file_size - file.tell()
-    if dtype.hasobject or dtype.kind not in "fiub":
+    if dtype.kind not in "fiub":
         raise RefusedError(f"holds {entry.filename} of type {dtype}, wanted plain numbers")
-    if int(np.prod(shape, dtype=object)) * dtype.itemsize != left:
-        raise RefusedError(f"claims shape {shape} for {entry.filename}, which holds {left} bytes")
-    return tuple(shape)
+    if len(shape) > limits.RANK or math.prod(shape) * dtype.itemsize != left:
+        raise RefusedError(f"claims shape {str(shape)[:80]} for {entry.filename}, which holds {left} bytes")
+    if entry.filename != _IMAGES and any(side > limits.FEATURES for side in shape[:2]):
+        raise RefusedError(
+            f"holds {entry.filename} of shape {shape}, wanted at most {limits.FEATURES} features"
+        )
+    return shape
+
+
+def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
+    """One array whose header `_shape` has judged."""
+    with archive.open(entry) as file:
+        shape, fortran, dtype = npy_header(file)
+        if len(shape) > 2:
+            raise RefusedError(f"holds {entry.filename} of shape {shape}, wanted [F] or [F, F]")
+        content = file.read(
+            math.prod(shape) * dtype.itemsize + 1
+        )  # one more: the checksum is verified at the end
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _checked(mean: Any, cov: Any, where: str) -> tuple[Tensor, Tensor]:
@@ -127,11 +144,16 @@ def _checked(mean: Any, cov: Any, where: str) -> tuple[Tensor, Tensor]:
     if not all(isinstance(v, np.ndarray) and v.dtype.kind == "f" for v in held):
         raise UserError(f"{where}: mu and sigma are not arrays of floats")
     m, c = (np.ascontiguousarray(v, dtype=np.float64) for v in held)
-    if m.ndim != 1 or not len(m) or len(m) > MAX_FEATURES or c.shape != (len(m), len(m)):
+    if m.ndim != 1 or not len(m) or len(m) > limits.FEATURES or c.shape != (len(m), len(m)):
         raise UserError(f"{where}: shapes {m.shape} and {c.shape}, wanted [F] and [F, F]")
     if not (np.isfinite(m).all() and np.isfinite(c).all()):
         raise UserError(f"{where}: holds values that are not finite")
     if np.abs(c - c.T).max() > 1e-6 * np.abs(c).max() or np.diag(c).min() < 0:
         raise UserError(f"{where}: sigma is no covariance (not symmetric, or a negative variance)")
     symmetric: NDArray[np.float64] = (c + c.T) / 2
+    spectrum = np.linalg.eigvalsh(symmetric)
+    if spectrum[0] < -NEGATIVE * abs(spectrum[-1]):
+        raise UserError(
+            f"{where}: sigma is no covariance (it has the eigenvalue {spectrum[0]:.3g}, wanted none below 0)"
+        )
     return torch.from_numpy(m.copy()), torch.from_numpy(symmetric)

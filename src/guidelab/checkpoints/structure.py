@@ -1,6 +1,7 @@
 """Whether the net in a file is the net params.yaml describes: compared key by key, as the net itself reads them."""
 
 import inspect
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,10 +9,12 @@ from guidelab.nets.adm import Adm
 from guidelab.nets.dit import Dit
 from guidelab.nets.edm import Edm
 from guidelab.nets.edm2 import Edm2
-from guidelab.nets.edm2_sizes import CHANNEL_MULT, channels_of
+from guidelab.nets.edm2_sizes import CHANNEL_MULT, CHANNELS, channels_of
+from guidelab.released import Row
 
 _NETS = {"edm2": Edm2, "edm": Edm, "adm": Adm, "dit": Dit}  # those whose arguments have defaults
 _ABSENT = "nothing"
+_SIZED = re.compile(rf"edm2-img\d+-({'|'.join(CHANNELS).lower()})-")  # EDM2's names of files say the size
 
 
 def differences(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
@@ -27,6 +30,37 @@ def differences(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tu
         for key, value in asked.items()
         if key != "name" and found.get(key, _ABSENT) != value
     ]
+
+
+def against_row(row: Row, config: Mapping[str, Any], tensors: Mapping[str, Any]) -> list[str]:
+    """Where a file is another than its row of checkpoints.csv says, each as `16 px, wanted 64`.
+
+    Args:
+        row: of the file; what it leaves open is not compared.
+        config: as the readers give it: `name` and constructor arguments of a net, or what statistics and autoencoders have.
+        tensors: of the file; statistics are `mean`, `cov`.
+    """
+    if row.kind not in ("net", "classifier", "discriminator", "extractor_classifier"):
+        return (
+            []
+            if row.kind != "reference" or "mean" in tensors
+            else ["no statistics, wanted those of a reference"]
+        )
+    units = {"resolution_px": "px", "image_channels": "channels", "classes": "classes"}
+    wanted = {key: getattr(row, key) for key in units}
+    if row.kind == "discriminator" and not config.get("classes"):
+        wanted["classes"] = None  # one of all classes is told none
+    found = [
+        f"{config.get(key)} {unit}, wanted {wanted[key]}"
+        for key, unit in units.items()
+        if wanted[key] is not None and config.get(key) != wanted[key]
+    ]
+    size = _SIZED.match(row.name)
+    if size and config.get("channels") != CHANNELS[size[1].upper()]:
+        found.append(
+            f"{config.get('channels')} channels of the first level, wanted {CHANNELS[size[1].upper()]}"
+        )
+    return found
 
 
 def _plain(net: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Stable Diffusion's autoencoders in the form diffusers publishes: a folder, or its weights beside a config.json."""
 
 import json
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from torch import Tensor
@@ -40,6 +40,13 @@ def files(path: str | Path) -> list[Path]:
     if config is None:
         raise UserError(f"{given}: its {CONFIG} is absent; fetch it from where the weights came from")
     return [config, weights]
+
+
+def names(file: str) -> set[str]:
+    """The paths that a row's folder, or its file of weights, may be read from; see `files`."""
+    own = PurePosixPath(file)
+    beside = {own.with_suffix(".json"), own.parent / CONFIG}
+    return {str(path) for path in {own, *(own / name for name in (*WEIGHTS, CONFIG)), *beside}}
 
 
 def read_autoencoder(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -15,6 +15,7 @@ from guidelab.cli.released import released_commands
 from guidelab.cli.run import execute
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
+from guidelab.plain import plain
 from guidelab.plan.rules import RULES, maker
 
 app = typer.Typer(
@@ -103,7 +104,12 @@ def prepare(
     resolution: Annotated[
         int | None, typer.Option(help="with DATASET: height and width in pixels", min=1)
     ] = None,
-    split: Annotated[str, typer.Option(help="with DATASET: train, holdout or test")] = "train",
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="with DATASET: train, holdout or test; of images of yours also all, the default for them"
+        ),
+    ] = None,
     source: Annotated[Path | None, typer.Option(help="with DATASET: a folder or ZIP of yours")] = None,
     n: Annotated[int | None, typer.Option(help="with DATASET: so many images of the split", min=1)] = None,
     seed: Annotated[int, typer.Option(help="with DATASET: chooses the n")] = 0,
@@ -136,11 +142,21 @@ def prepare(
         raise UserError(
             f"{target}: is the source, or inside it; give --output another place, so that nothing is overwritten"
         )
-    dataset = {"name": (names or [""])[0], "resolution_px": resolution, "subset": subset}
+    name = (names or [""])[0].replace("-", "_")
+    split = split or ("all" if name in ("image_folder", "image_zip") else "train")
+    dataset = {"name": name, "resolution_px": resolution, "subset": subset}
     dataset |= {"source": str(source)} if source else {}
-    count, shape, classes = prepare_dataset(dataset, split, n, seed, target, threads)
-    size, labels = " x ".join(map(str, shape)), f"{classes} classes" if classes else "no labels"
-    typer.echo(f"{target}: {count} images of {size}, {labels}")
+    made = prepare_dataset(dataset, split, n, seed, target, threads)
+    size, labels = (
+        " x ".join(map(str, made.shape)),
+        f"{made.classes} classes" if made.classes else "no labels",
+    )
+    typer.echo(f"{target}: {made.n} {made.what} of {size}, {labels}, split {split}")
+
+
+def _plain_lines(text: str) -> str:
+    """A message without control characters, which names of files may hold; its line breaks stay."""
+    return "\n".join(plain(line) for line in text.split("\n"))
 
 
 def main() -> None:
@@ -152,7 +168,7 @@ def main() -> None:
         if isinstance(code, int) and code:  # typer turns Ctrl-C into a return value: 130
             sys.exit(code)
     except UserError as error:
-        sys.exit(f"guidelab: {error}")
+        sys.exit(f"guidelab: {_plain_lines(str(error))}")
     except Stopped as error:
         print(f"guidelab: {error}", file=sys.stderr)
         sys.exit(EXIT_STOPPED)

@@ -1,7 +1,8 @@
 """Bundles: what an experiment needs from others as one file, for clusters without internet; packed and unpacked safely.
 
 A bundle is an uncompressed tar: `manifest.json` first (every other member with its size and sha256), `rows.csv` (the
-rows of checkpoints.csv), `pins.json`, and the files below `files/`.
+rows of checkpoints.csv), and the files below `files/`. Unpacking writes the files that these rows name and nothing
+else; a file is pinned where it is first used, as any other.
 """
 
 import csv
@@ -14,15 +15,16 @@ from pathlib import Path
 from typing import IO, Any
 
 from guidelab.checkpoints import store, vae
-from guidelab.checkpoints.pickle_scan import RefusedError
+from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.checkpoints.tensors import check_member
+from guidelab.data import limits
+from guidelab.data.tar import judge_headers
 from guidelab.errors import UserError
 from guidelab.io import atomic_write
-from guidelab.released import Row, folder_of, how_to_get, load_rows, row_of
+from guidelab.released import CSV, Row, folder_of, how_to_get, load_rows, row_of
 
-MANIFEST, ROWS, PINS, FILES = "manifest.json", "rows.csv", "pins.json", "files"
-MAX_LISTING = 1 << 24  # bytes of the manifest, the rows and the pins each
-_VERSION = 1
+MANIFEST, ROWS, FILES = "manifest.json", "rows.csv", "files"
+_VERSION = 2
 _CHUNK = 1 << 22
 
 
@@ -49,18 +51,13 @@ def pack(rows: Iterable[Row], output: Path, about: str, folder: str | None = Non
         path, _ = store.checked(row, folder)
         for part in vae.files(path) if row.format == "vae" else [path]:
             found[part.relative_to(place).as_posix()] = part
-    pinned = {row.file: held for row in chosen if (held := store.pins(place).get(row.file))}
-    listings = {ROWS: _csv(chosen), PINS: json.dumps(pinned, indent=1, sort_keys=True).encode()}
-    members = {
-        name: _described(hashlib.sha256(content).hexdigest(), len(content))
-        for name, content in listings.items()
-    }
+    listing = _csv(chosen)
+    members = {ROWS: _described(hashlib.sha256(listing).hexdigest(), len(listing))}
     members |= {f"{FILES}/{n}": _described(store.sha256_told(p), p.stat().st_size) for n, p in found.items()}
     manifest = {"version": _VERSION, "about": about, "rows": [row.name for row in chosen], "members": members}
     with atomic_write(output) as temporary, tarfile.open(temporary, "w") as tar:
         _add(tar, MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
-        for name, content in listings.items():
-            _add(tar, name, content)
+        _add(tar, ROWS, listing)
         for name, path in sorted(found.items()):
             with path.open("rb") as file:
                 info = tarfile.TarInfo(f"{FILES}/{name}")
@@ -79,22 +76,28 @@ def unpack(bundle: Path, folder: str | None = None) -> list[str]:
         Paths of the files put there, relative to the folder.
     Raises:
         UserError: no bundle; a member that is no plain file, leads out of the folder, is absent, not in the manifest,
-            or of another content; or a file of that name with another content is there.
+            named by no row of the list here, or of another content; or a file of that name with another content is
+            there.
     """
     place = folder_of(folder)
     try:
         size = bundle.stat().st_size
-        with bundle.open("rb") as raw, tarfile.open(fileobj=raw, mode="r:") as tar:
-            return _unpacked(tar, size, place)
+        with bundle.open("rb") as raw:
+            judge_headers(raw, limits.TAR_MEMBERS)
+            raw.seek(0)
+            with tarfile.open(fileobj=raw, mode="r:") as tar:
+                return _unpacked(tar, size, place)
     except FileNotFoundError as error:
         raise UserError(f"{bundle}: no such file; make it with `guidelab bundle`") from error
     except RefusedError as error:
         raise UserError(
             f"{bundle}: {error}; make it again with `guidelab bundle`, or copy it again"
         ) from error
-    except (tarfile.TarError, OSError, EOFError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # the bundle's bytes decide what tarfile and json trip over
         raise UserError(
-            f"{bundle}: is no readable bundle ({type(error).__name__}: {error}); copy it again"
+            f"{bundle}: is no readable bundle ({type(error).__name__}: {str(error)[:200]}); copy it again"
         ) from error
 
 
@@ -104,38 +107,58 @@ def _unpacked(tar: tarfile.TarFile, size: int, place: Path) -> list[str]:
         raise RefusedError(f"does not begin with {MANIFEST}")
     for member in members:
         check_member(member.name)
-        if not member.isreg():
+        if not member.isreg() or member.issparse():
             raise RefusedError(
                 f"packs {member.name} as something other than a plain file (a link, a device, a folder)"
             )
         if member.size > size:
             raise RefusedError(f"claims {member.size} bytes for {member.name}, in a bundle of {size}")
-    manifest = json.loads(_content(tar, members[0]))
-    wanted: dict[str, dict[str, Any]] = manifest["members"]
-    if manifest.get("version") != _VERSION:
-        raise RefusedError(f"is of version {manifest.get('version')!r}, wanted {_VERSION}")
+    wanted = _listed(_content(tar, members[0]))
     held = [member.name for member in members[1:]]
     if sorted(held) != sorted(wanted):
         odd = sorted(set(held) ^ set(wanted)) or [name for name in held if held.count(name) > 1]
-        raise RefusedError(f"does not hold what its manifest lists ({', '.join(odd[:3])})")
-    listed = {m.name: m for m in members}
-    rows = _rows(_verified(_content(tar, listed[ROWS]), ROWS, wanted[ROWS]))
-    put = []
-    for member in members[1:]:
+        raise RefusedError(f"does not hold what its manifest lists ({', '.join(odd[:3])[:200]})")
+    if ROWS not in held:
+        raise RefusedError(f"does not hold what its manifest lists ({ROWS})")
+    listing = next(member for member in members if member.name == ROWS)
+    rows = _rows(_verified(_content(tar, listing), ROWS, wanted[ROWS]))
+    files = [member for member in members[1:] if member.name != ROWS]
+    for member in files:
         top, _, rest = member.name.partition("/")
-        if top == FILES and rest:
-            if _copied(tar, member, wanted[member.name], place / rest):
-                put.append(rest)
-        elif member.name not in (ROWS, PINS):
-            raise RefusedError(f"packs {member.name}, which belongs to no bundle")
-    pinned = json.loads(_verified(_content(tar, listed[PINS]), PINS, wanted[PINS]))
+        if top != FILES or not _names(rows, rest):
+            raise RefusedError(f"packs {member.name}, which belongs to no bundle: no row of {ROWS} names it")
+    put = []
+    for member in files:
+        rest = member.name.partition("/")[2]
+        if _copied(tar, member, wanted[member.name], place / rest):
+            put.append(rest)
     for row in rows:
-        path, digest = store.checked(row, place)
-        if pinned.get(row.file, {}).get("sha256", digest) != digest:
-            raise RefusedError(f"pins another file than it packs as {path.name}")
-        if row.file in pinned:
-            store.pin(row, place, digest)
+        store.checked(row, place)
     return put
+
+
+def _listed(content: bytes) -> dict[str, dict[str, Any]]:
+    """The members a manifest lists: by name, sha256 and size."""
+    manifest = json.loads(content)
+    members = manifest.get("members") if isinstance(manifest, dict) else None
+    if not isinstance(members, dict) or not all(
+        isinstance(m, dict) and type(m.get("bytes")) is int and isinstance(m.get("sha256"), str)
+        for m in members.values()
+    ):
+        raise RefusedError(f"has a {MANIFEST} that lists no members")
+    if manifest.get("version") != _VERSION:
+        raise RefusedError(f"is of another version than this guidelab writes ({_VERSION})")
+    return members
+
+
+def _names(rows: Iterable[Row], file: str) -> bool:
+    """Whether a row names a file: its own, or one of the two that an autoencoder's folder is read from."""
+    for row in rows:
+        if row.format != "vae" and file == row.file:
+            return True
+        if row.format == "vae" and (file == row.file or file in vae.names(row.file)):
+            return True
+    return False
 
 
 def _copied(tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: Mapping[str, Any], target: Path) -> bool:
@@ -168,16 +191,20 @@ def _rows(content: bytes) -> list[Row]:
     found = [row_of(fields, f"{ROWS} of the bundle") for fields in csv.DictReader(temporary)]
     known = load_rows()
     for row in found:
-        if row.name in known and known[row.name] != row:
+        if row.name not in known:
             raise RefusedError(
-                f"describes {row.name} otherwise than workflow/resources/checkpoints.csv does here"
+                f"describes {row.name}, which {CSV} here does not list: bring this project up to date first"
             )
+        if known[row.name] != row:
+            raise RefusedError(f"describes {row.name} otherwise than {CSV} does here")
     return found
 
 
 def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    if member.size > MAX_LISTING:
-        raise RefusedError(f"has a {member.name} of {member.size} bytes, wanted at most {MAX_LISTING}")
+    if member.size > limits.DESCRIPTION_BYTES:
+        raise RefusedError(
+            f"has a {member.name} of {member.size} bytes, wanted at most {limits.DESCRIPTION_BYTES}"
+        )
     file: IO[bytes] | None = tar.extractfile(member)
     assert file is not None  # it is a plain file
     return file.read()

@@ -11,7 +11,7 @@ from guidelab.core.logdensity import flow_log_density, sample_with_log_density
 from guidelab.core.noise import SeededNoise
 from guidelab.core.schedules import edm_sigmas
 from guidelab.io import save_arrays
-from guidelab.sampling import progress, seeds_of
+from guidelab.sampling.blocks import progress, seeds_of
 
 BATCH = 1024
 DATA_SEEDS = (

@@ -6,14 +6,13 @@ from typing import Any
 import pandas as pd
 
 from guidelab.io import atomic_write, read_csv, write_csv
-from guidelab.paper.sigma.numbers import flag_cut
 from guidelab.paper.sigma.table import make_table, to_latex, to_markdown
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Concatenate in the order of params.yaml, the null first; make the table and write its three forms."""
     paths = [*job["inputs"].get("null", []), *job["inputs"]["rows"]]
-    rows = flag_cut(pd.concat([read_csv(path) for path in paths], ignore_index=True))
+    rows = pd.concat([read_csv(path) for path in paths], ignore_index=True)
     write_csv(outputs[0], rows)
     table = make_table(rows, job)
     write_csv(outputs[1], table)

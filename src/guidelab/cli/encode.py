@@ -14,8 +14,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from guidelab.autoencoder import Autoencoder, load_autoencoder
-from guidelab.cli.large.machine import device, memory_named, settle
-from guidelab.data.zip_reader import ZipImages
+from guidelab.compute.device import device, memory_named, settle
+from guidelab.data.latents import holds_latents
+from guidelab.data.zip_reader import ZipImages, ZipLatents
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import atomic_write, load_arrays, sha256, wanted
@@ -42,6 +43,9 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     A few batches of a fold, or one shard of samples, are in memory at a time. All GPUs of the machine take part.
     """
     (path,), (weights,) = job["inputs"]["images"], job["inputs"]["autoencoder"]
+    if path.endswith(".zip") and holds_latents(path):
+        _copied(path, job["latent"], outputs[0])
+        return
     latent, size = job["latent"], job.get("batch", BATCH)
     images = _fold(path, size) if path.endswith(".zip") else _samples(path, job["block"], size)
     about: dict[str, Any] = {"encoding": latent["encoding"], "autoencoder_sha256": sha256(weights)}
@@ -56,6 +60,22 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
             for row, one in enumerate(moments.numpy()):
                 writer.add_latent(one, None if labels is None else int(labels[row]))
             bar.update(len(moments))
+
+
+def _copied(path: str, latent: dict[str, Any], output: Path) -> None:
+    """Take over a fold of latents that a user encoded, after checking that they are those planned."""
+    found = ZipLatents(path, latent["encoding"])
+    shape = (2 * latent["channels"], latent["side_px"], latent["side_px"])
+    if found.shape != shape:
+        raise UserError(
+            f"{path}: holds latents of {found.shape}, wanted {shape}. Mend latent.side_px and latent.channels of the dataset."
+        )
+    about = {"encoding": latent["encoding"]}
+    with atomic_write(output) as temporary, ZipWriter(temporary, about) as writer:
+        for index in range(len(found)):
+            writer.add_latent(
+                found[index].numpy(), None if found.labels is None else int(found.labels[index])
+            )
 
 
 def _devices() -> list[torch.device]:

@@ -59,12 +59,10 @@ def _scores(job: Mapping[str, Any], name: str, path: str) -> list[dict[str, Any]
         return []
     _, meta = load_arrays(path)
     net = count(meta["net"])
+    nimg = meta.get("nimg", job["nimg"][name])  # a released net's file does not say; params.yaml does
     one = {"kind": "score", "name": denoiser, "net": meta["net"]["name"], "parameters": net.parameters}
-    return [
-        one
-        | {"of": f"seed{seed}", "trained": meta["nimg"], "gflop_training": meta["nimg"] * net.training / 1e9}
-        for seed in meta["seeds"]
-    ]
+    one |= {"trained": nimg, "gflop_training": nimg * net.training / 1e9}
+    return [one | {"of": f"seed{seed}"} for seed in meta["seeds"]]
 
 
 def _discriminators(job: Mapping[str, Any], source: str, name: str) -> list[dict[str, Any]]:

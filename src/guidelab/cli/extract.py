@@ -12,7 +12,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from guidelab.checkpoints.store import locate, pin
-from guidelab.cli.large.machine import device, memory_named, moved, settle, world
+from guidelab.compute.device import device, memory_named, moved, settle
+from guidelab.compute.processes import process_group
 from guidelab.data.zip_reader import ZipImages
 from guidelab.environment import whole
 from guidelab.errors import UserError
@@ -49,7 +50,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     Raises:
         UserError: weights or images that are absent, damaged or others than listed; too little memory.
     """
-    if not world().leader:
+    if not process_group().leader:
         return
     (path,) = job["inputs"]["images"]
     where = device()

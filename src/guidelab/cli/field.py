@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from guidelab.assemble import dataset, load_net, load_nets
-from guidelab.cli.sample import sample_block
 from guidelab.io import load_arrays, save_arrays, wanted
-from guidelab.sampling import seeds_of
+from guidelab.sampling.codecs import Points
+from guidelab.sampling.draw import drawing
 
 ARROWS = 13  # a side
 CANDIDATES = 4096  # samples among which those that end in the close-up are sought
@@ -90,8 +90,8 @@ def _tracks(spec: dict[str, Any], inputs: dict[str, list[str]], train_seed: int,
             path.append([])
         path[-1].append(x.clone())
 
-    seeds = seeds_of((1 << 30, (1 << 30) + CANDIDATES - 1)).tolist()
-    sample_block(spec, load_nets(inputs, train_seed), [seeds[0], seeds[-1]], data, callback=remember)
+    sampler = drawing(spec, load_nets(inputs, train_seed), torch.device("cpu"), Points(), data.start)
+    sampler(1 << 30, (1 << 30) + CANDIDATES - 1, callback=remember)
     return torch.cat([torch.stack(batch) for batch in path], dim=1).to(torch.float32)
 
 

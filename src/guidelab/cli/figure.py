@@ -11,14 +11,14 @@ from guidelab.registry import entry
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Build the figure's rows, draw them, and save all three files."""
-    kind = "image figure" if job.get("kind") == "images" else "figure"
-    module = import_module(entry(kind, job["figure"]).module)
+    module = import_module(entry("figure", job["figure"]).module)
+    given: dict[str, Any]
     if "fields" in job["inputs"]:
         arrays, _ = load_arrays(job["inputs"]["fields"][0])
-        rows = module.rows({name: tensor.numpy() for name, tensor in arrays.items()}, job)
+        given = {name: tensor.numpy() for name, tensor in arrays.items()}
     else:
-        tables = {name: read_csv(job["inputs"][name][0]) for name in ("measurements", "selected", "metrics")}
-        rows = module.rows(tables["measurements"], tables["selected"], tables["metrics"], job)
+        given = {name: read_csv(paths[0]) for name, paths in job["inputs"].items()}
+    rows = module.rows(given, job)
     figure = module.make(rows, job)
     with style.context():
         for path, options in ((outputs[0], render.PDF), (outputs[1], render.PNG)):

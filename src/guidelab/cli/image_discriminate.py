@@ -8,9 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from guidelab import registry
-from guidelab.cli.large.examples import ShardImages, check_labels, event_shape, open_examples
-from guidelab.cli.large.machine import device, settle, world
+from guidelab.cli.examples import ShardImages, check_labels, event_shape, open_examples
 from guidelab.cli.runtime import drop_state, state_folder
+from guidelab.compute.device import device, settle
+from guidelab.compute.processes import process_group
 from guidelab.data.zip_reader import ZipImages, ZipLatents
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
@@ -48,7 +49,7 @@ def opened(job: Mapping[str, Any]) -> tuple[Precision, Examples]:
     Raises:
         UserError: several processes, or a file that does not fit the job.
     """
-    if world().size > 1:
+    if process_group().size > 1:
         raise UserError(f"{job['disc']}: is trained by one process; start it without torchrun")
     where = device()
     settle(where)

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 
+from guidelab.cli.examples import check_labels
 from guidelab.cli.image_discriminate import build, net_config, opened, side_of
-from guidelab.cli.large.examples import check_labels
 from guidelab.cli.runtime import drop_state, state_folder
 from guidelab.errors import UserError
 from guidelab.io import save_arrays

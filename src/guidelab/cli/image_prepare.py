@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,11 +12,21 @@ from tqdm import tqdm
 from guidelab.checkpoints.store import locate
 from guidelab.data.complete import check_complete
 from guidelab.data.image_decode import Pixels
+from guidelab.data.latents import holds_latents, prepare_latents
 from guidelab.data.reference import ReferenceImages
 from guidelab.data.zip_writer import ZipWriter
-from guidelab.errors import UserError
+from guidelab.errors import UserError, home_path
 from guidelab.io import atomic_write
 from guidelab.registry import entry, load
+
+
+class Prepared(NamedTuple):
+    """What was written: images or latents, how many, the shape of each, and of how many classes (0: no labels)."""
+
+    what: str
+    n: int
+    shape: tuple[int, ...]
+    classes: int
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
@@ -40,20 +50,20 @@ def prepare_dataset(
     seed: int,
     output: str | Path,
     threads: int | None = None,
-) -> tuple[int, tuple[int, ...], int]:
-    """Prepare one split of a registered dataset of images, and save it.
+) -> Prepared:
+    """Prepare one split of a registered dataset of images, and save it; of a ZIP of latents, the latents.
 
     Args:
         dataset: name (`-` may stand for `_`), resolution_px, and optionally source (a folder or file of the user's;
             by default where the dataset is known to be), of streamed ones also classes (the official number otherwise)
             and subset (True: files may be missing from ImageNet's classes).
-        split: `train`, `holdout` or `test`.
+        split: `train`, `holdout` or `test`; of a user's own images also `all`.
         n: how many images, chosen at random; all when None.
         seed: of that choice.
         output: the ZIP to write.
         threads: processes that decode a streamed dataset; as many as torch has threads when None.
     Returns:
-        How many images were written, their shape `(C, R, R)`, and how many classes they are of (0: no labels).
+        What was written.
     Raises:
         UserError: no such dataset, one of points, or what the dataset says of its source.
     """
@@ -62,6 +72,10 @@ def prepare_dataset(
     if not found.target.endswith(":prepare"):  # what reads images goes by this name
         raise UserError(f"guidelab prepare: {name} is no dataset of images, so it has no splits to prepare")
     source = dataset.get("source")
+    if name == "image_zip" and source is not None and holds_latents(source):
+        with atomic_write(output) as temporary:
+            latents = prepare_latents(source, split, dataset["resolution_px"], temporary, n, seed)
+        return Prepared("latents", len(latents), latents.shape, _classes(latents.labels))
     options: dict[str, Any] = {"cache": cache_folder()} if found.needs == "cache" else {}
     if found.needs == "stream":
         source = source or os.environ.get(f"GUIDELAB_{name.upper()}")
@@ -71,12 +85,17 @@ def prepare_dataset(
         check_complete(fold.where, split, **options)
     pixels = fold.pixels(threads or torch.get_num_threads())
     shape = _write(Path(output), split, pixels, fold.labels, len(fold))
-    return len(fold), shape, 0 if fold.labels is None else len(set(map(int, fold.labels)))
+    return Prepared("images", len(fold), shape, _classes(fold.labels))
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: `GUIDELAB_CACHE`, by default `~/.cache/guidelab`."""
-    return Path(os.environ.get("GUIDELAB_CACHE") or "~/.cache/guidelab").expanduser()
+    """Where downloads are kept: `GUIDELAB_CACHE`, by default `~/.cache/guidelab`; without a home folder, `.cache` here."""
+    given = os.environ.get("GUIDELAB_CACHE")
+    return home_path(given) if given else home_path("~/.cache/guidelab", Path(".cache", "guidelab"))
+
+
+def _classes(labels: Sequence[int] | Tensor | None) -> int:
+    return 0 if labels is None else len(set(map(int, labels)))
 
 
 def _reference(job: dict[str, Any]) -> ReferenceImages:

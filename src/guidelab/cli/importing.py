@@ -37,6 +37,7 @@ def import_file(
     """
     from guidelab.checkpoints.released import read_released
     from guidelab.checkpoints.store import checked, pin
+    from guidelab.checkpoints.structure import against_row
 
     rows = load_rows()
     chosen, place = _chosen(given, rows, format, folder)
@@ -50,6 +51,12 @@ def import_file(
     config, tensors = read_released(path, chosen.format, hints)
     count = sum(t.numel() for t in tensors.values())
     about = {"released": {**chosen.as_job(), "sha256": digest}, "parameters": count, "config": config}
+    others = against_row(chosen, config, tensors) if chosen.name in rows else []
+    if others:
+        raise UserError(
+            f"{path}: is not {chosen.name} of {CSV}: it holds {'; '.join(others)}. It was saved under a wrong name, or is "
+            f"a net of your own: give it another name and --format {chosen.format}. Nothing was written or pinned."
+        )
     pin(chosen, place, digest)
     if chosen.format == "dg_pt" and extractor is None and (below := extractor_of(chosen, rows.values())):
         pin(below, folder)

@@ -120,6 +120,29 @@ def import_(
     )
 
 
+@released_commands.command("ema", rich_help_panel="Released weights")
+def ema(
+    snapshots: Annotated[Path, typer.Argument(metavar="SNAPSHOTS")],
+    std: Annotated[str, typer.Option(help="averaging lengths wanted, relative to training, with commas")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="the folder to write to")] = Path(),
+    kimg: Annotated[
+        int | None, typer.Option(help="training length, thousands of images; else the longest")
+    ] = None,
+) -> None:
+    """Reconstruct averages of any length from a folder of EDM2's snapshots (post-hoc EMA).
+
+    Example: `guidelab ema raw-snapshots/edm2-img512-xs --std 0.05,0.1 -o averages`
+    """
+    from guidelab.cli.snapshots import reconstruct_folder
+
+    try:
+        stds = [float(part) for part in std.split(",")]
+    except ValueError as error:
+        raise UserError(f"--std: given {std!r}, wanted numbers with commas, such as 0.05,0.1") from error
+    for target, largest in reconstruct_folder(snapshots, stds, output, kimg):
+        typer.echo(f"{target}: largest coefficient {largest:.3g}")
+
+
 @released_commands.command("released", rich_help_panel="Released weights")
 def released(
     names: Annotated[list[str] | None, typer.Argument(metavar="[EXPERIMENT or NAME]...")] = None,

@@ -34,10 +34,11 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     refuse_other_code(rule, job, lambda: code_now(outputs))
     module = RULES[rule].entry
     command = job.get("command", module)
-    kinds = [module, f"image_{module}", *(f"{kind}.{module}" for kind in ("images", "large", "sigma"))]
+    kinds = [module, f"image_{module}"]
     if command not in kinds:
         raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
-    if RULES[rule].shares_gpus and command in (f"image_{module}", f"large.{module}") and several():
+    sharing = command == "image_train" or (command == "sample" and outputs[0].suffix == ".json")
+    if RULES[rule].shares_gpus and sharing and several():  # a file of points has one writer
         with held(rule, outputs):
             if taken_over(job, outputs):
                 return

@@ -1,57 +1,37 @@
-"""`guidelab sample` and `guidelab generate`: every seed block of one point, for every training seed."""
+"""`guidelab sample`, `generate`, `grading`: every seed block of one point, for every training seed, on any device."""
 
-from collections.abc import Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from guidelab import registry
-from guidelab.assemble import Nets, assemble, dataset, load_nets, nets_sha256
-from guidelab.core.schedules import edm_sigmas
-from guidelab.io import save_arrays
-from guidelab.sampling import draw, progress
-
-BATCH = 2048  # keeps the arrays of small nets in cache; results depend on it by rounding only
+from guidelab.assemble import dataset, load_nets
+from guidelab.compute.device import device, settle
+from guidelab.sampling.codecs import Codec
+from guidelab.sampling.draw import Drawing, drawing
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
-    """Sample and save `seed<S>/<block>/x [n, *event]`."""
-    data = dataset(job["dataset"])
-    todo = [(seed, name, block) for seed in job["train_seeds"] for name, block in job["blocks"].items()]
-    graders = job.get("grader_blocks", {})
-    todo += [(seed, name, g["seeds"]) for name, g in graders.items() for seed in g["train_seeds"]]
-    nets = {seed: load_nets(job["inputs"], seed) for seed in job["train_seeds"]}
-    tensors: dict[str, Tensor] = {}
-    for seed, name, block in progress(todo, job["variant"]):
-        x = sample_block(job, nets[seed], block, data)
-        tensors[f"seed{seed}/{name}/x"] = x.to(torch.float32)
-    meta = {
-        "kind": "samples",
-        "variant": job["variant"],
-        "seeds": job["train_seeds"],
-        "blocks": job["blocks"] | {name: g["seeds"] for name, g in graders.items()},
-        "terms": job["terms"],
-        "sampler": job["sampler"],
-        "nets_sha256": nets_sha256(job["inputs"]),
-        "code": job["code"],
-    }
-    save_arrays(outputs[0], tensors, meta)
+    """Draw all blocks that are not stored yet; the codec named by the job decides how they are stored.
 
+    Raises:
+        UserError: nets that do not fit the sampler, too little memory, or another process failed.
+    """
+    where = device()
+    settle(where)
+    codec: Codec = registry.load("codec", job["codec"])(job, where)
+    start = dataset(job["dataset"]).start if "dataset" in job else None
+    held: dict[int, Drawing] = {}
 
-def sample_block(
-    job: Mapping[str, Any], nets: Nets, block: list[int], data: Any, callback: Any = None
-) -> Tensor:
-    """The samples `[n, *event]` of one block of seeds with one training seed's nets."""
-    s = job["sampler"]
-    sigmas = edm_sigmas(s["steps"], s["sigma_min"], s["sigma_max"], s["rho"])
-    solver = registry.load("sampler", s["name"])
+    def draw(
+        train_seed: int, first: int, last: int, done: Callable[[int], Any]
+    ) -> tuple[Tensor, Tensor | None]:
+        if train_seed not in held:
+            held.clear()  # the nets of one training leave the device before the next ones are loaded
+            nets = load_nets(job["inputs"], train_seed, job.get("discs"))
+            held[train_seed] = drawing(job, nets, where, codec, start)
+        return held[train_seed](first, last, done=done)
 
-    def solve(seeds: Tensor, x: Tensor) -> Tensor:
-        built = assemble(job, nets, seeds)
-        with torch.no_grad():
-            result: Tensor = solver(built.predict, x, sigmas, None, correct=built.correct, callback=callback)
-        return result
-
-    return draw(block, data.start, s["sigma_max"], solve, batch=BATCH, dtype=s["dtype"])
+    codec.save(job, outputs[0], draw)

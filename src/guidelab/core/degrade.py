@@ -1,8 +1,14 @@
-"""Degradations at sampling time. Their randomness is a function of (sample seed, sigma, salt), without a state.
+"""Degradations at sampling time. Their randomness is a function of (sample seed, step, sigma, salt), without a state.
 
 A sample therefore depends on its own seed alone, whatever the batch, and a degraded denoiser stays a function:
-two evaluations at the same point give the same answer.
+two evaluations at the same point of the same step give the same answer. The step is part of the key because Heun's
+second evaluation has the noise level of the next step's first one: with equal masks the errors of both slopes would
+add up instead of averaging out, at up to twice the variance of independent draws.
 """
+
+import copy
+import struct
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -65,25 +71,77 @@ def dropout_mask(seeds: Tensor, sigma: Tensor, shape: tuple[int, ...], p: float,
     return (hashed_uniform(seeds, sigma, shape, salt) >= p).to(torch.float32) / (1 - p)
 
 
-class InputNoise:
-    """Denoiser given a noisier input than it was asked about; see `input_noise`."""
+def step_seeds(seeds: Tensor, step: float | None) -> Tensor:
+    """Seeds `[B]` int64 of one sampler step: those of the samples, with the bits of the step's sigma above bit 32.
 
-    def __init__(self, predict: Denoiser, seeds: Tensor, relative: float, salt: int) -> None:
+    Args:
+        seeds: sample seeds `[B]` int64, below 2^32.
+        step: noise level the step starts from; None outside a sampler.
+    """
+    if step is None:
+        return seeds
+    (bits,) = struct.unpack("<I", struct.pack("<f", step))
+    keyed: Tensor = seeds + (bits << 32)
+    return keyed
+
+
+class Dropout:
+    """A net with dropout masks of its own, one for each sample, step, noise level and layer; see `dropout`."""
+
+    def __init__(self, net: Any, seeds: Tensor, p: float, salt: int, step: float | None = None) -> None:
+        self.net, self.seeds, self.p, self.salt = net, seeds, p, salt
+        self._keyed = step_seeds(seeds, step)
+
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        """Denoised `[B, *event]` of the net with its masks."""
+        self.net.dropout = self._mask  # the steps share one net, which keeps what it computed of its weights
+        found: Tensor = self.net(x, sigma, cond)
+        return found
+
+    def _mask(self, layer: int, sigma: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return dropout_mask(self._keyed, sigma, shape[1:], self.p, salt=1000 * self.salt + layer)
+
+    def at_step(self, sigma: float) -> "Dropout":
+        """The same with the masks of the step that starts at `sigma`."""
+        return Dropout(self.net, self.seeds, self.p, self.salt, sigma)
+
+
+class InputNoise:
+    """A denoiser whose input is noisier than its argument; see `input_noise`."""
+
+    def __init__(
+        self, predict: Denoiser, seeds: Tensor, relative: float, salt: int, step: float | None = None
+    ) -> None:
         self.predict = predict
         self.seeds = seeds
         self.relative = relative
         self.salt = salt
+        self._keyed = step_seeds(seeds, step)
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
         """Posterior mean `[B, *event]` of `predict` at the raised noise level."""
         raised = sigma * (1 + self.relative)
         extra = (raised**2 - sigma**2).sqrt()
-        noise = hashed_normal(self.seeds, sigma, tuple(x.shape[1:]), self.salt).to(x)
+        noise = hashed_normal(self._keyed, sigma, tuple(x.shape[1:]), self.salt).to(x)
         return self.predict(x + per_sample(extra, x) * noise, raised, cond)
 
     def at_step(self, sigma: float) -> "InputNoise":
-        """The same around what `predict` is at this step."""
-        return InputNoise(at_step(self.predict, sigma), self.seeds, self.relative, self.salt)
+        """The same with the noise of the step that starts at `sigma`."""
+        return InputNoise(at_step(self.predict, sigma), self.seeds, self.relative, self.salt, sigma)
+
+
+def dropout(net: Any, seeds: Tensor, p: float, salt: int) -> Dropout:
+    """Degrade a net by dropout at sampling time.
+
+    Args:
+        net: a denoiser with an attribute `dropout`, a function of (layer, sigma [B], shape) to factors `shape`.
+        seeds: seeds `[B]` int64 of the samples it will be called with, in their order.
+        p: probability of a zero.
+        salt: distinguishes independent degradations.
+    Raises:
+        ValueError: `p` outside [0, 1), when the net is called.
+    """
+    return Dropout(copy.copy(net), seeds, p, salt)  # the copy shares its parameters
 
 
 def input_noise(predict: Denoiser, seeds: Tensor, relative: float, salt: int) -> InputNoise:

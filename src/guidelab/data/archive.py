@@ -9,46 +9,60 @@ import zipfile
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
+from guidelab.data import limits
+from guidelab.data.foreign import foreign_file
 from guidelab.data.image_decode import SUFFIXES
-from guidelab.errors import UserError
+from guidelab.data.notice import notice, some
+from guidelab.errors import UserError, brief
 
-MAX_FILE = 3 << 26  # bytes of one image, unpacked
-MAX_LISTING = 1 << 28  # bytes of dataset.json: millions of lines
-MAX_RATIO = 100  # the whole archive unpacked, relative to its size: pictures hardly shrink
 LISTING = "dataset.json"
-LEFTOVERS = (
-    ".DS_Store",
-    "Thumbs.db",
-    "desktop.ini",
-    "__MACOSX",
-    ".gitignore",
-    ".gitkeep",
-)  # of file managers
+# What file managers, operating systems, editors and version control leave in folders, in lower case
+LEFTOVERS = frozenset(
+    [
+        "thumbs.db",
+        "ehthumbs.db",
+        "desktop.ini",
+        "icon\r",
+        "__macosx",
+        "@eadir",
+        "#recycle",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+        "__pycache__",
+    ]
+)  # fmt: skip
 _LOCAL_HEADER = 30  # bytes before an entry's name
-_NAMED = 5
 
 
 def sort_out(names: list[str], where: str) -> list[str]:
-    """The images among file names, sorted; dataset.json and the leftovers of file managers are no images.
+    """The images among file names, sorted, without dataset.json; leftovers are passed over and named on stderr.
 
     Raises:
         UserError: there are none, or there are files of another kind.
     """
-    kept = [n for n in names if n != LISTING and not _is_leftover(n)]
+    passed = sorted(n for n in names if is_leftover(n))
+    kept = [n for n in names if n != LISTING and not is_leftover(n)]
     images = sorted(n for n in kept if n.lower().endswith(SUFFIXES))
     others = sorted(set(kept) - set(images))
     if others:
         raise UserError(
-            f"{where}: holds {len(others)} files that are no images: {', '.join(others[:_NAMED])}"
-            f"{', ...' if len(others) > _NAMED else ''}; wanted {', '.join(SUFFIXES)} and {LISTING}. Move them elsewhere."
+            f"{where}: holds {len(others)} files that are no images: {some(others)}; wanted {', '.join(SUFFIXES)} and "
+            f"{LISTING}. Move them elsewhere."
         )
     if not images:
         raise UserError(f"{where}: holds no images; wanted files {', '.join(SUFFIXES)}")
+    if passed:
+        notice(f"{where}: {len(passed)} hidden or leftover files are no part of the dataset: {some(passed)}")
     return images
 
 
-def _is_leftover(name: str) -> bool:
-    return any(part in LEFTOVERS or part.startswith("._") for part in name.split("/"))
+def is_leftover(name: str) -> bool:
+    """Whether a file, by its path within a dataset, is hidden or left behind by some program, or lies in such a folder."""
+    return any(
+        (part.startswith(".") and part != "..") or part.lower() in LEFTOVERS or part.endswith("~")
+        for part in name.split("/")
+    )
 
 
 class Archive:
@@ -71,11 +85,10 @@ class Archive:
         except FileNotFoundError as error:
             raise UserError(f"{path}: no such file; wanted a ZIP of images") from error
         except Exception as error:  # zipfile raises several kinds at broken directories
-            raise UserError(
-                f"{path}: is no readable ZIP ({error}); it may be cut short. Copy or make it again."
-            ) from error
+            reason = f"is no readable ZIP ({foreign_file(Path(path)) or brief(error)}); it may be cut short"
+            raise UserError(f"{path}: {reason}. Copy or make it again.") from error
         try:
-            entries = [entry for entry in self._zip.infolist() if not entry.is_dir()]
+            entries = [entry for entry in self._zip.infolist() if not entry.filename.endswith("/")]
             _judge(entries, self._zip.start_dir, self.where)
             self._entries = {entry.filename: entry for entry in entries}
             self.names = sort_out(list(self._entries), self.where)
@@ -107,31 +120,35 @@ class Archive:
             return self.content(LISTING)
         except Exception as error:  # as for opening
             raise UserError(
-                f"{self.where}: its {LISTING} cannot be read ({error}). Copy or make the archive again."
+                f"{self.where}: its {LISTING} cannot be read ({brief(error)}). Copy or make the archive again."
             ) from error
 
 
 def _judge(entries: list[zipfile.ZipInfo], end: int, where: str) -> None:
     """Refuse what no honest dataset declares."""
+    if len(entries) > limits.IMAGE_ENTRIES:
+        raise UserError(f"{where}: holds {len(entries)} files, wanted at most {limits.IMAGE_ENTRIES}")
     seen: set[str] = set()
     for entry in entries:
         fault = _fault(entry) or ("is there twice" if entry.filename in seen else "")
         if fault:
             raise UserError(
-                f"{where}: {entry.filename!r} {fault}. Make the archive again with plain files under relative names."
+                f"{where}: {entry.filename[:200]!r} {fault}. Make the archive again with plain files under relative names."
             )
         seen.add(entry.filename)
+    if any(entry.header_offset < 0 for entry in entries):
+        raise UserError(f"{where}: its directory points before its beginning: it is cut short or damaged")
     ordered = sorted(entries, key=lambda entry: entry.header_offset)
     ends = [*(entry.header_offset for entry in ordered[1:]), end]
-    for entry, limit in zip(ordered, ends, strict=True):
+    for entry, limit in zip(ordered, ends, strict=bool(entries)):
         if entry.header_offset + _LOCAL_HEADER + entry.compress_size > limit:
             raise UserError(
                 f"{where}: {entry.filename!r} overlaps what follows it: the archive is damaged or a ZIP bomb"
             )
     total = sum(entry.file_size for entry in entries)
-    if total > MAX_RATIO * max(end, 1 << 16):
+    if total > limits.ZIP_RATIO * max(end, 1 << 16):
         raise UserError(
-            f"{where}: declares {total} bytes in {end} bytes of archive, more than {MAX_RATIO} times as many: a ZIP "
+            f"{where}: declares {total} bytes in {end} bytes of archive, more than {limits.ZIP_RATIO} times as many: a ZIP "
             "bomb, or images of one colour. If you trust it, store it uncompressed."
         )
 
@@ -139,10 +156,11 @@ def _judge(entries: list[zipfile.ZipInfo], end: int, where: str) -> None:
 def _fault(entry: zipfile.ZipInfo) -> str:
     """What is wrong with an entry, or an empty string."""
     name, path = entry.filename, PurePosixPath(entry.filename)
-    limit = MAX_LISTING if name == LISTING else MAX_FILE
+    limit = limits.LISTING_BYTES if name == LISTING else limits.IMAGE_BYTES
     kind = stat.S_IFMT(entry.external_attr >> 16)
     if (
-        path.is_absolute()
+        not path.parts
+        or path.is_absolute()
         or ".." in path.parts
         or "\\" in name
         or ":" in path.parts[0]
@@ -151,10 +169,15 @@ def _fault(entry: zipfile.ZipInfo) -> str:
         return "is an unsafe name (absolute, with '..', a backslash, a drive or unprintable characters)"
     if kind not in (0, stat.S_IFREG):
         return "is a link or a special file"
+    if entry.file_size > limit:
+        return f"declares {entry.file_size} bytes, wanted at most {limit}"
+    return unreadable(entry)
+
+
+def unreadable(entry: zipfile.ZipInfo) -> str:
+    """Why an entry of a ZIP cannot be read, or an empty string."""
     if entry.flag_bits & 1:
         return "is encrypted"
     if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         return f"is compressed by method {entry.compress_type}, wanted stored or deflated"
-    if entry.file_size > limit:
-        return f"declares {entry.file_size} bytes, wanted at most {limit}"
     return ""

@@ -6,6 +6,7 @@ Source: Krizhevsky 2009, https://www.cs.toronto.edu/~kriz/cifar.html.
 """
 
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,9 +19,10 @@ from numpy.typing import NDArray
 from guidelab.data.fold import Fold
 from guidelab.data.folds import check_split, subset, twelfth
 from guidelab.data.image_decode import Pixels
+from guidelab.data.image_zip import read_zip
 from guidelab.data.resize import area_average
 from guidelab.data.tar import read_members
-from guidelab.errors import UserError
+from guidelab.errors import UserError, home_path
 
 VARIABLE = "GUIDELAB_CIFAR10"
 TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
@@ -28,7 +30,9 @@ TEST = ("test_batch.bin",)
 SIDE, RECORD, RECORDS, CLASSES = 32, 3073, 10_000, 10
 MADE_UP = "synthetic.json"  # beside made-up batches: says how many records and classes they have
 _MAX_MADE_UP = 1 << 16
-_WANTED = "cifar-10-binary.tar.gz, or the folder unpacked from it"
+_WANTED = (
+    "cifar-10-binary.tar.gz, the folder unpacked from it, or EDM's cifar10-32x32.zip (training images alone)"
+)
 
 
 class _Counts(NamedTuple):
@@ -71,8 +75,11 @@ def prepare(
         raise UserError(
             f"dataset cifar10: given resolution_px {resolution_px}, wanted 1 to {SIDE}: images are not enlarged"
         )
-    root = Path(source).expanduser()
-    records = _records(root, TRAIN if split == "train" else TEST, classes)
+    root = home_path(source)
+    if zipfile.is_zipfile(root):
+        records = _of_zip(root, split, classes)
+    else:
+        records = _records(root, TRAIN if split == "train" else TEST, classes)
     if split != "train":
         first_half = np.array([twelfth(record[1:].tobytes()) < 6 for record in records], bool)
         records = records[first_half == (split == "test")]
@@ -84,6 +91,25 @@ def prepare(
     records = records[subset(len(records), n, seed, where)]
     images = partial(_images, records, resolution_px)
     return Fold(str(root), records[:, 0].astype(int).tolist(), images, len(records))
+
+
+def _of_zip(root: Path, split: str, classes: int) -> NDArray[np.uint8]:
+    """The records `[N, 3073]` of EDM's dataset, a ZIP of the 50,000 training images with their labels."""
+    if split != "train":
+        raise UserError(
+            f"{root}: is a ZIP of training images, so it has no split {split!r}; wanted cifar-10-binary.tar.gz, or the folder "
+            "unpacked from it"
+        )
+    found = read_zip(root)
+    if found.labels is None or tuple(found.images.shape[1:]) != (3, SIDE, SIDE) or found.classes != classes:
+        shape = " x ".join(str(side) for side in found.images.shape[1:])
+        raise UserError(
+            f"{root}: holds images of {shape} and {found.classes} classes, wanted 3 x {SIDE} x {SIDE} and {classes}: CIFAR-10 "
+            "as EDM's dataset_tool.py writes it"
+        )
+    labels = found.labels.to(torch.uint8).reshape(-1, 1)
+    records: NDArray[np.uint8] = torch.cat([labels, found.images.flatten(1)], 1).numpy()
+    return records
 
 
 def _images(records: NDArray[np.uint8], resolution_px: int, threads: int) -> Iterator[Pixels]:

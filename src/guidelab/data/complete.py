@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from guidelab.data.fold import some
 from guidelab.data.imagenet import CLASSES, _tree
-from guidelab.errors import UserError
+from guidelab.data.notice import some
+from guidelab.errors import UserError, home_path
 
 # ILSVRC 2012: Russakovsky et al. 2015, arXiv:1409.0575, table 2; a training class has 732 to 1300 images
 TOTAL = {"train": 1_281_167, "val": 50_000}
@@ -26,7 +26,7 @@ def check_complete(source: str | Path, split: str, classes: int = CLASSES) -> No
     if classes != CLASSES:
         return
     part = "val" if split == "test" else "train"
-    root = Path(source).expanduser()
+    root = home_path(source)
     counts = {wnid: len(files) for wnid, files in _tree(root, part).items()}
     found = sum(counts.values())
     short = {wnid: count for wnid, count in counts.items() if count < FEWEST[part]}

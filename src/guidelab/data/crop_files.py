@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from guidelab.data.archive import MAX_FILE
+from guidelab.data import limits
 from guidelab.data.center_crop import center_crop
 from guidelab.data.fold import refuse_broken
-from guidelab.data.image_decode import MAX_PIXELS, Pixels, UnusableError, decode_any
+from guidelab.data.image_decode import Pixels, UnusableError, decode_any
 from guidelab.errors import UserError
 
 CHUNK = 16  # files a process is handed at a time
@@ -95,14 +95,14 @@ def crop_files(root: str, names: Sequence[str], resolution_px: int) -> _Chunk:
 def _crop(path: Path, resolution_px: int) -> Pixels:
     try:
         with open(path, "rb") as file:
-            content = file.read(MAX_FILE + 1)
+            content = file.read(limits.IMAGE_BYTES + 1)
     except OSError as error:
         raise UnusableError(f"cannot be read ({error.strerror or error})") from error
-    if len(content) > MAX_FILE:
-        raise UnusableError(f"is larger than {MAX_FILE} bytes")
+    if len(content) > limits.IMAGE_BYTES:
+        raise UnusableError(f"is larger than {limits.IMAGE_BYTES} bytes")
     pixels = decode_any(path.name, content, gray=False)
     height, width = pixels.shape[:2]
-    if resolution_px**2 * max(height, width) > MAX_PIXELS * min(height, width):
+    if resolution_px**2 * max(height, width) > limits.PIXELS * min(height, width):
         raise UnusableError(
             f"is {width} x {height}: too narrow to be brought to {resolution_px} px in this memory"
         )

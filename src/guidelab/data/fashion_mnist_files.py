@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from guidelab.data.download import download
-from guidelab.errors import UserError
+from guidelab.errors import UserError, home_path
 
 PACKAGE = "dataset-fashion-mnist"  # of Debian, section main
 INSTALLED = Path("/usr/share/datasets/fashion-mnist")
@@ -82,7 +82,7 @@ def find(source: str | Path | None, cache: str | Path | None) -> Contents:
     if cache is None:
         tried.append("downloads: no cache folder was given")
     else:
-        found = _cached(Path(cache).expanduser(), tried)
+        found = _cached(home_path(cache), tried)
         if found is not None:
             return found
     raise UserError(

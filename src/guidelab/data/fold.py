@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from guidelab.data.image_decode import Pixels
 from guidelab.errors import UserError
 
-_NAMED = 5  # files or classes an error names; it counts the others
+_NAMED = 5  # files an error names; it counts the others
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,6 @@ class Fold:
 
     def __len__(self) -> int:
         return self.count
-
-
-def some(names: list[str]) -> str:
-    """The first names, and how many more there are."""
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def refuse_broken(where: str, wrong: list[tuple[str, str]], total: int, mend: str) -> None:

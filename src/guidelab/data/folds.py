@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 
 from guidelab.data.image_decode import refuse
-from guidelab.errors import UserError, closest
+from guidelab.data.notice import notice
+from guidelab.errors import UserError, brief, closest
 
 TWELFTHS = 12
 SPLITS = ("train", "holdout", "test")
+OWN_SPLITS = (*SPLITS, "all")  # of a user's own images
 BY_CONTENT: Mapping[str, range] = {"train": range(10), "holdout": range(10, 11), "test": range(11, 12)}
 
 
@@ -22,11 +24,11 @@ def twelfth(content: bytes) -> int:
     return int.from_bytes(hashlib.sha256(content).digest()[:8], "big") % TWELFTHS
 
 
-def check_split(split: str, where: str) -> None:
-    """Raise a UserError unless `split` is one of `SPLITS`."""
-    if split not in SPLITS:
+def check_split(split: str, where: str, known: tuple[str, ...] = SPLITS) -> None:
+    """Raise a UserError unless `split` is one of those known."""
+    if split not in known:
         raise UserError(
-            f"{where}: split {split!r} is not known; wanted one of {', '.join(SPLITS)}{closest(split, SPLITS)}"
+            f"{where}: split {split!r} is not known; wanted one of {', '.join(known)}{closest(split, known)}"
         )
 
 
@@ -63,22 +65,30 @@ def choose(
         where: the dataset, for errors.
         names: all its files.
         content: a file's bytes by its name.
-        split: one of `SPLITS`.
+        split: one of `OWN_SPLITS`.
         n, seed: see `subset`.
     Raises:
         UserError: files cannot be read, the split is empty, or n is larger than it.
     """
+    if split == "all":
+        return subset(len(names), n, seed, where)
     inside, wrong = [], []
     for place, name in enumerate(names):
         try:
             if twelfth(content(name)) in BY_CONTENT[split]:
                 inside.append(place)
         except Exception as error:  # archives and file systems raise whatever they please
-            wrong.append((name, f"cannot be read ({error})"))
+            wrong.append((name, f"cannot be read ({brief(error)})"))
     refuse(where, wrong, len(names))
     if not inside:
         raise UserError(
             f"{where}: none of its {len(names)} images falls in the split {split!r} (train, holdout and test take "
             "10, 1 and 1 of twelve parts, by each file's hash). Give more images, or another split."
+        )
+    if len(inside) < len(names):
+        parts = len(BY_CONTENT[split])
+        notice(
+            f"{where}: the split {split} has {len(inside)} of {len(names)} images ({parts} of {TWELFTHS} parts, by a hash of "
+            f"each file); the other {len(names) - len(inside)} belong to the other splits (split all: every image)"
         )
     return [inside[index] for index in subset(len(inside), n, seed, f"{where}, split {split}")]

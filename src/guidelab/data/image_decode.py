@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from guidelab.data.png import decode_plain
-from guidelab.errors import UserError
+from guidelab.data import limits
+from guidelab.data.foreign import foreign
+from guidelab.data.png import bits_of, decode_plain
+from guidelab.errors import UserError, brief
+from guidelab.plain import plain
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # what Pillow may try; its other readers stay out of reach
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".npy")
-MAX_PIXELS = 1 << 26  # 8192 x 8192: far above any image of a training set, 192 MiB as RGB
-_MAX_NPY_HEADER = 10_000  # bytes
 _NAMED = 5  # files an error names; it counts the others
 _ENOUGH = 100  # bad files after which reading stops
 Pixels = NDArray[np.uint8]
@@ -144,7 +145,7 @@ def refuse(where: str, wrong: list[tuple[str, str]], total: int) -> None:
     """Raise a UserError that names the unusable files and why each is; nothing when there are none."""
     if not wrong:
         return
-    named = "; ".join(f"{name} {why}" for name, why in wrong[:_NAMED])
+    named = "; ".join(f"{plain(name)[:200]} {plain(why)}" for name, why in wrong[:_NAMED])
     more = f"; and {len(wrong) - _NAMED} more" if len(wrong) > _NAMED else ""
     count = f"at least {len(wrong)}" if len(wrong) == _ENOUGH else str(len(wrong))
     raise UserError(
@@ -159,38 +160,45 @@ def _read(content: Callable[[str], bytes], name: str) -> bytes:
     except UnusableError:
         raise
     except Exception as error:  # archives and file systems raise whatever they please
-        raise UnusableError(f"cannot be read ({error})") from error
+        raise UnusableError(f"cannot be read ({brief(error)})") from error
 
 
 @contextmanager
 def _opened(content: bytes, load: bool = True) -> Iterator[Image.Image]:
     """A picture whose size was judged before its pixels were decoded; decoders' errors as `UnusableError`."""
+    if reason := foreign(content):
+        raise UnusableError(reason)
+    if (bits := bits_of(content)) > 8:  # Pillow cuts colours of 16 bits to 8 and says nothing
+        raise UnusableError(f"is a PNG of {bits} bits a channel, wanted at most 8 bits a channel")
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             picture = Image.open(io.BytesIO(content), formats=FORMATS)
-            if picture.width * picture.height > MAX_PIXELS:
+            if picture.width * picture.height > limits.PIXELS:
                 raise UnusableError(
-                    f"says it is {picture.width} x {picture.height}, more than {MAX_PIXELS} pixels"
+                    f"says it is {picture.width} x {picture.height}, more than {limits.PIXELS} pixels"
                 )
-            if getattr(picture, "is_animated", False):
+            # a phone's MPO, which Pillow's JPEG reader gives, holds the photograph first, then previews or depth
+            if getattr(picture, "is_animated", False) and picture.format != "MPO":
                 raise UnusableError("holds several frames, wanted one picture")
             if load:
                 picture.load()
     except UnusableError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UnusableError(f"says it has more than {MAX_PIXELS} pixels") from error
+        raise UnusableError(f"says it has more than {limits.PIXELS} pixels") from error
     except UnidentifiedImageError as error:
         raise UnusableError(f"is no {', '.join(FORMATS)} picture") from error
     except Exception as error:  # decoders of broken files raise whatever they please
-        raise UnusableError(f"is corrupt ({error})") from error
+        raise UnusableError(f"is corrupt ({brief(error)})") from error
     with picture:
         yield picture
 
 
 def _npy(content: bytes) -> Pixels:
     """An NPY array as `[C, H, W]`: its header is parsed (literals only) and judged, no pickle is ever read."""
+    if reason := foreign(content):
+        raise UnusableError(reason)
     try:
         shape, fortran, dtype, start = _npy_header(content)
     except Exception as error:  # numpy's parser raises several kinds
@@ -199,9 +207,10 @@ def _npy(content: bytes) -> Pixels:
         ) from error
     if dtype != np.dtype(np.uint8):
         kind = "pickled objects" if dtype.hasobject else f"{dtype} values"
-        raise UnusableError(f"holds {kind}, wanted uint8 images")
-    if len(shape) < 2 or min(shape) < 1 or math.prod(shape) > 3 * MAX_PIXELS:
-        raise UnusableError(f"has shape {shape}, wanted [C, H, W]")
+        latents = " (latents of EDM2 are read by guidelab prepare image-zip)" if dtype.kind == "f" else ""
+        raise UnusableError(f"holds {kind}, wanted uint8 images{latents}")
+    if not 2 <= len(shape) <= limits.RANK or min(shape) < 1 or math.prod(shape) > 3 * limits.PIXELS:
+        raise UnusableError(f"has shape {str(shape)[:80]}, wanted [C, H, W]")
     if len(content) - start != math.prod(shape):
         raise UnusableError(f"holds {len(content) - start} values, but its header says {math.prod(shape)}")
     values = np.frombuffer(content, np.uint8, offset=start).reshape(shape, order="F" if fortran else "C")
@@ -214,7 +223,7 @@ def _npy_header(content: bytes) -> tuple[tuple[int, ...], bool, "np.dtype[Any]",
     read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
     if version not in read:
         raise ValueError(f"format version {version} is not known")
-    shape, fortran, dtype = read[version](file, max_header_size=_MAX_NPY_HEADER)
+    shape, fortran, dtype = read[version](file, max_header_size=limits.NPY_HEADER_BYTES)
     return shape, fortran, dtype, file.tell()
 
 

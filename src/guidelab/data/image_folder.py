@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from guidelab.data.archive import LISTING, sort_out
+from guidelab.data import limits
+from guidelab.data.archive import LISTING, is_leftover, sort_out
 from guidelab.data.center_crop import center_crop
-from guidelab.data.folds import check_split, choose
+from guidelab.data.folds import OWN_SPLITS, check_split, choose
 from guidelab.data.image_decode import (
-    MAX_PIXELS,
     Pixels,
     UnusableError,
     decode_all,
@@ -48,10 +48,10 @@ def prepare(
     n: int | None = None,
     seed: int = 0,
 ) -> ImageSet:
-    """One fold of a user's pictures: 10/12, 1/12 and 1/12 of them by a hash of each file's bytes.
+    """One fold of a user's pictures: 10/12, 1/12 and 1/12 of them by a hash of each file's bytes, or all.
 
     Args:
-        split: `train`, `holdout` or `test`.
+        split: `train`, `holdout`, `test`, or `all`.
         resolution_px: height and width wanted; see `read_folder`.
         source: the folder.
         n: how many images of the fold, chosen at random; all when None.
@@ -59,7 +59,7 @@ def prepare(
     Raises:
         UserError: see `read_folder`; or no source, an unknown or empty split, too large an n.
     """
-    check_split(split, "dataset image_folder")
+    check_split(split, "dataset image_folder", OWN_SPLITS)
     if source is None:
         raise UserError("dataset image_folder: no source given; wanted the path of a folder (`source:`)")
     names, labels = _listed(source)
@@ -89,7 +89,9 @@ def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
     if real in above:
         raise UserError(f"{folder}: is a link to a folder above it, so it has no end. Remove it.")
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_dir():
+        if is_leftover(entry.name):  # named, but not searched
+            yield Path(entry.path)
+        elif entry.is_dir():
             yield from _files(Path(entry.path), (*above, real))
         elif entry.is_file():
             yield Path(entry.path)
@@ -112,7 +114,7 @@ def _decoded(
     def decode(name: str, file: bytes) -> Pixels:
         pixels = decode_any(name, file, gray)
         height, width = pixels.shape[:2]
-        if resolution_px**2 * max(height, width) > MAX_PIXELS * min(height, width):
+        if resolution_px**2 * max(height, width) > limits.PIXELS * min(height, width):
             raise UnusableError(
                 f"is {width} x {height}: too narrow to be brought to {resolution_px} px in this memory"
             )

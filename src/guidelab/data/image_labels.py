@@ -1,6 +1,7 @@
 """Labels of a dataset's files: from its dataset.json, or else from the names of its top-level folders."""
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -8,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guidelab.data.notice import notice, some
 from guidelab.errors import UserError
 
 MAX_CLASSES = 1 << 20  # a larger index is a mistake: networks have one weight vector a class
-_NAMED = 5
 # folders of the format itself, a thousand files each, say nothing of classes
 _NUMBERED = re.compile(r"(\d{5})/img(?:-[a-z-]+-)?\1\d{3}\.[a-z]+")
 _WANTED = '{"labels": [["file name", class index], ...]} or {"labels": null}'
@@ -39,11 +40,11 @@ def labels_of(names: Sequence[str], listing: bytes | None, where: str) -> Tensor
     absent = sorted(listed.keys() - set(names))
     if missing:
         raise UserError(
-            f"{where}: dataset.json has no label for {_some(missing)}. Add them, or write null for all labels."
+            f"{where}: dataset.json has no label for {some(missing)}. Add them, or write null for all labels."
         )
     if absent:
         raise UserError(
-            f"{where}: dataset.json labels {_some(absent)}, which the dataset does not hold; it may be cut short. "
+            f"{where}: dataset.json labels {some(absent)}, which the dataset does not hold; it may be cut short. "
             "Restore these images, or remove their lines."
         )
     return torch.tensor([listed[name] for name in names], dtype=torch.int64)
@@ -98,21 +99,25 @@ def _is_number(value: Any) -> bool:
 def _by_folder(names: Sequence[str], where: str) -> Tensor | None:
     tops = [name.split("/")[0] if "/" in name else "" for name in names]
     folders = sorted(set(tops))
-    if len(folders) < 2 or all(_NUMBERED.fullmatch(name) for name in names):
+    if all(_NUMBERED.fullmatch(name) for name in names):
+        return None
+    if len(folders) < 2:
+        above = os.path.commonpath([name.rpartition("/")[0] or "." for name in names])
+        inner = sorted({name.removeprefix(f"{above}/").split("/")[0] for name in names})
+        if "/" in names[0] and len(inner) > 1 and not any(f"{above}/{folder}" in names for folder in inner):
+            notice(
+                f"{where}: every image lies in the one folder {above}, so none has a label. If {some(inner)} are classes, "
+                f"give {where}/{above} as the source, or a dataset.json."
+            )
         return None
     if "" in folders:
         loose = [name for name, top in zip(names, tops, strict=True) if not top]
         raise UserError(
-            f"{where}: {_some(loose)} lie beside the folders {_some(folders[1:])}, so which class they have is not "
+            f"{where}: {some(loose)} lie beside the folders {some(folders[1:])}, so which class they have is not "
             "known. Move every image into the folder of its class, or give a dataset.json."
         )
     place = {folder: index for index, folder in enumerate(folders)}
     return torch.tensor([place[top] for top in tops], dtype=torch.int64)
-
-
-def _some(names: Sequence[str]) -> str:
-    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
-    return ", ".join(names[:_NAMED]) + more
 
 
 def _short(value: Any) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from guidelab.data.archive import Archive
-from guidelab.data.folds import check_split, choose
+from guidelab.data.folds import OWN_SPLITS, check_split, choose
 from guidelab.data.image_decode import decode_all, decode_exact
 from guidelab.data.image_labels import labels_of
 from guidelab.data.image_set import ImageSet
@@ -45,10 +45,10 @@ def prepare(
     n: int | None = None,
     seed: int = 0,
 ) -> ImageSet:
-    """One fold of a user's dataset in the EDM2 format: 10/12, 1/12 and 1/12 of it by a hash of each file's bytes.
+    """One fold of a user's dataset in the EDM2 format: 10/12, 1/12 and 1/12 of it by a hash of each file's bytes, or all.
 
     Args:
-        split: `train`, `holdout` or `test`.
+        split: `train`, `holdout`, `test`, or `all`.
         resolution_px: height and width wanted; larger images are area-averaged.
         source: the ZIP.
         n: how many images of the fold, chosen at random; all when None.
@@ -56,7 +56,7 @@ def prepare(
     Raises:
         UserError: see `read_zip`; or no source, an unknown or empty split, too large an n or resolution.
     """
-    check_split(split, "dataset image_zip")
+    check_split(split, "dataset image_zip", OWN_SPLITS)
     if source is None:
         raise UserError("dataset image_zip: no source given; wanted the path of a ZIP of images (`source:`)")
     with Archive(source) as archive:

@@ -10,16 +10,18 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from guidelab.data.archive import LEFTOVERS
+from guidelab.data.archive import is_leftover
 from guidelab.data.crop_files import cropped
-from guidelab.data.fold import Fold, some
+from guidelab.data.fold import Fold
 from guidelab.data.folds import check_split, subset, twelfth
+from guidelab.data.notice import some
 from guidelab.data.val_labels import MAPPINGS, mapped
-from guidelab.errors import UserError
+from guidelab.errors import UserError, home_path
 
 VARIABLE = "GUIDELAB_IMAGENET"
 CLASSES = 1000
 SYNSETS = "LOC_synset_mapping.txt"
+KAGGLE = Path("ILSVRC", "Data", "CLS-LOC")  # where Kaggle's download keeps the tree, its lists at the top
 SUFFIXES = (".jpeg", ".jpg", ".png")
 _HELD_OUT = 10  # the one of twelve parts of the training tree that is `holdout`
 _TREE = "train/<class>/*.JPEG and val/<class>/*.JPEG"
@@ -82,10 +84,18 @@ def _root(source: str | Path | None) -> Path:
             f"dataset imagenet: no source given; wanted the folder of ILSVRC 2012 that holds {_TREE}. Give `source:` in the "
             f"dataset, or set {VARIABLE}."
         )
-    root = Path(source).expanduser()
+    root = home_path(source)
+    root = root / KAGGLE if (root / KAGGLE).is_dir() else root  # its download, unpacked
     if not root.is_dir():
         raise UserError(f"{root}: is no folder; wanted the folder of ILSVRC 2012 that holds {_TREE}")
     return root
+
+
+def _beside(root: Path) -> list[Path]:
+    """Folders that may hold lists of classes: the tree's own, and the top of Kaggle's download."""
+    below = len(KAGGLE.parts)
+    top = root.absolute()
+    return [root, top.parents[below - 1]] if top.parts[-below:] == KAGGLE.parts else [root]
 
 
 def _held_out(name: str) -> bool:
@@ -98,12 +108,14 @@ def _tree(root: Path, part: str) -> dict[str, list[str]]:
     if not top.is_dir():
         held = some(sorted(entry.name for entry in os.scandir(root))) or "nothing"
         raise UserError(f"{root}: holds no folder {part}/ (it holds {held}); wanted {_TREE}")
-    folders = sorted(entry.name for entry in os.scandir(top) if entry.is_dir() and not _leftover(entry.name))
+    folders = sorted(
+        entry.name for entry in os.scandir(top) if entry.is_dir() and not is_leftover(entry.name)
+    )
     if part == "val" and not folders:
         return _flat(root, top)
     tree = {}
     for wnid in folders:
-        found = sorted(entry.name for entry in os.scandir(top / wnid) if not _leftover(entry.name))
+        found = sorted(entry.name for entry in os.scandir(top / wnid) if not is_leftover(entry.name))
         _refuse_others(top / wnid, found)
         tree[wnid] = [f"{part}/{wnid}/{name}" for name in found]
     return tree
@@ -111,10 +123,12 @@ def _tree(root: Path, part: str) -> dict[str, list[str]]:
 
 def _flat(root: Path, top: Path) -> dict[str, list[str]]:
     """The validation images as they are distributed: one folder, and a file that says which class each one has."""
-    files = sorted(entry.name for entry in os.scandir(top) if entry.is_file() and not _leftover(entry.name))
+    files = sorted(entry.name for entry in os.scandir(top) if entry.is_file() and not is_leftover(entry.name))
     files = [name for name in files if name not in MAPPINGS]
     _refuse_others(top, files)
-    place = next((p for folder in (root, top) for name in MAPPINGS if (p := folder / name).is_file()), None)
+    place = next(
+        (p for folder in (*_beside(root), top) for name in MAPPINGS if (p := folder / name).is_file()), None
+    )
     if place is None:
         raise UserError(
             f"{top}: holds {len(files)} images and no class folders; wanted val/<class>/*.JPEG, or beside them "
@@ -128,10 +142,6 @@ def _flat(root: Path, top: Path) -> dict[str, list[str]]:
     for name in files:
         tree.setdefault(wnids[name.rsplit(".", 1)[0]], []).append(f"val/{name}")
     return tree
-
-
-def _leftover(name: str) -> bool:
-    return name in LEFTOVERS or name.startswith("._")
 
 
 def _refuse_others(folder: Path, names: list[str]) -> None:
@@ -150,7 +160,7 @@ def _check_classes(root: Path, part: str, tree: Tree, classes: int) -> None:
     other = root / ("train" if part == "val" else "val")
     known = _listed(root)
     if not known and other.is_dir():
-        known = {entry.name for entry in os.scandir(other) if entry.is_dir() and not _leftover(entry.name)}
+        known = {entry.name for entry in os.scandir(other) if entry.is_dir() and not is_leftover(entry.name)}
     faults = [f"{len(empty)} without images: {some(empty)}"] if empty else []
     missing = sorted(known - set(tree))
     extra = sorted(set(tree) - known) if len(known) >= classes else []
@@ -169,7 +179,7 @@ def _check_classes(root: Path, part: str, tree: Tree, classes: int) -> None:
 
 def _listed(root: Path) -> set[str]:
     """The classes of Kaggle's list, where it lies beside the tree."""
-    place = root / SYNSETS
-    if not place.is_file() or place.stat().st_size > 1 << 20:
+    place = next((p for folder in _beside(root) if (p := folder / SYNSETS).is_file()), None)
+    if place is None or place.stat().st_size > 1 << 20:
         return set()
     return set(re.findall(r"(?m)^n\d{8}", place.read_text(encoding="utf-8", errors="replace")))

@@ -32,6 +32,12 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
     )
 
 
+def bits_of(content: bytes) -> int:
+    """Bits of a channel that a PNG's header declares; 0 for any other file."""
+    begins = content.startswith(_SIGNATURE) and content[12:16] == b"IHDR" and len(content) > 24
+    return content[24] if begins else 0
+
+
 def decode_plain(content: bytes) -> NDArray[np.uint8] | None:
     """The pixels `[C, H, W]` of a small file that `encode_png` wrote; None for any other file, sound or not.
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from guidelab.data.image_decode import Pixels
 from guidelab.data.zip_reader import npy_header
-from guidelab.errors import UserError
+from guidelab.errors import UserError, brief
 
 MAX_BYTES = 1 << 34  # of all images: 87,000 at 256 px; the largest batch published has 2 GB
 _MEND = "Copy it again from where it was published."
@@ -38,7 +38,7 @@ class ReferenceImages:
         except UserError:
             raise
         except Exception as error:  # zipfile and numpy's parser raise several kinds
-            raise UserError(f"{path}: is no readable NPZ of images ({error}). {_MEND}") from error
+            raise UserError(f"{path}: is no readable NPZ of images ({brief(error)}). {_MEND}") from error
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -58,7 +58,7 @@ class ReferenceImages:
                 if file.read(1):  # also makes zipfile verify the checksum
                     raise ValueError(f"holds more than the {count} images its header says")
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-            raise UserError(f"{self.path}: arr_0 cannot be read ({error}). {_MEND}") from error
+            raise UserError(f"{self.path}: arr_0 cannot be read ({brief(error)}). {_MEND}") from error
 
     def _judge(self, archive: zipfile.ZipFile, resolution_px: int) -> tuple[int, ...]:
         if "arr_0.npy" not in archive.namelist():

@@ -11,12 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from guidelab.core.latents import ENCODINGS, Encoding, encoding
+from guidelab.data import limits
 from guidelab.data.image_decode import UnusableError, decode_exact
 from guidelab.data.members import StoredMembers, as_indices
 from guidelab.errors import UserError
 
-MAX_HEADER = 10_000  # bytes of an NPY file's header
-_MAX_VALUES = 1 << 24  # of one latent: 64 MiB
 _FLOATS = ("<f4", "<f2")
 
 
@@ -166,7 +165,12 @@ def read_latent(content: bytes) -> NDArray[np.float32]:
     """
     file = io.BytesIO(content)
     shape, fortran, dtype = npy_header(file)
-    if dtype.str not in _FLOATS or len(shape) != 3 or min(shape) < 1 or math.prod(shape) > _MAX_VALUES:
+    if (
+        dtype.str not in _FLOATS
+        or len(shape) != 3
+        or min(shape) < 1
+        or math.prod(shape) > limits.LATENT_VALUES
+    ):
         raise ValueError(f"holds {dtype} {shape}, wanted float32 [2C, h, w]")
     if len(content) - file.tell() != math.prod(shape) * dtype.itemsize:
         raise ValueError(f"holds {len(content) - file.tell()} bytes, but its header says {shape} {dtype}")
@@ -187,7 +191,7 @@ def npy_header(file: Any) -> tuple[tuple[int, ...], bool, "np.dtype[Any]"]:
         version = np.lib.format.read_magic(file)
         if version not in read:
             raise ValueError(f"format version {version} is not known")
-        shape, fortran, dtype = read[version](file, max_header_size=MAX_HEADER)
+        shape, fortran, dtype = read[version](file, max_header_size=limits.NPY_HEADER_BYTES)
     except Exception as error:  # numpy's parser raises several kinds
         raise ValueError(
             f"is no NPY array ({str(error).splitlines()[0] if str(error) else error!r})"

@@ -7,6 +7,7 @@ ln sigma, or a mean, in one noise bin), `check` (calibration, two-sample test), 
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy.special import expit
@@ -57,6 +58,16 @@ class Logits:
         """Units of the smaller side."""
         return min(len(self.at_data), len(self.at_model))
 
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """The four arrays by the names that metrics take them under."""
+        names = ("logits_at_data", "sigma_at_data", "logits_at_model", "sigma_at_model")
+        return dict(zip(names, vars(self).values(), strict=True))
+
+    def first(self, draws: int) -> "Logits":
+        """Of every unit the first draws."""
+        return Logits(*(side[:, :draws] for side in vars(self).values()))
+
     def mapped(self, change: Callable[[Float64, Float64], Float64]) -> "Logits":
         """Logits changed as a function of logit and noise level."""
         data, model = change(self.at_data, self.sigma_at_data), change(self.at_model, self.sigma_at_model)
@@ -93,14 +104,7 @@ def bound_curves(given: Logits, edges: Float64) -> Iterator[Line]:
     """The variational bounds in every noise bin: below the divergence's mean over the bin."""
     met = np.minimum(*(rows_met(sigma, edges) for sigma in (given.sigma_at_data, given.sigma_at_model)))
     for name in CURVES:
-        found = bound_curve(
-            f"{name}_nwj",
-            logits_at_data=given.at_data,
-            sigma_at_data=given.sigma_at_data,
-            logits_at_model=given.at_model,
-            sigma_at_model=given.sigma_at_model,
-            edges=edges,
-        )
+        found = bound_curve(f"{name}_nwj", **given.arrays, edges=edges)
         for k, value in enumerate(found):
             span = float(edges[k]), float(edges[k + 1])
             yield Line("curve", "nwj", name, "p and q", *span, value, int(met[k]), True)
@@ -188,13 +192,7 @@ def weights(given: Logits, error: Float64 | None, edges: Float64) -> Iterator[Li
 
 def calibrated(fitted: Logits, edges: Float64) -> tuple[Calibration, list[Line]]:
     """A calibration fitted on other points than those reported, and a line for each bin's scale and bias."""
-    found = fit_calibration(
-        logits_at_data=fitted.at_data,
-        sigma_at_data=fitted.sigma_at_data,
-        logits_at_model=fitted.at_model,
-        sigma_at_model=fitted.sigma_at_model,
-        edges=edges,
-    )
+    found = fit_calibration(**fitted.arrays, edges=edges)
     lines = []
     for k, helped in enumerate(found.helped):
         note = (
@@ -213,13 +211,7 @@ def checks(given: Logits, edges: Float64, tag: str = "") -> Iterator[Line]:
         "q": rows_met(given.sigma_at_model, edges),
     }
     met["m"] = np.minimum(met["p"], met["q"])
-    found = check_calibration(
-        logits_at_data=given.at_data,
-        sigma_at_data=given.sigma_at_data,
-        logits_at_model=given.at_model,
-        sigma_at_model=given.sigma_at_model,
-        edges=edges,
-    )
+    found = check_calibration(**given.arrays, edges=edges)
     for k, one in enumerate(found):
         for name, measure, value in (
             ("ratio_mean", "q", one.ratio_mean),

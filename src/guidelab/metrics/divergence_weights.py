@@ -20,7 +20,7 @@ from guidelab.metrics.value import Float64
 
 Measure = Literal["p", "q", "m"]
 MEASURES: tuple[Measure, ...] = ("p", "q", "m")
-_LIMIT = 600.0  # exp(600) = 4e260: sums stay finite and the tail rule flags such a value
+_LIMIT = 600.0  # exp(600) = 4e260: sums stay finite, and `judge_tail` flags a mean with such a term
 
 
 def _softplus(ratio: Float64) -> Float64:

@@ -46,7 +46,7 @@ BOUND: dict[str, Property] = {
     "kl_reverse_dv": "lower bound for many points",
 }
 
-_LIMIT = 300.0  # exp(2 * 300) stays finite; the tail rule flags such a value
+_LIMIT = 300.0  # exp(2 * 300) stays finite; `judge_tail` flags a mean with such a term
 
 
 def is_lower_bound(name: str) -> bool:

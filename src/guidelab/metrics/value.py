@@ -12,6 +12,7 @@ Float64 = NDArray[np.float64]
 MIN_ESS = 100.0  # effective terms
 MAX_SHARE = 0.05  # of the sum in one term: the next draw of that size changes the number
 NOT_ESTIMABLE = "not estimable"
+CUT = 1e100  # one term; ratios are cut at e^600, and many equal cuts look like a mean without a tail
 
 
 @dataclass(frozen=True)
@@ -92,8 +93,8 @@ def effective_sample_size(terms: Float64) -> float:
 def judge_tail(terms: Float64) -> tuple[float, str]:
     """Effective sample size of non-negative terms and the flag it earns.
 
-    The rule: **not estimable** when fewer than 100 effective terms carry the sum, or one term holds more than
-    5 % of it. Such a mean has a standard error that is itself made by a few draws, so both look too good
+    The rule: **not estimable** when fewer than 100 effective terms carry the sum, one term holds more than
+    5 % of it, or a term is so large that density ratios are cut there. Such a mean has a standard error that is itself made by a few draws, so both look too good
     until the next large draw arrives.
 
     With 4,000 points on each side of Gaussian pairs, 95 % intervals of terms with light tails covered 93 to
@@ -107,6 +108,8 @@ def judge_tail(terms: Float64) -> tuple[float, str]:
         return ess, f"{NOT_ESTIMABLE}: one point holds {100 * dominance:.0f} % of the sum"
     if ess < MIN_ESS <= len(terms):
         return ess, f"{NOT_ESTIMABLE}: {ess:.0f} effective of {len(terms)} points"
+    if float(terms.max()) > CUT:
+        return ess, f"{NOT_ESTIMABLE}: a term above {CUT:g}, where density ratios are cut"
     return ess, ""
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from guidelab.core.precond import coefficients, precondition
 from guidelab.errors import UserError
-from guidelab.nets.edm2_block import Mask
+from guidelab.nets.edm2_block import PLAIN, Mask, Style
 from guidelab.nets.edm2_layers import MPConv, MPFourier
 from guidelab.nets.edm2_plan import plan
 from guidelab.nets.edm2_sizes import CHANNEL_MULT, channels_of
@@ -59,6 +59,11 @@ class Edm2(nn.Module):
         head_channels: channels of an attention head; a block with fewer has no attention (as in the released code).
         lean: fewer blocks, for small nets; see `guidelab.nets.edm2_plan.plan`.
         generator: source of the initial weights; the global one when None.
+        noise_mult, emb_mult: channels of the noise's features and of the embedding, as multiples of `channels`; None
+            for the first level's, and the widest.
+        logvar_channels: features of the log-variance head.
+        label_balance, concat_balance, res_balance, attn_balance, clip_act, resample_filter: as in
+            `guidelab.nets.edm2_block.Style`; other taps than (1, 1) are for nets that are not lean.
     Raises:
         UserError: sizes that do not fit together.
     Source: Karras et al. 2024, arXiv:2312.02696; released preconditioning.
@@ -80,8 +85,26 @@ class Edm2(nn.Module):
         head_channels: int = 64,
         lean: bool = False,
         generator: torch.Generator | None = None,
+        noise_mult: float | None = None,
+        emb_mult: float | None = None,
+        logvar_channels: int = _LOGVAR_FEATURES,
+        label_balance: float = 0.5,
+        concat_balance: float = 0.5,
+        res_balance: float = 0.3,
+        attn_balance: float = 0.3,
+        clip_act: float | None = 256,
+        resample_filter: Sequence[float] = PLAIN,
     ) -> None:
         super().__init__()
+        style = Style(
+            res_balance,
+            attn_balance,
+            label_balance,
+            concat_balance,
+            clip_act,
+            tuple(map(float, resample_filter)),
+        )
+        _check_style(style, lean)
         first = channels_of(size, channels)
         level_channels = [round(first * mult) for mult in channel_mult or CHANNEL_MULT]
         multiple = patch_px << (len(level_channels) - 1)
@@ -98,9 +121,10 @@ class Edm2(nn.Module):
         )
         patch = image_channels * patch_px**2
         blueprint = plan(resolution_px // patch_px, level_channels, blocks, attention_px, lean)
-        self.unet = UNet(blueprint, patch + 1, patch, classes, head_channels, generator)
-        self.logvar_fourier = MPFourier(_LOGVAR_FEATURES, generator)
-        self.logvar_linear = MPConv(_LOGVAR_FEATURES, 1, (), generator)
+        noise, emb = (None if mult is None else round(first * mult) for mult in (noise_mult, emb_mult))
+        self.unet = UNet(blueprint, patch + 1, patch, classes, head_channels, generator, style, noise, emb)
+        self.logvar_fourier = MPFourier(logvar_channels, generator)
+        self.logvar_linear = MPConv(logvar_channels, 1, (), generator)
         self._kept: _Kept | None = None
         self._compiled: Compiled | None = None
 
@@ -149,6 +173,12 @@ class Edm2(nn.Module):
         fast = copy.copy(self)
         fast._compiled = Compiled(fast, options)
         return fast
+
+    def in_half(self, dtype: torch.dtype) -> "Edm2":
+        """The same net, sharing its parameters, with activations and convolution weights of `dtype` (a half precision)."""
+        from guidelab.nets.edm2_lowered import LoweredEdm2  # it is a subclass of this one
+
+        return LoweredEdm2.of(self, dtype)
 
     def _denoise(
         self,
@@ -211,3 +241,16 @@ class Edm2(nn.Module):
         self._kept = None
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
+
+
+def _check_style(style: Style, lean: bool) -> None:
+    taps, clip = style.resample_filter, style.clip_act
+    shares = style[:4]
+    if not all(0 <= share <= 1 for share in shares) or not (clip is None or clip > 0):
+        raise UserError(
+            f"net edm2: given balances {shares}, clip_act={clip}; wanted 0 to 1, and above 0 or null"
+        )
+    if len(taps) % 2 or not taps or sum(taps) == 0 or (lean and taps != PLAIN):
+        raise UserError(
+            f"net edm2: given resample_filter={list(taps)}; wanted an even number of taps{', of a lean net 1, 1' * lean}"
+        )

@@ -16,15 +16,34 @@ from guidelab.nets.edm2_layers import (
     doubled,
     doubling,
     halved,
+    resampled,
     unit,
     unit_,
 )
 
 Resample = Literal["keep", "down", "up"]
+PLAIN = (1.0, 1.0)  # taps: means of 2x2 pixels, every pixel four times
 Mask = Callable[[int, Tensor], Tensor]  # (number of the block, activation [B, H, W, C]) -> masked activation
 
-KEEP, ADD = balance(0.3)  # of the residual branch, and of attention
-CLIP = 256.0  # activations are clipped to this magnitude after every block
+
+class Style(NamedTuple):
+    """Constants of a net that the paper's configurations share.
+
+    Attributes:
+        res_balance, attn_balance: share of the residual branch, and of attention, in the sum with the main branch.
+        label_balance: share of the label in the embedding.
+        concat_balance: share of the encoder's part in a concatenation.
+        clip_act: activations are clipped to this magnitude after every block; None for no clipping.
+        resample_filter: taps with which activations are halved and doubled, an even number.
+    Source: Karras et al. 2024, arXiv:2312.02696, released code.
+    """
+
+    res_balance: float = 0.3
+    attn_balance: float = 0.3
+    label_balance: float = 0.5
+    concat_balance: float = 0.5
+    clip_act: float | None = 256.0
+    resample_filter: tuple[float, ...] = PLAIN
 
 
 class BlockWeights(NamedTuple):
@@ -48,6 +67,7 @@ class Block(nn.Module):
         heads: attention heads; 0 for no attention.
         number: place in the net, encoder first, from 0.
         generator: source of the initial weights.
+        style: constants of the net.
     Source: Karras et al. 2024, arXiv:2312.02696, figure 21 (config G).
     """
 
@@ -62,8 +82,12 @@ class Block(nn.Module):
         heads: int,
         number: int,
         generator: torch.Generator | None,
+        style: Style = Style(),  # noqa: B008 a constant
     ) -> None:
         super().__init__()
+        self.keep, self.add = balance(style.res_balance)
+        self.attn_keep, self.attn_add = balance(style.attn_balance)
+        self.clip, self.filter = style.clip_act, style.resample_filter
         self.flavor, self.resample, self.heads, self.number = flavor, resample, heads, number
         self.inputs, self.skip, self.outputs = inputs, skip, outputs
         self.emb_gain = nn.Parameter(torch.zeros(()))
@@ -79,20 +103,20 @@ class Block(nn.Module):
         skip = qkv = proj = None
         if self.conv_skip is not None:
             # a decoder block only adds the result to the residual branch, so it carries the sum's factor
-            gain = KEEP if self.flavor == "dec" else 1.0
+            gain = self.keep if self.flavor == "dec" else 1.0
             skip = self.conv_skip.effective(gain, force=force).flatten(1)
         if self.attn_qkv is not None and self.attn_proj is not None:
             raw = self.attn_qkv.effective(force=force).flatten(1)  # rows: head, channel of the head, q/k/v
             qkv = raw.reshape(self.heads, -1, 3, raw.shape[1]).permute(2, 0, 1, 3).reshape(raw.shape)
-            proj = self.attn_proj.effective(ADD, force=force).flatten(1)
+            proj = self.attn_proj.effective(self.attn_add, force=force).flatten(1)
         enter, lift = self.conv_res0.effective(SILU, force=force), None
-        if self.resample == "up":
+        if self.resample == "up" and self.filter == PLAIN:
             lift = doubling(enter[:, : self.inputs - self.skip])
             enter = enter[:, self.inputs - self.skip :]
         return BlockWeights(
             _channels_last(enter) if enter.shape[1] else None,
             lift,
-            _channels_last(self.conv_res1.effective(SILU * ADD, force=force)),
+            _channels_last(self.conv_res1.effective(SILU * self.add, force=force)),
             skip,
             qkv,
             proj,
@@ -118,7 +142,9 @@ class Block(nn.Module):
             overwrite: intermediate results may be overwritten (no gradient is wanted).
         """
         if self.resample == "down":
-            x = halved(x)
+            x = halved(x) if self.filter == PLAIN else resampled(x, self.filter, up=False)
+        elif self.resample == "up" and w.lift is None:
+            x = resampled(x, self.filter, up=True)
         if self.flavor == "enc":
             if w.skip is not None:
                 x = functional.linear(x, w.skip)
@@ -131,12 +157,14 @@ class Block(nn.Module):
             y = mask(self.number, y)
         x = self._rejoin(conv3x3(y, w.leave), x, side, w, overwrite)
         if w.qkv is not None and w.proj is not None:
-            x = _add(_attend(x, w.qkv, w.proj, self.heads, overwrite), x, KEEP, overwrite)
-        return x.clamp_(-CLIP, CLIP) if overwrite else x.clamp(-CLIP, CLIP)
+            x = _add(_attend(x, w.qkv, w.proj, self.heads, overwrite), x, self.attn_keep, overwrite)
+        if self.clip is None:
+            return x
+        return x.clamp_(-self.clip, self.clip) if overwrite else x.clamp(-self.clip, self.clip)
 
     def _rejoin(self, y: Tensor, x: Tensor, side: Tensor | None, w: BlockWeights, overwrite: bool) -> Tensor:
         """The residual branch's result `y` plus the main branch."""
-        factor = KEEP
+        factor = self.keep
         if self.flavor == "dec" and w.skip is not None:  # its weights carry the factor
             channels = x.shape[-1]
             side = None if side is None else functional.linear(side, w.skip[:, channels:])

@@ -79,6 +79,22 @@ def doubled(x: Tensor) -> Tensor:
     return spread.reshape(batch, 2 * height, 2 * width, channels)
 
 
+def resampled(x: Tensor, filter: Sequence[float], up: bool) -> Tensor:
+    """`x [B, H, W, C]` halved or doubled with a separable filter of even length; zeros lie outside.
+
+    Source: Karras et al. 2024, arXiv:2312.02696, released code: the filter sums to 1, four times that when doubling.
+    """
+    taps = torch.tensor(filter, dtype=torch.float32)
+    taps = taps / taps.sum()
+    channels, padding = x.shape[-1], (len(filter) - 1) // 2
+    kernel = torch.outer(taps, taps).to(x).expand(channels, 1, -1, -1)
+    resize = functional.conv_transpose2d if up else functional.conv2d
+    out = resize(
+        x.permute(0, 3, 1, 2), kernel * 4 if up else kernel, groups=channels, stride=2, padding=padding
+    )
+    return out.permute(0, 2, 3, 1)
+
+
 class MPConv(nn.Module):
     """Weight of a convolution or linear layer without bias; a network computes with its `effective` weight.
 

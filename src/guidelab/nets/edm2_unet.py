@@ -6,11 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from guidelab.nets.edm2_block import Block, BlockWeights, Mask
+from guidelab.nets.edm2_block import Block, BlockWeights, Mask, Style
 from guidelab.nets.edm2_layers import SILU, MPConv, MPFourier, balance, conv3x3, join
 from guidelab.nets.edm2_plan import Plan
-
-_LABEL_KEEP, _LABEL_ADD = balance(0.5)
 
 
 class UNetWeights(NamedTuple):
@@ -34,6 +32,9 @@ class UNet(nn.Module):
         classes: labels; 0 for none.
         head_channels: channels of an attention head; a block with fewer channels has no attention.
         generator: source of the initial weights; the global one when None.
+        style: constants of the net.
+        noise_channels, emb_channels: of the noise's features (the first level's when None) and of the embedding (the
+            widest block's when None).
     Source: Karras et al. 2024, arXiv:2312.02696, figure 21 (config G).
     """
 
@@ -45,13 +46,18 @@ class UNet(nn.Module):
         classes: int,
         head_channels: int,
         generator: torch.Generator | None,
+        style: Style = Style(),  # noqa: B008 a constant
+        noise_channels: int | None = None,
+        emb_channels: int | None = None,
     ) -> None:
         super().__init__()
-        self.plan, self.classes = plan, classes
-        emb = max(block.outputs for block in (*plan.encoder, *plan.decoder))
+        self.plan, self.classes, self.concat_balance = plan, classes, style.concat_balance
+        self.label_keep, self.label_add = balance(style.label_balance)
+        noise = noise_channels or plan.channels
+        emb = emb_channels or max(block.outputs for block in (*plan.encoder, *plan.decoder))
         self.out_gain = nn.Parameter(torch.zeros(()))
-        self.emb_fourier = MPFourier(plan.channels, generator)
-        self.emb_noise = MPConv(plan.channels, emb, (), generator)
+        self.emb_fourier = MPFourier(noise, generator)
+        self.emb_noise = MPConv(noise, emb, (), generator)
         self.emb_label = MPConv(classes, emb, (), generator) if classes else None
         self.enc, self.dec = nn.ModuleDict(), nn.ModuleDict()
         self.enc[plan.stem] = MPConv(inputs, plan.channels, (3, 3), generator)
@@ -68,6 +74,7 @@ class UNet(nn.Module):
                     part.outputs // head_channels if part.attention else 0,
                     len(self.stack),
                     generator,
+                    style,
                 )
                 side[part.name] = block
                 self.stack.append(block)
@@ -77,9 +84,9 @@ class UNet(nn.Module):
         """Effective weights; `force` normalises the stored ones first (see `MPConv.effective`)."""
         noise_gain, labels = 1.0, None
         if self.emb_label is not None:
-            noise_gain = _LABEL_KEEP
+            noise_gain = self.label_keep
             # a label is a one-hot vector times sqrt(classes): a row of this table
-            labels = self.emb_label.effective(_LABEL_ADD * self.classes**0.5, force=force).mT.contiguous()
+            labels = self.emb_label.effective(self.label_add * self.classes**0.5, force=force).mT.contiguous()
         modulation = [block.emb_linear.effective(block.emb_gain * SILU, force=force) for block in self.stack]
         stem = self.enc[self.plan.stem]
         return UNetWeights(
@@ -120,16 +127,16 @@ class UNet(nn.Module):
         for block, weights, scale in zip(self.stack, w.blocks, pieces, strict=True):
             side = None
             if block.skip:
-                x, side = _balanced(x, skips.pop())
+                x, side = _balanced(x, skips.pop(), self.concat_balance)
             x = block.run(x, side, weights, scale, mask, overwrite)
             if block.flavor == "enc":
                 skips.append(x)
         return conv3x3(x, w.last)
 
 
-def _balanced(x: Tensor, skip: Tensor) -> tuple[Tensor, Tensor]:
+def _balanced(x: Tensor, skip: Tensor, share: float) -> tuple[Tensor, Tensor]:
     """The two parts of a magnitude-preserving concatenation."""
-    ours, theirs = join(x.shape[-1], skip.shape[-1])
+    ours, theirs = join(x.shape[-1], skip.shape[-1], share)
     if ours == theirs == 1.0:  # as many channels on both sides
         return x, skip
     return x * ours, skip * theirs

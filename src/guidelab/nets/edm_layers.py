@@ -32,6 +32,8 @@ class Init(NamedTuple):
 class Linear(nn.Module):
     """`[B, inputs]` to `[B, outputs]`."""
 
+    matrix_product = True  # its weights may be of a half precision
+
     def __init__(self, inputs: int, outputs: int, init: Init, bias: bool = True) -> None:
         super().__init__()
         self.weight = init.draw((outputs, inputs), inputs, outputs, init.weight)
@@ -100,6 +102,8 @@ class Conv(nn.Module):
         up, down: resample before the convolution.
         fused_down: halve *after* the convolution, which then sees a border as wide as the filter reaches.
     """
+
+    matrix_product = True  # its weights may be of a half precision
 
     def __init__(
         self,

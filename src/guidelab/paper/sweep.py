@@ -6,6 +6,7 @@ columns variant, metric, label, unit, w, offset, value, lo, hi, over, n_training
 offset = w - w_neutral; value, lo and hi are nan unless status is `ok`.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -26,19 +27,16 @@ ALSO = {style.GUIDES: ("autog",)}  # drawn again where a family is compared with
 _ROW_MM, _PLANE_MM = 37.0, 72.0
 
 
-def rows(
-    measurements: pd.DataFrame, selected: pd.DataFrame, metrics_info: pd.DataFrame, info: dict[str, Any]
-) -> pd.DataFrame:
+def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     """Every drawn point with its interval, to four significant digits.
 
     Args:
-        measurements: tidy rows.
-        selected: the chosen weights, ringed in the figure.
-        metrics_info: label and unit of each metric.
+        tables: `measurements`, tidy rows; `selected`, the chosen weights, ringed in the figure; `metrics`, label and unit of each metric.
         info: the job's spec (experiment and scale are printed by `make`).
     Raises:
         UserError: rows that may not be compared; see `checks`.
     """
+    measurements, selected, metrics_info = (tables[name] for name in ("measurements", "selected", "metrics"))
     report = summary.report_rows(measurements, selected)
     checks.known_metrics(FULL, metrics_info)
     chosen = selected[selected["n_candidates"].astype(int) > 1]

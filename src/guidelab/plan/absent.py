@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
+from guidelab.errors import home_path
 from guidelab.plan.job import Job
 from guidelab.registry import entry
 from guidelab.released import FOLDER_VARIABLE, Row, folder_of, size_of
@@ -68,7 +68,7 @@ def _data(dataset: Mapping[str, Any], environ: Mapping[str, str]) -> dict[str, s
     source, holds = dataset.get("source") or environ.get(variable), _HOLDS.get(name, f"the images of {name}")
     if not source:
         return {name: f"{variable} is not set; wanted {holds}."}
-    if not Path(source).expanduser().exists():
+    if not home_path(source).exists():
         whose = "dataset.source" if dataset.get("source") else variable
         return {name: f"{whose}={source}: is not there; wanted {holds}."}
     return {}

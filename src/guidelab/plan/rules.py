@@ -13,6 +13,7 @@ from guidelab.plan.rule import Needs, Rule, compiled
 
 _POINT, _E = "{variant}/{w}/{part}", "results/{experiment}"
 _GPU = Needs(16000, 1440, threads=4, gpu=1)  # a job of the papers' size samples three blocks of 50,000 images
+_JUDGE = Needs(64000, 720, threads=8, gpu=1)  # one discriminator, and all it is evaluated at
 _TABLE = tuple(f"results/tables/{{experiment}}{end}" for end in (".csv", ".md", ".tex"))
 _DIVERGENCES = tuple(f"results/tables/{{experiment}}_divergences{end}" for end in (".csv", ".md", ".tex"))
 _FIGURE = tuple(f"results/figures/{{experiment}}/{{figure}}{end}" for end in (".pdf", ".png", ".csv"))
@@ -60,7 +61,7 @@ _RULES = (
     Rule(
         train.discriminate, each.discriminators, (_E + "/discriminators/{disc}.safetensors",), "discriminate",
         "Train a guiding discriminator or a classifier.", "toy2d guide", when="discriminators or classifiers are trained here",
-        large=Needs(64000, 720, threads=8, gpu=1), resumable=True, cost="training.discriminate",
+        large=_JUDGE, resumable=True, cost="training.discriminate",
     ),
     Rule(
         sample.sample, each.runs, (_E + f"/samples/{_POINT}.{{array}}",), "sample", "Draw every seed block of one point.",
@@ -74,12 +75,12 @@ _RULES = (
     Rule(
         train.grade, each.gradings, (_E + f"/graders/{{disc}}/{_POINT}.safetensors",), "grade",
         "Train the discriminator that grades one point.", "toy2d grade none w1.00 seeds0-4",
-        when="a discriminator of role grade names points", module="discriminate", resumable=True, cost="training.discriminate",
+        when="a discriminator of role grade names points", large=_JUDGE, module="discriminate", resumable=True, cost="training.discriminate",
     ),
     Rule(
         sample.grading, each.drawn_gradings, (_E + f"/grading/{{disc}}/{_POINT}.json",), "grade",
         "Draw the images a grader is trained on.", "fashion grade cfg w2.00 seed0",
-        when="a discriminator of role grade names points, and samples are images", module="sample", shards=True, cost="samples.sample",
+        when="a discriminator of role grade names points, and samples are images", large=_GPU, module="sample", shards=True, cost="samples.sample",
     ),
     Rule(
         sample.field, each.fields, (_E + "/fields/{figure}.safetensors",), "field", "Evaluate nets on what a figure draws.", "toy2d fig9",
@@ -101,16 +102,16 @@ _RULES = (
     Rule(
         measure.diverge, each.divergences, (_E + f"/divergences/{_POINT}.csv",), "diverge",
         "Divergences of one point along sigma, held out, with their exact values.", "toy2d autog w3.00 seeds0-4",
-        when=_ASKED + " and its grader grades the point", cost="diverging.diverge",
+        when=_ASKED + " and its grader grades the point", large=_JUDGE, cost="diverging.diverge",
     ),
     Rule(
         train.null, each.null, (_E + "/nulls/{disc}.safetensors",), "diverge",
         "Train the null discriminator (real against real), a negative control.", "toy2d",
-        when="divergences.null_real is given", resumable=True, derived=("disc",), cost="diverging.null",
+        when="divergences.null_real is given", large=_JUDGE, resumable=True, derived=("disc",), cost="diverging.null",
     ),
     Rule(
         measure.diverge_null, each.null, (_E + "/divergences/null.csv",), "diverge", "The same divergences for real against real.",
-        "toy2d", when="divergences.null_real is given", module="diverge", cost="diverging.diverge",
+        "toy2d", when="divergences.null_real is given", large=_JUDGE, module="diverge", cost="diverging.diverge",
     ),
     Rule(
         paper.divergences, each.divergence_tables, (_E + "/divergences.csv", *_DIVERGENCES), "diverge",

@@ -234,9 +234,3 @@ class PlannedExperiment:
     def image_command(self, name: str) -> str:
         """The module under cli/ that does a rule's job for images; empty for points, whose module is the rule's own."""
         return f"image_{name}" if self.images else ""
-
-    def command(self, name: str) -> str:
-        """The module under cli/ that does a job where its data are; empty for points, whose module is the rule's own."""
-        if not self.images:
-            return ""
-        return f"large.{name}" if self.streamed else f"images.{name}"

@@ -56,7 +56,7 @@ def stages_of(e: PlannedExperiment) -> list[Stage]:
             e,
             "diverge",
             (*_MEASURED, "folds", "divergences", "scale"),
-            ("data", "train", "generate", "discriminate", "sample", "features", "density", "grade"),
+            ("data", "obtain", "train", "generate", "discriminate", "sample", "features", "density", "grade"),
         ),
         _stage(
             e,

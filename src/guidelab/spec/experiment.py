@@ -217,6 +217,9 @@ class Evaluate(Strict):
     select_metric: Annotated[list[Metric], Field(min_length=1)]
     metrics: Annotated[list[Metric], Field(min_length=1)]
     neighbours: Size
+    counts: Literal["equal", "all"] = (
+        "equal"  # real images in precision, recall, KID: as many as generated, or all
+    )
     density: Density | None = None
     seeds_per_job: Size = 8
     shard: Size = 1000  # images in a file

@@ -10,6 +10,7 @@ Rows: one for each (line, x, metric), columns COLUMNS; kind is `line` or `level`
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -34,21 +35,17 @@ _SPARE = (  # dark to light, each with its own marker and dashes
 _LEVELS = ((0, (1, 1.5)), (0, (6, 2)), (0, (3, 1, 1, 1)), "-")
 
 
-def rows(
-    measurements: pd.DataFrame, selected: pd.DataFrame, metrics_info: pd.DataFrame, info: dict[str, Any]
-) -> pd.DataFrame:
+def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     """Every drawn point with its interval, to four significant digits.
 
     Args:
-        measurements: tidy rows.
-        selected: the chosen weights; their block is left out.
-        metrics_info: workflow/resources/metrics.csv.
+        tables: `measurements`, tidy rows; `selected`, the chosen weights, whose block is left out; `metrics`, workflow/resources/metrics.csv.
         info: the job's spec with figure and settings; see the module.
     Raises:
         UserError: a point that was not measured, mixed step counts, or rows that may not be compared.
     """
     settings, figure = info["settings"], str(info.get("figure", "lines"))
-    report = compare.report(measurements, selected)
+    report = compare.report(tables["measurements"], tables["selected"])
     wanted = [
         (LINE, line, float(x), _split(p, figure)) for line, at in settings["lines"].items() for x, p in at
     ]
@@ -60,7 +57,7 @@ def rows(
         compare.same(used, ("steps",), f"figure {figure}")
     report = _common_trainings(report, [point for _, _, _, point in wanted], figure)
     variants = set(report["variant"])
-    described = wording.describe(metrics_info, settings["metrics"]).to_dict("records")
+    described = wording.describe(tables["metrics"], settings["metrics"]).to_dict("records")
     found: list[dict[str, object]] = [
         {
             "kind": kind, "line": wording.label(line, info.get("labels")) if line in variants else line, "x": x, "point": f"{variant}/w{w:.2f}",

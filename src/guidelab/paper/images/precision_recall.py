@@ -3,6 +3,7 @@
 Rows: as those of `weights`, for the metrics precision and recall of each feature space.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -18,9 +19,7 @@ NEUTRAL = weights.NEUTRAL
 _PANEL_MM = 84.0
 
 
-def rows(
-    measurements: pd.DataFrame, selected: pd.DataFrame, metrics_info: pd.DataFrame, info: dict[str, Any]
-) -> pd.DataFrame:
+def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     """Every drawn point; settings.variants and settings.features say what is drawn.
 
     Raises:
@@ -31,9 +30,7 @@ def rows(
     metrics = [
         f"{m}@{space}" for space in settings.get("features") or FEATURES for m in ("recall", "precision")
     ]
-    return curves.round_rows(
-        weights.points(measurements, selected, metrics_info, wanted, metrics, info)[COLUMNS]
-    )
+    return curves.round_rows(weights.points(tables, wanted, metrics, info)[COLUMNS])
 
 
 def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:

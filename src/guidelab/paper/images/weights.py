@@ -27,44 +27,39 @@ _PANEL_MM = 56.0
 _FAR = 1.4  # times the value of no guidance
 
 
-def rows(
-    measurements: pd.DataFrame, selected: pd.DataFrame, metrics_info: pd.DataFrame, info: dict[str, Any]
-) -> pd.DataFrame:
+def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     """Every drawn point with its interval, to four significant digits.
 
     Args:
-        measurements: tidy rows.
-        selected: the chosen weights.
-        metrics_info: workflow/resources/metrics.csv.
+        tables: `measurements`, tidy rows; `selected`, the chosen weights; `metrics`, workflow/resources/metrics.csv.
         info: the job's spec; settings.variants and settings.metrics say what is drawn.
     Raises:
         UserError: rows that may not be compared, or variants at another step count than no guidance.
     """
     settings = info.get("settings", {})
     wanted = [NEUTRAL, *(settings.get("variants") or VARIANTS)]
-    table = points(measurements, selected, metrics_info, wanted, settings.get("metrics") or METRICS, info)
+    table = points(tables, wanted, settings.get("metrics") or METRICS, info)
     return curves.round_rows(table[COLUMNS])
 
 
 def points(
-    measurements: pd.DataFrame, selected: pd.DataFrame, metrics_info: pd.DataFrame, variants: list[str],
-    metrics: Any, info: dict[str, Any],
-) -> pd.DataFrame:  # fmt: skip
+    tables: Mapping[str, pd.DataFrame], variants: list[str], metrics: Any, info: dict[str, Any]
+) -> pd.DataFrame:
     """The points of some variants: columns COLUMNS."""
-    report = compare.report(measurements, selected)
+    report = compare.report(tables["measurements"], tables["selected"])
     mains = info.get("mains")
     bases = [compare.baseline(report, v, mains) for v in variants] if mains else []
     variants = [*dict.fromkeys([*(b[0] for b in bases if b), *variants])]
     report = report[report["variant"].isin(variants)]
     compare.same(report, ("steps",), f"figure {info.get('figure', 'weights')}")
-    described = wording.describe(metrics_info, metrics).to_dict("records")
+    described = wording.describe(tables["metrics"], metrics).to_dict("records")
     found: list[dict[str, object]] = []
     for variant in [v for v in dict.fromkeys(variants) if v in set(report["variant"])]:
         mine = report[report["variant"] == variant]
         for w in sorted(float(x) for x in mine["w"].unique()):
             for d in described:
                 space = wording.features(str(d["metric"]))
-                best = compare.chosen(mine, selected, variant, f"fid@{space}")
+                best = compare.chosen(mine, tables["selected"], variant, f"fid@{space}")
                 found.append({
                     "variant": variant, "label": wording.label(variant, info.get("labels")), "w": w,
                     "offset": w - float(mine["w_neutral"].iloc[0]), "features": wording.features_short(space),

@@ -44,8 +44,23 @@ _ESTIMATORS = {
     "gain_grader_target": "exact",
 }
 NULL = "real_vs_real"
+TOTALS = (
+    "truth",
+    "estimate",
+    "target",
+)  # kinds of rows that are a number of their own, not one of a curve or a check
 _ROUNDING = 1e-12  # what sums of ones minus ones leave: a ratio recalibrated to a constant 1 has divergence 0
-_CUT = 1e100  # only ratios cut at e^600 come so far, and many equal cuts look like a mean without a tail
+
+
+def exact_known(rows: pd.DataFrame) -> bool:
+    """Whether exact values stand among the rows: the density of the data is known."""
+    return bool((rows["kind"] == "truth").any())
+
+
+def spaces(rows: pd.DataFrame) -> list[str]:
+    """The feature spaces of the rows, in their order."""
+    found = rows[rows["estimator"].str.startswith("auc@")]["estimator"]
+    return [name.partition("@")[2] for name in dict.fromkeys(found)]
 
 
 def point_label(point: str) -> str:
@@ -75,12 +90,6 @@ def interval(row: dict[Any, Any]) -> dict[str, Any]:
         "hi": value + half,
         "status": NOT_ESTIMABLE if flagged else OK,
     }
-
-
-def flag_cut(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a note where a number is made of ratios that were cut."""
-    cut = (rows["value"].astype(float).abs() > _CUT) & ~rows["note"].str.startswith(NOT_ESTIMABLE)
-    return rows.assign(note=rows["note"].mask(cut, f"{NOT_ESTIMABLE}: density ratios beyond e^600 were cut"))
 
 
 def cell(row: Any) -> str:

@@ -3,7 +3,7 @@
 
 `rows(tables, info)` makes one row per (variant, w, metric, source): source `measured` for report blocks of all trainings,
 `bound` for the grader's lower bound, `exact` for the divergence of the graded training by itself, above which no bound
-should lie; the other columns are those of the sweep.
+should lie; the other columns are those of the sweep. Where no density is known there is no curve: see `points`.
 """
 
 from itertools import product
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from guidelab.paper import checks, curves, names, style, summary
-from guidelab.paper.sigma import numbers
+from guidelab.paper.sigma import numbers, points
 
 COLUMNS = [
     "variant", "metric", "source", "label", "unit", "w", "offset", "value", "lo", "hi", "over", "n_trainings", "n_generated",
@@ -33,6 +33,8 @@ _HEIGHT_MM = 100.0
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     """Measured numbers of the variants that settings ask for, and the bounds of those points that are graded."""
+    if not numbers.exact_known(tables["divergences"]):
+        return points.rows(tables, info)
     settings = info["settings"]
     report = summary.report_rows(tables["measurements"], tables["selected"])
     shown = [NEUTRAL, *settings["variants"]]
@@ -91,6 +93,8 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     Raises:
         UserError: a column is missing, or there are no rows.
     """
+    if "panel" in rows:
+        return points.make(rows, info)
     style.need(rows, COLUMNS, "divergence_weight")
     metrics = list(dict.fromkeys(rows["metric"]))
     with style.context():

@@ -32,7 +32,7 @@ def synthesize(e: "PlannedExperiment") -> Job:
     spec = {
         "dataset": e.spec.dataset.model_dump(),
         "checkpoints": [{"row": slices.row(e, name), **shape} for name, shape in rows.items()],
-        "pictures": SIDE,
+        "pictures": SIDE * (3 if e.spec.divergences else 1),  # the null takes two sides of the test images
         "seed": 0,
     }
     return Job({}, spec, (slices.dataset_module(e),))

@@ -36,10 +36,13 @@ def extract(e: "PlannedExperiment", features: str, of: str) -> Job:
 def measure(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     """All numbers of one point, one row each: of points in coordinates, of images in every feature space."""
     run = e.run(variant, w, part)
+    sampled = slices.sampler(e, run)
+    of = {key: sampled[key] for key in ("variant", "train_seeds", "sampler")}
     spec = {
         "row": _row(e, run),
+        "of": of | {"weights": [term["weight"] for term in sampled["terms"]]},
         "dataset": e.spec.dataset.model_dump(),
-        "sampler": e.spec.sampler.model_dump(),
+        "sampler": sampled["sampler"],
         "blocks": slices.blocks(e, run),
         "metrics": e.spec.evaluate.metrics,
         "neighbours": e.spec.evaluate.neighbours,
@@ -58,13 +61,14 @@ def _measured_points(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -
     modules |= {entry.module for entry in registry.DIVERGENCES.values()}
     modules |= {slices.dataset_module(e), registry.TRUTHS[e.spec.dataset.name].module}
     modules |= {slices.disc_module(e, g) for g in graders}
-    spec |= {"density_defined": e.has_density(run.variant)}
-    return Job(inputs, spec, tuple(sorted(modules)))
+    modules |= {registry.REPRESENTATIONS["coordinates"].module}
+    spec |= {"representation": "coordinates", "label_policy": "one class"}
+    return Job(inputs, spec | {"density_defined": e.has_density(run.variant)}, tuple(sorted(modules)))
 
 
 def _measured_images(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -> Job:
     """Compared with the reference of each space; a fold is not its own reference."""
-    sampled, real = slices.sampler(e, run), e.spec.variants[run.variant].real
+    real = e.spec.variants[run.variant].real
     apart = {name: space for name, space in slices.spaces(e).items() if space["reference"] != real}
     prepared = e.planned("prepare")
     inputs: dict[str, tuple[str, ...]] = {}
@@ -75,13 +79,10 @@ def _measured_images(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -
         if space["statistics"]:
             inputs[f"statistics:{name}"] = e.outputs("obtain", "references", space["reference"])
     metrics = [m for m in e.spec.evaluate.metrics if m.partition("@")[2] in apart]
-    spec |= {"sampler": sampled["sampler"], "metrics": metrics, "label_policy": e.spec.evaluate.label_policy}
-    spec["of"] = {key: sampled[key] for key in ("variant", "train_seeds", "sampler")}
-    spec["of"] |= {"weights": [term["weight"] for term in sampled["terms"]]}
-    spec |= {"spaces": apart, "real": real} if e.streamed else {}
-    known = registry.LARGE_METRICS if e.streamed else registry.IMAGE_METRICS
-    modules = {known[metric.partition("@")[0]].module for metric in e.spec.evaluate.metrics}
-    return Job(inputs, spec, tuple(sorted(modules)), e.command("measure"))
+    spec |= {"representation": "features", "label_policy": e.spec.evaluate.label_policy}
+    spec |= {"metrics": metrics, "spaces": apart, "real": real}
+    modules = {registry.IMAGE_METRICS[metric.partition("@")[0]].module for metric in e.spec.evaluate.metrics}
+    return Job(inputs, spec, tuple(sorted(modules | {registry.REPRESENTATIONS["features"].module})))
 
 
 def _row(e: "PlannedExperiment", run: "Run") -> dict[str, Any]:
@@ -150,10 +151,16 @@ def diverge(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     inputs |= {"density": e.outputs("density", *run.names)} if e.has_density(variant) else {}
     if not e.images:
         return Job(inputs, spec, _diverge_modules(e, run))
-    for name in e.spec.features:
-        inputs[f"features:{name}"] = e.outputs("extract", name, "/".join(run.names))
-        inputs[f"reference:{name}"] = e.outputs("extract", name, f"data/{asked.real}")
-    return Job(inputs, spec | {"spaces": list(e.spec.features)}, _diverge_modules(e, run), "images.diverge")
+    spaces = _graded_spaces(e)
+    inputs |= slices.features(e, spaces, "/".join(run.names), "features")
+    inputs |= slices.features(e, spaces, f"data/{asked.real}", "reference")
+    return Job(inputs, spec | {"spaces": spaces}, _diverge_modules(e, run))
+
+
+def _graded_spaces(e: "PlannedExperiment") -> list[str]:
+    """The feature spaces in which the held-out fold has features of its own."""
+    real = slices.divergences(e).real
+    return [name for name, entry in e.spec.features.items() if not entry.of and entry.reference == real]
 
 
 def _estimated(e: "PlannedExperiment") -> dict[str, list[int]]:
@@ -178,9 +185,9 @@ def diverge_null(e: "PlannedExperiment") -> Job:
     run = diverging(e)[0]
     sampled = slices.sampler(e, run)
     main = sampled["main"]
-    spec |= {"main": main, "labels": sampled["labels"], "terms": [], "discs": {}, "blocks": _estimated(e)}
+    spec |= {key: sampled[key] for key in ("main", "labels", "unlabelled", "precision") if key in sampled}
+    spec |= {"terms": [], "discs": {}, "blocks": _estimated(e), "spaces": _graded_spaces(e)}
     spec |= {"degrade": {main: sampled["degrade"][main]}, "train_seeds": [run.seeds[0]]}
     inputs |= {f"model:{main}": (e.net(main),)}
-    inputs |= {f"reference:{f}": e.outputs("extract", f, f"data/{asked.real}") for f in e.spec.features}
-    spec |= {"spaces": list(e.spec.features)}
-    return Job(inputs, spec, _diverge_modules(e, run), "images.diverge")
+    inputs |= slices.features(e, _graded_spaces(e), f"data/{asked.real}", "reference")
+    return Job(inputs, spec, _diverge_modules(e, run))

@@ -40,21 +40,19 @@ def figure(e: "PlannedExperiment", figure: str) -> Job:
     """One figure: PDF, PNG and the rows it plots."""
     settings = getattr(e.spec.paper.figures, figure)
     spec = _about(e) | {"figure": figure, "settings": settings.model_dump(), **_mains(e)}
-    along = registry.IMAGE_SIGMA_FIGURES if e.images else registry.SIGMA_FIGURES
-    if figure in along:
+    entry = registry.FIGURES[figure]
+    inputs = {"fields": e.outputs("field", figure)} if settings.arrays else slices.printed(e)
+    if "divergences" in entry.needs.split():
         measured = slices.printed(e) if figure == "divergence_weight" else {}
         inputs = {**measured, "divergences": e.outputs("divergences")[:1]}
-        return Job(inputs, spec, (along[figure].module,), "images.figure" if e.images else "sigma.figure")
-    inputs = {"fields": e.outputs("field", figure)} if settings.arrays else slices.printed(e)
-    known = registry.IMAGE_FIGURES if e.images else registry.FIGURES
-    return Job(inputs, spec, (known[figure].module,))
+    return Job(inputs, spec, (entry.module,))
 
 
 def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     """A few samples of a point as one picture."""
     run = e.run(variant, w, part)
     settings = {"train_seed": run.seeds[0], "block": slices.report_block(e)}
-    return Job({"samples": e.outputs("sample", *run.names)}, {"settings": settings}, (), "images.preview")
+    return Job({"samples": e.outputs("sample", *run.names)}, {"settings": settings})
 
 
 def _about(e: "PlannedExperiment") -> dict[str, Any]:
@@ -81,7 +79,7 @@ def divergences(e: "PlannedExperiment") -> Job:
     inputs = {"rows": tuple(e.path("diverge", *run.names) for run in runs)}
     inputs |= {"null": e.outputs("diverge_null")} if e.planned("diverge_null") else {}
     spec = {"experiment": e.name, "scale": e.spec.scale, "points": [run.point for run in runs]}
-    return Job(inputs, spec, (), "images.divergences" if e.images else "")
+    return Job(inputs, spec)
 
 
 def theorem(e: "PlannedExperiment") -> Job:
@@ -94,7 +92,8 @@ def evaluations(e: "PlannedExperiment") -> Job:
     grader, discs, variants = slices.divergences(e).grader, e.spec.discriminators, e.spec.variants
     graded = {"/".join(run.names): run for run in diverging(e) if slices.graded_seeds(e, grader, run)}
     used = [variants[run.variant] for run in graded.values()]
-    sources = {g: variants[slices.source(e, g).variant] for g in _guiding(used) if discs[g].role == "guide"}
+    made = [g for g in _guiding(used) if discs[g].role == "guide" and not e.pretrained("discriminators", g)]
+    sources = {g: variants[slices.source(e, g).variant] for g in made}
     used += sources.values()
     guiding = _guiding(used)
     models = list(dict.fromkeys(m for variant in used for m in e.models_of(variant)))

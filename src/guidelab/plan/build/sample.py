@@ -11,12 +11,7 @@ if TYPE_CHECKING:
 
 def generate(e: "PlannedExperiment", disc: str) -> Job:
     """Draw the generated side of a guiding discriminator."""
-    spec: dict[str, Any] = {"blocks": {"generated": list(e.spec.discriminators[disc].drawn.seeds)}}
-    if (
-        e.streamed
-    ):  # as real images: rounded, as truncation is an offset of half a level that a discriminator sees
-        spec |= {"uint8": "edm"}
-    return _sampled(e, slices.source(e, disc), spec, e.command("sample"))
+    return _sampled(e, slices.source(e, disc), _for_discriminator(e, disc))
 
 
 def sample(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
@@ -26,13 +21,17 @@ def sample(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     for name in () if e.images else e.graded(run):  # no metric sees a grader's samples
         seeds = list(e.spec.discriminators[name].drawn.seeds)
         drawn[name] = {"seeds": seeds, "train_seeds": slices.graded_seeds(e, name, run)}
-    return _sampled(e, run, {"blocks": slices.blocks(e, run), "grader_blocks": drawn}, e.command("sample"))
+    return _sampled(e, run, {"blocks": slices.blocks(e, run), "grader_blocks": drawn})
 
 
 def grading(e: "PlannedExperiment", disc: str, variant: str, w: str, part: str) -> Job:
     """Draw the images a grader is trained on, with seeds of their own."""
-    blocks = {"generated": list(e.spec.discriminators[disc].drawn.seeds)}
-    return _sampled(e, e.run(variant, w, part), {"blocks": blocks}, "images.sample")
+    return _sampled(e, e.run(variant, w, part), _for_discriminator(e, disc))
+
+
+def _for_discriminator(e: "PlannedExperiment", disc: str) -> dict[str, Any]:
+    """Its own block, rounded like real images: truncation is an offset of half a level that a discriminator learns."""
+    return {"blocks": {"generated": list(e.spec.discriminators[disc].drawn.seeds)}, "uint8": "edm"}
 
 
 def density(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
@@ -42,9 +41,9 @@ def density(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     return _sampled(e, e.run(variant, w, part), {"density": asked.model_dump(), "blocks": slices.blocks(e)})
 
 
-def _sampled(e: "PlannedExperiment", run: "Run", spec: dict[str, Any], command: str = "") -> Job:
+def _sampled(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -> Job:
     modules = tuple(sorted(slices.sampler_modules(e, run)))
-    return Job(slices.net_inputs(e, run), slices.sampler(e, run) | spec, modules, command)
+    return Job(slices.net_inputs(e, run), slices.sampler(e, run) | spec, modules)
 
 
 def field(e: "PlannedExperiment", figure: str) -> Job:
@@ -52,7 +51,7 @@ def field(e: "PlannedExperiment", figure: str) -> Job:
     settings = getattr(e.spec.paper.figures, figure)
     spec: dict[str, Any] = {"figure": figure, "settings": settings.model_dump()}
     if e.images:
-        return Job(_shown(e, spec["settings"]), spec, (), "images.field")
+        return Job(_shown(e, spec["settings"]), spec, (), "image_field")
     runs = [e.runs_at(point)[0] for point in getattr(settings, "panels", [])]
     models = (settings.main, settings.cfg, settings.autog) if figure == "fig9" else ()
     inputs: dict[str, tuple[str, ...]] = {}

@@ -81,17 +81,25 @@ def sampler(e: "PlannedExperiment", run: "Run") -> dict[str, Any]:
         "terms": terms,
         "degrade": {m: models[m].degrade.model_dump() for m in used},
         "train_seeds": list(run.seeds),
+        "codec": codec(e, run),
+        "unlabelled": [m for m in used if models[m].unlabelled],
+        **e.spec.sampling.model_dump(),
     }
     if not e.images:
         return spec | {"dataset": e.spec.dataset.model_dump()}
     main = _main(e, run)
     spec |= {"discs": {t.disc: _guide(e, t.disc, t.iterations) for t in variant.guide if t.disc}}
     spec |= {"labels": e.spec.evaluate.label_policy if main.conditional and not variant.real else None}
-    spec |= {"shard": e.spec.evaluate.shard}
-    if e.streamed:
-        spec |= {"unlabelled": [m for m in used if models[m].unlabelled], **e.spec.sampling.model_dump()}
-        spec |= {"real": variant.real, "latent": None} if variant.real else latent(e, main)
-    return spec
+    latents = None if variant.real else e.latent_of(main)
+    spec |= {"shard": e.spec.evaluate.shard, "latent": latents.model_dump() if latents else None}
+    return spec | ({"real": variant.real} if variant.real else {})
+
+
+def codec(e: "PlannedExperiment", run: "Run") -> str:
+    """How the samples of a run are stored."""
+    if not e.images:
+        return "points"
+    return "latents" if e.latent_of(_main(e, run)) else "pixels"
 
 
 def _main(e: "PlannedExperiment", run: "Run") -> "Denoiser":
@@ -120,11 +128,12 @@ def net_inputs(e: "PlannedExperiment", run: "Run") -> dict[str, tuple[str, ...]]
 
 def sampler_modules(e: "PlannedExperiment", *runs: "Run") -> set[str]:
     """The modules that the samplers of some runs name."""
-    found = {registry.SAMPLERS[e.spec.sampler.name].module} if runs else set()
-    found |= set() if e.images or not runs else {dataset_module(e)}  # images: the nets know their shape
+    found = set() if e.images or not runs else {dataset_module(e)}  # images: the nets know their shape
     for run in runs:
         variant = e.spec.variants[run.variant]
         found |= {registry.SAMPLERS[(variant.sampler or e.spec.sampler).name].module}
+        found |= {registry.CODECS[codec(e, run)].module}
+        found |= {registry.SOURCES["fold"].module} if variant.real else set()
         found |= {registry.METHODS[t.method].module for t in variant.guide}
         found |= {model_module(e, m) for m in e.models_of(variant)}
         found |= {disc_module(e, t.disc) for t in variant.guide if t.disc}
@@ -193,13 +202,14 @@ def graded_seeds(e: "PlannedExperiment", disc: str, run: "Run") -> list[int]:
 
 
 def spaces(e: "PlannedExperiment") -> dict[str, dict[str, Any]]:
-    """Every feature space: whose features, which reference, how many neighbours."""
+    """Every feature space: whose features, which reference, how many neighbours, which rule about counts."""
     return {
         name: {
             "of": entry.of or name,
             "reference": entry.reference,
             "statistics": bool(e.statistics(entry.reference)),
             "neighbours": entry.neighbours or e.spec.evaluate.neighbours,
+            "counts": e.spec.evaluate.counts,
         }
         for name, entry in e.spec.features.items()
     }

@@ -57,6 +57,7 @@ def grade(e: "PlannedExperiment", disc: str, variant: str, w: str, part: str) ->
     generated = e.outputs("grading", disc, *run.names) if e.images else e.outputs("sample", *run.names)
     inputs = {"real": e.outputs("prepare", d.real), "generated": generated}
     spec = slices.discriminator(e, disc) | {"train_seeds": slices.graded_seeds(e, disc, run)}
+    spec |= slices.latent(e, d)
     return Job(inputs, spec, slices.discriminator_modules(e, disc), e.image_command("discriminate"))
 
 

@@ -1,1 +1,0 @@
-"""Jobs of image experiments, one module each."""

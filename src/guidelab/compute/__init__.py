@@ -1,0 +1,1 @@
+"""Where and how nets are computed: devices, precision, compilation, processes."""

@@ -1,0 +1,35 @@
+"""Files that stand where others should be: pointers of version control, pages of a web site, nothing at all."""
+
+from pathlib import Path
+
+_HEAD = 1024  # bytes that tell what a file is
+_LFS = b"version https://git-lfs.github.com/spec/"
+_ANNEX = (b"/annex/objects/", b"../.git/annex/", b".git/annex/")
+_PAGES = (b"<!doctype html", b"<html", b"<?xml")
+
+
+def foreign(content: bytes) -> str:
+    """What a file is that is not the one wanted, and what to do; empty where nothing is known about it.
+
+    Args:
+        content: the file, or its first kilobyte.
+    """
+    head = content[:_HEAD]
+    if not head:
+        return "is empty; copy it again"
+    if head.startswith(_LFS):
+        return "is a Git LFS pointer, not the file itself; fetch the file with `git lfs pull`"
+    if head.startswith(_ANNEX):
+        return "is a git-annex pointer, not the file itself; fetch the file with `git annex get`"
+    if head.lstrip().lower().startswith(_PAGES):
+        return "is a web page, not the file itself; download the file again, signed in where its publisher wants it"
+    return ""
+
+
+def foreign_file(path: Path) -> str:
+    """As `foreign`, of a file; empty where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return foreign(file.read(_HEAD))
+    except OSError:
+        return ""

@@ -1,0 +1,19 @@
+"""What a reader does not take from a user's data, said on standard error: never silently, never an error."""
+
+import sys
+from collections.abc import Sequence
+
+from guidelab.plain import plain
+
+_NAMED = 5
+
+
+def notice(text: str) -> None:
+    """Print one line for the person who started the command."""
+    print(f"guidelab: {plain(text)}", file=sys.stderr)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first names, without control characters, and how many more there are."""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(plain(name)[:200] for name in names[:_NAMED]) + more

@@ -1,0 +1,72 @@
+"""How samples are stored: points as float32 in one file. Bytes of images are in `pixels`, latents in `latents`."""
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+from guidelab.assemble import nets_sha256
+from guidelab.compute.processes import process_group
+from guidelab.io import save_arrays
+
+# (training seed, first and last sample seed, called with the size of each finished batch) -> what is stored, labels
+Draw = Callable[[int, int, int, Callable[[int], Any]], tuple[Tensor, Tensor | None]]
+
+
+class Codec(Protocol):
+    """How samples are stored.
+
+    Attributes:
+        finite: samples that are not finite cannot be stored.
+    """
+
+    finite: bool
+
+    def decode(self, x: Tensor) -> Tensor:
+        """From samples `[B, *event]` of a net to what is stored of them `[B, ...]`, on the same device."""
+        ...
+
+    def save(self, job: Mapping[str, Any], output: Path, draw: Draw) -> None:
+        """Draw all blocks of a job and store them."""
+        ...
+
+
+class Points:
+    """Points `[B, *event]`, as they are, in float32: `seed<S>/<block>/x [n, *event]` of one file."""
+
+    finite = False  # their metrics count those that are not
+
+    def __init__(self, job: Mapping[str, Any] | None = None, where: torch.device | None = None) -> None:
+        self.where = where or torch.device("cpu")
+
+    def decode(self, x: Tensor) -> Tensor:
+        """See `Codec`."""
+        return x.to(torch.float32)
+
+    def save(self, job: Mapping[str, Any], output: Path, draw: Draw) -> None:
+        """Every block, and every grader's; of several processes the first draws them all, as a file has one writer."""
+        if not process_group().leader:
+            return
+        todo = [(seed, name, block) for seed in job["train_seeds"] for name, block in job["blocks"].items()]
+        graders = job.get("grader_blocks", {})
+        todo += [(seed, name, g["seeds"]) for name, g in graders.items() for seed in g["train_seeds"]]
+        total = sum(last - first + 1 for _, _, (first, last) in todo)
+        with closing(progress_bar(job["variant"], total)) as bar:
+            tensors = {
+                f"seed{seed}/{name}/x": draw(seed, first, last, bar.update)[0]
+                for seed, name, (first, last) in todo
+            }
+        about = {key: job[key] for key in ("variant", "terms", "sampler", "code")}
+        about |= {"kind": "samples", "seeds": job["train_seeds"], "nets_sha256": nets_sha256(job["inputs"])}
+        about |= {"blocks": job["blocks"] | {name: g["seeds"] for name, g in graders.items()}}
+        about |= {} if self.where.type == "cpu" else {"device": self.where.type}
+        save_arrays(output, tensors, about)
+
+
+def progress_bar(what: str, total: int, *, shown: bool = True) -> "tqdm[Any]":
+    """A progress bar on standard error, in samples, that stays short in log files."""
+    return tqdm(total=total, desc=what, unit="sample", mininterval=1.0, dynamic_ncols=True, disable=not shown)

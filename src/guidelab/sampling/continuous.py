@@ -1,0 +1,63 @@
+"""Heun's sampler along EDM's noise levels, with the boosting of discriminator guidance where a term has it."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guidelab.assemble import Assembled, Nets
+from guidelab.core.guidance.boosting import Boosting
+from guidelab.core.noise import SeededNoise
+from guidelab.core.samplers.boosted import boosted
+from guidelab.core.samplers.heun import heun
+from guidelab.core.schedules import edm_sigmas
+
+
+class Continuous:
+    """See `draw.Sampler`.
+
+    Attributes:
+        sigmas: the noise levels, descending to 0, each one the main net knows.
+    """
+
+    def __init__(self, job: Mapping[str, Any], nets: Nets) -> None:
+        s, main = job["sampler"], nets.models[job["main"]]
+        low, high = getattr(main.net, "sigma_range", (0.0, math.inf))  # EDM's samplers stay inside it
+        levels = edm_sigmas(s["steps"], max(s["sigma_min"], low), min(s["sigma_max"], high), s["rho"])
+        self.sigmas: list[float] = main.levels(levels).tolist()  # type: ignore[operator]
+        self.boosts = [term for term in job["terms"] if term.get("boost")]
+        self.nets, self.dtype = nets, getattr(torch, s["dtype"])
+
+    def scaled(self, noise: Tensor) -> Tensor:
+        """See `draw.Sampler`."""
+        return noise * self.sigmas[0]
+
+    def __call__(
+        self,
+        built: Assembled,
+        x: Tensor,
+        cond: Tensor | None,
+        *,
+        seeds: Tensor,
+        noise: SeededNoise,
+        callback: Callable[[int, float, Tensor], None] | None,
+    ) -> Tensor:
+        """See `draw.Sampler`."""
+        how: dict[str, Any] = {"correct": built.correct, "callback": callback}
+        x = x.to(self.dtype)
+        if not self.boosts:
+            return heun(built.predict, x, self.sigmas, cond, **how)
+        boosting, churn = _boosting(self.boosts[0], self.nets), _churn_noise(seeds)
+        return boosted(built.predict, x, self.sigmas, cond, boosting=boosting, noise=churn, **how)
+
+
+def _boosting(term: Mapping[str, Any], nets: Nets) -> Boosting:
+    high = term["sigma_hi"] or math.inf
+    return Boosting(nets.discriminators[term["disc"]], term["weight"], term["sigma_lo"], high)  # type: ignore[arg-type]
+
+
+def _churn_noise(seeds: Tensor) -> SeededNoise:
+    """Generators of a sample's churn: of its own seed, and not those its start and label came from."""
+    return SeededNoise([(int(seed) * 2654435761 + 97) % (1 << 32) for seed in seeds])

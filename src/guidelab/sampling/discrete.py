@@ -1,0 +1,84 @@
+"""Samplers along a discrete variance-preserving chain: DDPM and DDIM."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from guidelab.assemble import Assembled, Nets
+from guidelab.compute.device import Feed
+from guidelab.core.chain import Chain, respaced, schedule_of
+from guidelab.core.noise import SeededNoise
+from guidelab.core.samplers.chain import ddim, ddpm
+from guidelab.errors import UserError
+
+Callback = Callable[[int, float, Tensor], None]
+
+
+class Ddpm:
+    """Ancestral sampling; see `draw.Sampler`.
+
+    Attributes:
+        chain: the steps.
+    """
+
+    def __init__(self, job: Mapping[str, Any], nets: Nets) -> None:
+        self.main: Any = nets.models[job["main"]]
+        self.how, self.chain = job["sampler"], _chain(job, self.main.net)
+        self.dtype = getattr(torch, self.how["dtype"])
+
+    def scaled(self, noise: Tensor) -> Tensor:
+        """See `draw.Sampler`."""
+        return noise
+
+    def __call__(
+        self,
+        built: Assembled,
+        x: Tensor,
+        cond: Tensor | None,
+        *,
+        seeds: Tensor,
+        noise: SeededNoise,
+        callback: Callback | None,
+    ) -> Tensor:
+        """See `draw.Sampler`."""
+        event = tuple(x.shape[1:])
+        fresh = Feed(lambda step: noise.randn(event), x.device)
+        how = {"correct": built.correct, "clip": self.how["clip"], "callback": callback, "noise": fresh}
+        return self._solved(built.predict, x.to(self.dtype), cond, how)
+
+    def _solved(self, predict: Any, x: Tensor, cond: Tensor | None, how: dict[str, Any]) -> Tensor:
+        return ddpm(predict, x, self.chain, cond, variance=self.main.variance, **how)
+
+
+class Ddim(Ddpm):
+    """DDIM's sampler, with `eta` of its options; see `draw.Sampler`."""
+
+    def _solved(self, predict: Any, x: Tensor, cond: Tensor | None, how: dict[str, Any]) -> Tensor:
+        return ddim(predict, x, self.chain, cond, eta=self.how["eta"], **how)
+
+
+def _chain(job: Mapping[str, Any], main: Any) -> Chain:
+    """The steps of a discrete sampler.
+
+    Raises:
+        UserError: the sampler does not fit the net, its guidance or its number of steps.
+    """
+    s = job["sampler"]
+    if any(term.get("boost") for term in job["terms"]):
+        raise UserError(
+            f"{job['variant']}: `boost` needs the sampler heun, given {s['name']}. Leave `boost` out."
+        )
+    schedule = getattr(main, "schedule", None)
+    if schedule is not None and schedule.name != s["schedule"]:
+        raise UserError(
+            f"{job['variant']}: sampler {s['name']} has schedule {s['schedule']}, but {job['main']} was trained with "
+            f"{schedule.name}. Give the sampler `schedule: {schedule.name}`."
+        )
+    try:
+        return respaced(
+            schedule_of(s["schedule"]), f"ddim{s['steps']}" if s["name"] == "ddim" else s["steps"]
+        )
+    except ValueError as error:
+        raise UserError(f"{job['variant']}: sampler {s['name']} with {s['steps']} steps: {error}") from error
