@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from guidelab.cli.large.obtain import write_net
+from guidelab.cli.obtain import write_net
 from guidelab.core.ema import reconstruct, reconstruct_coefficients
 from guidelab.errors import UserError, counted
 from guidelab.io import sha256
