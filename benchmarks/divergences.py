@@ -20,7 +20,7 @@ import torch  # noqa: E402
 from guidelab.cli.diverge import _lines  # noqa: E402
 from guidelab.cli.sigma.subject import sampler  # noqa: E402
 from guidelab.plan import Plan  # noqa: E402
-from guidelab.specload import load_spec  # noqa: E402
+from guidelab.spec.load import load_spec  # noqa: E402
 
 
 def main() -> None:

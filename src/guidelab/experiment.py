@@ -10,7 +10,7 @@ from guidelab.jobs import Files, Job
 from guidelab.layout import Run
 from guidelab.nearest import one_of
 from guidelab.spec import Variant
-from guidelab.spec.experiment import Term
+from guidelab.spec import Term
 from guidelab.spec.samplers import CHAINS
 from guidelab.stages import Stage
 from guidelab.staging import METRICS_INFO, stages_of

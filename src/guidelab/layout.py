@@ -7,7 +7,7 @@ from functools import cached_property
 from guidelab.errors import UserError
 from guidelab.nearest import one_of
 from guidelab.spec import Experiment, Variant, format_weight, split_point
-from guidelab.speclook import seeds_of
+from guidelab.spec.look import seeds_of
 
 
 @dataclass(frozen=True)

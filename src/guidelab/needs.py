@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from guidelab.environment import whole
 from guidelab.plan import Plan
-from guidelab.speclook import is_large
+from guidelab.spec.look import is_large
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from guidelab.jobs import Job
 from guidelab.largeplan import LargePlan
 from guidelab.nearest import one_of
 from guidelab.spec import Spec
-from guidelab.speclook import is_large
+from guidelab.spec.look import is_large
 
 
 class Plan:

@@ -15,7 +15,7 @@ from guidelab.environment import seconds, whole
 from guidelab.errors import UserError
 from guidelab.needs import gpus_of_a_job
 from guidelab.plan import Plan
-from guidelab.speclook import is_large
+from guidelab.spec.look import is_large
 from guidelab.targets import experiment_of
 
 _ELSE = (  # options with which Snakemake runs no job

@@ -18,6 +18,8 @@ class Entry:
     target: str
     needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when too large for lists
     neutral: float = 1.0  # methods: the weight at which nothing is added
+    itself: bool = False  # methods: the main net may be its own reference, as it is evaluated with another class
+    classes: int | None = None  # datasets: how many there are, where that is fixed
 
     @property
     def module(self) -> str:
@@ -31,7 +33,7 @@ METHODS = {
     "discriminator": Entry("guidelab.core.guidance.potential:Potential", needs="disc", neutral=0.0),
     "classifier": Entry("guidelab.core.guidance.classifier:classifier", needs="disc", neutral=0.0),
     "projected": Entry("guidelab.core.guidance.projected:Projected", needs="ref", neutral=1.0),
-    "independent": Entry("guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0),
+    "independent": Entry("guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0, itself=True),
     "leading": Entry("guidelab.core.guidance.leading:Leading", needs="ref", neutral=1.0),
 }
 NETS = {
@@ -55,11 +57,11 @@ LARGE_TRAINERS = {  # by net: on devices, from streams
 }
 DATASETS = {
     "toy2d": Entry("guidelab.data.toy2d:fractal"),
-    "fashion_mnist": Entry("guidelab.data.fashion_mnist:prepare"),
+    "fashion_mnist": Entry("guidelab.data.fashion_mnist:prepare", classes=10),
     "image_zip": Entry("guidelab.data.image_zip:prepare"),
     "image_folder": Entry("guidelab.data.image_folder:prepare"),
-    "imagenet": Entry("guidelab.data.large.imagenet:prepare", needs="stream"),
-    "cifar10": Entry("guidelab.data.large.cifar10:prepare", needs="stream"),
+    "imagenet": Entry("guidelab.data.large.imagenet:prepare", needs="stream", classes=1000),
+    "cifar10": Entry("guidelab.data.large.cifar10:prepare", needs="stream", classes=10),
 }
 EXTRACTORS = {
     "efficientnet_lite0": Entry("guidelab.features.efficientnet_lite0:EfficientNetLite0"),

@@ -11,7 +11,7 @@ from guidelab.errors import UserError, closest
 from guidelab.imageplan import ImagePlan
 from guidelab.jobs import Files, Job
 from guidelab.released import Row, load_rows
-from guidelab.smoke import SIDE
+from guidelab.spec.shrink import SIDE
 from guidelab.spec import Denoiser, Discriminator, Model
 from guidelab.spec.data import Latent, ReleasedFold
 

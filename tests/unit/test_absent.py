@@ -14,7 +14,7 @@ from guidelab.costs.graph import jobs_for
 from guidelab.errors import UserError
 from guidelab.plan import Plan
 from guidelab.preflight import asked_of, preflight
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 TABLE = "results/tables/cifar10.csv"

@@ -13,7 +13,7 @@ from guidelab.cli.app import JOBS
 from guidelab.io import load_arrays, save_arrays
 from guidelab.nets.toy import ToyDenoiser
 from guidelab.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 

@@ -14,7 +14,7 @@ from guidelab.costs.report import as_text, number, short
 from guidelab.costs.rules import work_of
 from guidelab.errors import UserError
 from guidelab.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 GPUS = ROOT / "workflow/resources/gpus.csv"

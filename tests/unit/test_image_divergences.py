@@ -23,7 +23,7 @@ from guidelab.errors import UserError
 from guidelab.paper.sigma import image_along, image_points, image_table
 from guidelab.paper.sigma.table import make_table
 from guidelab.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 from guidelab.train.noisy import Images
 from guidelab.train.probe import train_probe
 

@@ -9,7 +9,7 @@ import yaml
 
 from guidelab.errors import UserError
 from guidelab.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 RAW = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -9,7 +9,8 @@ import yaml
 from guidelab.errors import UserError
 from guidelab.pipeline import refuse_overlaps
 from guidelab.plan import Plan
-from guidelab.specload import load_spec, read_yaml
+from guidelab.spec.load import load_spec
+from guidelab.spec.reading import read_yaml
 
 ROOT = Path(__file__).parents[2]
 LARGE = ("imagenet512", "imagenet512_curves", "imagenet64", "imagenet256", "cifar10")

@@ -12,7 +12,7 @@ from guidelab.core.samplers.heun import heun
 from guidelab.core.schedules import edm_sigmas
 from guidelab.errors import UserError
 from guidelab.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 from guidelab.train.large.machine import finite
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ from guidelab.errors import UserError
 from guidelab.nearest import listed, one_of
 from guidelab.plan import Plan
 from guidelab.released import load_rows
-from guidelab.specload import load_spec
-from guidelab.speclook import unknown
+from guidelab.spec.load import load_spec
+from guidelab.spec.mistakes import unknown
 
 ROOT = Path(__file__).parents[2]
 

@@ -9,7 +9,7 @@ from guidelab.errors import UserError
 from guidelab.layout import chunks, part_name
 from guidelab.plan import Plan
 from guidelab.spec import Spec
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 from guidelab.summary import summary
 from guidelab.targets import refuse_unknown
 

@@ -9,7 +9,8 @@ import yaml
 from guidelab.errors import UserError
 from guidelab.pipeline import dvc_yaml, pipelines, refuse_overlaps, stage_names
 from guidelab.plan import Plan
-from guidelab.specload import load_spec, read_yaml
+from guidelab.spec.load import load_spec
+from guidelab.spec.reading import read_yaml
 from guidelab.stages import Stage
 
 ROOT = Path(__file__).parents[2]

@@ -4,7 +4,7 @@ import pytest
 from tree import Tree
 
 from guidelab.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 TABLE = "results/tables/cifar10.csv"
 

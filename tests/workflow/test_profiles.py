@@ -11,7 +11,7 @@ import yte
 from guidelab.needs import LARGE, SMALL, SMOKE, needs
 from guidelab.plan import Plan
 from guidelab.slurm.site import RESOURCES
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "slurm" / "config.yaml"

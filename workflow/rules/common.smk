@@ -21,7 +21,7 @@ from guidelab.plan import Plan
 from guidelab.preflight import preflight
 from guidelab.restart import restart
 from guidelab.slurm import orphans, site
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 from guidelab.summary import summary
 from guidelab.targets import refuse_unknown
 

@@ -1,10 +1,32 @@
 """The figures of an experiment, each with what it needs."""
 
-from typing import Annotated, ClassVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
-from guidelab.spec.base import Metric, Name, Point, Positive, Size, Strict
+from guidelab import registry
+from guidelab.errors import closest
+from guidelab.spec.base import (
+    Label,
+    Many,
+    Metric,
+    Name,
+    Number,
+    Pixels,
+    Point,
+    Sigma,
+    Strict,
+    TrainSeed,
+    format_weight,
+    listed,
+)
+from guidelab.spec.look import nets_known, seeds_of
+from guidelab.spec.marks import Once, PointRef, Ref
+from guidelab.spec.mistakes import Mistake, unknown
+
+if TYPE_CHECKING:
+    from guidelab.spec.experiment import Experiment
 
 
 def _ordered(window: list[float]) -> list[float]:
@@ -14,89 +36,133 @@ def _ordered(window: list[float]) -> list[float]:
     return window
 
 
-Window = Annotated[list[float], Field(min_length=4, max_length=4), AfterValidator(_ordered)]  # x0, x1, y0, y1
+Window = Annotated[
+    list[Number], Field(min_length=4, max_length=4), AfterValidator(_ordered)
+]  # x0, x1, y0, y1
+Panel = Annotated[Point, PointRef()]
+Metrics = Annotated[tuple[Metric, ...], BeforeValidator(listed), Field(min_length=1, max_length=20), Once()]
+Variants = Annotated[
+    tuple[Annotated[Name, Ref("variants")], ...],
+    BeforeValidator(listed),
+    Field(min_length=1, max_length=8),
+    Once(),
+]
 
 
-class Fig1(Strict):
+class Figure(Strict):
+    """One figure: the arrays it needs, and whether it is of the 2D example or of images."""
+
+    arrays: ClassVar[bool] = False  # made of rows alone; otherwise a job evaluates nets or collects samples for it
+
+    def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
+        """Points and metrics that there are not."""
+        for metric in getattr(self, "metrics", ()):
+            if e.images and metric not in e.evaluate.metrics:
+                yield f"{where}.metrics: given {metric!r}, wanted one of evaluate.metrics{closest(metric, e.evaluate.metrics)}"
+
+    def _points(self, e: "Experiment", where: str, points: list[str]) -> Iterator[str]:
+        known = e.points
+        for point in points:
+            if (point if "/" in point else f"{point}/{format_weight(1.0)}") not in known:
+                yield f"{where}: given {point!r}, wanted a point of a sweep{closest(point, list(known))}"
+
+
+class Map(Figure):
+    """A picture of the plane of the 2D example, of one training."""
+
+    arrays: ClassVar[bool] = True
+    train_seed: TrainSeed
+
+    def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
+        """A training that not every net has."""
+        variants = [v for v in e.variants.values() if nets_known(e, v)]
+        shared = set.intersection(*(set(seeds_of(e, v)) for v in variants)) if variants else {self.train_seed}
+        if self.train_seed not in shared:
+            yield f"{where}.train_seed: given {self.train_seed}, wanted one of {sorted(shared)}, which every net has"
+
+
+class Fig1(Map):
     """Samples of the truth and of four samplers over the data's region."""
 
-    arrays: ClassVar[bool] = True
-
-    n: Size
+    n: Many
     window: Window
-    grid: Size
+    grid: Pixels
     closeup: Window | None = None
-    train_seed: int
-    panels: Annotated[list[Point], Field(min_length=1)]
+    train_seed: TrainSeed
+    panels: Annotated[list[Panel], Field(min_length=1, max_length=20)]
 
 
-class Fig2(Strict):
+class Fig2(Map):
     """Close-up: densities, their ratio, trajectories."""
 
-    arrays: ClassVar[bool] = True
-
-    sigma: Positive
+    sigma: Sigma
     window: Window
-    grid: Size
-    train_seed: int
-    lines: Size
-    panels: Annotated[list[Point], Field(min_length=2, max_length=2)]
+    grid: Pixels
+    train_seed: TrainSeed
+    lines: Annotated[int, Field(gt=0, le=100_000)]
+    panels: Annotated[list[Panel], Field(min_length=2, max_length=2)]
 
 
-class Fig9(Strict):
+class Fig9(Map):
     """Learned densities and their ratios along sigma."""
 
-    arrays: ClassVar[bool] = True
-
-    sigmas: Annotated[list[Positive], Field(min_length=1)]
+    sigmas: Annotated[list[Sigma], Field(min_length=1, max_length=20)]
     window: Window
-    grid: Size
-    train_seed: int
-    main: Name
-    cfg: Name
-    autog: Name
+    grid: Pixels
+    train_seed: TrainSeed
+    main: Annotated[Name, Ref("models")]
+    cfg: Annotated[Name, Ref("models")]
+    autog: Annotated[Name, Ref("models")]
 
 
-class Sweep(Strict):
+class Sweep(Figure):
     """Curves over the weight: everything measured."""
 
-    arrays: ClassVar[bool] = False  # made of measurements alone
+
+class OfDivergences(Figure):
+    """A figure made of the rows of divergences."""
+
+    def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
+        """Divergences that are not estimated."""
+        yield from super().problems(e, where)
+        if e.divergences is None:
+            yield f"{where}: is made of `divergences`, which is not given"
 
 
-class DivergenceSigma(Strict):
+class DivergenceSigma(OfDivergences):
     """Score mismatch, weights and their products along sigma."""
 
-    arrays: ClassVar[bool] = False  # made of the divergences' rows
+    points: Annotated[list[Point], Field(min_length=1, max_length=6), Once()]
 
-    points: Annotated[list[Point], Field(min_length=1, max_length=6)]
+    def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
+        """Points that nobody grades."""
+        yield from super().problems(e, where)
+        grader = e.discriminators.get(e.divergences.grader) if e.divergences else None
+        for point in self.points if grader and grader.role == "grade" else ():
+            yield unknown(f"{where}.points", point, "a graded point", grader.points if grader else [])
 
 
-class DivergenceCalibration(Strict):
+class DivergenceCalibration(OfDivergences):
     """Every estimate beside its own truth."""
 
-    arrays: ClassVar[bool] = False  # made of the divergences' rows
 
-
-class DivergenceWeight(Strict):
+class DivergenceWeight(OfDivergences):
     """Divergences against the weight, beside quality and diversity."""
 
-    arrays: ClassVar[bool] = False  # made of the divergences' rows and of measurements
-
-    variants: Annotated[list[Name], Field(min_length=1, max_length=8)]
-    metrics: Annotated[list[Metric], Field(min_length=1, max_length=2)]
+    variants: Annotated[list[Annotated[Name, Ref("variants")]], Field(min_length=1, max_length=8), Once()]
+    metrics: Annotated[list[Annotated[Metric, Ref("metrics")]], Field(min_length=1, max_length=2), Once()]
 
 
 _MAIN = ("cfg", "autog", "dg", "dg_autog")
-LinePoint = tuple[float, Point]  # where on the axis, and what is measured there
+LinePoint = Annotated[tuple[Number, Point], BeforeValidator(listed)]  # where on the axis, and what is measured there
+GridPoint = Annotated[tuple[Label, Point], BeforeValidator(listed)]
 
 
-class Weights(Strict):
+class Weights(Figure):
     """FID and recall against the weight, for several variants of an experiment on images."""
 
-    arrays: ClassVar[bool] = False  # made of measurements alone
-
-    variants: Annotated[tuple[Name, ...], Field(min_length=1, max_length=8)] = _MAIN
-    metrics: Annotated[tuple[Metric, ...], Field(min_length=1)] = (
+    variants: Variants = _MAIN
+    metrics: Metrics = (
         "fid@lite0",
         "fid@classifier",
         "recall@lite0",
@@ -104,39 +170,65 @@ class Weights(Strict):
     )
 
 
-class PrecisionRecall(Strict):
+class PrecisionRecall(Figure):
     """Precision against recall along the weight."""
 
-    arrays: ClassVar[bool] = False  # made of measurements alone
+    variants: Variants = _MAIN
+    features: Annotated[tuple[Name, ...], BeforeValidator(listed), Field(min_length=1, max_length=8), Once()] = (
+        "lite0",
+        "classifier",
+    )
 
-    variants: Annotated[tuple[Name, ...], Field(min_length=1, max_length=8)] = _MAIN
-    features: Annotated[tuple[Name, ...], Field(min_length=1)] = ("lite0", "classifier")
 
-
-class Lines(Strict):
+class Lines(Figure):
     """Any numbers against anything: EMA length, guide, discriminator training, evaluations."""
 
-    arrays: ClassVar[bool] = False  # made of measurements alone
-
-    x_label: str
-    metrics: Annotated[tuple[Metric, ...], Field(min_length=1, max_length=4)]
-    lines: Annotated[dict[str, Annotated[list[LinePoint], Field(min_length=1)]], Field(min_length=1)]
-    levels: dict[str, Point] = {}
+    x_label: Label
+    metrics: Annotated[Metrics, Field(max_length=4)]
+    lines: Annotated[
+        dict[Label, Annotated[list[LinePoint], Field(min_length=1, max_length=1000)]],
+        Field(min_length=1, max_length=50),
+    ]
+    levels: Annotated[dict[Label, Point], Field(max_length=50)] = {}
     log_x: bool = False
     steps_differ: bool = False  # sampler steps may only differ in a figure about them
 
+    def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
+        """Points that no sweep has, and positions that a logarithmic axis has not."""
+        yield from super().problems(e, where)
+        points = [point for line in self.lines.values() for _, point in line]
+        yield from self._points(e, where, [*points, *self.levels.values()])
+        for name, line in self.lines.items() if self.log_x else ():
+            for x, _ in line:
+                if x <= 0:
+                    yield f"{where}.lines.{name}: given {x} on a logarithmic axis, wanted a positive number"
 
-class Grid(Strict):
+
+class Grid(Figure):
     """Samples of the same seeds side by side, a row for each point; with `labels`, of these classes only."""
 
     arrays: ClassVar[bool] = True
 
-    points: Annotated[list[tuple[str, Point]], Field(min_length=1)]
-    n: Size = 12
-    train_seed: int = 0
-    block: Name = "report1"
-    labels: list[int] = []
-    class_names: list[str] = []  # words for the labels
+    points: Annotated[list[GridPoint], Field(min_length=1, max_length=50)]
+    n: Annotated[int, Field(gt=0, le=1000)] = 12
+    train_seed: TrainSeed = 0
+    block: Annotated[Name, Ref("blocks")] = "report1"
+    labels: Annotated[list[Annotated[int, Field(ge=0)]], Once(), Field(max_length=100)] = []
+    class_names: Annotated[list[Label], Field(max_length=100_000)] = []  # words for the labels
+
+    def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
+        """Points, classes and trainings that there are not; more images than a block has."""
+        yield from self._points(e, where, [point for _, point in self.points])
+        classes = getattr(e.dataset, "classes", 0)
+        for label in self.labels:
+            if e.images and not 0 <= label < classes:
+                yield f"{where}.labels: given {label}, wanted classes from 0 to {classes - 1}"
+        for _, point in self.points:
+            variant = e.variants.get(point.partition("/")[0])
+            if variant and nets_known(e, variant):
+                trained: Any = variant.train_seeds or seeds_of(e, variant)
+                if self.train_seed not in trained:
+                    yield f"{where}.train_seed: given {self.train_seed}, which {point} has not; it has {trained}"
 
 
 class Figures(Strict):
@@ -157,3 +249,12 @@ class Figures(Strict):
     divergence_sigma: DivergenceSigma | None = None
     divergence_calibration: DivergenceCalibration | None = None
     divergence_weight: DivergenceWeight | None = None
+
+    def problems(self, e: "Experiment", where: str) -> Iterator[str]:
+        """Figures of the 2D example for images, and the other way round."""
+        of_images = registry.IMAGE_FIGURES | registry.IMAGE_SIGMA_FIGURES
+        of_points = registry.FIGURES | registry.SIGMA_FIGURES
+        known, wrong = (of_images, "the 2D example") if e.images else (of_points, "images")
+        for name in type(self).model_fields:
+            if getattr(self, name) and name not in known:
+                yield f"{where}.{name}: is a figure of {wrong}; wanted one of {', '.join(known)}"
