@@ -1,6 +1,5 @@
 """The one exception whose message is written for the person who typed the command."""
 
-
 _COMPARED = 200  # names, and characters of a name: comparing takes the square of them
 
 

@@ -9,8 +9,7 @@ from guidelab.errors import UserError
 from guidelab.jobs import Files, Job
 from guidelab.layout import Run
 from guidelab.nearest import one_of
-from guidelab.spec import Variant
-from guidelab.spec import Term
+from guidelab.spec import Term, Variant
 from guidelab.spec.samplers import CHAINS
 from guidelab.stages import Stage
 from guidelab.staging import METRICS_INFO, stages_of

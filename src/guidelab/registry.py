@@ -18,7 +18,9 @@ class Entry:
     target: str
     needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when too large for lists
     neutral: float = 1.0  # methods: the weight at which nothing is added
-    itself: bool = False  # methods: the main net may be its own reference, as it is evaluated with another class
+    itself: bool = (
+        False  # methods: the main net may be its own reference, as it is evaluated with another class
+    )
     classes: int | None = None  # datasets: how many there are, where that is fixed
 
     @property
@@ -33,7 +35,9 @@ METHODS = {
     "discriminator": Entry("guidelab.core.guidance.potential:Potential", needs="disc", neutral=0.0),
     "classifier": Entry("guidelab.core.guidance.classifier:classifier", needs="disc", neutral=0.0),
     "projected": Entry("guidelab.core.guidance.projected:Projected", needs="ref", neutral=1.0),
-    "independent": Entry("guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0, itself=True),
+    "independent": Entry(
+        "guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0, itself=True
+    ),
     "leading": Entry("guidelab.core.guidance.leading:Leading", needs="ref", neutral=1.0),
 }
 NETS = {

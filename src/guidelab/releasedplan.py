@@ -11,9 +11,9 @@ from guidelab.errors import UserError, closest
 from guidelab.imageplan import ImagePlan
 from guidelab.jobs import Files, Job
 from guidelab.released import Row, load_rows
-from guidelab.spec.shrink import SIDE
 from guidelab.spec import Denoiser, Discriminator, Model
 from guidelab.spec.data import Latent, ReleasedFold
+from guidelab.spec.shrink import SIDE
 
 AUTOENCODER = "autoencoder"
 _KINDS = {

@@ -25,11 +25,13 @@ def test_few_names_are_listed_and_of_many_the_closest_three():
 def test_no_message_about_a_name_is_a_screenful():
     plan = Plan(load_spec(ROOT / "params.yaml"))
     messages = [
-        unknown(
-            "models.m.checkpoint",
-            "edm2-img512-s",
-            "a row",
-            load_rows(ROOT / "workflow/resources/checkpoints.csv"),
+        str(
+            unknown(
+                "models.m.checkpoint",
+                "edm2-img512-s",
+                "a row",
+                load_rows(ROOT / "workflow/resources/checkpoints.csv"),
+            )
         )
     ]
     for ask in (

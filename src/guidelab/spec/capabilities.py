@@ -68,7 +68,9 @@ def _released(e: "Experiment") -> Iterator[str]:
         yield "weights"
     for kind in ("models", "features", "folds", "discriminators"):
         entries = getattr(e, kind).items()
-        yield from (f"{kind}.{name}.checkpoint" for name, entry in entries if getattr(entry, "checkpoint", None))
+        yield from (
+            f"{kind}.{name}.checkpoint" for name, entry in entries if getattr(entry, "checkpoint", None)
+        )
 
 
 def _spaces(e: "Experiment") -> Iterator[str]:
@@ -103,7 +105,9 @@ def _steps(e: "Experiment") -> Iterator[str]:
 
 
 def _graders(e: "Experiment") -> Iterator[str]:
-    yield from (f"discriminators.{name}.role" for name, disc in e.discriminators.items() if disc.role == "grade")
+    yield from (
+        f"discriminators.{name}.role" for name, disc in e.discriminators.items() if disc.role == "grade"
+    )
     if e.divergences:
         yield "divergences"
 

@@ -66,7 +66,9 @@ def row_of_kind(
         yield f"{where}: given {name!r}, the weights of {_READ_AS[known[name].format]}, wanted those of {extractor}"
 
 
-def fits(e: "Experiment", where: str, name: str | None, net: str | None, seen: dict[str, Any]) -> Iterator[str]:
+def fits(
+    e: "Experiment", where: str, name: str | None, net: str | None, seen: dict[str, Any]
+) -> Iterator[str]:
     """What a row of checkpoints.csv says, against what it is named for; what the row leaves empty is not compared.
 
     A smoke copy is smaller than the experiment it copies, where sizes were compared: there only the data are.
@@ -81,9 +83,7 @@ def fits(e: "Experiment", where: str, name: str | None, net: str | None, seen: d
     given, data = f"{where}: given {row.name!r}", e.dataset.name
     smoke, side = e.scale == "smoke", getattr(e.dataset, "resolution_px", "")
     known = (data, f"{data}{side}")
-    if row.dataset and not (
-        re.fullmatch(rf"{data}\d*", row.dataset) if smoke else row.dataset in known
-    ):
+    if row.dataset and not (re.fullmatch(rf"{data}\d*", row.dataset) if smoke else row.dataset in known):
         yield f"{given}, which is of {row.dataset}, wanted one of {data if smoke or data[-1].isdigit() else known[1]} (`guidelab released`)"
     elif net and _READ_AS.get(row.format) not in (None, net):
         yield f"{given}, which is a net {_READ_AS[row.format]}, wanted a net {net}"
@@ -93,7 +93,9 @@ def fits(e: "Experiment", where: str, name: str | None, net: str | None, seen: d
             yield f"{given}, of {key} {held} in checkpoints.csv, wanted {wanted}"
 
 
-def lengths(e: "Experiment", where: str, name: str | None, nimg: int, ema_std: float, size: str | None) -> Iterator[str]:
+def lengths(
+    e: "Experiment", where: str, name: str | None, nimg: int, ema_std: float, size: str | None
+) -> Iterator[str]:
     """The EMA length, training length and size in the name of a released EDM2 file, against those of the entry."""
     row = rows().get(name or "")
     found = _EDM2_FILE.fullmatch(Path(row.file).stem) if row else None

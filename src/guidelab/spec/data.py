@@ -48,7 +48,9 @@ class ImageDataset(Strict):
     name: Annotated[Name, Registered("dataset")]
     resolution_px: Pixels
     classes: Classes
-    source: Source | None = None  # a folder or ZIP of the user's own; otherwise where the dataset is known to be
+    source: Source | None = (
+        None  # a folder or ZIP of the user's own; otherwise where the dataset is known to be
+    )
     latent: Latent | None = None
     subset: bool = False  # ImageNet: all classes, but not all their images
 
@@ -56,7 +58,9 @@ class ImageDataset(Strict):
         """A number of classes the data have not, a source that is missing, a subset of what is not counted."""
         entry = registry.DATASETS.get(self.name)
         has = entry.classes if entry else None
-        if has is not None and self.classes != has and e.scale != "smoke":  # a smoke copy has synthetic images
+        if (
+            has is not None and self.classes != has and e.scale != "smoke"
+        ):  # a smoke copy has synthetic images
             yield f"{where}.classes: given {self.classes}, wanted {has}, the classes of {self.name}"
         if self.name in ("image_zip", "image_folder") and self.source is None:
             yield f"{where}.source: is missing; wanted the ZIP or folder of {self.name}"
@@ -129,9 +133,7 @@ class Extractor(Strict):
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
     checkpoint: Released | None = None  # released weights: a row of checkpoints.csv, instead of `path`
     of: Name | None = None
-    reference: Annotated[Name, Ref("folds")] = (
-        "reference"  # the fold samples are compared with in this space
-    )
+    reference: Annotated[Name, Ref("folds")] = "reference"  # the fold samples are compared with in this space
     neighbours: Few | None = None  # instead of evaluate.neighbours
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:

@@ -145,7 +145,9 @@ class Model(Strict):
             yield f"{where}.degrade.dropout: given {self.degrade.dropout}, which a net {of.net.name} does not take; wanted input_noise, or a net edm or edm2"
         classes = getattr(e.dataset, "classes", None) if of.conditional else 0
         if e.images:
-            yield from fits(e, f"{where}.checkpoint", self.checkpoint, of.net.name, e.seen(of.pixels, classes))
+            yield from fits(
+                e, f"{where}.checkpoint", self.checkpoint, of.net.name, e.seen(of.pixels, classes)
+            )
             yield from lengths(
                 e, where, self.checkpoint, self.nimg, self.ema_std, getattr(of.net, "size", None)
             )

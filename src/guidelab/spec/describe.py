@@ -52,7 +52,9 @@ def describe(error: Any, where: str, location: tuple[Any, ...]) -> str:
     if error["type"] == "union_tag_not_found":
         known = list(registry.NETS)
         name = given.get("name") if isinstance(given, dict) else given
-        return f"{where}.name: given {shown(name)}, wanted one of {', '.join(known)}{closest(str(name), known)}"
+        return (
+            f"{where}.name: given {shown(name)}, wanted one of {', '.join(known)}{closest(str(name), known)}"
+        )
     if error["type"] == "missing":
         return f"{where}: is missing; wanted a value"
     message = error["msg"]

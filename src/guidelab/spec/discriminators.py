@@ -32,7 +32,12 @@ if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
 
 _MADE_OF = {"guide": ("discriminator",), "classifier": ("classifier", "extractor_classifier")}
-_NET = {"guide": "discriminator", "grade": "discriminator", "classifier": "classifier", "features": "classifier"}
+_NET = {
+    "guide": "discriminator",
+    "grade": "discriminator",
+    "classifier": "classifier",
+    "features": "classifier",
+}
 
 
 class Generated(Strict):

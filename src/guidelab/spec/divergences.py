@@ -163,7 +163,9 @@ class Divergences(Strict):
 
     def _seeds(self, e: "Experiment", where: str) -> Iterator[str]:
         """Seeds of real points, noise and repeats, all apart: one seed draws one stream, whatever it is used for."""
-        taken = {fold.seed: f"folds.{name}.seed" for name, fold in e.folds.items() if isinstance(fold, DrawnFold)}
+        taken = {
+            fold.seed: f"folds.{name}.seed" for name, fold in e.folds.items() if isinstance(fold, DrawnFold)
+        }
         own = {f"{where}.seed": self.seed}
         if self.coverage:
             own[f"{where}.coverage.seed"] = self.coverage.seed
@@ -234,7 +236,9 @@ class Divergences(Strict):
         for point in grader.points:
             variant = e.variants.get(split_point(point)[0])
             used = [variant.main, *(t.ref for t in variant.guide if t.ref)] if variant else []
-            degraded = [m for m in used if m in e.models and e.models[m].degrade != type(e.models[m].degrade)()]
+            degraded = [
+                m for m in used if m in e.models and e.models[m].degrade != type(e.models[m].degrade)()
+            ]
             if degraded:
                 yield f"{where}: given {point!r}, whose net {degraded[0]!r} is degraded at random: it has no score to estimate with; wanted a point without"
             if variant and any(term.boost for term in variant.guide):

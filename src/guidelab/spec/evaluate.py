@@ -29,7 +29,9 @@ class Evaluate(Strict):
 
     blocks: Annotated[dict[Name, Seeds], Field(min_length=2, max_length=100)]
     select_block: Annotated[Name, Ref("blocks")]
-    select_metric: Annotated[list[Annotated[Metric, Ref("metrics")]], Field(min_length=1, max_length=50), Once()]
+    select_metric: Annotated[
+        list[Annotated[Metric, Ref("metrics")]], Field(min_length=1, max_length=50), Once()
+    ]
     metrics: Annotated[list[Metric], Field(min_length=1, max_length=500), Once()]
     neighbours: Few
     density: Density | None = None
@@ -51,8 +53,10 @@ class Evaluate(Strict):
         if self.density and self.density.n > smallest:
             yield f"{where}.density.n: given {self.density.n}, wanted at most the {smallest} samples of a block"
         for metric in self.metrics:
-            yield from self._metric(e, metric, where) if e.images else Registered("metric").problems(
-                metric, e, f"{where}.metrics"
+            yield from (
+                self._metric(e, metric, where)
+                if e.images
+                else Registered("metric").problems(metric, e, f"{where}.metrics")
             )
         own = getattr(e.folds.get("reference"), "n", None)
         if e.images and not is_large(e) and own is not None and own < max(sizes):

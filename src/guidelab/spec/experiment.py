@@ -1,6 +1,6 @@
 """The typed form of params.yaml: an experiment, and all of them."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import cached_property
 from typing import Annotated, Any, Literal
 
@@ -89,7 +89,7 @@ class Experiment(Strict):
         """What a net works on, in words."""
         return "works on pixels" if pixels else "works on latents"
 
-    def seen(self, pixels: bool, classes: Any) -> Mapping[str, Any]:
+    def seen(self, pixels: bool, classes: Any) -> dict[str, Any]:
         """Side, channels and classes of what a net works on; None where any will do."""
         latent = None if pixels else getattr(self.dataset, "latent", None)
         side = latent.side_px if latent else getattr(self.dataset, "resolution_px", None)
@@ -98,7 +98,7 @@ class Experiment(Strict):
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
         """What concerns several of its entries at once."""
         if self.name.endswith(_TABLES):
-            yield f"{self.name}: wanted another name: one that ends in {' or '.join(_TABLES)} is that of a table of another experiment"
+            yield f": given {self.name!r}, wanted another name: one that ends in {' or '.join(_TABLES)} is that of a table of another experiment"
         yield from missing(self)
         yield from cycles(self)
         yield from self._folds()
@@ -119,7 +119,9 @@ class Experiment(Strict):
                 first.setdefault(seed, name)
             return
         reference = self.folds.get(REFERENCE)
-        users = {"folds.train": LEARNT} | {f"discriminators.{n}.real": d.real for n, d in self.discriminators.items()}
+        users = {"folds.train": LEARNT} | {
+            f"discriminators.{n}.real": d.real for n, d in self.discriminators.items()
+        }
         for where, name in users.items():
             if name in self.folds and same_images(self.folds[name], reference):
                 yield (

@@ -52,7 +52,9 @@ Variants = Annotated[
 class Figure(Strict):
     """One figure: the arrays it needs, and whether it is of the 2D example or of images."""
 
-    arrays: ClassVar[bool] = False  # made of rows alone; otherwise a job evaluates nets or collects samples for it
+    arrays: ClassVar[bool] = (
+        False  # made of rows alone; otherwise a job evaluates nets or collects samples for it
+    )
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
         """Points and metrics that there are not."""
@@ -154,7 +156,9 @@ class DivergenceWeight(OfDivergences):
 
 
 _MAIN = ("cfg", "autog", "dg", "dg_autog")
-LinePoint = Annotated[tuple[Number, Point], BeforeValidator(listed)]  # where on the axis, and what is measured there
+LinePoint = Annotated[
+    tuple[Number, Point], BeforeValidator(listed)
+]  # where on the axis, and what is measured there
 GridPoint = Annotated[tuple[Label, Point], BeforeValidator(listed)]
 
 
@@ -174,7 +178,9 @@ class PrecisionRecall(Figure):
     """Precision against recall along the weight."""
 
     variants: Variants = _MAIN
-    features: Annotated[tuple[Name, ...], BeforeValidator(listed), Field(min_length=1, max_length=8), Once()] = (
+    features: Annotated[
+        tuple[Name, ...], BeforeValidator(listed), Field(min_length=1, max_length=8), Once()
+    ] = (
         "lite0",
         "classifier",
     )

@@ -64,7 +64,8 @@ class _Placed:
         self._name, self._problem = name, problem
 
     def __str__(self) -> str:
-        return f"experiments.{self._name}.{self._problem}"
+        text = str(self._problem)
+        return f"experiments.{self._name}{'' if text.startswith(':') else '.'}{text}"  # `:` is the experiment itself
 
 
 def _whole(raw: dict[str, Any], path: str, mistakes: list[Any], names: list[str] | None = None) -> Spec:

@@ -26,7 +26,9 @@ class Paper(Strict):
 
     headline: Annotated[list[Annotated[Point, PointRef()]], Once(), Field(max_length=1000)]
     figures: Figures
-    published: Annotated[dict[Annotated[Point, PointRef()], Annotated[list[Row], Once()]], Field(max_length=1000)] = {}
+    published: Annotated[
+        dict[Annotated[Point, PointRef()], Annotated[list[Row], Once()]], Field(max_length=1000)
+    ] = {}
     # the rows of published.csv that a point is to reproduce
     published_experiment: Name | None = None  # whose rows; by default this experiment's
 
@@ -38,12 +40,17 @@ class Paper(Strict):
         listed = published_rows()
         if of not in listed:
             yield Mistake(
-                f"{where}.published_experiment", of, f"an experiment with rows in {PUBLISHED}, or no `published`", list(listed)
+                f"{where}.published_experiment",
+                of,
+                f"an experiment with rows in {PUBLISHED}, or no `published`",
+                list(listed),
             )
             return
         for point, rows in self.published.items():
             for row in rows:
-                name, _, metric = row.removesuffix("]").partition(" [") if row.endswith("]") else (row, "", "")
+                name, _, metric = (
+                    row.removesuffix("]").partition(" [") if row.endswith("]") else (row, "", "")
+                )
                 place = f"{where}.published.{point}"
                 yield unknown(place, name, f"a row of {of} in {PUBLISHED}", listed[of])
                 if metric and name in listed[of] and metric not in listed[of][name]:

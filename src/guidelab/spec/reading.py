@@ -36,7 +36,8 @@ class _Loader(yaml.SafeLoader):
             raise _refused("aliases (*name) are not allowed; use `extends:` to share settings", event)
         if getattr(event, "tag", None) is not None:
             raise _refused(
-                f"could not determine a constructor for the tag {shown(event.tag)}: tags are not allowed", event
+                f"could not determine a constructor for the tag {shown(event.tag)}: tags are not allowed",
+                event,
             )
         return super().compose_node(parent, index)  # type: ignore[no-untyped-call]
 
@@ -45,7 +46,9 @@ class _Loader(yaml.SafeLoader):
         for key_node, _ in node.value:
             key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
             if not isinstance(key, str):
-                raise _refused(f"the key {shown(key)} is a {type(key).__name__}, wanted text; put it in quotes", key_node)
+                raise _refused(
+                    f"the key {shown(key)} is a {type(key).__name__}, wanted text; put it in quotes", key_node
+                )
             if key in seen:
                 raise _refused(f"the key {shown(key)} is given twice", key_node)
             seen.add(key)

@@ -40,7 +40,10 @@ class Term(Strict):
         entry = registry.METHODS.get(self.method)
         if entry is None:
             return
-        for key, known, wanted in (("ref", e.models, "a model"), ("disc", e.discriminators, "a discriminator")):
+        for key, known, wanted in (
+            ("ref", e.models, "a model"),
+            ("disc", e.discriminators, "a discriminator"),
+        ):
             given = getattr(self, key)
             if (given is not None) != (entry.needs == key):
                 yield f"{where}.{key}: given {given!r}; method {self.method!r} needs {entry.needs or 'neither ref nor disc'}"
@@ -72,7 +75,9 @@ class Variant(Strict):
     train_seeds: TrainSeeds | None = None
     steps: Steps | None = None  # instead of sampler.steps; never compared across
     sampler: AnySampler | None = None  # instead of the experiment's
-    real: Annotated[Name, Ref("folds")] | None = None  # images of a fold instead of samples: the best that is possible
+    real: Annotated[Name, Ref("folds")] | None = (
+        None  # images of a fold instead of samples: the best that is possible
+    )
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
         """Weights without guidance, nets that do not go together, intervals in which nothing acts."""
@@ -129,9 +134,15 @@ class Variant(Strict):
             ref, entry = e.models.get(term.ref or ""), registry.METHODS.get(term.method)
             if not (main and ref and entry) or entry.itself:
                 continue
-            equal = e.scale != "smoke" and main.content(e) == ref.content(e)  # smoke copies shrink to one size
+            equal = e.scale != "smoke" and main.content(e) == ref.content(
+                e
+            )  # smoke copies shrink to one size
             if equal or term.ref == self.main:
-                same = "" if term.ref == self.main else f", which is the net of main {self.main!r} under another name"
+                same = (
+                    ""
+                    if term.ref == self.main
+                    else f", which is the net of main {self.main!r} under another name"
+                )
                 yield f"{where}.guide.{i}.ref: given {term.ref!r}{same}, wanted another net: a net guided by itself is not guided"
 
     def _intervals(self, e: "Experiment", where: str) -> Iterator[str]:
@@ -184,7 +195,8 @@ class Variant(Strict):
         """A discriminator acts where it was trained, and as it was kept."""
         train = e.discriminators[term.disc].train if term.disc in e.discriminators else None
         sampler = self.sampler or e.sampler
-        highest = term.sigma_hi or getattr(sampler, "sigma_max", _CHAIN_MAX)
+        start: float = getattr(sampler, "sigma_max", _CHAIN_MAX)
+        highest = term.sigma_hi or start
         lowest = max(term.sigma_lo, 0.0 if hasattr(sampler, "sigma_max") else _CHAIN_MIN)
         if train and (lowest < train.sigma_min or highest > train.sigma_max):
             yield (
@@ -193,7 +205,11 @@ class Variant(Strict):
             )
         if term.iterations and train is None:
             yield f"{where}.guide.iterations: given {term.iterations} for {term.method}, which has no discriminator"
-        elif term.iterations and train and (term.iterations % train.evaluate_every or term.iterations > train.iterations):
+        elif (
+            term.iterations
+            and train
+            and (term.iterations % train.evaluate_every or term.iterations > train.iterations)
+        ):
             yield (
                 f"{where}.guide.iterations: given {term.iterations}, wanted a multiple of {train.evaluate_every} up to "
                 f"{train.iterations}, when {term.disc} is kept"
