@@ -182,7 +182,8 @@ class ExperimentPlan(DivergenceJobs):
             inputs, module = self._sigma_inputs(figure), registry.SIGMA_FIGURES[figure].module
             return Job("figure", inputs, self.figure(figure), spec, (module,), command="sigma.figure")
         if not f.arrays:
-            return Job("figure", self._printed, self.figure(figure), spec, (registry.FIGURES[figure].module,))
+            modules = (registry.FIGURES[getattr(f, "name", figure)].module,)
+            return Job("figure", self._printed, self.figure(figure), spec, modules)
         inputs = {"fields": (self.fields(figure),)}
         return Job("figure", inputs, self.figure(figure), spec, (registry.FIGURES[figure].module,))
 

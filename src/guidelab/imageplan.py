@@ -202,7 +202,8 @@ class ImagePlan(ImageDivergenceJobs):
             inputs, module = self._sigma_inputs(figure), registry.IMAGE_SIGMA_FIGURES[figure].module
             return Job("figure", inputs, self.figure(figure), spec, (module,), command="images.figure")
         inputs = {"fields": (self.fields(figure),)} if figure in self.drawn else self._printed
-        return Job("figure", inputs, self.figure(figure), spec, (registry.IMAGE_FIGURES[figure].module,))
+        modules = (registry.IMAGE_FIGURES[spec["settings"].get("name", figure)].module,)
+        return Job("figure", inputs, self.figure(figure), spec, modules)
 
     def field(self, figure: str) -> Job:
         """The images a figure shows."""

@@ -258,11 +258,7 @@ class Layout:
     @property
     def figures(self) -> list[str]:
         """The names of the figures asked for."""
-        return [
-            name
-            for name in type(self.spec.paper.figures).model_fields
-            if getattr(self.spec.paper.figures, name)
-        ]
+        return self.spec.paper.figures.given
 
     def having(self, *roles: str) -> list[str]:
         """The discriminators of some roles."""

@@ -132,7 +132,7 @@ def mistakes():
         "drawn fold": (
             fashion(lambda e: e["folds"].update(train={"n": 5, "seed": 1})), r"folds.train: given `n` and `seed`, wanted `split`"),
         "same fold": (
-            fashion(lambda e: e["folds"].update(reference={"split": "train"})), r"memorised images would pass"),
+            fashion(lambda e: e["folds"].update(reference={"split": "train"})), r"training and evaluation data would overlap"),
         "guide trained on the reference": (
             fashion(lambda e: e["discriminators"]["guide"].update(real="reference")), r"discriminators.guide.real: given 'reference'"),
         "trained on the reference's split": (

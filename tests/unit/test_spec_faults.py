@@ -230,7 +230,7 @@ def test_no_label_breaks_a_figure(label):
 
 def test_names_that_are_other_experiments_tables_are_refused():
     raw = {"default": ["x_costs"], "experiments": {"x_costs": RAW["experiments"]["toy2d"]}}
-    with pytest.raises(UserError, match="experiments[.]x_costs: given 'x_costs', wanted another name"):
+    with pytest.raises(UserError, match=r"experiments\.x_costs: given 'x_costs', wanted another name"):
         spec_of(raw, "params.yaml")
 
 

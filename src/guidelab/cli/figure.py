@@ -1,18 +1,19 @@
 """`guidelab figure`: one figure as PDF, PNG and the rows it plots."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from guidelab import registry
 from guidelab.io import atomic_write, load_arrays, read_csv, write_csv
 from guidelab.paper import render, style
-from guidelab.registry import entry
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Build the figure's rows, draw them, and save all three files."""
     kind = "image figure" if job.get("kind") == "images" else "figure"
-    module = import_module(entry(kind, job["figure"]).module)
+    module = registry.module(
+        kind, job["settings"].get("name", job["figure"])
+    )  # a plugin's has a name of its own
     if "fields" in job["inputs"]:
         arrays, _ = load_arrays(job["inputs"]["fields"][0])
         rows = module.rows({name: tensor.numpy() for name, tensor in arrays.items()}, job)

@@ -17,11 +17,13 @@ from pydantic import (
     model_serializer,
 )
 
+from guidelab import plugins
 from guidelab.spec.marks import SeedRange
 from guidelab.spec.mistakes import shown
 
 UNION = "~"  # marks the parts of an error's place that name a class of a union and no key
 SEEDS_END = 2**32  # the CPU's generator keeps 32 bits of a seed: larger ones repeat the draws of smaller ones
+_NAME = r"[A-Za-z][A-Za-z0-9_]*"
 _BINARY = {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30}
 
 
@@ -59,15 +61,26 @@ def _unsigned_zero(value: float) -> float:
     return value + 0.0  # -0.0 becomes 0.0: weights name files
 
 
+def _registrable(name: str) -> str:
+    if not (re.fullmatch(_NAME, name) or plugins.is_plugin(name)):
+        raise ValueError(
+            f"given {shown(name)}, wanted a registered name, or plugins.FILE:NAME of the folder plugins/; no other code is run"
+        )
+    return name
+
+
 def listed(value: Any) -> Any:
     """YAML's lists where the type is a tuple."""
     return tuple(value) if isinstance(value, list) else value
 
 
-_NAME = r"[A-Za-z][A-Za-z0-9_]*"
 Name = Annotated[str, Field(pattern=rf"^{_NAME}$", max_length=80)]
+Plug = Annotated[
+    str, Field(max_length=160), AfterValidator(_registrable)
+]  # a registered name, or plugins.mine:Name
 Point = Annotated[str, Field(pattern=rf"^{_NAME}(/w[0-9]+\.[0-9][0-9])?$", max_length=100)]
-Metric = Annotated[str, Field(pattern=rf"^{_NAME}(@{_NAME})?$", max_length=160)]  # fid@lite0
+_OWN = r"plugins(\.[A-Za-z_][A-Za-z0-9_]*)+:[A-Za-z_][A-Za-z0-9_]*"
+Metric = Annotated[str, Field(pattern=rf"^({_NAME}|{_OWN})(@{_NAME})?$", max_length=160)]  # fid@lite0
 Released = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=160)
 ]  # a row of checkpoints.csv

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from guidelab import registry
 from guidelab.spec.look import is_large
+from guidelab.spec.nets import PluginNet
 from guidelab.spec.samplers import ChainSampler
 
 if TYPE_CHECKING:
@@ -100,6 +101,12 @@ def _nets(e: "Experiment") -> Iterator[str]:
             yield f"denoisers.{name}.net.name"
 
 
+def _own_nets(e: "Experiment") -> Iterator[str]:
+    for name, denoiser in e.denoisers.items():
+        if isinstance(denoiser.net, PluginNet):
+            yield f"denoisers.{name}.net.name"
+
+
 def _steps(e: "Experiment") -> Iterator[str]:
     yield from (f"variants.{name}.steps" for name, variant in e.variants.items() if variant.steps)
 
@@ -128,6 +135,9 @@ CAPABILITIES = {
     "the jobs of large experiments": Capability(_STREAMED, is_large, _streams, until_one_path=True),
     "a sampler of its own": Capability(_STREAMED, is_large, _samplers, until_one_path=True),
     "a trainer of such nets": Capability(_STREAMED, is_large, _nets, until_one_path=True),
+    "a trainer of nets of plugins": Capability(
+        "images that are not read as a stream", lambda e: not is_large(e), _own_nets, until_one_path=True
+    ),
     "another number of steps": Capability("a dataset of images", _images, _steps, until_one_path=True),
     "kept or boosted guides": Capability("a dataset of images", _images, _boosts, until_one_path=True),
     "graders": Capability(

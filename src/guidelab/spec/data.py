@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from guidelab import registry
-from guidelab.spec.base import UNION, Few, Many, Name, Pixels, Released, Seed, Strict
+from guidelab.spec.base import UNION, Few, Many, Name, Pixels, Plug, Released, Seed, Strict
 from guidelab.spec.checkpoints import row_of_kind
 from guidelab.spec.look import is_large, of_role
 from guidelab.spec.marks import Ref, Registered
@@ -45,7 +45,7 @@ class ImageDataset(Strict):
 
     _later = frozenset({"latent", "subset"})
 
-    name: Annotated[Name, Registered("dataset")]
+    name: Annotated[Plug, Registered("dataset")]
     resolution_px: Pixels
     classes: Classes
     source: Source | None = (
@@ -126,7 +126,7 @@ class Extractor(Strict):
 
     _later = frozenset({"checkpoint", "of", "reference", "neighbours"})
 
-    name: Annotated[Name, Registered("extractor")] | None = None
+    name: Annotated[Plug, Registered("extractor")] | None = None
     size_px: Pixels | None = None  # images are resized to this
     disc: Name | None = None  # a discriminator of role `features`, for the extractor `trained`
     path: Source | None = None  # weights on disk

@@ -22,7 +22,7 @@ from guidelab.spec.base import (
 from guidelab.spec.checkpoints import fits, lengths, row_of_kind
 from guidelab.spec.marks import Once, Ref, Registered
 from guidelab.spec.mistakes import Mistake, shown
-from guidelab.spec.nets import DENOISERS, Net, latent_mirrored
+from guidelab.spec.nets import DENOISERS, Net, PluginNet, latent_mirrored
 
 if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
@@ -95,11 +95,13 @@ class Denoiser(Strict):
         if e.images:
             if self.conditional is None or self.classes is not None:
                 yield f"{where}.conditional: wanted true or false, and no `classes`: this dataset has images"
-            if self.net.name not in DENOISERS:
+            if self.net.name not in DENOISERS and not isinstance(self.net, PluginNet):
                 yield f"{where}.net.name: given {self.net.name!r}, wanted {' or '.join(DENOISERS)}, a denoiser of images"
         elif self.classes is None or self.conditional is not None:
             yield f"{where}.classes: wanted A, B or AB, and no `conditional`: this dataset has no images"
-        if not e.images or self.net.name in DENOISERS:
+        if isinstance(self.net, PluginNet) and not e.images:
+            yield f"{where}.net.name: given {self.net.name!r}, wanted a net of the 2D example: nets of plugins are denoisers of images"
+        elif not e.images or self.net.name in DENOISERS:
             kind = "large trainer" if e.large else "trainer"
             yield from Registered(kind).problems(self.net.name, e, f"{where}.net.name")
         if self.train.flip and latent_mirrored(e, where):

@@ -10,6 +10,7 @@ from guidelab import registry
 from guidelab.errors import closest
 from guidelab.spec.base import UNION
 from guidelab.spec.experiment import Spec
+from guidelab.spec.figures import Figures
 from guidelab.spec.mistakes import shown
 
 _PLAIN = (
@@ -54,6 +55,12 @@ def describe(error: Any, where: str, location: tuple[Any, ...]) -> str:
         name = given.get("name") if isinstance(given, dict) else given
         return (
             f"{where}.name: given {shown(name)}, wanted one of {', '.join(known)}{closest(str(name), known)}"
+        )
+    if location[-3:-2] == ("figures",) and location[-2] not in Figures.model_fields:
+        known = list(Figures.model_fields)
+        return (
+            f"{'.'.join(where.split('.')[:-1])}: unknown key; wanted one of {', '.join(known)}"
+            f"{closest(str(location[-2]), known)}, or a figure of a plugin, as {{name: plugins.mine:make}}"
         )
     if error["type"] == "missing":
         return f"{where}: is missing; wanted a value"

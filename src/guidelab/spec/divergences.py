@@ -20,9 +20,8 @@ from guidelab.spec.base import (
 )
 from guidelab.spec.data import REFERENCE, DrawnFold
 from guidelab.spec.discriminators import Discriminator
-from guidelab.spec.look import of_role
 from guidelab.spec.marks import Once, Ref
-from guidelab.spec.mistakes import Mistake
+from guidelab.spec.mistakes import Mistake, unknown
 
 if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
@@ -111,7 +110,8 @@ class Divergences(Strict):
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
         """Data that a net has seen, samples that chose something, too few of either, samplers without a score."""
-        yield of_role(e, f"{where}.grader", self.grader, "grade")
+        graders = [name for name, disc in e.discriminators.items() if disc.role == "grade"]
+        yield unknown(f"{where}.grader", self.grader, "a discriminator that grades", graders)
         grader = e.discriminators.get(self.grader)
         yield from self._images(e, grader, where) if e.images else self._coordinates(e, grader)
         yield from self._folds(e, where)

@@ -16,7 +16,7 @@ from guidelab.spec.divergences import Divergences
 from guidelab.spec.evaluate import Evaluate, measured
 from guidelab.spec.look import is_large, nets_known, seeds_of
 from guidelab.spec.marks import Once
-from guidelab.spec.mistakes import Mistake, unknown
+from guidelab.spec.mistakes import Mistake, shown
 from guidelab.spec.paper import Paper
 from guidelab.spec.samplers import AnySampler, Sampling
 from guidelab.spec.variants import Variant
@@ -109,7 +109,8 @@ class Experiment(Strict):
     def _folds(self) -> Iterator[str | Mistake | None]:
         """Folds that are needed, and folds that hold the same data."""
         for name in (LEARNT, REFERENCE) if self.images else (REFERENCE,):
-            yield unknown("folds", name, f"a fold named {name}", self.folds)
+            if name not in self.folds:
+                yield f"folds: has no {name!r}, wanted one (it has {shown(list(self.folds))})"
         if not self.images:
             first: dict[int, str] = {}
             for name, fold in self.folds.items():

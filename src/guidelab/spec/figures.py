@@ -1,9 +1,10 @@
 """The figures of an experiment, each with what it needs."""
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 
 from guidelab import registry
 from guidelab.errors import closest
@@ -14,6 +15,7 @@ from guidelab.spec.base import (
     Name,
     Number,
     Pixels,
+    Plug,
     Point,
     Sigma,
     Strict,
@@ -22,8 +24,8 @@ from guidelab.spec.base import (
     listed,
 )
 from guidelab.spec.look import nets_known, seeds_of
-from guidelab.spec.marks import Once, PointRef, Ref
-from guidelab.spec.mistakes import Mistake, unknown
+from guidelab.spec.marks import Once, PointRef, Ref, Registered
+from guidelab.spec.mistakes import Mistake, shown, unknown
 
 if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
@@ -237,8 +239,19 @@ class Grid(Figure):
                     yield f"{where}.train_seed: given {self.train_seed}, which {point} has not; it has {trained}"
 
 
+class PluginFigure(Figure):
+    """A figure of a user's own, made of measurements: the functions `rows` and `make` of a file in plugins/."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    name: Annotated[Plug, Registered("figure")]  # plugins.mine:make
+
+
 class Figures(Strict):
-    """The figures of an experiment, each with what it needs."""
+    """The figures of an experiment, each with what it needs; under any other name a figure of a plugin."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+    __pydantic_extra__: dict[str, PluginFigure] = Field(init=False)
 
     fig1: Fig1 | None = None
     fig2: Fig2 | None = None
@@ -255,6 +268,18 @@ class Figures(Strict):
     divergence_sigma: DivergenceSigma | None = None
     divergence_calibration: DivergenceCalibration | None = None
     divergence_weight: DivergenceWeight | None = None
+
+    @property
+    def given(self) -> list[str]:
+        """The names of the figures, those of plugins last."""
+        return [*(n for n in type(self).model_fields if getattr(self, n)), *(self.model_extra or {})]
+
+    @model_validator(mode="after")
+    def _names_files(self) -> "Figures":
+        for name in self.model_extra or {}:
+            if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_]{0,79}", name):
+                raise ValueError(f"given the figure {shown(name)}, wanted a name of letters, digits and _")
+        return self
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str]:
         """Figures of the 2D example for images, and the other way round."""

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from guidelab import plugins
 from guidelab.errors import UserError, closest
 from guidelab.spec import walk
 from guidelab.spec.describe import Described
@@ -23,6 +24,7 @@ def load_spec(path: str | Path = "params.yaml") -> Spec:
     Raises:
         UserError: every mistake, one a line: file, place, what was given, what was wanted, closest name.
     """
+    plugins.use(path)
     return spec_of(read_yaml(path), str(path))
 
 

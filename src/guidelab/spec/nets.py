@@ -3,9 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
 
-from guidelab.spec.base import UNION, Channels, Few, Name, Pixels, Positive, Share, Strict, listed
+from guidelab import plugins, registry
+from guidelab.errors import UserError
+from guidelab.spec.base import UNION, Channels, Few, Name, Pixels, Plug, Positive, Share, Strict, listed
 from guidelab.spec.marks import Registered
 
 if TYPE_CHECKING:
@@ -184,6 +186,32 @@ class ImageNet(_Levelled):
             yield from _adm_widths(where, self.channels, mult, 64)
 
 
+class PluginNet(Strict):
+    """A denoiser of images of a user's own, with the options of its class."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    name: Annotated[Plug, Registered("net")]
+
+    def problems(self, e: "Experiment", where: str) -> Iterator[str]:
+        """Options that its class does not take."""
+        try:
+            registry.entry("net", self.name)
+        except UserError:
+            return  # it cannot be loaded: its mark says so
+        wrong = registry.options_mistake(
+            "net",
+            self.name,
+            self.model_extra or {},
+            resolution_px=1,
+            image_channels=1,
+            classes=0,
+            generator=None,
+        )
+        if wrong:
+            yield f"{where}: {self.name}: {wrong}"
+
+
 def latent_mirrored(e: "Experiment", where: str) -> bool:
     """Whether the net at a place learns from latents, which cannot be mirrored."""
     kind, name = where.split(".")[:2]
@@ -199,6 +227,8 @@ _IMAGE_NETS = {name: f"{UNION}{name}" for name in DENOISERS} | dict.fromkeys(
 def _by_name(value: Any) -> str | None:
     """Which class a net is of; None, which is refused, for a name that is not known."""
     name = str(value.get("name") if isinstance(value, dict) else getattr(value, "name", None))
+    if name not in _IMAGE_NETS and (plugins.is_plugin(name) or name in plugins.installed("net")):
+        return f"{UNION}plugin"
     return _IMAGE_NETS.get(name, f"{UNION}toy" if name.startswith("toy") else None)
 
 
@@ -208,6 +238,7 @@ Net = Annotated[
     | Annotated[EdmNet, Tag(f"{UNION}edm")]
     | Annotated[AdmNet, Tag(f"{UNION}adm")]
     | Annotated[DitNet, Tag(f"{UNION}dit")]
-    | Annotated[ImageNet, Tag(f"{UNION}image")],
+    | Annotated[ImageNet, Tag(f"{UNION}image")]
+    | Annotated[PluginNet, Tag(f"{UNION}plugin")],
     Discriminator(_by_name),
 ]

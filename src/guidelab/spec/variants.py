@@ -3,10 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from guidelab import registry
-from guidelab.spec.base import Many, Name, Number, Positive, Steps, Strict, Weight, format_weight
+from guidelab.errors import UserError
+from guidelab.spec.base import Many, Name, Number, Plug, Positive, Steps, Strict, Weight, format_weight
 from guidelab.spec.denoisers import CHAIN_NETS, TrainSeeds
 from guidelab.spec.levels import acting, rounded
 from guidelab.spec.look import nets_known, seeds_of
@@ -23,9 +24,10 @@ _CHAIN_MIN, _CHAIN_MAX = 0.01, 157.41  # noise levels of the first and last step
 class Term(Strict):
     """One guidance term; `weight` fixes it, otherwise the variant's `weights` sweep it."""
 
-    _later = frozenset({"iterations", "boost"})
+    _later = frozenset({"iterations", "boost", "options"})
 
-    method: Annotated[Name, Registered("method")]
+    method: Annotated[Plug, Registered("method")]  # or `{name: plugins.mine:Name, option: ...}`
+    options: dict[Name, Any] = {}  # of a plugin
     ref: Name | None = None
     disc: Name | None = None
     weight: Weight | None = None
@@ -35,11 +37,24 @@ class Term(Strict):
     iterations: Many | None = None  # the guide after so many iterations, instead of at its best held-out loss
     boost: bool = False  # the discriminator-guidance paper's boosting
 
+    @model_validator(mode="before")
+    @classmethod
+    def _with_options(cls, value: Any) -> Any:
+        """`method: {name: X, a: 1}` -> `method: X, options: {a: 1}`."""
+        method = value.get("method") if isinstance(value, dict) else None
+        if not isinstance(method, dict) or "options" in value:
+            return value
+        options = {key: option for key, option in method.items() if key != "name"}
+        return value | {"method": method.get("name"), "options": options}
+
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
         """A method without what it needs, a discriminator of another role, an empty interval."""
-        entry = registry.METHODS.get(self.method)
+        entry = _entry(self.method)
         if entry is None:
             return
+        if self.options:
+            wrong = registry.options_mistake("method", self.method, self.options, 2 if entry.needs else 1)
+            yield f"{where}.method: {self.method}: {wrong}" if wrong else None
         for key, known, wanted in (
             ("ref", e.models, "a model"),
             ("disc", e.discriminators, "a discriminator"),
@@ -57,6 +72,14 @@ class Term(Strict):
             yield f"{where}.disc: given {self.disc!r}, whose role is {role!r}; method {self.method!r} needs a {wanted}"
         if self.sigma_hi is not None and self.sigma_lo >= self.sigma_hi:
             yield f"{where}.sigma_lo: given {self.sigma_lo}, wanted less than sigma_hi {self.sigma_hi}"
+
+
+def _entry(method: str) -> registry.Entry | None:
+    """The registry's entry; None where there is none or it cannot be loaded, which its mark says."""
+    try:
+        return registry.entry("method", method)
+    except UserError:
+        return None
 
 
 def _listed(value: Any) -> Any:
@@ -131,7 +154,7 @@ class Variant(Strict):
         """A net guided by itself: the difference is nothing, and the row would be that of no guidance."""
         main = e.models.get(self.main)
         for i, term in enumerate(self.guide):
-            ref, entry = e.models.get(term.ref or ""), registry.METHODS.get(term.method)
+            ref, entry = e.models.get(term.ref or ""), _entry(term.method)
             if not (main and ref and entry) or entry.itself:
                 continue
             equal = e.scale != "smoke" and main.content(e) == ref.content(

@@ -38,7 +38,7 @@ def parts(value: Any, where: str = "") -> Iterator[tuple[str, Strict]]:
     """A model and all models inside it, each with the keys that lead there."""
     if isinstance(value, Strict):
         yield where, value
-        for key in type(value).model_fields:
+        for key in (*type(value).model_fields, *(value.model_extra or {})):
             yield from parts(getattr(value, key), _join(where, key))
     elif isinstance(value, dict):
         for key, inner in value.items():
