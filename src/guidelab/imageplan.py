@@ -202,7 +202,7 @@ class ImagePlan(ImageDivergenceJobs):
             inputs, module = self._sigma_inputs(figure), registry.IMAGE_SIGMA_FIGURES[figure].module
             return Job("figure", inputs, self.figure(figure), spec, (module,), command="images.figure")
         inputs = {"fields": (self.fields(figure),)} if figure in self.drawn else self._printed
-        modules = (registry.IMAGE_FIGURES[spec["settings"].get("name", figure)].module,)
+        modules = (registry.IMAGE_FIGURES[self._settings(figure).get("name", figure)].module,)
         return Job("figure", inputs, self.figure(figure), spec, modules)
 
     def field(self, figure: str) -> Job:

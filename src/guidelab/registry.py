@@ -117,12 +117,8 @@ EXTRACTORS = Table(
     },
 )
 IMAGE_METRICS = {
-    "fid": Entry("guidelab.metrics.images:measure_images"),
-    "kid": Entry("guidelab.metrics.images:measure_images"),
-    "precision": Entry("guidelab.metrics.images:measure_images"),
-    "recall": Entry("guidelab.metrics.images:measure_images"),
-    "inception_score": Entry("guidelab.metrics.images:measure_images"),
-    "accuracy": Entry("guidelab.metrics.images:measure_images"),
+    name: Entry("guidelab.metrics.images:measure_images")
+    for name in ("fid", "kid", "precision", "recall", "inception_score", "accuracy")
 }
 LARGE_METRICS = {
     name: Entry("guidelab.metrics.protocol:measure_protocol")

@@ -318,7 +318,7 @@ MISTAKES = {
     ),
     "truths that images have not": (
         lambda e: e["divergences"].update(theorem=[1.0]),
-        "divergences.theorem: given for images; wanted it where the data's density is known",
+        "divergences.theorem: given, but needs an exact density",
     ),
     "no probe": (lambda e: e["divergences"].pop("probe"), "divergences.probe: is missing"),
     "a null of another fold": (
@@ -335,7 +335,7 @@ MISTAKES = {
     ),
     "a grader seeded as a guide": (
         lambda e: e["discriminators"]["grade"]["train"].update(seed=2),
-        "discriminators.guide.train.seed: given 2, the seed of 'grade'",
+        "discriminators.grade.train.seed: given 2, the seed of 'guide'",
     ),
 }
 

@@ -5,7 +5,8 @@ from guidelab.spec.data import Extractor, ImageDataset
 from guidelab.spec.denoisers import Denoiser, Model
 from guidelab.spec.discriminators import Discriminator
 from guidelab.spec.experiment import Experiment, Spec
-from guidelab.spec.variants import Term, Variant
+from guidelab.spec.terms import Term
+from guidelab.spec.variants import Variant
 
 __all__ = [
     "Denoiser",

@@ -7,7 +7,7 @@ from pydantic import Discriminator, Field, Tag
 
 from guidelab import registry
 from guidelab.spec.base import UNION, Few, Many, Name, Pixels, Plug, Released, Seed, Strict
-from guidelab.spec.checkpoints import row_of_kind
+from guidelab.spec.checkpoints import fits, row_of_kind
 from guidelab.spec.look import is_large, of_role
 from guidelab.spec.marks import Ref, Registered
 from guidelab.spec.mistakes import Mistake, unknown
@@ -106,6 +106,8 @@ class ReleasedFold(Strict):
         if where.split(".")[-1] in (LEARNT, REFERENCE):
             yield f"{where}: given a checkpoint, wanted a split of the dataset"
         yield from row_of_kind(f"{where}.checkpoint", self.checkpoint, ("reference",))
+        seen = {"resolution_px": getattr(e.dataset, "resolution_px", None), "image_channels": 3}
+        yield from fits(e, f"{where}.checkpoint", self.checkpoint, None, seen)
 
 
 def same_images(a: Any, b: Any) -> bool:
