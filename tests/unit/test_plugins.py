@@ -74,7 +74,7 @@ def test_a_guidance_of_a_plugin_is_planned_with_its_options_and_its_code(tree, c
     before = digest.Tree(ROOT / "src/guidelab").digest("sample", job.modules)
     plugin(tree, GUIDANCE.replace("= ref, weight, power", "= ref, weight, 2 * power"))
     assert digest.Tree(ROOT / "src/guidelab").digest("sample", job.modules) != before
-    plugin(tree, "# a comment" + GUIDANCE)
+    plugin(tree, GUIDANCE + "    # a comment\n")
     assert digest.Tree(ROOT / "src/guidelab").digest("sample", job.modules) == before
 
 
