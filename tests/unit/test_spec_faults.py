@@ -3,6 +3,7 @@
 import copy
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
 
@@ -10,6 +11,7 @@ from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.schedules import edm_sigmas
 from guidelab.costs.graph import jobs_for
 from guidelab.errors import UserError
+from guidelab.paper.images.table import _with_published as with_published
 from guidelab.plan import Plan
 from guidelab.spec.levels import acting, chain_levels, edm_levels, rounded
 from guidelab.spec.load import load_spec, remarks, spec_of
@@ -305,3 +307,10 @@ def test_a_chain_of_extends_is_followed_once_each(tmp_path):
         yaml.safe_dump({"default": ["a250"], "experiments": {k: written[k] for k in ("a249", "a250")}})
     )
     assert load_spec(path).experiments["a249"].name == "a249"
+
+
+def test_the_table_of_an_experiment_without_published_values_is_ours_alone():
+    published = pd.read_csv(ROOT / "workflow/resources/published.csv")
+    ours = pd.DataFrame({"section": ["a"], "value": [1.0]})
+    spec = {"experiment": "mine", "scale": "full", "published": {}, "published_experiment": "mine"}
+    assert with_published(ours, ours, published, spec) is ours
