@@ -21,7 +21,7 @@ from guidelab.cli.subjects import sampler  # noqa: E402
 from guidelab.divergence.estimate import estimate  # noqa: E402
 from guidelab.divergence.noisy import Examples  # noqa: E402
 from guidelab.plan.plan import Plan  # noqa: E402
-from guidelab.specload import load_spec  # noqa: E402
+from guidelab.spec.load import load_spec  # noqa: E402
 
 
 def main() -> None:

@@ -36,7 +36,7 @@ def copy(target: Path, jobs: int) -> list:
     from guidelab.costs.graph import jobs_for
     from guidelab.plan.job import Job
     from guidelab.plan.plan import Plan
-    from guidelab.specload import load_spec
+    from guidelab.spec.load import load_spec
 
     for name in CARRIED:
         source = ROOT / name

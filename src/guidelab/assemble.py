@@ -148,12 +148,13 @@ def _term(
     entry = registry.METHODS[term["method"]]
     weight = entry.neutral + factor * (term["weight"] - entry.neutral)
     make: Callable[..., Term] = registry.load("method", term["method"])
+    options = term.get("options", {})
     if entry.needs == "ref":
-        built = make(_degraded(spec, term["ref"], "ref", nets, seeds), weight)
+        built = make(_degraded(spec, term["ref"], "ref", nets, seeds), weight, **options)
     elif entry.needs == "disc":
-        built = make(nets.discriminators[term["disc"]], weight)
+        built = make(nets.discriminators[term["disc"]], weight, **options)
     else:
-        built = make(weight)
+        built = make(weight, **options)
     if term["sigma_lo"] > 0 or term["sigma_hi"] is not None:
         return Interval(built, term["sigma_lo"], term["sigma_hi"] or float("inf"))
     return built

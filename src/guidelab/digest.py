@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 
+from guidelab import plugins
 from guidelab.errors import UserError
 
 PACKAGE = "guidelab"
@@ -81,9 +82,12 @@ class Tree:
         key = (entry, extra)
         if key not in self.digests:
             reached = self.closure([f"{PACKAGE}.cli.{entry}", *extra])
-            lines = [f"{name} {self.module(name).fingerprint(reached)}" for name in sorted(reached)]
+            lines = [f"{name} {self._fingerprint(name, reached)}" for name in sorted(reached)]
             self.digests[key] = _sha256("\n".join(lines))[:16]
         return self.digests[key]
+
+    def _fingerprint(self, name: str, reached: set[str]) -> str:
+        return self.module(name).fingerprint(reached) if _is_read(name) else _sha256(plugins.version_of(name))
 
     def closure(self, names: Iterable[str]) -> set[str]:
         """The modules reached from some, themselves included."""
@@ -93,14 +97,16 @@ class Tree:
             name = todo.pop()
             if name in reached or name in _NO_NUMBERS:
                 continue
-            if not self._path(name):
+            if not _is_read(name):
+                reached.add(name)  # of an installed package: its version and its file stand for it
+            elif not self._path(name):
                 raise UserError(
                     f"{name}: a job needs this module, but {self.root} has none. Write it, or take its name from registry.py."
                 )
-            module = self.module(name)
-            if not module.is_empty:
-                reached.add(name)
-            todo += self._imports(module)
+            else:
+                module = self.module(name)
+                reached |= set() if module.is_empty else {name}
+                todo += self._imports(module)
         return reached
 
     def module(self, name: str) -> "Module":
@@ -112,8 +118,10 @@ class Tree:
         return self._modules[name]
 
     def _path(self, name: str) -> Path | None:
-        if name.split(".")[0] != PACKAGE:
+        if not _is_read(name):
             return None
+        if name.split(".")[0] == plugins.PACKAGE:
+            return plugins.find(name)
         if name not in self._paths:
             stem = self.root.joinpath(*name.split(".")[1:])
             found = (p for p in (stem.with_suffix(".py"), stem / "__init__.py") if p.is_file())
@@ -123,7 +131,7 @@ class Tree:
     def _imports(self, module: "Module") -> Iterator[str]:
         """The modules a module brings in, with the packages on the way to each."""
         for base, name in module.imports:
-            if base.split(".")[0] != PACKAGE:
+            if not _is_read(base):
                 continue
             parts = base.split(".")
             for depth in range(1, len(parts)):
@@ -205,6 +213,10 @@ class Module:
         return ".".join([*parts[: len(parts) - up], *filter(None, [node.module])])
 
 
+def _is_read(module: str) -> bool:  # followed: the package's own code, and the files in plugins/
+    return module.split(".")[0] in (PACKAGE, plugins.PACKAGE)
+
+
 def _canonical(body: Sequence[ast.AST]) -> str:
     """Syntax trees as text that any Python version writes alike: absent and empty fields are left out."""
     out: list[str] = []
@@ -268,16 +280,22 @@ def _name_of(node: ast.AST) -> str:
 def _is_table(node: ast.AST) -> bool:
     """A table of the registry: a constant's name for a dict."""
     targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    value = getattr(node, "value", None)
+    value = _content(node)
     named = all(isinstance(t, ast.Name) and t.id.isupper() for t in targets)
     return (
         isinstance(node, ast.Assign | ast.AnnAssign) and named and isinstance(value, ast.Dict | ast.DictComp)
     )
 
 
+def _content(table: ast.AST) -> ast.AST | None:
+    """The dict of a table, also where it is the last argument of a call: `Table("guidance", {...})`."""
+    value = getattr(table, "value", None)
+    return value.args[-1] if isinstance(value, ast.Call) and value.args else value
+
+
 def _table_entries(table: ast.AST, reached: set[str]) -> Iterator[ast.AST]:
     """The `key: value` pairs of a table whose value names a reached module; a comprehension counts as one pair."""
-    value = getattr(table, "value", None)
+    value = _content(table)
     pairs = (
         list(zip(value.keys, value.values, strict=True)) if isinstance(value, ast.Dict) else [(None, value)]
     )

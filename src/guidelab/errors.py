@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+_COMPARED = 200  # names, and characters of a name: comparing takes the square of them
+
 
 class UserError(Exception):
     """A mistake the user can mend: where, what was given, what was wanted, what to do.
@@ -14,13 +16,21 @@ def closest(given: str, known: list[str] | tuple[str, ...]) -> str:
     """`; did you mean 'x'?` with the nearest known name, or an empty string when none is near."""
     import difflib
 
-    near = difflib.get_close_matches(given, list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(given[:_COMPARED], likely(given, known), n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def brief(error: Exception) -> str:
     """What another library says of a file, as one short line: some repeat the file's content."""
     return " ".join((str(error) or type(error).__name__).split())[:200]
+
+
+def likely(given: str, known: list[str] | tuple[str, ...]) -> list[str]:
+    """The names worth comparing with `given`: all of a few; of thousands those that begin alike, so that it takes no time."""
+    if len(known) <= _COMPARED:
+        return list(known)
+    alike = [name for name in known if name[:1] == given[:1]]
+    return (alike or list(known))[:_COMPARED]
 
 
 def counted(number: int, thing: str) -> str:

@@ -3,9 +3,9 @@
 import difflib
 from collections.abc import Iterable
 
-from guidelab.errors import closest
+from guidelab.errors import closest, likely
 
-_FEW, _NEAR = 8, 3
+_FEW, _NEAR, _LENGTH = 8, 3, 200
 
 
 def listed(given: str, known: Iterable[str]) -> str:
@@ -13,7 +13,7 @@ def listed(given: str, known: Iterable[str]) -> str:
     names = list(known)
     if len(names) <= _FEW:
         return ", ".join(names) or "none is known"
-    near = difflib.get_close_matches(given, names, n=_NEAR, cutoff=0.0)
+    near = difflib.get_close_matches(given[:_LENGTH], likely(given, names), n=_NEAR, cutoff=0.0)
     return f"{len(names)}, the closest {', '.join(near)}"
 
 

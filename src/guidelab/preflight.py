@@ -16,7 +16,7 @@ from guidelab.plan.absent import absent
 from guidelab.plan.plan import Plan
 from guidelab.plan.resources import gpus_of_a_job
 from guidelab.plan.targets import experiment_of
-from guidelab.speclook import is_large
+from guidelab.spec.look import is_large
 
 _ELSE = (  # options with which Snakemake runs no job
     "unlock", "lint", "touch", "report", "summary", "detailed_summary", "archive", "dag", "rulegraph", "filegraph", "d3dag",

@@ -1,13 +1,16 @@
-"""Names in params.yaml and the modules that carry them: one line per method, net, dataset, metric, figure.
+"""Names in params.yaml and the modules that carry them: one line per guidance method, net, dataset, metric, figure.
 
-Nothing is imported here: looking a name up costs nothing, and the code digest of a job follows exactly the
-modules its part of the spec names.
+A name is one of the tables here, of an installed package (entry points `guidelab.<kind>`), or of a file in plugins/,
+written `plugins.mine:Name` (see `plugins`). What the tables name is not imported to look it up, and the code digest of a
+job follows exactly the modules its part of the spec names.
 """
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from guidelab import plugins
 from guidelab.errors import UserError, closest
 
 
@@ -18,6 +21,10 @@ class Entry:
     target: str
     needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when read piece by piece, "cache" when fetched; figures: see there
     neutral: float = 1.0  # methods: the weight at which nothing is added
+    itself: bool = (
+        False  # methods: the main net may be its own reference, as it is evaluated with another class
+    )
+    classes: int | None = None  # datasets: how many there are, where that is fixed
 
     @property
     def module(self) -> str:
@@ -25,45 +32,87 @@ class Entry:
         return self.target.split(":")[0]
 
 
-METHODS = {
-    "reference": Entry("guidelab.core.guidance.reference:Reference", needs="ref", neutral=1.0),
-    "truncation": Entry("guidelab.core.guidance.reference:truncation", needs="", neutral=1.0),
-    "discriminator": Entry("guidelab.core.guidance.potential:Potential", needs="disc", neutral=0.0),
-    "classifier": Entry("guidelab.core.guidance.classifier:classifier", needs="disc", neutral=0.0),
-    "projected": Entry("guidelab.core.guidance.projected:Projected", needs="ref", neutral=1.0),
-    "independent": Entry("guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0),
-    "leading": Entry("guidelab.core.guidance.leading:Leading", needs="ref", neutral=1.0),
-}
-NETS = {
-    "toy": Entry("guidelab.nets.toy:ToyDenoiser"),
-    "toy_discriminator": Entry("guidelab.nets.toy_discriminator:ToyDiscriminator"),
-    "edm2": Entry("guidelab.nets.edm2:Edm2"),
-    "edm": Entry("guidelab.nets.edm:Edm"),
-    "adm": Entry("guidelab.nets.adm:Adm"),
-    "dit": Entry("guidelab.nets.dit:Dit"),
-    "small_classifier": Entry("guidelab.nets.small_discriminator:SmallClassifier"),
-    "small_discriminator": Entry("guidelab.nets.small_discriminator:SmallDiscriminator"),
-    "adm_classifier": Entry("guidelab.nets.image_discriminator:AdmClassifier"),
-    "adm_discriminator": Entry("guidelab.nets.image_discriminator:AdmDiscriminator"),
-}
-TRAINERS = {"toy": Entry("guidelab.train.toy:train_toy")} | {  # by net
-    name: Entry("guidelab.train.denoisers:train_denoiser") for name in ("edm2", "edm", "adm", "dit")
-}
-DATASETS = {
-    "toy2d": Entry("guidelab.data.toy2d:fractal"),
-    "fashion_mnist": Entry("guidelab.data.fashion_mnist:prepare", needs="cache"),
-    "image_zip": Entry("guidelab.data.image_zip:prepare"),
-    "image_folder": Entry("guidelab.data.image_folder:prepare"),
-    "imagenet": Entry("guidelab.data.imagenet:prepare", needs="stream"),
-    "cifar10": Entry("guidelab.data.cifar10:prepare", needs="stream"),
-}
-EXTRACTORS = {
-    "efficientnet_lite0": Entry("guidelab.features.efficientnet_lite0:EfficientNetLite0"),
-    "trained": Entry("guidelab.features.trained:Trained"),
-    "inception": Entry("guidelab.features.inception:Inception"),
-    "dinov2": Entry("guidelab.features.dinov2:Dinov2"),
-    "tiny": Entry("guidelab.features.tiny:Tiny"),
-}
+class Table(dict[str, Entry]):
+    """The built-in names of a kind; others are looked up among plugins when they are asked for."""
+
+    def __init__(self, kind: str, entries: dict[str, Entry]) -> None:
+        super().__init__(entries)
+        self.kind = kind
+
+    def __missing__(self, name: str) -> Entry:
+        found = _elsewhere(self.kind, name)
+        if found is None:
+            raise KeyError(name)
+        return found
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The entry of a name, plugins included."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+
+METHODS = Table(
+    "guidance",
+    {
+        "reference": Entry("guidelab.core.guidance.reference:Reference", needs="ref", neutral=1.0),
+        "truncation": Entry("guidelab.core.guidance.reference:truncation", needs="", neutral=1.0),
+        "discriminator": Entry("guidelab.core.guidance.potential:Potential", needs="disc", neutral=0.0),
+        "classifier": Entry("guidelab.core.guidance.classifier:classifier", needs="disc", neutral=0.0),
+        "projected": Entry("guidelab.core.guidance.projected:Projected", needs="ref", neutral=1.0),
+        "independent": Entry(
+            "guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0, itself=True
+        ),
+        "leading": Entry("guidelab.core.guidance.leading:Leading", needs="ref", neutral=1.0),
+    },
+)
+NETS = Table(
+    "net",
+    {
+        "toy": Entry("guidelab.nets.toy:ToyDenoiser"),
+        "toy_discriminator": Entry("guidelab.nets.toy_discriminator:ToyDiscriminator"),
+        "edm2": Entry("guidelab.nets.edm2:Edm2"),
+        "edm": Entry("guidelab.nets.edm:Edm"),
+        "adm": Entry("guidelab.nets.adm:Adm"),
+        "dit": Entry("guidelab.nets.dit:Dit"),
+        "small_classifier": Entry("guidelab.nets.small_discriminator:SmallClassifier"),
+        "small_discriminator": Entry("guidelab.nets.small_discriminator:SmallDiscriminator"),
+        "adm_classifier": Entry("guidelab.nets.image_discriminator:AdmClassifier"),
+        "adm_discriminator": Entry("guidelab.nets.image_discriminator:AdmDiscriminator"),
+    },
+)
+TRAINERS = Table(
+    "trainer",  # by net
+    {
+        "toy": Entry("guidelab.train.toy:train_toy"),
+        "edm2": Entry("guidelab.train.denoisers:train_denoiser"),
+        "edm": Entry("guidelab.train.denoisers:train_denoiser"),
+        "adm": Entry("guidelab.train.denoisers:train_denoiser"),
+        "dit": Entry("guidelab.train.denoisers:train_denoiser"),
+    },
+)
+DATASETS = Table(
+    "dataset",
+    {
+        "toy2d": Entry("guidelab.data.toy2d:fractal"),
+        "fashion_mnist": Entry("guidelab.data.fashion_mnist:prepare", needs="cache", classes=10),
+        "image_zip": Entry("guidelab.data.image_zip:prepare"),
+        "image_folder": Entry("guidelab.data.image_folder:prepare"),
+        "imagenet": Entry("guidelab.data.imagenet:prepare", needs="stream", classes=1000),
+        "cifar10": Entry("guidelab.data.cifar10:prepare", needs="stream", classes=10),
+    },
+)
+EXTRACTORS = Table(
+    "extractor",
+    {
+        "efficientnet_lite0": Entry("guidelab.features.efficientnet_lite0:EfficientNetLite0"),
+        "trained": Entry("guidelab.features.trained:Trained"),
+        "inception": Entry("guidelab.features.inception:Inception"),
+        "dinov2": Entry("guidelab.features.dinov2:Dinov2"),
+        "tiny": Entry("guidelab.features.tiny:Tiny"),
+    },
+)
 IMAGE_METRICS = {
     name: Entry("guidelab.metrics.images:measure_images")
     for name in ("fid", "sfid", "kid", "precision", "recall", "inception_score", "accuracy")
@@ -76,46 +125,52 @@ TRUTHS = {"toy2d": Entry("guidelab.data.toy2d_truth:truth_at")}  # datasets whos
 FACTS = {
     "toy2d": Entry("guidelab.data.toy2d_truth:facts")
 }  # constants of the exact density, kept with the data
-SAMPLERS = {
-    "heun": Entry("guidelab.sampling.continuous:Continuous"),
-    "ddpm": Entry("guidelab.sampling.discrete:Ddpm"),
-    "ddim": Entry("guidelab.sampling.discrete:Ddim"),
-}
+SAMPLERS = Table(
+    "sampler",
+    {
+        "heun": Entry("guidelab.sampling.continuous:Continuous"),
+        "ddpm": Entry("guidelab.sampling.discrete:Ddpm"),
+        "ddim": Entry("guidelab.sampling.discrete:Ddim"),
+    },
+)
 CODECS = {  # how samples are stored
     "points": Entry("guidelab.sampling.codecs:Points"),
     "pixels": Entry("guidelab.sampling.pixels:Pixels"),
     "latents": Entry("guidelab.sampling.latents:Latents"),
 }
 SOURCES = {"fold": Entry("guidelab.sampling.real:shown")}  # of samples that no net draws
-METRICS = {
+METRICS = Table("metric", {
     name: Entry("guidelab.metrics.measure_toy:measure_points")
     for name in (
         "frechet", "precision", "recall", "mean_log_p", "mean_log_p_clipped", "median_log_p",
         "outliers_contour", "outliers_99", "runaways", "mass_covered", "branches_empty", "branch_tv",
         "leaf_mass", "class_wrong",
     )
-}  # fmt: skip
+})  # fmt: skip
 DIVERGENCES = {
     name: Entry("guidelab.metrics.divergence:divergences")
     for name in ("kl", "kl_reverse", "js", "chi2", "hellinger2")
 }
-FIGURES = {  # needs: "density" (exact), "images", "divergences" (rows of `guidelab diverge`)
-    **{
-        name: Entry(f"guidelab.paper.{name}:make", needs="density")
-        for name in ("fig1", "fig2", "fig9", "sweep")
+FIGURES = Table(
+    "figure",
+    {  # needs: "density" (exact), "images", "divergences" (rows of `guidelab diverge`)
+        **{
+            name: Entry(f"guidelab.paper.{name}:make", needs="density")
+            for name in ("fig1", "fig2", "fig9", "sweep")
+        },
+        "divergence_sigma": Entry("guidelab.paper.sigma.along:make", needs="divergences"),
+        "divergence_calibration": Entry("guidelab.paper.sigma.calibration:make", needs="divergences density"),
+        "divergence_weight": Entry("guidelab.paper.sigma.weight:make", needs="divergences"),
+        "weights": Entry("guidelab.paper.images.weights:make", needs="images"),
+        "precision_recall": Entry("guidelab.paper.images.precision_recall:make", needs="images"),
+        "ema": Entry("guidelab.paper.images.lines:make", needs="images"),
+        "guides": Entry("guidelab.paper.images.lines:make", needs="images"),
+        "disc_training": Entry("guidelab.paper.images.lines:make", needs="images"),
+        "nfe": Entry("guidelab.paper.images.lines:make", needs="images"),
+        "grid": Entry("guidelab.paper.images.grid:make", needs="images"),
+        "variety": Entry("guidelab.paper.images.grid:make", needs="images"),
     },
-    "divergence_sigma": Entry("guidelab.paper.sigma.along:make", needs="divergences"),
-    "divergence_calibration": Entry("guidelab.paper.sigma.calibration:make", needs="divergences density"),
-    "divergence_weight": Entry("guidelab.paper.sigma.weight:make", needs="divergences"),
-    "weights": Entry("guidelab.paper.images.weights:make", needs="images"),
-    "precision_recall": Entry("guidelab.paper.images.precision_recall:make", needs="images"),
-    "ema": Entry("guidelab.paper.images.lines:make", needs="images"),
-    "guides": Entry("guidelab.paper.images.lines:make", needs="images"),
-    "disc_training": Entry("guidelab.paper.images.lines:make", needs="images"),
-    "nfe": Entry("guidelab.paper.images.lines:make", needs="images"),
-    "grid": Entry("guidelab.paper.images.grid:make", needs="images"),
-    "variety": Entry("guidelab.paper.images.grid:make", needs="images"),
-}
+)
 
 KINDS: dict[str, dict[str, Entry]] = {
     "method": METHODS,
@@ -140,17 +195,57 @@ def entry(kind: str, name: str, where: str = "params.yaml") -> Entry:
     """The entry of a registered name.
 
     Raises:
-        UserError: no such name; says what is known and which is closest.
+        UserError: no such name; says what is known and which is closest. Or a plugin that cannot be used.
     """
     known = KINDS[kind]
-    if name not in known:
+    if name in known:
+        return known[name]
+    found = _elsewhere(known.kind, name, where) if isinstance(known, Table) else None
+    if found is None:
         raise UserError(
             f"{where}: {kind} {name!r} is not known; wanted one of {', '.join(sorted(known))}{closest(name, list(known))}"
         )
-    return known[name]
+    return found
 
 
 def load(kind: str, name: str) -> Any:
     """Import what a registered name stands for."""
-    module, attribute = entry(kind, name).target.split(":")
+    target = entry(kind, name).target
+    if plugins.is_plugin(target):
+        return plugins.load(target)
+    module, attribute = target.split(":")
     return getattr(importlib.import_module(module), attribute)
+
+
+def module(kind: str, name: str) -> Any:
+    """Import the module that carries a registered name: figures are the functions `rows` and `make` of one."""
+    found = entry(kind, name)
+    if plugins.is_plugin(found.target):
+        plugins.load(found.target)
+    return importlib.import_module(found.module)
+
+
+def options_mistake(kind: str, name: str, options: Mapping[str, Any], own: int = 0, **project: Any) -> str:
+    """Why options do not fit what a name stands for; empty where they do. `own`, `project`: see `plugins.mistakes`."""
+    if name in KINDS[kind]:
+        return "is built in and takes no options here"
+    return plugins.mistakes(load(kind, name), options, own, project)
+
+
+def _elsewhere(kind: str, name: str, where: str = "params.yaml") -> Entry | None:
+    """The entry of a plugin, read from the attributes of its class; None for a name that is none."""
+    if kind == "trainer":  # nets of one's own on images are trained as edm2 is
+        return TRAINERS["edm2"] if _elsewhere("net", name, where) else None
+    if plugins.is_plugin(name):
+        made, target = plugins.load(name, where), name
+    elif "." in name or ":" in name:
+        return None  # no other dotted name is ever imported
+    else:
+        target = plugins.installed(kind).get(name, "")
+        if not target:
+            return None
+        module, _, attribute = target.partition(":")
+        made = getattr(importlib.import_module(module), attribute)
+    return Entry(
+        target, getattr(made, "needs", ""), getattr(made, "neutral", 1.0), getattr(made, "itself", False)
+    )

@@ -12,7 +12,7 @@ from tree import Tree
 
 from guidelab.plan.plan import Plan
 from guidelab.provenance.disk import sha256
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 if TYPE_CHECKING:
     from cluster_at_risk import ClusterAtRisk

@@ -16,7 +16,7 @@ from guidelab.plan.build.expected import needed
 from guidelab.plan.build.slices import rows
 from guidelab.plan.plan import Plan
 from guidelab.preflight import asked_of, preflight
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 TABLE = "results/tables/cifar10.csv"

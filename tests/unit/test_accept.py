@@ -26,7 +26,7 @@ from guidelab.plan.plan import Plan
 from guidelab.plan.stage import Stage
 from guidelab.provenance import accepted, records
 from guidelab.provenance.disk import sha256
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 

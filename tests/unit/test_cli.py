@@ -13,7 +13,7 @@ from guidelab.io import load_arrays, save_arrays
 from guidelab.nets.toy import ToyDenoiser
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 

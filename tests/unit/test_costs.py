@@ -14,7 +14,7 @@ from guidelab.costs.levels import evaluations
 from guidelab.costs.work import work_of
 from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 HEUN = {"name": "heun", "steps": 12, "sigma_min": 0.002, "sigma_max": 80.0, "rho": 7.0}

@@ -15,7 +15,7 @@ from guidelab.costs.work import work_of
 from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import maker
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 GPUS = ROOT / "workflow/resources/gpus.csv"

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from guidelab.errors import UserError
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 RAW = yaml.safe_load((ROOT / "params.yaml").read_text())

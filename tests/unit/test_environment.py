@@ -12,7 +12,7 @@ from guidelab.environment import seconds, whole
 from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
 from guidelab.plan.resources import needs
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 

@@ -23,7 +23,7 @@ from guidelab.divergence.subject import Space, Subject
 from guidelab.errors import UserError
 from guidelab.paper.sigma import along, points, table, weight
 from guidelab.plan.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 from guidelab.train.probe import train_probe
 
 ROOT = Path(__file__).parents[2]
@@ -330,7 +330,7 @@ MISTAKES = {
     ),
     "truths that images have not": (
         lambda e: e["divergences"].update(theorem=[1.0]),
-        "divergences.theorem: given for images; wanted it where the data's density is known",
+        "divergences.theorem: given, but needs an exact density",
     ),
     "no probe": (lambda e: e["divergences"].pop("probe"), "divergences.probe: is missing"),
     "a null of another fold": (
@@ -347,7 +347,7 @@ MISTAKES = {
     ),
     "a grader seeded as a guide": (
         lambda e: e["discriminators"]["grade"]["train"].update(seed=2),
-        "discriminators.guide.train.seed: given 2, the seed of 'grade'",
+        "discriminators.grade.train.seed: given 2, the seed of 'guide'",
     ),
 }
 

@@ -9,7 +9,7 @@ import yaml
 
 from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 RAW = yaml.safe_load((ROOT / "params.yaml").read_text())
@@ -165,7 +165,7 @@ def mistakes():
         "drawn fold": (
             fashion(lambda e: e["folds"].update(train={"n": 5, "seed": 1})), r"folds.train: given `n` and `seed`, wanted `split`"),
         "same fold": (
-            fashion(lambda e: e["folds"].update(reference={"split": "train"})), r"memorised images would pass"),
+            fashion(lambda e: e["folds"].update(reference={"split": "train"})), r"training and evaluation data would overlap"),
         "guide trained on the reference": (
             fashion(lambda e: e["discriminators"]["guide"].update(real="reference")), r"discriminators.guide.real: given 'reference'"),
         "trained on the reference's split": (

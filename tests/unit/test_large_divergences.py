@@ -18,8 +18,8 @@ import yaml
 from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES, maker
-from guidelab.smoke import shrink
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
+from guidelab.spec.shrink import shrink
 
 ROOT = Path(__file__).parents[2]
 RAW = yaml.safe_load((ROOT / "params.yaml").read_text())

@@ -12,7 +12,8 @@ from guidelab.plan.build.expected import needed
 from guidelab.plan.dvc import refuse_overlaps
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
-from guidelab.specload import load_spec, read_yaml
+from guidelab.spec.load import load_spec
+from guidelab.spec.reading import read_yaml
 
 ROOT = Path(__file__).parents[2]
 LARGE = ("imagenet512", "imagenet512_curves", "imagenet64", "imagenet256", "cifar10")
@@ -188,7 +189,7 @@ MISTAKES = {
     ),
     "released weights where there are none": (
         lambda e: e["fashion"].update(weights="released"),
-        "fashion.weights: given, but only experiments on imagenet or cifar10 know it", "weights",
+        "fashion.weights: given, but needs pretrained weights; wanted it only with imagenet or cifar10", "weights",
     ),
     "dropout where there is none": (
         lambda e: e["imagenet256"]["models"]["adm"].update(degrade={"dropout": 0.1}),

@@ -7,7 +7,7 @@ import pytest
 
 from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 from guidelab.train.precision import finite
 
 ROOT = Path(__file__).parents[2]

@@ -8,8 +8,8 @@ from guidelab.errors import UserError
 from guidelab.nearest import listed, one_of
 from guidelab.plan.plan import Plan
 from guidelab.released import load_rows
-from guidelab.specload import load_spec
-from guidelab.speclook import unknown
+from guidelab.spec.load import load_spec
+from guidelab.spec.mistakes import unknown
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,11 +25,13 @@ def test_few_names_are_listed_and_of_many_the_closest_three():
 def test_no_message_about_a_name_is_a_screenful():
     plan = Plan(load_spec(ROOT / "params.yaml"))
     messages = [
-        unknown(
-            "models.m.checkpoint",
-            "edm2-img512-s",
-            "a row",
-            load_rows(ROOT / "workflow/resources/checkpoints.csv"),
+        str(
+            unknown(
+                "models.m.checkpoint",
+                "edm2-img512-s",
+                "a row",
+                load_rows(ROOT / "workflow/resources/checkpoints.csv"),
+            )
         )
     ]
     for ask in (

@@ -11,7 +11,7 @@ from guidelab.plan.rules import RULES
 from guidelab.plan.runs import chunks, part_name
 from guidelab.plan.targets import refuse_unknown
 from guidelab.spec import Spec
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 from guidelab.summary import summary
 
 ROOT = Path(__file__).parents[2]

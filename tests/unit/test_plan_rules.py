@@ -9,7 +9,7 @@ import pytest
 from guidelab.plan.plan import Plan
 from guidelab.plan.rule import WILDCARDS
 from guidelab.plan.rules import RULES, maker
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 FILES = {path.stem: path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk")}

@@ -17,7 +17,7 @@ from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
 from guidelab.plan.targets import refuse_unknown
 from guidelab.preflight import asked_of
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -18,7 +18,7 @@ from guidelab.features.spatial import spatial_features
 from guidelab.nets.edm2_sizes import CHANNELS
 from guidelab.plan.build.expected import WIDTHS
 from guidelab.plan.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ADM, DIT, CIFAR = "adm-256", "DiT-XL-2-256x256", "edm-cifar10-32x32-cond-vp"
 # what the made-up files hold, as params.yaml would write it

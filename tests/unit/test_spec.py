@@ -7,7 +7,9 @@ import pytest
 import yaml
 
 from guidelab.errors import UserError
-from guidelab.specload import json_schema, load_spec, merge, read_yaml
+from guidelab.spec.load import load_spec, merge
+from guidelab.spec.reading import read_yaml
+from guidelab.spec.schema import json_schema
 
 ROOT = Path(__file__).parents[2]
 
@@ -66,7 +68,7 @@ MISTAKES = {
     "repeats with seeds that are used": (
         lambda raw: toy(raw)["divergences"]["coverage"].update(seeds="2000000-2102399"),
         [
-            "divergences.coverage.seeds: given 2000000-2102399, which meets discriminators.grade.generated.seeds"
+            "divergences.coverage.seeds: given 2000000-2102399, which overlaps discriminators.grade.generated.seeds"
         ],
     ),
     "repeats with too few seeds": (
@@ -96,11 +98,11 @@ MISTAKES = {
     ),
     "grader on the guide's samples": (
         lambda raw: toy(raw)["discriminators"]["grade"]["generated"].update(seeds="1000100-1000200"),
-        ["which meets discriminators.guide.generated.seeds"],
+        ["which overlaps discriminators.guide.generated.seeds"],
     ),
     "blocks that meet": (
         lambda raw: toy(raw)["evaluate"]["blocks"].update(report1="4000-8095"),
-        ["evaluate.blocks.report1: given 4000-8095, which meets evaluate.blocks.select"],
+        ["evaluate.blocks.report1: given 4000-8095, which overlaps evaluate.blocks.select"],
     ),
     "blocks of unequal size": (
         lambda raw: toy(raw)["evaluate"]["blocks"].update(report1="100000-100095"),

@@ -9,7 +9,8 @@ from tree import EXPERIMENT, Tree
 
 from guidelab.plan.dvc import dvc_yaml
 from guidelab.plan.plan import Plan
-from guidelab.specload import load_spec, read_yaml
+from guidelab.spec.load import load_spec
+from guidelab.spec.reading import read_yaml
 
 RESULTS = f"results/{EXPERIMENT}"
 ASSEMBLE, HEUN = "src/guidelab/assemble.py", "src/guidelab/core/samplers/heun.py"

@@ -115,8 +115,9 @@ def test_comments_docstrings_and_rule_comments_run_nothing(tree):
 
 def test_a_new_method_in_the_registry_runs_nothing(tree):
     path = tree.root / "src/guidelab/registry.py"
-    line = 'METHODS = {\n    "new": Entry("guidelab.core.guidance.new:New"),\n'
-    path.write_text(path.read_text().replace("METHODS = {\n", line))
+    text, first = path.read_text(), '        "reference": Entry('
+    assert first in text
+    path.write_text(text.replace(first, f'        "new": Entry("guidelab.core.guidance.new:New"),\n{first}'))
     (tree.root / "src/guidelab/core/guidance/new.py").write_text("New = None\n")
     assert tree.snakemake() == set()
 

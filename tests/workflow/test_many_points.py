@@ -7,7 +7,7 @@ from tree import Tree
 
 from guidelab.io import read_csv, save_arrays
 from guidelab.plan.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 LIMIT = 128 * 1024  # bytes of one argument on Linux
 POINTS = 3000

@@ -11,7 +11,8 @@ from guidelab.plan.dvc import dvc_yaml, pipelines, refuse_overlaps, stage_names
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
 from guidelab.plan.stage import Stage
-from guidelab.specload import load_spec, read_yaml
+from guidelab.spec.load import load_spec
+from guidelab.spec.reading import read_yaml
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = "toy2d_ci"

@@ -6,7 +6,7 @@ from tree import Tree
 from guidelab.plan.build.expected import needed
 from guidelab.plan.build.slices import rows
 from guidelab.plan.plan import Plan
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 TABLE = "results/tables/cifar10.csv"
 

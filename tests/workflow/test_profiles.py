@@ -12,7 +12,7 @@ from guidelab.plan.plan import Plan
 from guidelab.plan.resources import needs
 from guidelab.plan.rules import RULES
 from guidelab.slurm.site import RESOURCES
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
 SLURM = ROOT / "slurm" / "config.yaml"

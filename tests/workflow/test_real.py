@@ -13,7 +13,7 @@ from tree import EXPERIMENT, Tree
 from guidelab.plan.plan import Plan
 from guidelab.provenance import records
 from guidelab.provenance.disk import sha256
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 pytestmark = pytest.mark.slow
 RESULTS = f"results/{EXPERIMENT}"

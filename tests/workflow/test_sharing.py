@@ -13,7 +13,8 @@ from tree import EXPERIMENT, ROOT, Tree
 
 from guidelab.plan.dvc import dvc_yaml, stage_names
 from guidelab.plan.plan import Plan
-from guidelab.specload import load_spec, read_yaml
+from guidelab.spec.load import load_spec
+from guidelab.spec.reading import read_yaml
 
 pytestmark = pytest.mark.slow
 NOTHING = "Nothing to be done"

@@ -11,7 +11,7 @@ from tree import Tree
 
 from guidelab.plan.plan import Plan
 from guidelab.shards import load_manifest
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 
 pytestmark = pytest.mark.slow
 EXPERIMENTS = ("imagenet256_smoke", "imagenet512_smoke", "cifar10_smoke")

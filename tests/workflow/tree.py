@@ -63,7 +63,8 @@ class Tree:
         """Copy the project, make a small experiment the default one, and commit."""
         from guidelab.plan.dvc import dvc_yaml
         from guidelab.plan.plan import Plan
-        from guidelab.specload import load_spec, read_yaml
+        from guidelab.spec.load import load_spec
+        from guidelab.spec.reading import read_yaml
 
         for name in CARRIED:
             source, target = ROOT / name, root / name

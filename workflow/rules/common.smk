@@ -29,7 +29,7 @@ from guidelab.preflight import asked_of, preflight
 from guidelab.provenance import code
 from guidelab.restart import restart
 from guidelab.slurm import orphans, site
-from guidelab.specload import load_spec
+from guidelab.spec.load import load_spec
 from guidelab.summary import summary
 
 code.own_code_first()

@@ -85,7 +85,7 @@ def read_table(path: Path | None) -> dict[str, Any]:
         UserError: unreadable, or not such a table.
     """
     from guidelab.provenance.accepted import NO_TABLE
-    from guidelab.specload import read_yaml
+    from guidelab.spec.reading import read_yaml
 
     if path is None:
         return dict(NO_TABLE)

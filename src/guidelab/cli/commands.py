@@ -18,7 +18,7 @@ Params = Annotated[Path, typer.Option("--params", help="the parameters file")]
 def load_plan(params: Path) -> Any:
     """The plan of a parameters file."""
     from guidelab.plan.plan import Plan
-    from guidelab.specload import load_spec
+    from guidelab.spec.load import load_spec
 
     return Plan(load_spec(params))
 
@@ -29,6 +29,8 @@ def check(params: Params = Path("params.yaml")) -> None:
 
     Example: `guidelab check`
     """
+    from guidelab.spec.load import remarks
+
     plan = load_plan(params)
     for name, experiment in plan.spec.experiments.items():
         planned = plan.experiment(name)
@@ -37,6 +39,8 @@ def check(params: Params = Path("params.yaml")) -> None:
             f"{name} ({experiment.scale}): {len(experiment.denoisers)} nets, {len(experiment.variants)} variants, "
             f"{points} points, figures {', '.join(planned.figures) or 'none'}; table {planned.path('table')}"
         )
+    for remark in remarks(plan.spec):
+        typer.echo(f"{params}: {remark}", err=True)
 
 
 @commands.command(rich_help_panel="Parameters")
@@ -76,7 +80,7 @@ def schema() -> None:
 
     Example: `guidelab schema > workflow/schemas/params.schema.json`
     """
-    from guidelab.specload import json_schema
+    from guidelab.spec.schema import json_schema
 
     typer.echo(json.dumps(json_schema(), indent=1, sort_keys=True))
 
@@ -110,7 +114,7 @@ def pipeline(params: Params = Path("params.yaml")) -> None:
     """
     from guidelab.cli.runtime import write_text
     from guidelab.plan.dvc import pipelines
-    from guidelab.specload import read_yaml
+    from guidelab.spec.reading import read_yaml
 
     for path, text in pipelines(load_plan(params), read_yaml(params)).items():
         write_text(path, text)

@@ -87,7 +87,7 @@ def _part(params: Path, experiment: str) -> str:
     Raises:
         UserError: params.yaml plans the experiment no more.
     """
-    from guidelab.specload import read_yaml
+    from guidelab.spec.reading import read_yaml
 
     written = read_yaml(params)["experiments"]
     names: list[str] = []

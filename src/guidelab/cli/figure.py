@@ -1,17 +1,17 @@
 """`guidelab figure`: one figure as PDF, PNG and the rows it plots."""
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from guidelab import registry
 from guidelab.io import atomic_write, load_arrays, read_csv, write_csv
 from guidelab.paper import render, style
-from guidelab.registry import entry
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Build the figure's rows, draw them, and save all three files."""
-    module = import_module(entry("figure", job["figure"]).module)
+    # a plugin's has a name of its own
+    module = registry.module("figure", job["settings"].get("name", job["figure"]))
     given: dict[str, Any]
     if "fields" in job["inputs"]:
         arrays, _ = load_arrays(job["inputs"]["fields"][0])

@@ -3,8 +3,7 @@
 from typing import Any
 
 from guidelab.errors import UserError
-from guidelab.spec import Discriminator, Experiment, ImageDataset
-from guidelab.spec.experiment import Denoiser
+from guidelab.spec import Denoiser, Discriminator, Experiment, ImageDataset
 
 _GRAY = ("fashion_mnist",)
 _FOLDS = {  # images of a split where params.yaml gives no n; hashes divide them nearly so

@@ -11,7 +11,7 @@ from guidelab.plan.job import Job
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
 from guidelab.spec import Experiment
-from guidelab.speclook import is_large
+from guidelab.spec.look import is_large
 
 MFU_RANGE = (0.25, 0.50)  # of model FLOP utilisation: what training and sampling codes usually reach
 CORE_GFLOPS = {

@@ -11,8 +11,8 @@ from guidelab.plan.instances import Names
 from guidelab.plan.rules import RULES
 from guidelab.spec import Denoiser, Discriminator, Experiment, Variant, format_weight, split_point
 from guidelab.spec.data import Latent, ReleasedFold
+from guidelab.spec.look import is_large, seeds_of
 from guidelab.spec.samplers import CHAINS
-from guidelab.speclook import is_large, seeds_of
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,7 @@ class PlannedExperiment:
     @property
     def figures(self) -> list[str]:
         """The names of the figures of params.yaml."""
-        known = type(self.spec.paper.figures).model_fields
-        return [name for name in known if getattr(self.spec.paper.figures, name)]
+        return self.spec.paper.figures.given
 
     # ---- jobs and paths ------------------------------------------------------------------------------------
 

@@ -2,14 +2,11 @@
 
 from guidelab.spec.base import Strict, format_weight, split_point
 from guidelab.spec.data import Extractor, ImageDataset
-from guidelab.spec.experiment import (
-    Denoiser,
-    Discriminator,
-    Experiment,
-    Model,
-    Spec,
-    Variant,
-)
+from guidelab.spec.denoisers import Denoiser, Model
+from guidelab.spec.discriminators import Discriminator
+from guidelab.spec.experiment import Experiment, Spec
+from guidelab.spec.terms import Term
+from guidelab.spec.variants import Variant
 
 __all__ = [
     "Denoiser",
@@ -20,6 +17,7 @@ __all__ = [
     "Model",
     "Spec",
     "Strict",
+    "Term",
     "Variant",
     "format_weight",
     "split_point",

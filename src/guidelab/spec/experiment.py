@@ -1,238 +1,29 @@
-"""The typed form of params.yaml: every key, its type and its meaning. No logic beyond one key's own sense."""
+"""The typed form of params.yaml: an experiment, and all of them."""
 
+from collections.abc import Iterator
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, PrivateAttr
 
-from guidelab.spec.base import (
-    Metric,
-    Name,
-    Point,
-    Positive,
-    Released,
-    Seeds,
-    Size,
-    Strict,
-    TrainSeeds,
-    Weight,
-)
-from guidelab.spec.data import Dataset, Extractor, Fold, ImageDataset
+from guidelab.spec.base import Name, Strict, format_weight
+from guidelab.spec.capabilities import missing
+from guidelab.spec.checkpoints import unreadable
+from guidelab.spec.data import LEARNT, REFERENCE, Dataset, Extractor, Fold, ImageDataset, same_images
+from guidelab.spec.denoisers import Denoiser, Model
+from guidelab.spec.discriminators import Discriminator, cycles
 from guidelab.spec.divergences import Divergences
-from guidelab.spec.figures import Figures
-from guidelab.spec.nets import Net
+from guidelab.spec.evaluate import Evaluate, measured
+from guidelab.spec.look import is_large, nets_known, seeds_of
+from guidelab.spec.marks import Once
+from guidelab.spec.mistakes import Mistake, shown
+from guidelab.spec.paper import Paper
 from guidelab.spec.samplers import AnySampler, Sampling
+from guidelab.spec.variants import Variant
 
-Precision = Literal["float32", "bfloat16", "float16"]  # of nets on a GPU; on a CPU always float32
 Scale = Literal["full", "reduced", "ci", "smoke"]
-
-
-class Train(Strict):
-    """How a denoiser is trained; `nimg` counts training examples seen."""
-
-    _later = frozenset({"rampup_nimg", "microbatch", "loss", "label_dropout", "flip", "precision"})
-
-    nimg: Size
-    batch: Size
-    lr: Positive
-    decay_nimg: Size
-    p_mean: float
-    p_std: Positive
-    ema_stds: Annotated[list[Annotated[float, Field(gt=0, lt=0.2886)]], Field(min_length=1)]
-    snapshot_nimg: Size
-    seeds: TrainSeeds
-    seeds_per_job: Size = 8
-    rampup_nimg: Size | None = None  # images over which the learning rate rises from 0
-    microbatch: Size | None = None  # images in memory at once: gradients are accumulated over a batch
-    loss: Literal["edm", "edm2", "vp"] | None = (
-        None  # the net's own by default; `vp` does not use p_mean, p_std
-    )
-    label_dropout: Annotated[float, Field(ge=0, lt=1)] = (
-        0.0  # share of images whose class the net is not told
-    )
-    flip: bool = False  # half of the images are mirrored
-    precision: Precision = "float32"
-
-    @model_validator(mode="after")
-    def _whole_batches(self) -> "Train":
-        for key in ("nimg", "snapshot_nimg"):
-            if getattr(self, key) % self.batch:
-                raise ValueError(
-                    f"{key} = {getattr(self, key)} is not a whole number of batches of {self.batch}"
-                )
-        if self.microbatch and self.batch % self.microbatch:
-            raise ValueError(f"microbatch = {self.microbatch} does not divide batch = {self.batch}")
-        if self.nimg % self.snapshot_nimg:
-            raise ValueError(
-                f"nimg = {self.nimg} is not a whole number of snapshots, one every {self.snapshot_nimg}"
-            )
-        return self
-
-
-class Denoiser(Strict):
-    """A network to train: on some classes of the 2D data, or on images with or without their labels."""
-
-    net: Net
-    classes: Literal["A", "B", "AB"] | None = None
-    conditional: bool | None = None
-    pixels: bool = False  # works on pixels although the dataset has latents
-    train: Train
-
-
-class Degrade(Strict):
-    """A degradation at sampling time: dropout probability, or relative extra input noise."""
-
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    input_noise: Annotated[float, Field(ge=0)] = 0.0
-
-
-class Model(Strict):
-    """A denoiser at a training length and an EMA length, degraded at sampling time if asked.
-
-    With `weights: released` the net is the released checkpoint; the rest says what it is, and how it is trained here.
-    """
-
-    denoiser: Name
-    nimg: Size
-    ema_std: Annotated[float, Field(gt=0, lt=0.2886)]
-    degrade: Degrade = Degrade()
-    checkpoint: Released | None = None
-    unlabelled: bool = False  # asked without a class, as the null class of DiT
-
-
-class Generated(Strict):
-    """The generated side of a discriminator: which sampler (none for graders: each has its own), which seeds."""
-
-    variant: Point | None = None
-    seeds: Seeds
-
-
-class DiscriminatorTrain(Strict):
-    """How a discriminator is trained; `validation` and `test` are shares held out of both sides."""
-
-    _later = frozenset({"cached_draws", "weight_decay", "precision"})
-
-    lr: Positive
-    batch: Size
-    iterations: Size
-    evaluate_every: Size
-    patience: Size
-    sigma_min: Positive
-    sigma_max: Annotated[float, Field(ge=0, allow_inf_nan=False)]  # 0: no noise, a classifier of clean images
-    validation: Annotated[float, Field(gt=0, lt=0.5)]
-    test: Annotated[float, Field(gt=0, lt=0.5)]
-    seed: int
-    cached_draws: Size | None = None  # noisy features kept of each image, where the extractor is frozen
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    precision: Precision = "float32"
-
-    @model_validator(mode="after")
-    def _is_evaluated(self) -> "DiscriminatorTrain":
-        if self.evaluate_every > self.iterations:
-            raise ValueError(
-                f"evaluate_every = {self.evaluate_every} is more than iterations = {self.iterations}"
-            )
-        return self
-
-
-class Discriminator(Strict):
-    """A discriminator that guides, a family of them that grade one sampler each, or a classifier of images.
-
-    Roles: `guide` and `grade` tell real from generated; `classifier` knows classes at every noise level (a frozen
-    feature extractor for guides, and classifier guidance); `features` is a classifier of clean images, for metrics.
-    """
-
-    role: Literal["guide", "grade", "classifier", "features"]
-    net: Net
-    real: Name
-    generated: Generated | None = None
-    extractor: Name | None = None  # the classifier whose frozen features it sees
-    train: DiscriminatorTrain
-    points: list[Point] = []
-    train_seeds: TrainSeeds | None = None
-    checkpoint: Released | None = None
-    pixels: bool = False  # works on pixels although the dataset has latents
-
-    @model_validator(mode="after")
-    def _has_both_sides(self) -> "Discriminator":
-        if self.role in ("guide", "grade") and self.generated is None:
-            raise ValueError(f"generated: is missing; wanted a value, as its role is to {self.role}")
-        if self.role in ("classifier", "features") and self.generated is not None:
-            raise ValueError(
-                f"generated: given for the role {self.role!r}, which learns classes of real images"
-            )
-        return self
-
-    @property
-    def drawn(self) -> Generated:
-        """The generated side of a guide or grader."""
-        assert self.generated is not None  # checked on construction
-        return self.generated
-
-
-class Term(Strict):
-    """One guidance term; `weight` fixes it, otherwise the variant's `weights` sweep it."""
-
-    _later = frozenset({"iterations", "boost"})
-
-    method: Name
-    ref: Name | None = None
-    disc: Name | None = None
-    weight: Weight | None = None
-    sigma_lo: Annotated[float, Field(ge=0)] = 0.0
-    sigma_hi: Positive | None = None
-    stages: Literal["both", "first"] = "both"
-    iterations: Size | None = None  # the guide after so many iterations, instead of at its best held-out loss
-    boost: bool = False  # the discriminator-guidance paper's boosting
-
-
-def _listed(value: Any) -> Any:
-    """One term may be written without the list."""
-    return [value] if isinstance(value, dict) else value
-
-
-class Variant(Strict):
-    """A main model, its guidance and the weights to sweep."""
-
-    main: Name
-    guide: Annotated[list[Term], BeforeValidator(_listed, json_schema_input_type=Term | list[Term])] = []
-    weights: Annotated[list[Weight], Field(min_length=1)] | None = None
-    train_seeds: TrainSeeds | None = None
-    steps: Annotated[int, Field(ge=2)] | None = None  # instead of sampler.steps; never compared across
-    sampler: AnySampler | None = None  # instead of the experiment's
-    real: Name | None = None  # a fold's images in the place of samples: what perfect samples would get
-
-
-class Density(Strict):
-    """Exact log-density by the probability-flow ODE: points per block and side, ODE steps."""
-
-    n: Size
-    steps: Annotated[int, Field(ge=2)]
-
-
-class Evaluate(Strict):
-    """Which seeds, which numbers, and which block chooses the weight."""
-
-    blocks: Annotated[dict[Name, Seeds], Field(min_length=2)]
-    select_block: Name
-    select_metric: Annotated[list[Metric], Field(min_length=1)]
-    metrics: Annotated[list[Metric], Field(min_length=1)]
-    neighbours: Size
-    counts: Literal["equal", "all"] = (
-        "equal"  # real images in precision, recall, KID: as many as generated, or all
-    )
-    density: Density | None = None
-    seeds_per_job: Size = 8
-    shard: Size = 1000  # images in a file
-    label_policy: Literal["random"] = "random"
-
-
-class Paper(Strict):
-    """What is printed: the rows at the paper's weights, and the figures."""
-
-    headline: list[Point]
-    figures: Figures
-    published: dict[Point, list[str]] = {}  # the rows of published.csv that a point is to reproduce
-    published_experiment: Name | None = None  # whose rows; by default this experiment's
+_TABLES = ("_divergences", "_dg_theorem", "_costs")  # tables that are named behind their experiment
+_RUNS = 200_000  # points times trainings that one experiment may plan
 
 
 class Experiment(Strict):
@@ -240,29 +31,115 @@ class Experiment(Strict):
 
     scale: Scale  # the paper's sizes, or less; `ci` and `smoke` are for tests, their numbers mean nothing
     dataset: Dataset
-    folds: dict[Name, Fold]
-    denoisers: Annotated[dict[Name, Denoiser], Field(min_length=1)]
-    models: Annotated[dict[Name, Model], Field(min_length=1)]
-    discriminators: dict[Name, Discriminator] = {}
-    features: dict[Name, Extractor] = {}
+    folds: Annotated[dict[Name, Fold], Field(max_length=200)]
+    denoisers: Annotated[dict[Name, Denoiser], Field(min_length=1, max_length=500)]
+    models: Annotated[dict[Name, Model], Field(min_length=1, max_length=2000)]
+    discriminators: Annotated[dict[Name, Discriminator], Field(max_length=200)] = {}
+    features: Annotated[dict[Name, Extractor], Field(max_length=50)] = {}
     sampler: AnySampler
     sampling: Sampling = Sampling()
-    variants: Annotated[dict[Name, Variant], Field(min_length=1)]
+    variants: Annotated[dict[Name, Variant], Field(min_length=1, max_length=5000)]
     evaluate: Evaluate
     divergences: Divergences | None = None
     paper: Paper
     weights: Literal["released", "trained"] = (
         "trained"  # of every model and discriminator that names a checkpoint
     )
+    _name: str = PrivateAttr(default="")
+
+    @property
+    def name(self) -> str:
+        """What params.yaml calls it; empty until the loader has named it."""
+        return self._name
 
     @property
     def images(self) -> bool:
-        """Whether it is about images, with features in the place of coordinates."""
+        """Whether it is about images, with features instead of coordinates."""
         return isinstance(self.dataset, ImageDataset)
+
+    @property
+    def large(self) -> bool:
+        """Whether its images are read as a stream."""
+        return is_large(self)
+
+    @property
+    def measured(self) -> list[str]:
+        """Everything it measures."""
+        return measured(self)
+
+    @cached_property
+    def points(self) -> dict[str, None]:
+        """Every point of every sweep, as `cfg/w2.00`."""
+        found = (f"{n}/{format_weight(w)}" for n, v in self.variants.items() for w in v.weights or [1.0])
+        return dict.fromkeys(found)
+
+    def conditional(self, model: str | None) -> bool:
+        """Whether the net of a model knows classes; False where there is no such model."""
+        found = self.models.get(model or "")
+        denoiser = self.denoisers.get(found.denoiser) if found else None
+        return bool(denoiser and denoiser.conditional)
+
+    def on_pixels(self, model: str | None) -> bool | None:
+        """Whether the net of a model works on pixels although there are latents; None where there is no such model."""
+        found = self.models.get(model or "")
+        denoiser = self.denoisers.get(found.denoiser) if found else None
+        return denoiser.pixels if denoiser else None
+
+    def works(self, pixels: bool) -> str:
+        """What a net works on, in words."""
+        return "works on pixels" if pixels else "works on latents"
+
+    def seen(self, pixels: bool, classes: Any) -> dict[str, Any]:
+        """Side, channels and classes of what a net works on; None where any will do."""
+        latent = None if pixels else getattr(self.dataset, "latent", None)
+        side = latent.side_px if latent else getattr(self.dataset, "resolution_px", None)
+        return {"resolution_px": side, "image_channels": latent.channels if latent else 3, "classes": classes}
+
+    def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
+        """What concerns several of its entries at once."""
+        if self.name.endswith(_TABLES):
+            yield f": given {self.name!r}, wanted another name: one that ends in {' or '.join(_TABLES)} is that of a table of another experiment"
+        yield from missing(self)
+        yield from cycles(self)
+        yield from self._folds()
+        yield from self._planned()
+        if self.large and unreadable():
+            yield unreadable()
+
+    def _folds(self) -> Iterator[str | Mistake | None]:
+        """Folds that are needed, and folds that hold the same data."""
+        for name in (LEARNT, REFERENCE) if self.images else (REFERENCE,):
+            if name not in self.folds:
+                yield f"folds: has no {name!r}, wanted one (it has {shown(list(self.folds))})"
+        if not self.images:
+            first: dict[int, str] = {}
+            for name, fold in self.folds.items():
+                seed = getattr(fold, "seed", -1)
+                if seed in first:
+                    yield f"folds.{name}.seed: given {seed}, the seed of {first[seed]!r}; folds with one seed hold the same points"
+                first.setdefault(seed, name)
+            return
+        reference = self.folds.get(REFERENCE)
+        users = {"folds.train": LEARNT} | {
+            f"discriminators.{n}.real": d.real for n, d in self.discriminators.items()
+        }
+        for where, name in users.items():
+            if name in self.folds and same_images(self.folds[name], reference):
+                yield (
+                    f"{where}: given {name!r}, of the split {getattr(reference, 'split', '')!r} that samples are compared with, "
+                    "wanted another: training and evaluation data would overlap"
+                )
+
+    def _planned(self) -> Iterator[str]:
+        """More runs than a plan can hold."""
+        known = (v for v in self.variants.values() if nets_known(self, v))
+        runs = sum(len(v.weights or [1.0]) * len(v.train_seeds or seeds_of(self, v)) for v in known)
+        if runs > _RUNS:
+            yield f"variants: plan {runs} points and trainings, wanted at most {_RUNS}: fewer weights or training seeds"
 
 
 class Spec(Strict):
     """All of params.yaml."""
 
-    default: Annotated[list[Name], Field(min_length=1)]
-    experiments: Annotated[dict[Name, Experiment], Field(min_length=1)]
+    default: Annotated[list[Name], Field(min_length=1, max_length=256), Once()]
+    experiments: Annotated[dict[Name, Experiment], Field(min_length=1, max_length=256)]

@@ -44,6 +44,11 @@ def targets(published: pd.DataFrame) -> pd.DataFrame:
     return published[(published["target"] == "yes") & (published["status"] == "verified")]
 
 
+def has_rows(published: pd.DataFrame, experiment: str) -> bool:
+    """Whether a paper has numbers on an experiment."""
+    return bool((published["experiment"] == experiment).any())
+
+
 def of_experiment(published: pd.DataFrame, experiment: str) -> pd.DataFrame:
     """The published rows of an experiment, each value once: the papers quote each other.
 

@@ -96,6 +96,8 @@ def _with_published(
     if not beside.full_scale(spec):
         return table.assign(published_verdict=beside_print.not_compared(str(spec["scale"])))
     other = spec.get("published_experiment")
+    if not spec.get("published") and not beside.has_rows(published, str(other or spec["experiment"])):
+        return table  # an experiment of one's own: no paper has numbers on it
     if not spec.get("published") and other not in (None, spec["experiment"]):
         return table.assign(published_verdict=f"see the table of {other}")
     listed = beside.rows(table, measurements, published, spec)

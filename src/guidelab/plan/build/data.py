@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from guidelab import registry
 from guidelab.plan.build import expected, slices
 from guidelab.plan.job import Job
-from guidelab.smoke import SIDE
+from guidelab.spec.shrink import SIDE
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment

@@ -10,7 +10,7 @@ from guidelab.plan.job import Job
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
     from guidelab.spec import Variant
-    from guidelab.spec.experiment import Term
+    from guidelab.spec import Term
 
 REAL_VS_REAL = "real_vs_real"  # the point of the rows in which real points stand for samples
 

@@ -40,7 +40,7 @@ def figure(e: "PlannedExperiment", figure: str) -> Job:
     """One figure: PDF, PNG and the rows it plots."""
     settings = getattr(e.spec.paper.figures, figure)
     spec = _about(e) | {"figure": figure, "settings": settings.model_dump(), **_mains(e)}
-    entry = registry.FIGURES[figure]
+    entry = registry.FIGURES[getattr(settings, "name", figure)]  # a plugin's has a name of its own
     inputs = {"fields": e.outputs("field", figure)} if settings.arrays else slices.printed(e)
     if "divergences" in entry.needs.split():
         measured = slices.printed(e) if figure == "divergence_weight" else {}

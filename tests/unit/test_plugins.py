@@ -1,0 +1,204 @@
+"""Plugins: names that lead to code. Nothing but plugins/ of the working tree and installed packages is ever imported."""
+
+import copy
+import os
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import yaml
+
+from guidelab import digest, plugins, registry
+from guidelab.errors import UserError
+from guidelab.plan import Plan
+from guidelab.spec.load import load_spec, spec_of
+from guidelab.spec.reading import read_yaml
+
+ROOT = Path(__file__).parents[2]
+RAW = read_yaml(ROOT / "params.yaml")["experiments"]
+TRAP = "from pathlib import Path\nPath(r'{mark}').touch()\n"
+GUIDANCE = """
+    class Damped:
+        needs, neutral = "ref", 1.0
+
+        def __init__(self, ref, weight, power=1.0):
+            self.ref, self.weight, self.power = ref, weight, power
+"""
+
+
+@pytest.fixture
+def tree(tmp_path, monkeypatch):
+    """A working tree with a folder of plugins, and a mark that hostile code leaves when it runs."""
+    for name in ("workflow", "src"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "plugins").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(plugins.FOLDER, raising=False)
+    monkeypatch.delenv(plugins.ALLOWED, raising=False)
+    yield tmp_path
+    plugins_loaded = [name for name in sys.modules if name.split(".")[0] == "plugins"]
+    for name in plugins_loaded:
+        del sys.modules[name]
+    os.environ.pop(plugins.FOLDER, None)
+
+
+def plugin(tree, text, name="mine"):
+    (tree / f"plugins/{name}.py").write_text(textwrap.dedent(text))
+
+
+def params(change):
+    raw = {"default": ["toy2d"], "experiments": {n: copy.deepcopy(RAW[n]) for n in ("toy2d", "toy2d_ci")}}
+    change(raw["experiments"]["toy2d_ci"])
+    return raw
+
+
+def method(name):
+    return params(
+        lambda e: e["variants"].update(
+            own={"main": "main", "guide": {"method": name, "ref": "weak"}, "weights": [2.0]}
+        )
+    )
+
+
+def test_a_guidance_of_a_plugin_is_planned_with_its_options_and_its_code(tree, capsys):
+    plugin(tree, GUIDANCE)
+    plan = Plan(spec_of(method({"name": "plugins.mine:Damped", "power": 0.5}), "params.yaml"))
+    job = plan.job("sample", "toy2d_ci", "own", "w2.00", "seeds0-1")
+    assert job.spec["terms"][0]["options"] == {"power": 0.5} and "plugins.mine" in job.modules
+    assert (
+        plan.experiment("toy2d_ci")._row(plan.experiment("toy2d_ci").runs_at("own/w2.00")[0])["w_neutral"]
+        == 1.0
+    )
+    assert "guidelab: plugin plugins.mine" in capsys.readouterr().err
+    before = digest.Tree(ROOT / "src/guidelab").digest("sample", job.modules)
+    plugin(tree, GUIDANCE.replace("= ref, weight, power", "= ref, weight, 2 * power"))
+    assert digest.Tree(ROOT / "src/guidelab").digest("sample", job.modules) != before
+    plugin(tree, GUIDANCE + "    # a comment\n")
+    assert digest.Tree(ROOT / "src/guidelab").digest("sample", job.modules) == before
+
+
+@pytest.mark.parametrize("options", [{"powr": 0.5}, {"ref": 1}])
+def test_options_that_a_plugin_does_not_take_are_refused(tree, options):
+    plugin(tree, GUIDANCE)
+    with pytest.raises(UserError, match=r"toy2d_ci.variants.own.guide.0.method: plugins.mine:Damped: "):
+        spec_of(method({"name": "plugins.mine:Damped", **options}), "params.yaml")
+
+
+def test_options_are_judged_by_the_plugins_own_model(tree):
+    plugin(
+        tree,
+        GUIDANCE
+        + "\n    import pydantic\n    class O(pydantic.BaseModel):\n        power: float\n    Damped.Options = O\n",
+    )
+    with pytest.raises(UserError, match=r"own.guide.0.method: plugins.mine:Damped: .*power"):
+        spec_of(method({"name": "plugins.mine:Damped", "power": "much"}), "params.yaml")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "os:system", "subprocess:run", "plugins:mine", "plugins.../../x:y", "plugins.mine:os.system", "plugins..mine:X",
+        "guidelab.io:sha256", "plugins.mine", "trap:X", "plugins/mine:X", "plugins.mine:__import__('os')", "../trap:X",
+    ],
+)  # fmt: skip
+def test_no_other_dotted_name_runs_code(tree, name):
+    mark = tree / "ran"
+    (tree / "trap.py").write_text(TRAP.format(mark=mark))
+    (tree / "x.py").write_text(TRAP.format(mark=mark))
+    for raw in (
+        method(name),
+        method({"name": name, "command": "true"}),
+        params(lambda e: e["evaluate"].update(metrics=[name])),
+        params(lambda e: e.update(sampler={"name": name})),
+        params(lambda e: e.update(dataset={"name": name})),
+        params(lambda e: e["denoisers"]["s"].update(net={"name": name, "width": 4, "layers": 1})),
+        params(lambda e: e["paper"]["figures"].update(own={"name": name})),
+        params(lambda e: e["paper"]["figures"].update({"../../own": {"name": "plugins.mine:X"}})),
+    ):
+        with pytest.raises(UserError):
+            spec_of(raw, "params.yaml")
+    assert not mark.exists()
+
+
+def test_no_link_leads_out_of_the_folder(tree, tmp_path_factory):
+    outside, mark = tmp_path_factory.mktemp("outside"), tree / "ran"
+    (outside / "mine.py").write_text(TRAP.format(mark=mark))
+    (tree / "plugins/mine.py").symlink_to(outside / "mine.py")
+    with pytest.raises(UserError, match="is a link to"):
+        spec_of(method("plugins.mine:X"), "params.yaml")
+    (tree / "plugins/mine.py").unlink()
+    (tree / "plugins").rmdir()
+    (tree / "plugins").symlink_to(outside)
+    with pytest.raises(UserError, match="is a link to"):
+        spec_of(method("plugins.mine:X"), "params.yaml")
+    assert not mark.exists()
+
+
+def test_plugins_of_another_folder_need_a_word(tree, tmp_path_factory, monkeypatch):
+    other, mark = tmp_path_factory.mktemp("other"), tree / "ran"
+    (other / "plugins").mkdir()
+    (other / "plugins/mine.py").write_text(TRAP.format(mark=mark) + textwrap.dedent(GUIDANCE))
+    (tree / "plugins/mine.py").write_text(TRAP.format(mark=mark))
+    (other / "params.yaml").write_text(yaml.safe_dump(method("plugins.mine:Damped")))
+    with pytest.raises(UserError, match="GUIDELAB_PLUGINS=1"):
+        load_spec(other / "params.yaml")
+    assert not mark.exists()
+    monkeypatch.setenv(plugins.ALLOWED, "1")
+    load_spec(other / "params.yaml")
+    assert mark.exists() and os.environ[plugins.FOLDER] == str(other / "plugins")
+
+
+def test_a_plugin_that_fails_is_one_message(tree):
+    plugin(tree, "1 / 0\n")
+    with pytest.raises(UserError, match=r"mine.py cannot be imported \(ZeroDivisionError"):
+        spec_of(method("plugins.mine:X"), "params.yaml")
+    plugin(tree, "x = 1\n", "other")
+    with pytest.raises(UserError, match=r"other.py has no 'X'"):
+        spec_of(method("plugins.other:X"), "params.yaml")
+    with pytest.raises(UserError, match="wanted a file"):
+        spec_of(method("plugins.absent:X"), "params.yaml")
+
+
+def test_installed_packages_provide_names_by_entry_points(tree, monkeypatch):
+    monkeypatch.setattr(
+        plugins,
+        "installed",
+        lambda kind: {"theirs": "guidelab.core.guidance.reference:Reference"} if kind == "guidance" else {},
+    )
+    assert registry.entry("method", "theirs").module == "guidelab.core.guidance.reference"
+    with pytest.raises(UserError, match="method 'their' is not known"):
+        registry.entry("method", "their")
+    assert plugins.version_of("yaml.loader").lower().startswith("pyyaml ")
+
+
+def test_names_of_a_net_an_extractor_and_a_dataset_of_plugins_are_planned(tree):
+    plugin(
+        tree,
+        """
+        def prepare(split, resolution_px, source, cache, n=None, seed=0): ...
+        class Net:
+            def __init__(self, resolution_px, image_channels, classes, width=8, generator=None): ...
+        class Features:
+            def __init__(self, size_px=None): ...
+        """,
+    )
+    raw = {
+        "default": ["fashion"],
+        "experiments": {n: copy.deepcopy(RAW[n]) for n in ("fashion", "fashion_ci")},
+    }
+    e = raw["experiments"]["fashion_ci"]
+    e["dataset"] = {"name": "plugins.mine:prepare"}
+    e["features"]["lite0"] = {"name": "plugins.mine:Features", "size_px": None}
+    raw["experiments"]["fashion"]["denoisers"]["xs_uncond"]["net"] = {"name": "plugins.mine:Net", "width": 4}
+    e["denoisers"]["xs_uncond"].pop("net")
+    plan = Plan(spec_of(raw, "params.yaml"))
+    assert plan.job("train", "fashion_ci", "xs_uncond", "seed0").modules == (
+        "plugins.mine",
+        "guidelab.train.images",
+    )
+    assert plan.job("prepare", "fashion_ci", "train").modules == ("plugins.mine",)
+    assert "plugins.mine" in plan.job("extract", "fashion_ci", "lite0", "data/reference").modules
+    raw["experiments"]["fashion"]["denoisers"]["xs_uncond"]["net"]["depth"] = 1
+    with pytest.raises(UserError, match=r"xs_uncond.net: plugins.mine:Net: .*depth"):
+        spec_of(raw, "params.yaml")
