@@ -9,8 +9,7 @@ from guidelab.plan.job import Job
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
-    from guidelab.spec import Variant
-    from guidelab.spec import Term
+    from guidelab.spec import Term, Variant
 
 REAL_VS_REAL = "real_vs_real"  # the point of the rows in which real points stand for samples
 
