@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from guidelab.assemble import Nets
-from guidelab.cli import subjects
 from guidelab.data.image_zip import ImageSet, write_zip
 from guidelab.errors import UserError
 from guidelab.io import save_arrays, sha256
+from guidelab.jobs import subjects
 
 BLOCKS = {"report1": [0, 29], "report2": [30, 59], "select": [60, 79]}
 

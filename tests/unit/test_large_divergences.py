@@ -132,7 +132,7 @@ def test_a_grader_learns_from_images_rounded_as_real_ones_are(plan):
 
 
 def test_a_net_that_samples_without_a_class_is_denoised_without(monkeypatch):
-    from guidelab.cli import subjects
+    from guidelab.jobs import subjects
 
     class Net(torch.nn.Module):
         image_channels, resolution_px, classes = 1, 2, 3

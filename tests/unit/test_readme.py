@@ -16,7 +16,7 @@ from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
 from guidelab.plan.targets import refuse_unknown
-from guidelab.preflight import asked_of
+from guidelab.runtime.preflight import asked_of
 from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]

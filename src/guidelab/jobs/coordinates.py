@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from guidelab.assemble import load_net
-from guidelab.cli.measure import Measurement
-from guidelab.cli.measured_source import by_function, check_block, check_point, combined
 from guidelab.io import load_arrays, wanted
+from guidelab.jobs.measure import Measurement
+from guidelab.jobs.measured_source import by_function, check_block, check_point, combined
 from guidelab.metrics.divergence import divergences, log_ratios
 from guidelab.metrics.grader import grade
 from guidelab.metrics.value import Value
