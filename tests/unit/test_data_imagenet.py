@@ -92,7 +92,7 @@ def test_no_source_says_what_to_give(monkeypatch: pytest.MonkeyPatch, made: Path
     with pytest.raises(UserError, match=r"no source given.*train/<class>.*`source:`.*GUIDELAB_IMAGENET"):
         prepare_dataset(dataset, "test", None, 0, tmp_path / "a.zip")
     monkeypatch.setenv("GUIDELAB_IMAGENET", str(made))
-    assert prepare_dataset(dataset, "test", None, 0, tmp_path / "a.zip")[0] == CLASSES * VAL
+    assert prepare_dataset(dataset, "test", None, 0, tmp_path / "a.zip").n == CLASSES * VAL
     with pytest.raises(UserError, match="is no folder"):
         prepared(made / "none", tmp_path / "a.zip")
     with pytest.raises(UserError, match=r"holds no folder train/ \(it holds n90000000"):

@@ -145,7 +145,7 @@ def test_imports_inside_functions_count_and_those_for_type_checkers_do_not(tree)
 
 
 def test_absent_and_broken_modules_are_named(tree):
-    with pytest.raises(UserError, match=r"guidelab\.cli\.nothing: a job needs this module"):
+    with pytest.raises(UserError, match=r"guidelab\.jobs\.nothing: a job needs this module"):
         tree.digest("nothing")
     tree.edit("late.py", "VALUE = 7", "VALUE = = 7")
     with pytest.raises(UserError, match=r"late\.py, line 1: is not valid Python"):
@@ -218,7 +218,7 @@ def test_all_digests_take_little_time(monkeypatch):
     monkeypatch.setattr(ast, "parse", counted)
     tree = Tree(PACKAGE)
     for entry in JOBS:
-        if (PACKAGE / "cli" / f"{entry}.py").exists():
+        if (PACKAGE / "jobs" / f"{entry}.py").exists():
             tree.digest(entry, ())
     assert len(parsed) > 30 and set(parsed.values()) == {1}
 
@@ -253,6 +253,6 @@ def test_modules_left_out_of_the_digest_have_a_reason_and_decide_no_number():
 
 
 def test_an_edit_of_a_module_that_decides_no_number_changes_no_digest():
-    reached = reachable("images.train", ["guidelab.train.images"])
+    reached = reachable("image_train", ["guidelab.train.denoisers"])
     assert "guidelab.train.loop" in reached
     assert not set(digest._NO_NUMBERS) & set(reached)
