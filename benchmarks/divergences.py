@@ -17,9 +17,9 @@ import time  # noqa: E402
 
 import torch  # noqa: E402
 
-from guidelab.cli.subjects import sampler  # noqa: E402
 from guidelab.divergence.estimate import estimate  # noqa: E402
 from guidelab.divergence.noisy import Examples  # noqa: E402
+from guidelab.jobs.subjects import sampler  # noqa: E402
 from guidelab.plan.plan import Plan  # noqa: E402
 from guidelab.spec.load import load_spec  # noqa: E402
 

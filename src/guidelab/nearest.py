@@ -24,13 +24,17 @@ def one_of(given: str, known: Iterable[str]) -> str:
 
 
 def grouped(problems: Iterable[str]) -> list[str]:
-    """Mistakes as `place: text`; what several places share is said once, with all of them: `place, place: text`.
+    """Mistakes as `place: text`; what several places share is printed once, with the other places behind it.
 
     >>> grouped(["a.b: given 1", "a.c: given 1", "a.d: given 2"])
-    ['a.b, a.c: given 1', 'a.d: given 2']
+    ['a.b: given 1 (also at a.c)', 'a.d: given 2']
     """
     places: dict[str, list[str]] = {}
     for problem in problems:
         place, _, text = problem.partition(": ")
         places.setdefault(text, []).append(place)
-    return [f"{', '.join(dict.fromkeys(names))}: {text}" for text, names in places.items()]
+    found = []
+    for text, (first, *others) in ((text, list(dict.fromkeys(names))) for text, names in places.items()):
+        more = f" (also at {', '.join(others)})" if others else ""
+        found.append(f"{first}: {text}{more}")
+    return found

@@ -118,8 +118,8 @@ IMAGE_METRICS = {
     for name in ("fid", "sfid", "kid", "precision", "recall", "inception_score", "accuracy")
 }
 REPRESENTATIONS = {  # what samples are measured as
-    "coordinates": Entry("guidelab.cli.coordinates:spaces"),
-    "features": Entry("guidelab.cli.feature_spaces:spaces"),
+    "coordinates": Entry("guidelab.jobs.coordinates:spaces"),
+    "features": Entry("guidelab.jobs.feature_spaces:spaces"),
 }
 TRUTHS = {"toy2d": Entry("guidelab.data.toy2d_truth:truth_at")}  # datasets whose density is known
 FACTS = {

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from guidelab import preflight as module
 from guidelab.costs.estimate import estimate
 from guidelab.costs.gpus import gpu
 from guidelab.costs.graph import jobs_for
@@ -15,7 +14,8 @@ from guidelab.plan.absent import absent
 from guidelab.plan.build.expected import needed
 from guidelab.plan.build.slices import rows
 from guidelab.plan.plan import Plan
-from guidelab.preflight import asked_of, preflight
+from guidelab.runtime import preflight as module
+from guidelab.runtime.preflight import asked_of, preflight
 from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]

@@ -13,6 +13,7 @@ SRC = ROOT / "src" / "guidelab"
 # room -> rooms it may import; "*" for everything below the command line
 ALLOWED = {
     "errors": set(),
+    "plain": set(),
     "core": {"core", "errors"},
     "nets": {"nets", "core", "errors"},
     "data": {"data", "core", "plain", "errors"},
@@ -25,10 +26,8 @@ ALLOWED = {
     "spec": {"spec", "registry", "plugins", "released", "nearest", "errors"},
     "plan": {
         "spec",
-        "speclook",
         "registry",
         "released",
-        "smoke",
         "digest",
         "environment",
         "nearest",
@@ -37,22 +36,20 @@ ALLOWED = {
     "released": {"errors"},
     "environment": {"errors"},
     "nearest": {"errors"},
-    "digest": {"plugins", "errors"},
+    "digest": {"digest", "plugins", "errors"},
     "provenance": {"plan", "digest", "errors"},
-    "preflight": {
+    "runtime": {
+        "runtime",
         "costs",
         "environment",
+        "io",
         "plan",
-        "restart",
+        "plain",
+        "provenance",
         "spec",
+        "train",
         "errors",
-    },
-    "slurm": {"slurm", "preflight", "environment", "running", "errors"},
-    "restart": {"running", "worker", "preflight", "errors"},
-    "running": {"worker", "errors"},
-    "worker": {"plain", "errors"},
-    "plain": set(),
-    "summary": {"plan"},
+    },  # around a job's process: locks, restarts, planned stops, Slurm
     "crate": {"crate", "trail", "provenance", "plain", "errors"},
     "accept": {"accept", "costs", "plan", "provenance", "registry", "spec", "errors"},
     "trail": {
@@ -92,6 +89,31 @@ ALLOWED = {
     "synthetic": {"synthetic", "checkpoints", "autoencoder", "nets", "data", "released", "io", "errors"},
     "costs": {"*"},  # counts what a plan would do: from the spec, the nets and the plan itself
     "features": {"features", "nets", "core", "io", "errors"},  # reads weights: images in, features out
+    "jobs": {
+        "jobs",
+        "assemble",
+        "autoencoder",
+        "checkpoints",
+        "compute",
+        "core",
+        "costs",
+        "data",
+        "divergence",
+        "environment",
+        "features",
+        "io",
+        "metrics",
+        "nets",
+        "paper",
+        "registry",
+        "released",
+        "runtime",
+        "sampling",
+        "shards",
+        "synthetic",
+        "train",
+        "errors",
+    },  # one function a rule: load, call, save
     "cli": {"*"},
 }
 PARSE_TIME = (
@@ -109,14 +131,14 @@ PARSE_TIME = (
     "released",
     "digest",
     "provenance",
-    "preflight",
-    "restart",
-    "running",
-    "worker",
+    "runtime.preflight",
+    "runtime.restart",
+    "runtime.running",
+    "runtime.worker",
     "plain",
-    "slurm.orphans",
-    "slurm.site",
-    "summary",
+    "runtime.slurm.orphans",
+    "runtime.slurm.site",
+    "runtime.summary",
 )
 HEAVY = {"torch", "pandas", "scipy", "seaborn", "matplotlib", "numpy"}
 MAX_LINES = 300

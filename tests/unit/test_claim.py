@@ -13,12 +13,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from guidelab import running
-from guidelab.cli import claim
 from guidelab.cli import run as running_job
-from guidelab.cli.runtime import state_folder
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
+from guidelab.runtime import claim, running
+from guidelab.runtime.state import state_folder
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 from guidelab.train.loop import Course, run
 from guidelab.train.streams import stream

@@ -5,10 +5,10 @@ import torch
 from image_cases import INFO, SPEC, chosen, images
 from PIL import Image
 
-from guidelab.cli import collect, figure, preview, story, table
-from guidelab.cli import image_field as field
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, read_csv, write_csv
+from guidelab.jobs import collect, figure, preview, story, table
+from guidelab.jobs import image_field as field
 from guidelab.shards import Shard, folder_of, write_manifest, write_shard
 
 BLOCKS = {"report1": [100, 119]}

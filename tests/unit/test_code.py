@@ -8,9 +8,9 @@ import pytest
 from guidelab.digest import code_digest, covered
 from guidelab.errors import UserError
 from guidelab.plan.targets import params_path
-from guidelab.preflight import Asked, asked_of
 from guidelab.provenance import code
-from guidelab.restart import restart
+from guidelab.runtime.preflight import Asked, asked_of
+from guidelab.runtime.restart import restart
 
 ROOT = Path(__file__).parents[2]
 HERE = str(ROOT / "src/guidelab")

@@ -292,7 +292,7 @@ def test_a_null_grader_costs_what_a_grader_of_as_many_examples_does(plan):
 
 
 def test_divergences_of_images_by_hand(plan):
-    """As `cli/diverge.py` evaluates images: both signs of the noise, two ends, a calibration, the gains."""
+    """As `jobs/diverge.py` evaluates images: both signs of the noise, two ends, a calibration, the gains."""
     e = plan.spec.experiments["fashion_ci"]
     job = plan.job("diverge", "fashion_ci", "dg_autog", "w1.50", "seed0")
     fold = e.folds[e.divergences.real].n

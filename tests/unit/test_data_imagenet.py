@@ -11,13 +11,13 @@ import torch
 from PIL import Image
 
 from guidelab.checkpoints import store
-from guidelab.cli.image_prepare import prepare_dataset, run
 from guidelab.data import complete
 from guidelab.data.center_crop import center_crop
 from guidelab.data.complete import check_complete
 from guidelab.data.folds import twelfth
 from guidelab.data.image_zip import read_zip
 from guidelab.errors import UserError
+from guidelab.jobs.image_prepare import prepare_dataset, run
 from guidelab.synthetic.images import wnid, write_imagenet_like
 
 CLASSES, PER_CLASS, VAL = 4, 40, 3
@@ -92,7 +92,7 @@ def test_no_source_says_what_to_give(monkeypatch: pytest.MonkeyPatch, made: Path
     with pytest.raises(UserError, match=r"no source given.*train/<class>.*`source:`.*GUIDELAB_IMAGENET"):
         prepare_dataset(dataset, "test", None, 0, tmp_path / "a.zip")
     monkeypatch.setenv("GUIDELAB_IMAGENET", str(made))
-    assert prepare_dataset(dataset, "test", None, 0, tmp_path / "a.zip")[0] == CLASSES * VAL
+    assert prepare_dataset(dataset, "test", None, 0, tmp_path / "a.zip").n == CLASSES * VAL
     with pytest.raises(UserError, match="is no folder"):
         prepared(made / "none", tmp_path / "a.zip")
     with pytest.raises(UserError, match=r"holds no folder train/ \(it holds n90000000"):
@@ -235,7 +235,7 @@ def test_a_flat_validation_folder_needs_to_say_the_classes(tree: Path, tmp_path:
 PEAK = """
 import resource, sys
 from pathlib import Path
-from guidelab.cli.image_prepare import prepare_dataset
+from guidelab.jobs.image_prepare import prepare_dataset
 dataset = {"name": "imagenet", "resolution_px": 256, "classes": 2, "source": sys.argv[1]}
 prepare_dataset(dataset, "train", int(sys.argv[2]), 0, Path(sys.argv[3]), threads=1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)

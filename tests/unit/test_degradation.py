@@ -9,7 +9,6 @@ import torch
 from sampling_jobs import CFG, DEGRADED, job, randomised, save_net, write_nets
 
 from guidelab.assemble import Nets, assemble, load_nets
-from guidelab.cli.sample import run
 from guidelab.core.degrade import dropout, input_noise
 from guidelab.core.denoiser import at_step
 from guidelab.core.guidance.interval import Interval
@@ -18,6 +17,7 @@ from guidelab.core.samplers.heun import heun
 from guidelab.core.schedules import edm_sigmas
 from guidelab.data.toy2d import fractal
 from guidelab.io import load_arrays
+from guidelab.jobs.sample import run
 from guidelab.nets.toy import ToyDenoiser
 from guidelab.sampling.codecs import Points
 from guidelab.sampling.draw import drawing

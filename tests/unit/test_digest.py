@@ -45,10 +45,10 @@ FILES = {
     "guidance/push.py": "class Push:\n    weight = 1\n",
     "late.py": "VALUE = 7\n",
     "hints.py": "Alias = int\n",
-    "cli/__init__.py": "",
-    "cli/plain.py": "import os\nfrom guidelab import numbers, registry\n\n\ndef run(job):\n    return numbers.double(1)\n",
-    "cli/facade.py": "from guidelab.guidance import Pull\n\n\ndef run(job):\n    return Pull()\n",
-    "cli/lazy.py": (
+    "jobs/__init__.py": "",
+    "jobs/plain.py": "import os\nfrom guidelab import numbers, registry\n\n\ndef run(job):\n    return numbers.double(1)\n",
+    "jobs/facade.py": "from guidelab.guidance import Pull\n\n\ndef run(job):\n    return Pull()\n",
+    "jobs/lazy.py": (
         "from typing import TYPE_CHECKING\nfrom guidelab.errors import UserError\n\nif TYPE_CHECKING:\n"
         "    from guidelab.hints import Alias\n\n\ndef run(job):\n    from guidelab.late import VALUE\n\n"
         "    if not VALUE:\n        raise UserError('none')\n    return VALUE\n"
@@ -68,7 +68,7 @@ def tree(tmp_path):
             return Tree(root).digest(entry, extra)
 
         def reach(self, entry, *extra):
-            return Tree(root).closure([f"guidelab.cli.{entry}", *extra])
+            return Tree(root).closure([f"guidelab.jobs.{entry}", *extra])
 
         def edit(self, name, old, new):
             text = (root / name).read_text()
@@ -86,8 +86,8 @@ def tree(tmp_path):
         ("numbers.py", '    """Twice."""\n', ""),
         ("numbers.py", "SCALE * x", "(\n        SCALE\n        * x\n    )"),
         ("numbers.py", "2.0", "2.00"),
-        ("cli/plain.py", "import os\nfrom guidelab import numbers, registry", "from guidelab import numbers, registry\nimport os"),
-        ("cli/plain.py", "numbers, registry", "registry, numbers"),
+        ("jobs/plain.py", "import os\nfrom guidelab import numbers, registry", "from guidelab import numbers, registry\nimport os"),
+        ("jobs/plain.py", "numbers, registry", "registry, numbers"),
         ("__init__.py", '"1"', '"2"'),
         ("errors.py", "pass", "text = 'long'"),
         ("guidance/push.py", "weight = 1", "weight = 2"),
@@ -130,22 +130,22 @@ def test_one_method_changes_only_the_jobs_that_use_it(tree):
 
 
 def test_names_are_followed_through_a_package_that_only_reexports(tree):
-    assert tree.reach("facade") == {"guidelab.cli.facade", "guidelab.guidance.pull", "guidelab.numbers"}
+    assert tree.reach("facade") == {"guidelab.jobs.facade", "guidelab.guidance.pull", "guidelab.numbers"}
     tree.edit("guidance/__init__.py", "__all__", "TABLE = {}\n__all__")  # now it does something of its own
     assert {"guidelab.guidance", "guidelab.guidance.push"} <= tree.reach("facade")
 
 
 def test_imports_inside_functions_count_and_those_for_type_checkers_do_not(tree):
-    assert tree.reach("lazy") == {"guidelab.cli.lazy", "guidelab.late"}
+    assert tree.reach("lazy") == {"guidelab.jobs.lazy", "guidelab.late"}
     before = tree.digest("lazy")
-    tree.edit("cli/lazy.py", "'none'", "'nothing there; wanted something'")
+    tree.edit("jobs/lazy.py", "'none'", "'nothing there; wanted something'")
     assert tree.digest("lazy") == before
     tree.edit("late.py", "7", "8")
     assert tree.digest("lazy") != before
 
 
 def test_absent_and_broken_modules_are_named(tree):
-    with pytest.raises(UserError, match=r"guidelab\.cli\.nothing: a job needs this module"):
+    with pytest.raises(UserError, match=r"guidelab\.jobs\.nothing: a job needs this module"):
         tree.digest("nothing")
     tree.edit("late.py", "VALUE = 7", "VALUE = = 7")
     with pytest.raises(UserError, match=r"late\.py, line 1: is not valid Python"):
@@ -176,9 +176,7 @@ def test_every_module_a_job_imports_is_covered():
     for entry in (*JOBS, "extract", "encode", "obtain", *images):
         if not (PACKAGE / "cli" / f"{entry.replace('.', '/')}.py").exists():
             continue
-        code = (
-            f"import sys, guidelab.cli.{entry}\nprint(*(m for m in sys.modules if m.startswith('guidelab.')))"
-        )
+        code = f"import sys, guidelab.jobs.{entry}\nprint(*(m for m in sys.modules if m.startswith('guidelab.')))"
         done = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, env=_env(), check=True
         )
@@ -220,7 +218,7 @@ def test_all_digests_take_little_time(monkeypatch):
     monkeypatch.setattr(ast, "parse", counted)
     tree = Tree(PACKAGE)
     for entry in JOBS:
-        if (PACKAGE / "cli" / f"{entry}.py").exists():
+        if (PACKAGE / "jobs" / f"{entry}.py").exists():
             tree.digest(entry, ())
     assert len(parsed) > 30 and set(parsed.values()) == {1}
 
@@ -255,6 +253,6 @@ def test_modules_left_out_of_the_digest_have_a_reason_and_decide_no_number():
 
 
 def test_an_edit_of_a_module_that_decides_no_number_changes_no_digest():
-    reached = reachable("images.train", ["guidelab.train.images"])
+    reached = reachable("image_train", ["guidelab.train.denoisers"])
     assert "guidelab.train.loop" in reached
     assert not set(digest._NO_NUMBERS) & set(reached)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from guidelab.errors import UserError
-from guidelab.running import hold
+from guidelab.runtime.running import hold
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 from guidelab.train.loop import Course, run
 from guidelab.train.streams import stream

@@ -12,13 +12,13 @@ import torch
 from torch import nn
 
 from guidelab.assemble import Nets
-from guidelab.cli.diverge import COLUMNS
-from guidelab.cli.subjects import denoisers
 from guidelab.core.mixture import Mixture
 from guidelab.divergence.estimate import estimate
 from guidelab.divergence.noisy import Examples, logits_and_shifts, noisy
 from guidelab.divergence.recalibrated import Recalibrated
 from guidelab.divergence.subject import Exact, Subject
+from guidelab.jobs.diverge import COLUMNS
+from guidelab.jobs.subjects import denoisers
 from guidelab.metrics import divergence_report as report
 from guidelab.metrics.calibration import Calibration
 from guidelab.metrics.divergence import DIVERGENCES, divergences, log_ratios

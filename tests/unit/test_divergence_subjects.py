@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from guidelab.assemble import Nets
-from guidelab.cli import subjects
 from guidelab.data.image_zip import ImageSet, write_zip
 from guidelab.errors import UserError
 from guidelab.io import save_arrays, sha256
+from guidelab.jobs import subjects
 
 BLOCKS = {"report1": [0, 29], "report2": [30, 59], "select": [60, 79]}
 
@@ -44,7 +44,7 @@ def test_guidance_of_first_evaluations_counts_half_as_in_the_flow(event):
 def job(tmp_path, monkeypatch):
     """Points numbered by where they come from: real 0 to 99, samples 1000 x block + place."""
     monkeypatch.setattr(subjects, "load_net", lambda path, seed, device: ("grader", path, seed))
-    monkeypatch.setattr(subjects, "load_nets", lambda inputs, seed: Nets({}, {}))
+    monkeypatch.setattr(subjects, "load_nets", lambda inputs, seed, discs: Nets({}, {}))
     monkeypatch.setattr(subjects, "denoisers", lambda job, nets: ("main", "guided"))
     monkeypatch.setattr(subjects, "dataset", lambda spec: None)
     real, samples, density = (str(tmp_path / f"{n}.safetensors") for n in ("real", "samples", "density"))
@@ -124,7 +124,17 @@ def image_job(tmp_path, monkeypatch):
         path = tmp_path / "samples" / f"{i}.safetensors"
         path.parent.mkdir(exist_ok=True)
         save_arrays(path, {"images": _gray(first, 10)}, {})
-        shards.append({"file": path.name, "sha256": sha256(path), "train_seed": 0, "block": name, "n": 10})
+        shards.append(
+            {
+                "file": path.name,
+                "sha256": sha256(path),
+                "train_seed": 0,
+                "block": name,
+                "first": 10 * i,
+                "last": 10 * i + 9,
+                "n": 10,
+            }
+        )
     samples.write_text(json.dumps({"kind": "samples", "terms": [], "variant": "none", "shards": shards}))
     features, reference = (str(tmp_path / f"{n}.safetensors") for n in ("features", "reference"))
     blocks = ("report1", "report2", "select")

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from guidelab.cli.extract import _extracted
 from guidelab.compute.processes import ProcessGroup, process_group
 from guidelab.compute.workers import present, wait
 from guidelab.environment import seconds, whole
 from guidelab.errors import UserError
+from guidelab.jobs.extract import _extracted
 from guidelab.plan.plan import Plan
 from guidelab.plan.resources import needs
 from guidelab.spec.load import load_spec

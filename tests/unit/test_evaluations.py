@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from guidelab.assemble import dataset, load_nets
-from guidelab.cli import evaluations, theorem
 from guidelab.costs.flops import count
 from guidelab.io import save_arrays
+from guidelab.jobs import evaluations, theorem
 from guidelab.nets.toy import ToyDenoiser
 from guidelab.nets.toy_discriminator import ToyDiscriminator
 from guidelab.sampling.codecs import Points

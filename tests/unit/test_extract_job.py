@@ -8,7 +8,6 @@ import sys
 import pytest
 import torch
 
-from guidelab.cli import extract
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
@@ -16,6 +15,7 @@ from guidelab.features.inception_net import InceptionNet
 from guidelab.features.spatial import spatial_features
 from guidelab.features.tiny import Tiny
 from guidelab.io import load_arrays
+from guidelab.jobs import extract
 from guidelab.released import Row
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 

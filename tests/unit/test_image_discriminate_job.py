@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from guidelab.assemble import load_net
-from guidelab.cli import image_discriminate as discriminate
-from guidelab.cli import image_null
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
 from guidelab.io import load_arrays
+from guidelab.jobs import image_discriminate as discriminate
+from guidelab.jobs import image_null
 from guidelab.nets.small_discriminator import SmallClassifier, SmallDiscriminator
 from guidelab.shards import Shard, folder_of, write_manifest, write_shard
 from guidelab.train import discriminators, early

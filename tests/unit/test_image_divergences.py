@@ -15,12 +15,12 @@ from scipy.special import expit
 from torch import nn
 
 from guidelab.assemble import Nets
-from guidelab.cli.diverge import COLUMNS
-from guidelab.cli.subjects import denoisers
 from guidelab.divergence.estimate import estimate
 from guidelab.divergence.noisy import Examples, denoised, logits_and_shifts, noisy
 from guidelab.divergence.subject import Space, Subject
 from guidelab.errors import UserError
+from guidelab.jobs.diverge import COLUMNS
+from guidelab.jobs.subjects import denoisers
 from guidelab.paper.sigma import along, points, table, weight
 from guidelab.plan.plan import Plan
 from guidelab.spec.load import load_spec

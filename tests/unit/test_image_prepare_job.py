@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from guidelab.cli.image_prepare import Prepared, cache_folder, prepare_dataset, run
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import read_zip, write_zip
 from guidelab.errors import UserError
+from guidelab.jobs.image_prepare import Prepared, cache_folder, prepare_dataset, run
 
 
 @pytest.fixture

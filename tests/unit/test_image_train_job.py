@@ -14,13 +14,13 @@ from training_cases import CONFIG, NETS, moments, pictures
 
 from guidelab import registry
 from guidelab.assemble import load_net
-from guidelab.cli import image_train as train
-from guidelab.cli import reconstruct
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, read_csv
+from guidelab.jobs import image_train as train
+from guidelab.jobs import reconstruct
 
 LATENT = {"encoding": "ldm", "side_px": 8, "channels": 2}
 OUTPUTS = [
@@ -138,8 +138,8 @@ SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
 from guidelab.assemble import load_net
-from guidelab.cli import image_train as train
-from guidelab.cli import reconstruct
+from guidelab.jobs import image_train as train
+from guidelab.jobs import reconstruct
 from guidelab.train.step import Trainer
 from guidelab.train.stop import Stopped
 

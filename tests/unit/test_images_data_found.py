@@ -12,7 +12,6 @@ import zlib
 import numpy as np
 import pytest
 import torch
-from guidelab.cli.images.prepare import prepare_dataset
 from PIL import Image
 
 from guidelab.data import cifar10, imagenet
@@ -21,12 +20,18 @@ from guidelab.data.image_zip import read_zip, write_zip
 from guidelab.data.latents import holds_latents
 from guidelab.data.zip_reader import ZipLatents
 from guidelab.errors import UserError
+from guidelab.jobs.image_prepare import Prepared, prepare_dataset
 
 LEFTOVERS = [
     ".ipynb_checkpoints/x-checkpoint.png", ".DS_Store", "__MACOSX/cat/._1.png", "Thumbs.db", "cat/Thumbs.db", ".hidden/1.png",
     ".git/objects/aa/bb", "cat/.1.png.swp", "@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "desktop.ini", "cat/.ipynb_checkpoints/1.png",
     "$RECYCLE.BIN/a.png", "__pycache__/a.pyc", "cat/1.png~", "THUMBS.DB",
 ]  # fmt: skip
+
+
+def prepared(name, split, resolution_px, source, output) -> Prepared:
+    dataset = {"name": name, "resolution_px": resolution_px, "source": str(source)}
+    return prepare_dataset(dataset, split, None, 0, output)
 
 
 def png(colour=0, side=8) -> bytes:
@@ -138,10 +143,10 @@ def test_labels_are_never_dropped_without_a_word(tmp_path, capsys, depth):
 
 def test_pictures_are_never_left_out_of_ones_own_folder_silently(tmp_path, capsys):
     source = tree(tmp_path / "mine", [f"{number:03}.png" for number in range(60)])
-    found = prepare_dataset("image-folder", "all", 8, source, None, 0, tmp_path / "all.zip")
+    found = prepared("image-folder", "all", 8, source, tmp_path / "all.zip")
     assert found.n == 60 == len(read_zip(tmp_path / "all.zip"))
     assert "left" not in capsys.readouterr().err
-    kept = prepare_dataset("image-folder", "train", 8, source, None, 0, tmp_path / "train.zip").n
+    kept = prepared("image-folder", "train", 8, source, tmp_path / "train.zip").n
     said = capsys.readouterr().err
     assert (
         0 < kept < 60
@@ -198,7 +203,7 @@ def latents(path, count=24, dtype="<f4", labels=True):
 def test_latents_that_edm2_encoded_are_never_refused_as_images(tmp_path, labels):
     source = latents(tmp_path / "a.zip", labels=labels)
     assert holds_latents(source)
-    found = prepare_dataset("image-zip", "all", 4, source, None, 0, tmp_path / "b.zip")
+    found = prepared("image-zip", "all", 4, source, tmp_path / "b.zip")
     assert (found.what, found.n, found.shape) == ("latents", 24, (8, 4, 4))
     ours, theirs = ZipLatents(tmp_path / "b.zip"), ZipLatents(source)
     assert torch.equal(ours[:], theirs[:]) and ours.encoding.name == "edm2"
@@ -206,7 +211,7 @@ def test_latents_that_edm2_encoded_are_never_refused_as_images(tmp_path, labels)
     if labels:
         assert ours.labels.tolist() == theirs.labels.tolist()
     with pytest.raises(UserError, match="latents are not resized"):
-        prepare_dataset("image-zip", "all", 8, source, None, 0, tmp_path / "c.zip")
+        prepared("image-zip", "all", 8, source, tmp_path / "c.zip")
 
 
 def test_edms_cifar_zip_is_read_as_cifar(tmp_path):
@@ -217,7 +222,7 @@ def test_edms_cifar_zip_is_read_as_cifar(tmp_path):
     write_zip(tmp_path / "cifar10-32x32.zip", ImageSet(images, labels, tuple(str(i) for i in range(40))))
     fold = cifar10.prepare("train", 32, tmp_path / "cifar10-32x32.zip")
     assert fold.labels == labels.tolist()
-    assert torch.equal(torch.stack([torch.from_numpy(x.copy()) for x in fold.images(1)]), images)
+    assert torch.equal(torch.stack([torch.from_numpy(x.copy()) for x in fold.pixels(1)]), images)
     with pytest.raises(
         UserError, match=r"is a ZIP of training images, so it has no split 'test'.*binary\.tar\.gz"
     ):

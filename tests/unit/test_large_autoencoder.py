@@ -11,12 +11,12 @@ import torch
 from safetensors.torch import save_file
 
 from guidelab.autoencoder import build, load_autoencoder, save_autoencoder
-from guidelab.cli import encode
 from guidelab.core.latents import ENCODINGS, encoding
 from guidelab.data.zip_reader import ZipLatents
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
+from guidelab.jobs import encode
 from guidelab.shards import Shard, write_manifest, write_shard
 
 pytestmark = pytest.mark.skipif(

@@ -43,8 +43,9 @@ ASKED = {
 
 def graded(of: str, **changed) -> dict:
     """params.yaml with one experiment: a smoke copy with a grader and divergences."""
-    entry = {"extends": of, "scale": "smoke", "folds": {"graded": {"split": "train", "seed": 31}}}
-    entry |= {"discriminators": {"grade": GRADE}, "divergences": ASKED}
+    entry = {"extends": of, "scale": "smoke", "folds": {"graded": {"split": "holdout", "seed": 31}}}
+    # a grader shares no data with what guides: the noisy classifier learns from the training split here
+    entry |= {"discriminators": {"grade": GRADE, "noisy": {"real": "train"}}, "divergences": ASKED}
     entry["paper"] = {"figures": {"divergence_sigma": {"points": [POINT]}}}
     return {
         **RAW,
@@ -71,7 +72,7 @@ def build(plan: Plan, path: str) -> None:
     outputs = [Path(output) for output in job.outputs]
     for output in outputs:
         output.parent.mkdir(parents=True, exist_ok=True)
-    import_module(f"guidelab.cli.{payload.get('command', RULES[rule].entry)}").run(payload, outputs)
+    import_module(f"guidelab.jobs.{payload.get('command', RULES[rule].entry)}").run(payload, outputs)
 
 
 @pytest.fixture(scope="module")
@@ -132,7 +133,7 @@ def test_a_grader_learns_from_images_rounded_as_real_ones_are(plan):
 
 
 def test_a_net_that_samples_without_a_class_is_denoised_without(monkeypatch):
-    from guidelab.cli import subjects
+    from guidelab.jobs import subjects
 
     class Net(torch.nn.Module):
         image_channels, resolution_px, classes = 1, 2, 3
@@ -141,12 +142,12 @@ def test_a_net_that_samples_without_a_class_is_denoised_without(monkeypatch):
             return torch.full_like(x, -1.0 if cond is None else 1.0)
 
     nets = subjects.Nets({"main": Net(), "blind": Net()}, {})
-    monkeypatch.setattr(subjects, "image_nets", lambda job, seed: nets)
+    monkeypatch.setattr(subjects, "load_nets", lambda inputs, seed, discs: nets)
     monkeypatch.setenv("GUIDELAB_DEVICE", "cpu")
     term = {"method": "reference", "ref": "blind", "disc": None, "weight": 2.0, "sigma_lo": 0.0, "sigma_hi": None,
             "stages": "both"}  # fmt: skip
     plain = {"dropout": 0.0, "input_noise": 0.0}
-    job = {"discs": {}, "precision": "float32", "unlabelled": ["blind"], "main": "main", "terms": [term],
+    job = {"inputs": {}, "discs": {}, "precision": "float32", "unlabelled": ["blind"], "main": "main", "terms": [term],
            "sampler": {"dtype": "float64"}, "degrade": {"main": plain, "blind": plain}}  # fmt: skip
     found, where = subjects._nets(job, 0)
     main, guided = subjects.denoisers(job, found)

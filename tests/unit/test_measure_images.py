@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import torch
 
-from guidelab.cli import measure
-from guidelab.cli.measure import COLUMNS
 from guidelab.errors import UserError
 from guidelab.io import read_csv, save_arrays
+from guidelab.jobs import measure
+from guidelab.jobs.measure import COLUMNS
 from guidelab.metrics import images
 from guidelab.metrics.class_scores import inception_score
 from guidelab.metrics.frechet import frechet_distance, moments

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from guidelab.metrics.flags import flagged, flags, rank_flag, unusable_reference
+from guidelab.metrics.flags import flagged, flags, rank_flag
+from guidelab.metrics.frechet_fixed import spread
+from guidelab.metrics.images import Generated, Reference, measure_images
 from guidelab.metrics.kid import kid
 from guidelab.metrics.value import Value
 
@@ -57,8 +59,12 @@ def test_one_huge_sample_never_decides_kid_unnoticed():
     assert kid(generated=FAKE, reference=REAL).note == ""
 
 
-def test_a_reference_that_is_not_finite_is_named():
-    broken = REAL.copy()
-    broken[3, 2] = np.nan
-    assert unusable_reference(broken) == "not estimable: 1 of 400 reference points not finite"
-    assert unusable_reference(REAL) == ""
+def test_image_metrics_carry_the_flags():
+    generated = np.concatenate([REAL[:3], REAL[:2]])
+    found = measure_images(
+        Generated(generated), Reference(REAL, spread(REAL)), ["fid", "kid"], k=2, counts="equal"
+    )
+    notes = {number.metric: number.value.note for number in found}
+    assert "5 samples for 6 features" in notes["fid"] and "samples for" not in notes["kid"]
+    assert all("2 of 5 generated samples repeat another one" in note for note in notes.values())
+    assert all("5 of 5 generated samples equal one of the reference" in note for note in notes.values())

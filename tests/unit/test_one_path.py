@@ -14,8 +14,8 @@ from PIL import Image
 from training_cases import CONFIG, NETS
 
 from guidelab.assemble import load_net
-from guidelab.cli import encode, extract, image_discriminate, image_prepare, image_train, reconstruct
 from guidelab.io import load_arrays
+from guidelab.jobs import encode, extract, image_discriminate, image_prepare, image_train, reconstruct
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 
 LATENT = {"autoencoder": "vae", "encoding": "ldm", "side_px": 4, "channels": 4}

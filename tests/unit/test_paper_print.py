@@ -8,8 +8,8 @@ from large_cases import INFO, MAINS, MAP, PUBLISHED, ROOT, SPEC, chosen, large
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from guidelab.cli.table import published_values
 from guidelab.io import write_csv
+from guidelab.jobs.table import published_values
 from guidelab.paper import curves, render, style, summary
 from guidelab.paper.images import beside, beside_print, grid, panels, table, weights
 

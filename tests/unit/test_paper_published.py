@@ -7,10 +7,10 @@ import pytest
 from large_cases import INFO, MAP, PUBLISHED, SPEC, chosen, large
 from typer.testing import CliRunner
 
-from guidelab.cli import table as table_job
 from guidelab.cli.published import published_commands
 from guidelab.errors import UserError
 from guidelab.io import read_csv, write_csv
+from guidelab.jobs import table as table_job
 from guidelab.paper.images import beside, beside_print, compare, story, table, weights, wording
 
 FULL = large()

@@ -10,9 +10,9 @@ from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
 from guidelab.plan.runs import chunks, part_name
 from guidelab.plan.targets import refuse_unknown
+from guidelab.runtime.summary import summary
 from guidelab.spec import Spec
 from guidelab.spec.load import load_spec
-from guidelab.summary import summary
 
 ROOT = Path(__file__).parents[2]
 

@@ -72,7 +72,7 @@ def test_the_examples_of_the_help_are_planned_jobs(plan):
 
 
 def test_the_module_of_every_job_is_there(plan):
-    """A job's command is a module under cli/ of the rule's name, the one for images, or one in a folder."""
+    """A job's command is a module under jobs/ of the rule's name, the one for images, or one in a folder."""
     commands = {
         (rule, plan.job(rule, name, *names).command or RULES[rule].entry)
         for name in plan.spec.experiments
@@ -82,7 +82,7 @@ def test_the_module_of_every_job_is_there(plan):
     assert {rule for rule, _ in commands} == set(RULES)
     for rule, command in commands:
         assert command.split(".")[-1].removeprefix("image_") == RULES[rule].entry
-        assert (ROOT / f"src/guidelab/cli/{command.replace('.', '/')}.py").is_file(), command
+        assert (ROOT / f"src/guidelab/jobs/{command.replace('.', '/')}.py").is_file(), command
 
 
 def test_a_path_leads_back_to_its_job_and_to_no_other(plan):

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from guidelab.cli import planned as module
-from guidelab.cli.planned import planned
-from guidelab.cli.runtime import Stopped, state_folder
 from guidelab.plan.rules import RULES
+from guidelab.runtime import planned as module
+from guidelab.runtime.planned import planned
+from guidelab.runtime.state import state_folder
+from guidelab.train.stop import Stopped
 
 CLI = Path(module.__file__).parent
 
@@ -34,9 +35,9 @@ class Slurm:
         monkeypatch.setenv("SLURM_JOB_ID", "5")
         monkeypatch.setenv("GUIDELAB_SUBMITTED_FROM", "login")
         monkeypatch.setattr(module, "again", lambda job: self.said.append(f"requeue {job}") or requeues)
-        monkeypatch.setattr("guidelab.slurm.queue.config", lambda name: "proctrack/linuxproc")
+        monkeypatch.setattr("guidelab.runtime.slurm.queue.config", lambda name: "proctrack/linuxproc")
         self.time = [(1000, 3600)]
-        monkeypatch.setattr("guidelab.slurm.queue.time_of", lambda job: self.time[0])
+        monkeypatch.setattr("guidelab.runtime.slurm.queue.time_of", lambda job: self.time[0])
 
 
 @pytest.fixture(autouse=True)
@@ -115,9 +116,9 @@ def test_a_slurm_that_does_not_answer_at_first_is_asked_again(monkeypatch, tmp_p
     monkeypatch.setenv("GUIDELAB_MARGIN_S", "900")
     Slurm(monkeypatch)
     answers = iter([None, None, (899, 3600), (899, 3600)])
-    monkeypatch.setattr("guidelab.slurm.queue.time_of", lambda job: next(answers))
-    monkeypatch.setattr("guidelab.slurm.queue.state_of", lambda job: "")
-    monkeypatch.setattr("guidelab.slurm.stops.ASK_AGAIN_S", 0.01)
+    monkeypatch.setattr("guidelab.runtime.slurm.queue.time_of", lambda job: next(answers))
+    monkeypatch.setattr("guidelab.runtime.slurm.queue.state_of", lambda job: "")
+    monkeypatch.setattr("guidelab.runtime.slurm.stops.ASK_AGAIN_S", 0.01)
     with pytest.raises(Stopped), planned("train", {}, [tmp_path / "a"]):
         time.sleep(30)
 
@@ -137,7 +138,7 @@ def test_one_that_was_given_more_time_meanwhile_goes_on(monkeypatch, tmp_path):
     slurm.time[0] = (900, 3600)
     asked = []
     monkeypatch.setattr(
-        "guidelab.slurm.queue.time_of", lambda job: asked.append(job) or ((900, 3600) if len(asked) == 1 else (9000, 9999))
+        "guidelab.runtime.slurm.queue.time_of", lambda job: asked.append(job) or ((900, 3600) if len(asked) == 1 else (9000, 9999))
     )  # fmt: skip
     with planned("train", {}, [tmp_path / "a"]):
         until = time.monotonic() + 30

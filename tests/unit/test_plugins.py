@@ -11,7 +11,8 @@ import yaml
 
 from guidelab import digest, plugins, registry
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.build import measure
+from guidelab.plan.plan import Plan
 from guidelab.spec.load import load_spec, spec_of
 from guidelab.spec.reading import read_yaml
 
@@ -67,7 +68,9 @@ def test_a_guidance_of_a_plugin_is_planned_with_its_options_and_its_code(tree, c
     job = plan.job("sample", "toy2d_ci", "own", "w2.00", "seeds0-1")
     assert job.spec["terms"][0]["options"] == {"power": 0.5} and "plugins.mine" in job.modules
     assert (
-        plan.experiment("toy2d_ci")._row(plan.experiment("toy2d_ci").runs_at("own/w2.00")[0])["w_neutral"]
+        measure._row(plan.experiment("toy2d_ci"), plan.experiment("toy2d_ci").runs_at("own/w2.00")[0])[
+            "w_neutral"
+        ]
         == 1.0
     )
     assert "guidelab: plugin plugins.mine" in capsys.readouterr().err
@@ -195,7 +198,7 @@ def test_names_of_a_net_an_extractor_and_a_dataset_of_plugins_are_planned(tree):
     plan = Plan(spec_of(raw, "params.yaml"))
     assert plan.job("train", "fashion_ci", "xs_uncond", "seed0").modules == (
         "plugins.mine",
-        "guidelab.train.images",
+        "guidelab.train.denoisers",
     )
     assert plan.job("prepare", "fashion_ci", "train").modules == ("plugins.mine",)
     assert "plugins.mine" in plan.job("extract", "fashion_ci", "lite0", "data/reference").modules

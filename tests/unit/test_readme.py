@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 from PIL import Image
+from shipped import outdated
 from typer.testing import CliRunner
 
 from guidelab.cli.app import app
@@ -16,7 +17,7 @@ from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
 from guidelab.plan.targets import refuse_unknown
-from guidelab.preflight import asked_of
+from guidelab.runtime.preflight import asked_of
 from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -86,6 +87,16 @@ def test_guidelab(arguments, plan, tmp_path, monkeypatch):
     done = CliRunner().invoke(app, words)
     if words[0] == "bundle":  # without the released files it names them, and the plan ends there
         assert isinstance(done.exception, UserError) and "checkpoints" in str(done.exception)
+        return
+    if words[0] == "ema":  # the same without snapshots
+        assert isinstance(done.exception, UserError) and "wanted one of EDM2's snapshots" in str(
+            done.exception
+        )
+        return
+    if words[0] == "crate" and outdated(
+        plan, words[1]
+    ):  # results of other parameters or code are not packed as these
+        assert isinstance(done.exception, UserError) and "Run again: snakemake" in str(done.exception)
         return
     assert done.exit_code == 0, (done.exception, done.output[-500:])
     assert done.output.strip()

@@ -13,11 +13,11 @@ from guidelab import registry
 from guidelab.checkpoints import store
 from guidelab.checkpoints.pickles import read_networks
 from guidelab.checkpoints.released import read_released
-from guidelab.cli import obtain
 from guidelab.costs.flops import count
 from guidelab.errors import UserError
 from guidelab.features.tiny import Tiny
 from guidelab.io import load_arrays
+from guidelab.jobs import obtain
 from guidelab.nets.edm2 import Edm2
 from guidelab.released import extractor_of, load_rows
 from guidelab.synthetic import checkpoints as synthetic

@@ -10,11 +10,11 @@ from guidelab.autoencoder import build
 from guidelab.checkpoints import store
 from guidelab.checkpoints.released import read_released
 from guidelab.checkpoints.structure import differences
-from guidelab.cli import extract, obtain
 from guidelab.cli.importing import import_file
 from guidelab.errors import UserError
 from guidelab.features import dinov2, inception, tiny
 from guidelab.features.spatial import spatial_features
+from guidelab.jobs import extract, obtain
 from guidelab.nets.edm2_sizes import CHANNELS
 from guidelab.plan.build.expected import WIDTHS
 from guidelab.plan.plan import Plan

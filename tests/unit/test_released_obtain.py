@@ -13,10 +13,10 @@ from typer.testing import CliRunner
 
 from guidelab.assemble import load_net
 from guidelab.checkpoints import store
-from guidelab.cli import obtain
 from guidelab.cli.released import import_file, list_released, released_commands
 from guidelab.errors import UserError
 from guidelab.io import load_arrays
+from guidelab.jobs import obtain
 from guidelab.released import extractor_of, load_rows
 
 

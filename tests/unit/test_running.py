@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from guidelab import restart, running
 from guidelab.errors import UserError
-from guidelab.running import forget, hold, name_of, workers
-from guidelab.worker import Worker, stop
+from guidelab.runtime import restart, running
+from guidelab.runtime.running import forget, hold, name_of, workers
+from guidelab.runtime.worker import Worker, stop
 
 FORK = multiprocessing.get_context("fork")
 
@@ -194,7 +194,7 @@ def begin(monkeypatch, **asked):
 
 
 def restart_asked(acts=True, unlocks=False):
-    from guidelab.preflight import Asked
+    from guidelab.runtime.preflight import Asked
 
     return Asked((), acts=acts, unlocks=unlocks)
 

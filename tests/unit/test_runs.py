@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from guidelab.cli.noted import noted
-from guidelab.cli.runtime import Stopped
 from guidelab.plan.stage import Stage
 from guidelab.provenance import notes, runs
 from guidelab.provenance.disk import Metadata, write_text
 from guidelab.provenance.records import Entry
+from guidelab.runtime.noted import noted
+from guidelab.train.stop import Stopped
 
 OUT, CURVE = "results/e/models/main.safetensors", "results/e/models/main.csv"
 STAGE = Stage(

@@ -27,7 +27,6 @@ from sampling_jobs import (
 )
 
 from guidelab.assemble import load_nets
-from guidelab.cli.sample import run
 from guidelab.compute import workers
 from guidelab.compute.processes import ProcessGroup
 from guidelab.core.chain import respaced, schedule_of
@@ -37,6 +36,7 @@ from guidelab.core.schedules import edm_sigmas
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
+from guidelab.jobs.sample import run
 from guidelab.nets.dit import Dit
 from guidelab.sampling import draw, latents
 from guidelab.sampling.pixels import Pixels, rounded, truncated
@@ -196,7 +196,7 @@ def test_two_processes_write_the_same_bytes_as_one(files, tmp_path):
 
 def launched(found, output, rank, size):
     code = (
-        "import json, sys\nfrom pathlib import Path\nfrom guidelab.cli.sample import run\n"
+        "import json, sys\nfrom pathlib import Path\nfrom guidelab.jobs.sample import run\n"
         "run(json.loads(sys.argv[1]), [Path(sys.argv[2])])"
     )
     environ = os.environ | {"RANK": str(rank), "WORLD_SIZE": str(size), "LOCAL_RANK": str(rank)}

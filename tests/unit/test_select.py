@@ -5,9 +5,9 @@ import itertools
 import pandas as pd
 import pytest
 
-from guidelab.cli.collect import run as collect
 from guidelab.errors import UserError
 from guidelab.io import read_csv, save_arrays, write_csv
+from guidelab.jobs.collect import run as collect
 from guidelab.paper.select import flatten, select
 
 INFO = pd.DataFrame({"metric": ["js", "frechet", "recall"], "direction": ["lower", "lower", "higher"]})

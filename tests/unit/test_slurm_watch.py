@@ -6,9 +6,9 @@ import types
 
 import pytest
 
-from guidelab import running
-from guidelab.slurm import orphans, queue, site, stops, watch
-from guidelab.slurm.queue import Queued
+from guidelab.runtime import running
+from guidelab.runtime.slurm import orphans, queue, site, stops, watch
+from guidelab.runtime.slurm.queue import Queued
 
 
 class Clock:

@@ -12,7 +12,7 @@ from guidelab.core.schedules import edm_sigmas
 from guidelab.costs.graph import jobs_for
 from guidelab.errors import UserError
 from guidelab.paper.images.table import _with_published as with_published
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.spec.levels import acting, chain_levels, edm_levels, rounded
 from guidelab.spec.load import load_spec, remarks, spec_of
 from guidelab.spec.reading import read_yaml

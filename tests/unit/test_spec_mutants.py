@@ -12,7 +12,7 @@ import yaml
 
 from guidelab.costs.graph import jobs_for
 from guidelab.errors import UserError
-from guidelab.plan import Plan
+from guidelab.plan.plan import Plan
 from guidelab.spec.load import _resolve, load_spec, spec_of
 from guidelab.spec.mistakes import LINE_CHARS, PRINTED
 from guidelab.spec.reading import read_yaml

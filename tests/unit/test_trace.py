@@ -11,6 +11,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from shipped import outdated
 from trail_cases import CHECKPOINTS, DATA, DENSITY, MEASURED, MODEL, ROWS, SAMPLES, SHARD, TABLE, build
 from typer.testing import CliRunner
 
@@ -19,6 +20,8 @@ from guidelab.cli.crate import crate_commands
 from guidelab.cli.trace import trace as trace_command
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
+from guidelab.plan.plan import Plan
+from guidelab.spec.load import load_spec
 from guidelab.trail.book import Book
 from guidelab.trail.cells import find_cell, seeds_of
 from guidelab.trail.rows import Row
@@ -414,6 +417,9 @@ def test_what_help_shows_works_on_the_results_of_this_project(name, arguments, t
         arguments = [*arguments[:-1], str(tmp_path / arguments[-1])]
     monkeypatch.chdir(ROOT)
     done = CliRunner().invoke({"trace": trace_commands, "crate": crate_commands}[name], arguments)
+    if name == "crate" and outdated(Plan(load_spec(ROOT / "params.yaml")), arguments[0]):
+        assert isinstance(done.exception, UserError) and "Run again: snakemake" in str(done.exception)
+        return  # results of other parameters are not packed as those of params.yaml
     assert done.exit_code == 0, (done.exception, done.output[-500:])
     if name == "trace" and "--json" not in arguments:
         assert arguments[0] in done.output and "[1]" in done.output

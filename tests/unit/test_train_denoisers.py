@@ -11,9 +11,9 @@ import torch
 from training_cases import CONFIG, NETS, latents_data, moments, pictures, same, train
 
 from guidelab.assemble import load_net
-from guidelab.cli import reconstruct
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
+from guidelab.jobs import reconstruct
 from guidelab.train.denoisers import Data
 from guidelab.train.distributed import save_every_s
 from guidelab.train.step import Trainer

@@ -12,13 +12,13 @@ from torch import Tensor
 
 from guidelab import registry
 from guidelab.assemble import load_net, snapshot
-from guidelab.cli import image_discriminate as discriminate
-from guidelab.cli.examples import ShardImages
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
+from guidelab.jobs import image_discriminate as discriminate
+from guidelab.jobs.examples import ShardImages
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 from guidelab.train import sides
 from guidelab.train.noisy import levels

@@ -43,7 +43,7 @@ def main() -> None:
 
 def wait(rule: str, outputs: list[str]) -> None:
     """Be at work, as a real job is, for as long as the file `jobs.log.wait` is there."""
-    from guidelab.running import hold, name_of
+    from guidelab.runtime.running import hold, name_of
 
     with hold(name_of(outputs), "job", f"{rule} {outputs[0]}"):
         while Path(os.environ["FAKE_GUIDELAB_LOG"] + ".wait").exists():

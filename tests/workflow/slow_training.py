@@ -8,8 +8,10 @@ import sys
 import time
 from pathlib import Path
 
-from guidelab.cli.planned import planned
-from guidelab.cli.runtime import EXIT_STOPPED, Stopped, state_folder
+from guidelab.cli.runtime import EXIT_STOPPED
+from guidelab.runtime.planned import planned
+from guidelab.runtime.state import state_folder
+from guidelab.train.stop import Stopped
 
 STEPS, STEP_S = 60, 0.5
 

@@ -11,7 +11,7 @@ import yte
 from guidelab.plan.plan import Plan
 from guidelab.plan.resources import needs
 from guidelab.plan.rules import RULES
-from guidelab.slurm.site import RESOURCES
+from guidelab.runtime.slurm.site import RESOURCES
 from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]

@@ -25,12 +25,12 @@ from guidelab.plan.resources import needs
 from guidelab.plan.rule import WILDCARDS
 from guidelab.plan.rules import RULES
 from guidelab.plan.targets import params_path, refuse_unknown
-from guidelab.preflight import asked_of, preflight
+from guidelab.runtime.preflight import asked_of, preflight
 from guidelab.provenance import code
-from guidelab.restart import restart
-from guidelab.slurm import orphans, site
+from guidelab.runtime.restart import restart
+from guidelab.runtime.slurm import orphans, site
 from guidelab.spec.load import load_spec
-from guidelab.summary import summary
+from guidelab.runtime.summary import summary
 
 code.own_code_first()
 try:

@@ -137,7 +137,7 @@ def prepare(
             f"guidelab prepare {(names or [''])[0]}: wanted --resolution and one --output (for example: guidelab prepare "
             "fashion-mnist --resolution 16 -o train.zip), or an experiment and a fold"
         )
-    from guidelab.cli.image_prepare import prepare_dataset
+    from guidelab.jobs.image_prepare import prepare_dataset
 
     target = (output or [Path()])[0].resolve()
     if source is not None and (target == source.resolve() or source.resolve() in target.parents):
@@ -163,7 +163,8 @@ def _plain_lines(text: str) -> str:
 
 def main() -> None:
     """Run a command; a mistake the user can mend is one message and exit status 1, without a traceback."""
-    from guidelab.cli.runtime import EXIT_STOPPED, Stopped
+    from guidelab.cli.runtime import EXIT_STOPPED
+    from guidelab.train.stop import Stopped
 
     try:
         code = app(standalone_mode=False)

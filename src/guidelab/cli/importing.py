@@ -110,8 +110,8 @@ def _below(head: Row, rows: dict[str, Row], folder: str | None) -> Path:
 
 def _write(target: Path, chosen: Row, config: dict[str, Any], tensors: Any, about: dict[str, Any]) -> None:
     from guidelab.autoencoder import save_autoencoder
-    from guidelab.cli.obtain import write_net
     from guidelab.io import atomic_write, save_arrays
+    from guidelab.jobs.obtain import write_net
 
     meta = {"released": about["released"]}
     if chosen.format == "vae":

@@ -19,7 +19,7 @@ def published(
 
     Example: `guidelab published imagenet256`
     """
-    from guidelab.cli.table import published_values
+    from guidelab.jobs.table import published_values
     from guidelab.paper.images.beside_print import not_run_table, published_markdown
 
     typer.echo(published_markdown(not_run_table(published_values(resource), experiment)), nl=False)

@@ -8,14 +8,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from guidelab.cli.claim import claimed, held, taken_over
 from guidelab.cli.commands import load_plan
-from guidelab.cli.noted import noted
-from guidelab.cli.planned import planned
 from guidelab.cli.trace import code_now
 from guidelab.errors import UserError
 from guidelab.plan.rules import RULES
 from guidelab.provenance.code import refuse_other_code
+from guidelab.runtime.claim import claimed, held, taken_over
+from guidelab.runtime.noted import noted
+from guidelab.runtime.planned import planned
 
 
 def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
@@ -46,7 +46,7 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     with claimed(rule, job, outputs) as wanted:
         if wanted:
             with planned(rule, job, outputs), noted(job, outputs):
-                import_module(f"guidelab.cli.{command}").run(job, outputs)
+                import_module(f"guidelab.jobs.{command}").run(job, outputs)
 
 
 def several() -> bool:

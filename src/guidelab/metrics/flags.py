@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import torch
 
-from guidelab.metrics.value import NOT_ESTIMABLE, ArrayLike, Value, as_matrix, with_note
+from guidelab.metrics.value import NOT_ESTIMABLE, ArrayLike, Value, with_note
 
 COLLAPSED = 1e-3  # total variance of the generated features over the reference's
 REPEATED = 0.01  # share of rows that repeat another row, or equal a reference row, from which it is noted
@@ -45,13 +45,6 @@ def flagged(values: Mapping[str, Value], notes: tuple[str, ...], rank: str = "")
             value = with_note(value, note) if note else value
         result[name] = _finite(value)
     return result
-
-
-def unusable_reference(reference: ArrayLike) -> str:
-    """The note of metrics against a reference with rows that are not finite; empty for a sound reference."""
-    real = as_matrix(reference, "reference").cpu()
-    lost = int((~torch.isfinite(real).all(dim=1)).sum())
-    return f"{NOT_ESTIMABLE}: {lost} of {len(real)} reference points not finite" if lost else ""
 
 
 def _finite(value: Value) -> Value:

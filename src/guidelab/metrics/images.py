@@ -14,6 +14,7 @@ import torch
 
 from guidelab.metrics.chunked import precision_recall_chunked
 from guidelab.metrics.class_scores import accuracy, inception_score
+from guidelab.metrics.flags import flagged, flags, rank_flag
 from guidelab.metrics.frechet import Moments
 from guidelab.metrics.frechet_fixed import Spread, frechet_fixed, spread
 from guidelab.metrics.kid import kid
@@ -138,7 +139,10 @@ def measure_images(
     if "accuracy" in names:
         logits, labels = _given(generated.logits, n, "logits"), _given(generated.labels, n, "labels")
         found["accuracy"] = (accuracy(logits, labels), 0, NOTHING)
-    return [Number(name, found[name][0], n, *found[name][1:]) for name in names]
+    rank = rank_flag(n, torch.as_tensor(generated.features).shape[1])
+    values = {name: found[name][0] for name in names}
+    noted = flagged(values, flags(generated.features, reference.features), rank)
+    return [Number(name, noted[name], n, *found[name][1:]) for name in names]
 
 
 def equal_subset(reference: ArrayLike, n: int, seed: int) -> torch.Tensor:

@@ -18,7 +18,7 @@ class Job:
     inputs: Files
     spec: dict[str, Any]
     modules: tuple[str, ...] = ()
-    command: str = ""  # the module under cli/ when it is not the rule's own
+    command: str = ""  # the module under jobs/ when it is not the rule's own
     rule: str = ""
     outputs: tuple[str, ...] = field(default=())
 

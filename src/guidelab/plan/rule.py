@@ -102,7 +102,7 @@ class Rule:
 
     @cached_property
     def entry(self) -> str:
-        """The module under cli/ that does its jobs, unless a job names another."""
+        """The module under jobs/ that does its jobs, unless a job names another."""
         return self.module or self.name
 
     def paths(self, experiment: str, names: Names, endings: Mapping[str, str]) -> tuple[str, ...]:

@@ -231,5 +231,5 @@ class PlannedExperiment:
         return self.path("obtain", "discriminators", disc) if held else self.path("discriminate", disc)
 
     def image_command(self, name: str) -> str:
-        """The module under cli/ that does a rule's job for images; empty for points, whose module is the rule's own."""
+        """The module under jobs/ that does a rule's job for images; empty for points, whose module is the rule's own."""
         return f"image_{name}" if self.images else ""

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from guidelab.errors import UserError, closest
-from guidelab.nearest import listed
+from guidelab.nearest import grouped, listed
 
 PRINTED, VALUE_CHARS, LINE_CHARS = 20, 80, 600
+_READ = 5 * PRINTED  # mistakes whose closest names are looked up
 
 _REPR = reprlib.Repr()
 _REPR.maxlist = _REPR.maxtuple = 12
@@ -68,9 +69,11 @@ def refuse(path: str, mistakes: Sequence[Any]) -> None:
     """
     if not mistakes:
         return
-    lines = [f"{path}: {_cut(str(mistake))}" for mistake in mistakes[:PRINTED]]
-    if len(mistakes) > PRINTED:
-        lines.append(f"{path}: and {len(mistakes) - PRINTED} more mistakes; correct these first")
+    texts = grouped(str(mistake) for mistake in mistakes[:_READ])  # what several places share is printed once
+    lines = [f"{path}: {_cut(text)}" for text in texts[:PRINTED]]
+    more = len(texts) - len(lines) + max(0, len(mistakes) - _READ)
+    if more > 0:
+        lines.append(f"{path}: and {more} more mistakes; correct these first")
     raise UserError("\n".join(lines))
 
 

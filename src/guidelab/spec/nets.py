@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
 from guidelab import plugins, registry
 from guidelab.errors import UserError
@@ -186,12 +186,19 @@ class ImageNet(_Levelled):
             yield from _adm_widths(where, self.channels, mult, 64)
 
 
+_PLUGIN_NAME = {
+    "type": "string",
+    "maxLength": 160,
+    "not": {"enum": sorted(registry.NETS)},
+}  # one of the other classes
+
+
 class PluginNet(Strict):
     """A denoiser of images of a user's own, with the options of its class."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
-    name: Annotated[Plug, Registered("net")]
+    name: Annotated[Plug, Registered("net"), WithJsonSchema(_PLUGIN_NAME)]
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str]:
         """Options that its class does not take."""

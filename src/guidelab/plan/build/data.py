@@ -21,8 +21,8 @@ def prepare(e: "PlannedExperiment", fold: str) -> Job:
         spec |= {"checkpoint": slices.row(e, row), "folder": slices.folder(e)}
     elif e.synthetic:
         spec["dataset"] |= {"source": f"{e.root}/synthetic/images"}
-    known = (registry.DATASETS, registry.FACTS)
-    modules = tuple(found[dataset.name].module for found in known if dataset.name in found)
+    facts = registry.FACTS.get(dataset.name)
+    modules = (slices.dataset_module(e), *((facts.module,) if facts else ()))
     return Job(slices.synthetic(e), spec, modules, e.image_command("prepare"))
 
 

@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from guidelab.assemble import nets_sha256
-from guidelab.cli.subjects import null, sampler
 from guidelab.divergence.estimate import estimate
 from guidelab.divergence.subject import Subject
 from guidelab.io import sha256, torch_version, write_csv
+from guidelab.jobs.subjects import null, sampler
 
 COLUMNS = [
     "experiment", "scale", "point", "seed_blocks", "reference_split", "train_seed", "kind", "estimator", "divergence",

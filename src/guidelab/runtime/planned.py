@@ -9,10 +9,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from guidelab.cli.runtime import Stopped, state_folder
 from guidelab.plan.rules import RULES
-from guidelab.running import submitted
-from guidelab.slurm.stops import SIGNALS, Stops, again
+from guidelab.runtime.running import submitted
+from guidelab.runtime.slurm.stops import SIGNALS, Stops, again
+from guidelab.runtime.state import state_folder
+from guidelab.train.stop import Stopped
 
 
 @contextlib.contextmanager

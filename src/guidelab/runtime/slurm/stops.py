@@ -14,7 +14,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from guidelab.environment import seconds
-from guidelab.slurm import queue
+from guidelab.runtime.slurm import queue
 
 ASK_AGAIN_S = 60.0
 MARGIN_S = (30.0, 600.0)  # of the limit's tenth: from when on it is stopped; GUIDELAB_MARGIN_S overrides

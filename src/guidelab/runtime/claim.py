@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from guidelab import running
-from guidelab.cli.finished import keep, put_back
-from guidelab.cli.runtime import state_folder
+from guidelab.runtime import running
+from guidelab.runtime.finished import keep, put_back
+from guidelab.runtime.state import state_folder
 
 WAIT_S = 30.0  # for an earlier attempt that was told to stop and is saving
 

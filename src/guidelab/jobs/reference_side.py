@@ -83,7 +83,11 @@ def reference(metrics: list[str], of: str, real: File | None, statistics: File |
             family = f"_{of}" if f"mean_{of}" in statistics.tensors else ""  # EDM2's files hold two families
             found[metric] = _released(statistics, suffix or family)
         elif real:
-            found[metric] = spread(wanted(real.tensors, suffix[1:] or "features", real.path, (None, None)))
+            rows = wanted(real.tensors, suffix[1:] or "features", real.path, (None, None))
+            try:
+                found[metric] = spread(rows)
+            except ValueError as error:
+                raise UserError(f"{real.path}: {metric}: {error} Delete the file and run again.") from error
     n = int(statistics.about.get("n", 0)) if statistics else 0
     return Reference(features, found["fid"], found["sfid"], statistics is not None, n)
 

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guidelab.errors import UserError, counted
-from guidelab.preflight import asked_of
-from guidelab.running import FROM
-from guidelab.slurm import watch
-from guidelab.slurm.queue import Queued, listed, queue
+from guidelab.runtime.preflight import asked_of
+from guidelab.runtime.running import FROM
+from guidelab.runtime.slurm import watch
+from guidelab.runtime.slurm.queue import Queued, listed, queue
 
 
 def begin(arguments: Sequence[str]) -> None:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from guidelab.assemble import load_net
-from guidelab.cli.measure import Measurement
-from guidelab.cli.measured_source import by_function, check_block, check_point, combined
 from guidelab.io import load_arrays, wanted
+from guidelab.jobs.measure import Measurement
+from guidelab.jobs.measured_source import by_function, check_block, check_point, combined
 from guidelab.metrics.divergence import divergences, log_ratios
+from guidelab.metrics.flags import flagged, flags
 from guidelab.metrics.grader import grade
 from guidelab.metrics.value import Value
 from guidelab.registry import DIVERGENCES, load
@@ -62,7 +63,7 @@ class Coordinates:
         }
         for names in by_function("metric", job["metrics"]):
             values = load("metric", names[0])(x, reference=self.reference, **truth, **how, names=names)
-            for name, value in values:
+            for name, value in flagged(dict(values), flags(x, self.reference)).items():
                 yield Measurement(name, value, n, len(self.reference), "reference")
         yield from self._divergences(seed, block)
         for label, paths in job["inputs"].items():

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from typing import Any
 
 from guidelab.environment import whole
-from guidelab.slurm.queue import Queued, listed, queue
+from guidelab.runtime.slurm.queue import Queued, listed, queue
 
 PLUGIN = "snakemake_executor_plugin_slurm"
 SURE = 2  # answers in a row, before a state that may pass is believed

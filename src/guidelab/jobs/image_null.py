@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 
-from guidelab.cli.examples import check_labels
-from guidelab.cli.image_discriminate import build, net_config, opened, side_of
-from guidelab.cli.runtime import drop_state, state_folder
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
+from guidelab.jobs.examples import check_labels
+from guidelab.jobs.image_discriminate import build, net_config, opened, side_of
+from guidelab.runtime.state import drop_state, state_folder
 from guidelab.train.discriminators import train_discriminator
 from guidelab.train.streams import stream
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.errors import UserError
-from guidelab.worker import Worker, read, stop
+from guidelab.runtime.worker import Worker, read, stop
 
 RUN = "GUIDELAB_RUN"  # in the environment of the jobs a Snakemake starts: its own file's name
 FROM = (
@@ -113,7 +113,7 @@ def forget(worker: Worker) -> None:
 
 
 def kept() -> Path:
-    """Where jobs keep what they finish when nobody may be there to note it; see `cli/finished.py`."""
+    """Where jobs keep what they finish when nobody may be there to note it; see `runtime/finished.py`."""
     return place().parent / "finished"
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from guidelab.environment import whole
 from guidelab.errors import UserError
-from guidelab.slurm.queue import ask, config
+from guidelab.runtime.slurm.queue import ask, config
 
 RESOURCES = {  # variable -> the executor's name for it
     "GUIDELAB_SLURM_PARTITION": "slurm_partition",

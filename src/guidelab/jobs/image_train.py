@@ -13,11 +13,11 @@ from typing import Any
 import pandas as pd
 
 from guidelab import registry
-from guidelab.cli.examples import check_labels, event_shape, open_examples
-from guidelab.cli.runtime import drop_state, state_folder
 from guidelab.compute.device import device, settle
 from guidelab.data.zip_reader import ZipLatents
 from guidelab.io import save_arrays, write_csv
+from guidelab.jobs.examples import check_labels, event_shape, open_examples
+from guidelab.runtime.state import drop_state, state_folder
 from guidelab.train.denoisers import Data
 from guidelab.train.distributed import joined
 from guidelab.train.loader import Kept

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from guidelab.cli.runtime import Stopped
 from guidelab.provenance import notes
+from guidelab.train.stop import Stopped
 
 
 @contextlib.contextmanager

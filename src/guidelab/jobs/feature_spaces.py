@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor
 
-from guidelab.cli.measure import Measurement
-from guidelab.cli.measured_source import by_function, check_block, check_point, combined
-from guidelab.cli.reference_side import File, check_features, named, reference, split_of
 from guidelab.errors import UserError, closest
 from guidelab.io import load_arrays, wanted
+from guidelab.jobs.measure import Measurement
+from guidelab.jobs.measured_source import by_function, check_block, check_point, combined
+from guidelab.jobs.reference_side import File, check_features, named, reference, split_of
 from guidelab.metrics.images import NOTHING, REAL, STATISTICS, Generated, Number, Reference
 from guidelab.registry import IMAGE_METRICS, load
 

@@ -8,13 +8,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from guidelab import registry
-from guidelab.cli.examples import ShardImages, check_labels, event_shape, open_examples
-from guidelab.cli.runtime import drop_state, state_folder
 from guidelab.compute.device import device, settle
 from guidelab.compute.processes import process_group
 from guidelab.data.zip_reader import ZipImages, ZipLatents
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
+from guidelab.jobs.examples import ShardImages, check_labels, event_shape, open_examples
+from guidelab.runtime.state import drop_state, state_folder
 from guidelab.sampling import progress
 from guidelab.shards import load_manifest
 from guidelab.train.classifiers import train_classifier

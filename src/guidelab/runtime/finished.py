@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from guidelab import running
 from guidelab.provenance.disk import sha256
+from guidelab.runtime import running
 
 _HASHED = 100_000_000  # bytes; the profiles' max-checksum-file-size
 

@@ -13,10 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from guidelab import running
 from guidelab.errors import UserError, counted
-from guidelab.preflight import asked_of
-from guidelab.worker import Worker, stop
+from guidelab.runtime import running
+from guidelab.runtime.preflight import asked_of
+from guidelab.runtime.worker import Worker, stop
 
 _LOCKS = Path(".snakemake/locks")
 _NAMED = 8

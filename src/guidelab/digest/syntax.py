@@ -1,0 +1,160 @@
+"""One parsed module: what it imports, and a fingerprint of what it does."""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from guidelab.errors import UserError
+
+_REGISTRY = "guidelab.registry"
+_SKIPPED_FIELDS = {"ctx", "kind", "type_comment", "type_ignores"}
+
+
+class Module:
+    """One parsed module: its imports, and a fingerprint of what it does."""
+
+    def __init__(self, name: str, path: Path):
+        self.name = name
+        self._is_package = path.name == "__init__.py"
+        try:
+            tree = ast.parse(path.read_bytes(), filename=str(path))
+        except SyntaxError as error:
+            raise UserError(f"{path}, line {error.lineno}: is not valid Python ({error.msg})") from error
+        self._body = [s for s in tree.body if not _is_bookkeeping(s)]
+        self.imports: list[tuple[str, str]] = sorted(set(self._find_imports(self._body)))
+
+    @property
+    def is_empty(self) -> bool:
+        """Nothing but a docstring and names such as `__version__`."""
+        return not self._body
+
+    @property
+    def is_facade(self) -> bool:
+        """A package that only re-exports: importing it does nothing else."""
+        return self._is_package and all(isinstance(s, ast.ImportFrom) for s in self._body)
+
+    def fingerprint(self, reached: set[str]) -> str:
+        """sha256 of the normalised syntax tree; of registry.py, only with the entries that lead to `reached`."""
+        if self.name != _REGISTRY:
+            return self._fingerprint
+        kept = [s for s in self._body if not _is_table(s)]
+        entries = [e for s in self._body if _is_table(s) for e in _table_entries(s, reached)]
+        return sha256(_canonical([*kept, *entries]))
+
+    @cached_property
+    def _fingerprint(self) -> str:
+        return sha256(_canonical(self._body))
+
+    def _find_imports(self, nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
+        for node in nodes:
+            if isinstance(node, ast.Import):
+                yield from ((alias.name, "") for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                base = self._absolute(node)
+                yield from ((base, "" if alias.name == "*" else alias.name) for alias in node.names)
+            elif isinstance(node, ast.Call) and _name_of(node.func) == "import_module":
+                yield from ((a.value, "") for a in node.args[:1] if _is_text(a))  # type: ignore[attr-defined]
+            if not _for_type_checkers(node):
+                yield from self._find_imports(ast.iter_child_nodes(node))
+
+    def _absolute(self, node: ast.ImportFrom) -> str:
+        if not node.level:
+            return node.module or ""
+        parts = self.name.split(".")
+        up = node.level - 1 if self._is_package else node.level
+        return ".".join([*parts[: len(parts) - up], *filter(None, [node.module])])
+
+
+def _canonical(body: Sequence[ast.AST]) -> str:
+    """Syntax trees as text that any Python version writes alike: absent and empty fields are left out."""
+    out: list[str] = []
+    imports: set[str] = set()
+
+    def visit(value: object) -> None:
+        if isinstance(value, ast.Import | ast.ImportFrom):
+            base = "." * getattr(value, "level", 0) + (getattr(value, "module", None) or "")
+            imports.update(f"{base}:{alias.name}:{alias.asname or ''}" for alias in value.names)
+        elif isinstance(value, list):
+            for item in value:
+                before = len(out)
+                visit(item)
+                if len(out) > before:
+                    out.append(",")
+        elif not isinstance(value, ast.AST):
+            out.append(f"{type(value).__name__} {value!r}")
+        elif not (_is_words(value) or _for_type_checkers(value)):
+            out.append(f"{type(value).__name__}(")
+            for field in value._fields:
+                content = getattr(value, field, None)
+                if content is None and not isinstance(value, ast.Constant):
+                    continue
+                if content == [] or field in _SKIPPED_FIELDS:
+                    continue
+                out.append(f"{field}=")
+                if field == "exc" and isinstance(value, ast.Raise) and isinstance(content, ast.Call):
+                    content = content.func  # the words of an error decide no number
+                visit(content)
+                out.append(";")
+            out.append(")")
+
+    visit(list(body))
+    return "".join(out) + "\n" + "\n".join(sorted(imports))
+
+
+def _is_words(node: ast.AST) -> bool:
+    """A docstring, or another text that stands alone."""
+    return isinstance(node, ast.Expr) and _is_text(node.value)
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Constant) and isinstance(node.value, str)
+
+
+def _is_bookkeeping(node: ast.AST) -> bool:
+    """A docstring, or an assignment to names such as `__all__` and `__version__`."""
+    targets = node.targets if isinstance(node, ast.Assign) else []
+    names = [_name_of(t) for t in targets]
+    return _is_words(node) or bool(names and all(n.startswith("__") and n.endswith("__") for n in names))
+
+
+def _for_type_checkers(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and _name_of(node.test) == "TYPE_CHECKING"
+
+
+def _name_of(node: ast.AST) -> str:
+    return getattr(node, "attr", None) or getattr(node, "id", None) or ""
+
+
+def _is_table(node: ast.AST) -> bool:
+    """A table of the registry: a constant's name for a dict."""
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    value = _content(node)
+    named = all(isinstance(t, ast.Name) and t.id.isupper() for t in targets)
+    return (
+        isinstance(node, ast.Assign | ast.AnnAssign) and named and isinstance(value, ast.Dict | ast.DictComp)
+    )
+
+
+def _content(table: ast.AST) -> ast.AST | None:
+    """The dict of a table, also where it is the last argument of a call: `Table("guidance", {...})`."""
+    value = getattr(table, "value", None)
+    return value.args[-1] if isinstance(value, ast.Call) and value.args else value
+
+
+def _table_entries(table: ast.AST, reached: set[str]) -> Iterator[ast.AST]:
+    """The `key: value` pairs of a table whose value names a reached module; a comprehension counts as one pair."""
+    value = _content(table)
+    pairs = (
+        list(zip(value.keys, value.values, strict=True)) if isinstance(value, ast.Dict) else [(None, value)]
+    )
+    for key, content in pairs:
+        texts = {n.value.split(":")[0] for n in ast.walk(content) if _is_text(n)}  # type: ignore[attr-defined, arg-type]
+        if texts & reached:
+            yield from filter(None, (key, content))  # type: ignore[misc]
+
+
+def sha256(text: str) -> str:
+    """Hex sha256 of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""What runs jobs: locks, restart after a kill, finished outputs, planned stops, Slurm."""
