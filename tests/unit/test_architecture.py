@@ -50,16 +50,15 @@ ALLOWED = {
         "train",
         "errors",
     },  # around a job's process: locks, restarts, planned stops, Slurm
-    "crate": {"crate", "trail", "provenance", "plain", "errors"},
     "accept": {"accept", "costs", "plan", "provenance", "registry", "spec", "errors"},
-    "trail": {
-        "trail",
+    "lineage": {
+        "lineage",
         "provenance",
         "plain",
         "registry",
         "nearest",
         "errors",
-    },  # from a printed number back to its data
+    },  # from a printed number back to its data; a run for an archive
     "divergence": {"divergence", "metrics", "train", "core", "errors"},  # nets and examples in, lines out
     "assemble": {"registry", "io", "core", "errors"},
     "compute": {"compute", "assemble", "core", "environment", "shards", "errors"},
@@ -107,7 +106,6 @@ ALLOWED = {
         "paper",
         "registry",
         "released",
-        "runtime",
         "sampling",
         "shards",
         "synthetic",

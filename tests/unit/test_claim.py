@@ -17,9 +17,9 @@ from guidelab.cli import run as running_job
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
 from guidelab.runtime import claim, running
-from guidelab.runtime.state import state_folder
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 from guidelab.train.loop import Course, run
+from guidelab.train.state import state_folder
 from guidelab.train.streams import stream
 
 FORK = multiprocessing.get_context("fork")

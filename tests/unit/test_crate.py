@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 from trail_cases import CHECKPOINTS, MEASURED, MODEL, ROWS, TABLE, build
 
-from guidelab.crate.entities import PROFILES, About
-from guidelab.crate.write import write_crate
 from guidelab.errors import UserError
+from guidelab.lineage.crate.entities import PROFILES, About
+from guidelab.lineage.crate.write import write_crate
+from guidelab.lineage.trail import inside as inside_module
 from guidelab.provenance.disk import sha256
 from guidelab.provenance.runs import path_of
-from guidelab.trail import inside as inside_module
 
 ABOUT = About(
     version="0.1.0+abc", date="2026-01-02T03:04:05+00:00", params="experiments: {e: {scale: ci}}\n", license="Apache-2.0",

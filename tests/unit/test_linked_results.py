@@ -5,14 +5,14 @@ import subprocess
 import pytest
 from trail_cases import MODEL, ROWS, TABLE, build
 
-from guidelab.crate.contents import files_of, printed, refuse_changed
 from guidelab.errors import UserError
+from guidelab.lineage.crate.contents import files_of, printed, refuse_changed
+from guidelab.lineage.trail.book import Book, walk
+from guidelab.lineage.trail.text import as_text
+from guidelab.lineage.trail.trace import changed, trace
 from guidelab.plan.stage import Stage
 from guidelab.provenance import records
 from guidelab.provenance.places import back, folder_link
-from guidelab.trail.book import Book, walk
-from guidelab.trail.text import as_text
-from guidelab.trail.trace import changed, trace
 
 ROW = "variant=cfg,w=2.00,metric=frechet"
 LINKS = ["results", "results/e", "results/e/models", "results/tables", "results/e/provenance", "chain"]

@@ -11,7 +11,7 @@ import pytest
 from guidelab.plan.rules import RULES
 from guidelab.runtime import planned as module
 from guidelab.runtime.planned import planned
-from guidelab.runtime.state import state_folder
+from guidelab.train.state import state_folder
 from guidelab.train.stop import Stopped
 
 CLI = Path(module.__file__).parent

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from trail_cases import TABLE, build
 
-from guidelab.trail.book import Book
-from guidelab.trail.rows import Row, read_rows
-from guidelab.trail.said import contradictions
-from guidelab.trail.trace import trace
+from guidelab.lineage.trail.book import Book
+from guidelab.lineage.trail.rows import Row, read_rows
+from guidelab.lineage.trail.said import contradictions
+from guidelab.lineage.trail.trace import trace
 
 ROOT = Path(__file__).parents[2]
 ROWS = "results/toy2d/measurements.csv"

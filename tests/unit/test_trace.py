@@ -20,13 +20,13 @@ from guidelab.cli.crate import crate_commands
 from guidelab.cli.trace import trace as trace_command
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
+from guidelab.lineage.trail.book import Book
+from guidelab.lineage.trail.cells import find_cell, seeds_of
+from guidelab.lineage.trail.rows import Row
+from guidelab.lineage.trail.text import as_text
+from guidelab.lineage.trail.trace import changed, trace
 from guidelab.plan.plan import Plan
 from guidelab.spec.load import load_spec
-from guidelab.trail.book import Book
-from guidelab.trail.cells import find_cell, seeds_of
-from guidelab.trail.rows import Row
-from guidelab.trail.text import as_text
-from guidelab.trail.trace import changed, trace
 
 ROOT = Path(__file__).parents[2]
 FRECHET = "variant=cfg,w=2.00,metric=frechet"

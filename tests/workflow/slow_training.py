@@ -10,7 +10,7 @@ from pathlib import Path
 
 from guidelab.cli.runtime import EXIT_STOPPED
 from guidelab.runtime.planned import planned
-from guidelab.runtime.state import state_folder
+from guidelab.train.state import state_folder
 from guidelab.train.stop import Stopped
 
 STEPS, STEP_S = 60, 0.5

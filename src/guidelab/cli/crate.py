@@ -33,8 +33,8 @@ def crate(
 
     Example: `guidelab crate results/tables/fashion.csv -o fashion-crate`
     """
-    from guidelab.crate.write import write_crate
-    from guidelab.trail.book import experiment_of
+    from guidelab.lineage.crate.write import write_crate
+    from guidelab.lineage.trail.book import experiment_of
 
     path = table.as_posix().removeprefix("./")
     if not path.startswith("results/tables/") or ".." in table.parts:
@@ -51,7 +51,7 @@ def crate(
 
 def _about(params: Path, experiment: str) -> Any:
     """Version, parameters, licence and citations of the project at hand."""
-    from guidelab.crate.entities import About
+    from guidelab.lineage.crate.entities import About
 
     cited = _citation(Path("CITATION.cff"))
     return About(

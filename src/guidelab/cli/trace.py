@@ -44,9 +44,9 @@ def trace(
 
     Example: `guidelab trace results/toy2d/models/main.safetensors`
     """
-    from guidelab.trail.text import as_text
-    from guidelab.trail.trace import changed
-    from guidelab.trail.trace import trace as follow
+    from guidelab.lineage.trail.text import as_text
+    from guidelab.lineage.trail.trace import changed
+    from guidelab.lineage.trail.trace import trace as follow
 
     path = table.as_posix().removeprefix("./")
     if not path.startswith("results/") or ".." in table.parts:
@@ -60,7 +60,7 @@ def trace(
 
 
 def told_now(plan: Any) -> Any:
-    """What a plan and the code of this folder would tell the job of a file now, see `guidelab.trail.now`.
+    """What a plan and the code of this folder would tell the job of a file now, see `guidelab.lineage.trail.now`.
 
     Args:
         plan: of params.yaml; None when that cannot be read, then no job is planned.

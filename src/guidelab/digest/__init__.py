@@ -24,7 +24,7 @@ _NO_NUMBERS = {  # modules that are in no digest, and why
     f"{PACKAGE}.errors": "what it holds ends up on a screen",
     f"{PACKAGE}.train.stop": "an exception that ends a process; the training goes on from its saved state",
     f"{PACKAGE}.train.curves": "writes curves to watch below logs/; nothing reads them back",
-    f"{PACKAGE}.runtime.state": "where a training keeps its state; its content decides, not its place",
+    f"{PACKAGE}.train.state": "where a training keeps its state; its content decides, not its place",
 }
 
 

@@ -14,7 +14,6 @@ from guidelab.data.zip_reader import ZipImages, ZipLatents
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
 from guidelab.jobs.examples import ShardImages, check_labels, event_shape, open_examples
-from guidelab.runtime.state import drop_state, state_folder
 from guidelab.sampling import progress
 from guidelab.shards import load_manifest
 from guidelab.train.classifiers import train_classifier
@@ -22,6 +21,7 @@ from guidelab.train.discriminators import train_discriminator
 from guidelab.train.loader import Kept
 from guidelab.train.precision import Precision
 from guidelab.train.sides import Side
+from guidelab.train.state import drop_state, state_folder
 from guidelab.train.streams import stream
 
 _CLASSIFIERS = ("classifier", "features")

@@ -9,8 +9,8 @@ from guidelab.errors import UserError
 from guidelab.io import save_arrays
 from guidelab.jobs.examples import check_labels
 from guidelab.jobs.image_discriminate import build, net_config, opened, side_of
-from guidelab.runtime.state import drop_state, state_folder
 from guidelab.train.discriminators import train_discriminator
+from guidelab.train.state import drop_state, state_folder
 from guidelab.train.streams import stream
 
 SEED = 500  # apart from the seeds of the graders of samplers, which count from 0

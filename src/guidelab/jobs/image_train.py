@@ -17,10 +17,10 @@ from guidelab.compute.device import device, settle
 from guidelab.data.zip_reader import ZipLatents
 from guidelab.io import save_arrays, write_csv
 from guidelab.jobs.examples import check_labels, event_shape, open_examples
-from guidelab.runtime.state import drop_state, state_folder
 from guidelab.train.denoisers import Data
 from guidelab.train.distributed import joined
 from guidelab.train.loader import Kept
+from guidelab.train.state import drop_state, state_folder
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from guidelab import registry
 from guidelab.io import save_arrays, write_csv
-from guidelab.runtime.state import drop_state, state_folder
+from guidelab.train.state import drop_state, state_folder
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 from guidelab.runtime import running
 from guidelab.runtime.finished import keep, put_back
-from guidelab.runtime.state import state_folder
+from guidelab.train.state import state_folder
 
 WAIT_S = 30.0  # for an earlier attempt that was told to stop and is saving
 

@@ -12,7 +12,7 @@ from typing import Any
 from guidelab.plan.rules import RULES
 from guidelab.runtime.running import submitted
 from guidelab.runtime.slurm.stops import SIGNALS, Stops, again
-from guidelab.runtime.state import state_folder
+from guidelab.train.state import state_folder
 from guidelab.train.stop import Stopped
 
 

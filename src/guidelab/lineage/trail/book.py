@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.errors import UserError
+from guidelab.lineage.trail.inside import inside
+from guidelab.lineage.trail.rows import Row, read_rows
 from guidelab.provenance import records, runs
 from guidelab.provenance.places import back
 from guidelab.provenance.records import Entry, combined
 from guidelab.provenance.runs import Run
-from guidelab.trail.inside import inside
-from guidelab.trail.rows import Row, read_rows
 
 Follow = Callable[
     ["Step", str], bool

@@ -3,9 +3,9 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from guidelab.trail.book import Step
-from guidelab.trail.cells import seeds_of
-from guidelab.trail.rows import Row, same
+from guidelab.lineage.trail.book import Step
+from guidelab.lineage.trail.cells import seeds_of
+from guidelab.lineage.trail.rows import Row, same
 
 _ONCE_A_STEP = ("ddpm", "ddim")  # samplers that evaluate the net once a step; Heun does twice but in the last
 

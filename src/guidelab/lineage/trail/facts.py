@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from guidelab.trail.book import Step
+from guidelab.lineage.trail.book import Step
 
 
 def facts(step: Step, blocks: set[str]) -> list[str]:

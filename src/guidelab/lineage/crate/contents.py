@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from guidelab.errors import UserError, counted
+from guidelab.lineage.trail.book import Book, Step, experiment_of
+from guidelab.lineage.trail.inside import inside
+from guidelab.lineage.trail.intact import Files
+from guidelab.lineage.trail.now import Now, differences
 from guidelab.plain import plain
 from guidelab.provenance.places import back, in_git
-from guidelab.trail.book import Book, Step, experiment_of
-from guidelab.trail.inside import inside
-from guidelab.trail.intact import Files
-from guidelab.trail.now import Now, differences
 
 _BESIDE = (
     "CITATION.cff", "LICENSE", "README.md", "requirements.lock", "pyproject.toml", "workflow/resources/metrics.csv",

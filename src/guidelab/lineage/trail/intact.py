@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.errors import UserError
+from guidelab.lineage.trail.inside import inside
 from guidelab.provenance.disk import sha256
 from guidelab.provenance.places import back
-from guidelab.trail.inside import inside
 
 INTACT, CHANGED, ABSENT, OUTSIDE = "intact", "changed", "not here", "not a file of this project"
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from guidelab.errors import counted
+from guidelab.lineage.trail.now import flat
 from guidelab.plain import plain
-from guidelab.trail.now import flat
 
 _WIDTH = 118
 _ROWS = 12  # rows and shards shown

@@ -8,11 +8,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from guidelab.errors import UserError, closest
+from guidelab.lineage.trail.book import Book, Step
+from guidelab.lineage.trail.divergences import behind
+from guidelab.lineage.trail.inside import inside
+from guidelab.lineage.trail.rows import Row, conditions, find
 from guidelab.nearest import listed
-from guidelab.trail.book import Book, Step
-from guidelab.trail.divergences import behind
-from guidelab.trail.inside import inside
-from guidelab.trail.rows import Row, conditions, find
 
 _ENDS = r"(?: (lo|hi|over|verdict|min of blocks|min is|difference(?: lo| hi| over)?))?"
 _PRINTED = 2e-5  # tables are written with six digits or more

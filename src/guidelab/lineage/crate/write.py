@@ -10,11 +10,11 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from guidelab.crate.contents import files_of, printed, refuse_changed, refuse_other_parameters
-from guidelab.crate.entities import About, Crate
 from guidelab.errors import UserError
-from guidelab.trail.book import Book, experiment_of, walk
-from guidelab.trail.now import Now
+from guidelab.lineage.crate.contents import files_of, printed, refuse_changed, refuse_other_parameters
+from guidelab.lineage.crate.entities import About, Crate
+from guidelab.lineage.trail.book import Book, experiment_of, walk
+from guidelab.lineage.trail.now import Now
 
 
 def write_crate(table: str, target: Path, about: About, now: Now, root: Path = Path()) -> dict[str, int]:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from guidelab.errors import UserError
-from guidelab.trail.rows import Row, same
+from guidelab.lineage.trail.rows import Row, same
 
 _POINT = ("point", "train_seed", "divergence")
 _OWN = (*_POINT, "estimator", "sigma_lo", "sigma_hi")

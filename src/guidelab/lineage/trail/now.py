@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from guidelab.trail.book import Step
+from guidelab.lineage.trail.book import Step
 
 # What params.yaml and the code at hand would tell the job of a file now; None for a job that is not planned any more.
 Now = Callable[[str], Mapping[str, Any] | None]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.errors import counted
+from guidelab.lineage.trail.book import Step
 from guidelab.provenance.places import in_git
 from guidelab.provenance.runs import Run
-from guidelab.trail.book import Step
 
 PROFILES = {
     "https://w3id.org/ro/wfrun/process/0.5": "Process Run Crate",

@@ -1,0 +1,1 @@
+"""From a printed number back to its data (`trail`), and a run described for an archive (`crate`)."""
