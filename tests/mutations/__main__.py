@@ -27,18 +27,23 @@ _COPIED = ("src", "tests", "pyproject.toml", "params.yaml", "workflow", "Snakefi
 
 
 class Mutation(NamedTuple):
-    """One change: `old` becomes `new` in a file below `src/guidelab`."""
+    """One change: `old` becomes `new` in a file below `src/guidelab`; `tests` names test files that run it unnamed."""
 
     file: str
     old: str
     new: str
     equivalent: str = ""
+    tests: tuple[str, ...] = ()
 
 
 def mutations() -> list[Mutation]:
     """All changes of mutations.yaml."""
     listed = yaml.safe_load(LIST.read_text(encoding="utf-8"))
-    return [Mutation(file, **entry) for file, entries in listed.items() for entry in entries]
+    return [
+        Mutation(file, **{**entry, "tests": tuple(entry.get("tests", ()))})
+        for file, entries in listed.items()
+        for entry in entries
+    ]
 
 
 def mutated(text: str, change: Mutation) -> str:
@@ -53,16 +58,17 @@ def mutated(text: str, change: Mutation) -> str:
     return text.replace(change.old, change.new)
 
 
-def tests_of(file: str, tree: Path) -> list[str]:
+def tests_of(change: Mutation, tree: Path) -> list[str]:
     """Test files that mention the module, those of the same name first; the parity tests for networks and core."""
-    module = file.removesuffix(".py").replace("/", ".")
+    module = change.file.removesuffix(".py").replace("/", ".")
     package, _, name = module.rpartition(".")
+    above = re.escape(f"guidelab.{package}".rstrip("."))
     mention = re.compile(
-        rf"guidelab\.{re.escape(module)}\b|from guidelab\.{re.escape(package)} import [^#]*?\b{name}\b"
-        + (rf"|from guidelab\.{re.escape(package)} import" if package.startswith("core.") else "")
+        rf"guidelab\.{re.escape(module)}\b|from {above} import [^#]*?\b{name}\b"
+        + (rf"|from {above} import" if package.startswith("core.") else "")
     )
     paths = sorted((tree / "tests" / "unit").glob("test_*.py"))
-    found = [path for path in paths if mention.search(path.read_text(encoding="utf-8"))]
+    found = [p for p in paths if p.stem in change.tests or mention.search(p.read_text(encoding="utf-8"))]
     found.sort(key=lambda path: (name not in path.stem, path.stat().st_size))
     parity = (
         [tree / "tests" / "parity" / "test_parity.py"] if package.split(".")[0] in ("core", "nets") else []
@@ -74,7 +80,7 @@ def noticed(change: Mutation, tree: Path) -> bool:
     """Whether a test fails with the change; the tree is as before afterwards."""
     path = tree / "src" / "guidelab" / change.file
     original = path.read_text(encoding="utf-8")
-    tests = tests_of(change.file, tree)
+    tests = tests_of(change, tree)
     if not tests:
         return False
     path.write_text(mutated(original, change), encoding="utf-8")
