@@ -19,7 +19,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-_PRELOAD = ("torch", "torch.distributed", "pandas", "scipy.linalg", "scipy.special", "safetensors.torch", "PIL.Image", "typer", "yaml", "tqdm")  # fmt: skip
+_PRELOAD = ("torch", "torch._dynamo", "torch.distributed", "pandas", "scipy.linalg", "scipy.special", "safetensors.torch", "PIL.Image", "typer", "yaml", "tqdm")  # fmt: skip
 _SIZE = 1 << 20  # bytes of arguments and environment
 
 
