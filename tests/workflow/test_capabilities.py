@@ -255,9 +255,9 @@ def test_released_weights_train_nothing(tree, plan):
 
 def test_an_absent_file_is_named_before_any_work(tree):
     path = tree.root / "checkpoints/own-net"
-    path.rename(path.with_name("elsewhere"))
     shutil.rmtree(tree.root / "results/own_released", ignore_errors=True)
     (tree.root / "results/tables/own_released.csv").unlink(missing_ok=True)
+    path.rename(path.with_name("elsewhere"))
     try:
         with pytest.raises(AssertionError, match="own-net"):
             build(tree, "results/tables/own_released.csv")

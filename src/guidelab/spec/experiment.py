@@ -103,7 +103,7 @@ class Experiment(Strict):
         yield from cycles(self)
         yield from self._folds()
         yield from self._planned()
-        named = (*self.models.values(), *self.discriminators.values())
+        named: list[Model | Discriminator] = [*self.models.values(), *self.discriminators.values()]
         if self.images and self.weights == "released" and not any(entry.checkpoint for entry in named):
             yield "weights: given 'released', but no model or discriminator names a `checkpoint`; wanted one that does, or 'trained'"
         if self.large and unreadable():
