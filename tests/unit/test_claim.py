@@ -284,7 +284,7 @@ def test_several_gpus_take_over_before_they_start(orphaned, monkeypatch):
     job = READING | {"command": "image_train"}
     assert finish(job)
     monkeypatch.delenv("RANK")
-    monkeypatch.setattr(running_job, "several", lambda: True)
+    monkeypatch.setattr(running_job, "processes", lambda: 2)
     monkeypatch.setattr(running_job, "share", lambda *job: pytest.fail("started again"))
     running_job.run_job("train", job, OUT)
 

@@ -189,7 +189,7 @@ MISTAKES = {
     ),
     "released weights where there are none": (
         lambda e: e["fashion"].update(weights="released"),
-        "fashion.weights: given 'released', but nothing names a checkpoint", "checkpoint: ROW",
+        "fashion.weights: given 'released', but no model or discriminator names a `checkpoint`", "or 'trained'",
     ),
     "dropout where there is none": (
         lambda e: e["imagenet256"]["models"]["adm"].update(degrade={"dropout": 0.1}),

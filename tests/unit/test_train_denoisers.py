@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from training_cases import CONFIG, NETS, latents_data, moments, pictures, same, train
 
 from guidelab.assemble import load_net
@@ -16,6 +17,7 @@ from guidelab.io import save_arrays
 from guidelab.jobs import reconstruct
 from guidelab.train.denoisers import Data
 from guidelab.train.distributed import save_every_s
+from guidelab.train.objectives import Objective, recipe_of
 from guidelab.train.step import Trainer
 from guidelab.train.stop import Stopped
 
@@ -102,12 +104,19 @@ def test_a_reconstructed_model_denoises(net: str, tmp_path: Path) -> None:
         ("edm2", {"data": Data(pictures()[0], None, (1, 8, 8))}, "given none, wanted labels below 3"),
         ("adm", {"net": NETS["adm"] | {"channels": 8}}, "net adm: .*wanted a multiple of 32"),
         ("edm", {"net": NETS["edm"] | {"colour": 1}}, "net edm: .*colour"),
-        ("edm2", {"net": {"name": "toy"}}, "net toy is not trained here"),
     ],
 )
 def test_what_does_not_fit_is_named(net: str, change: Any, words: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=words):
         train(tmp_path, net, **change)
+
+
+def test_a_net_of_a_users_own_is_trained_by_the_losses_it_serves() -> None:
+    own: dict[str, Any] = {"net": {"name": "plugins.own:Own"}, "conditional": False}
+    assert recipe_of(own).loss == "edm"
+    for loss, lacking in (("edm2", "`logvar`"), ("vp", "`raw` and `schedule`")):
+        with pytest.raises(UserError, match=f"loss {loss} needs {lacking} of the net, which Conv2d has not"):
+            Objective(nn.Conv2d(1, 1, 1), recipe_of({**own, "loss": loss}), 0.5)
 
 
 def test_edm2_by_edms_loss_leaves_its_log_variance(tmp_path: Path) -> None:

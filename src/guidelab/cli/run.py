@@ -1,4 +1,4 @@
-"""A job as a process: check what it is given, hold its outputs, run its module; several GPUs may share it."""
+"""A job as a process: check what it is given, hold its outputs, run its module; several processes may share it."""
 
 import json
 import os
@@ -10,6 +10,7 @@ from typing import Any
 
 from guidelab.cli.commands import load_plan
 from guidelab.cli.trace import code_now
+from guidelab.environment import whole
 from guidelab.errors import UserError
 from guidelab.plan.rules import RULES
 from guidelab.provenance.code import refuse_other_code
@@ -38,34 +39,40 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     if command not in kinds:
         raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
     sharing = command == "image_train" or (command == "sample" and outputs[0].suffix == ".json")
-    if RULES[rule].shares_gpus and sharing and several():  # a file of points has one writer
+    if RULES[rule].shares_gpus and sharing and (count := processes()) > 1:  # a file of points has one writer
         with held(rule, outputs):
             if taken_over(job, outputs):
                 return
-        share(rule, job, outputs)
+        share(rule, job, outputs, count)
     with claimed(rule, job, outputs) as wanted:
         if wanted:
             with planned(rule, job, outputs), noted(job, outputs):
                 import_module(f"guidelab.jobs.{command}").run(job, outputs)
 
 
-def several() -> bool:
-    """Whether several GPUs are to share a job, and this process is not one of those that do."""
-    if "RANK" in os.environ or os.environ.get("GUIDELAB_DEVICE"):
-        return False
+def processes() -> int:
+    """How many processes share a job: `GUIDELAB_PROCESSES`, else one for each GPU; 1 in a process that shares already.
+
+    Raises:
+        UserError: the variable holds no such number.
+    """
+    if "RANK" in os.environ:
+        return 1
+    if os.environ.get("GUIDELAB_PROCESSES"):
+        return whole("GUIDELAB_PROCESSES", 1)
+    if os.environ.get("GUIDELAB_DEVICE"):
+        return 1
     import torch
 
-    return torch.cuda.device_count() > 1
+    return torch.cuda.device_count()
 
 
-def share(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> None:
-    """Go on as one process for each GPU: the job is then shared by torchrun's workers.
+def share(rule: str, job: Mapping[str, Any], outputs: Sequence[Path], count: int) -> None:
+    """Go on as `count` processes: the job is then shared by torchrun's workers.
 
     They get the job as an argument, for each would read all of a standard input: a job of one point is short.
     """
-    import torch
-
-    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(torch.cuda.device_count())]
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
     given = [rule, "--job", json.dumps(job), "--threads", os.environ.get("OMP_NUM_THREADS", "1")]
     files = ["--output", *map(str, outputs)]
     os.execv(sys.executable, [sys.executable, *run, "-m", "guidelab.cli.app", *given, *files])

@@ -2,7 +2,8 @@
 
 Curves to watch while it trains (loss, rate, gradient norm, images per second) grow under `logs/live/`, in a folder
 named after the checkpoint, if DVCLive is installed. `GUIDELAB_COMPILE=1` compiles the net: worth its minutes for long
-trainings only. With several processes: `torchrun --nproc-per-node N -m guidelab.cli.app train EXPERIMENT DENOISER PART`.
+trainings only. Several processes share it: one for each GPU, or
+`GUIDELAB_PROCESSES` of them.
 """
 
 import os
@@ -40,8 +41,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         **job["train"],
     }
     folder = state_folder(job)
-    with joined() as found:
-        group = found if found.size > 1 else replace(found, device=device())
+    with joined(device()) as group:
         settle(group.device)
         tensors, meta, curve = registry.load("trainer", name)(
             config,

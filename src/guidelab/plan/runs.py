@@ -108,7 +108,7 @@ class PlannedExperiment:
         return (variant.sampler or self.spec.sampler).name in CHAINS
 
     def has_density(self, variant: str) -> bool:
-        """The log-density is defined: the sampler is an ODE of a denoiser that is not random."""
+        """The log-density is defined: the sampler is an ODE, not boosted, of a denoiser that is not random."""
         return variant in self._with_density
 
     @cached_property
@@ -116,7 +116,8 @@ class PlannedExperiment:
         if self.spec.evaluate.density is None:
             return set()
         plain = {name for name, m in self.spec.models.items() if m.degrade == type(m.degrade)()}
-        return {name for name, used in self.spec.variants.items() if set(self.models_of(used)) <= plain}
+        smooth = {n: v for n, v in self.spec.variants.items() if not any(term.boost for term in v.guide)}
+        return {name for name, used in smooth.items() if set(self.models_of(used)) <= plain}
 
     # ---- runs ----------------------------------------------------------------------------------------------
 

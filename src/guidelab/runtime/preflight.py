@@ -13,10 +13,10 @@ from typing import Any
 from guidelab.environment import seconds, whole
 from guidelab.errors import UserError
 from guidelab.plan.absent import absent
+from guidelab.plan.build.expected import needed
 from guidelab.plan.plan import Plan
 from guidelab.plan.resources import gpus_of_a_job
 from guidelab.plan.targets import experiment_of
-from guidelab.spec.look import is_large
 
 _ELSE = (  # options with which Snakemake runs no job
     "unlock", "lint", "touch", "report", "summary", "detailed_summary", "archive", "dag", "rulegraph", "filegraph", "d3dag",
@@ -69,14 +69,12 @@ def preflight(plan: Plan, arguments: Sequence[str]) -> None:
         UserError: files or variables are absent (names them all, and where they come from) or make no sense.
     """
     named = {experiment_of(argument) for argument in arguments} | set(plan.spec.default)
-    large = {name for name in named & set(plan.spec.experiments) if is_large(plan.spec.experiments[name])}
-    if large:
+    known = {name: plan.experiment(name) for name in named & set(plan.spec.experiments)}
+    outside = {name for name, e in known.items() if not e.synthetic and (e.streamed or needed(e))}
+    if any(e.images for e in known.values()):
         _numbers()
-    large = {
-        name for name in large if plan.spec.experiments[name].scale != "smoke"
-    }  # which makes its files up
-    asked = asked_of(arguments) if large else Asked((), tells=False)
-    targets = [target for target in _files(plan, asked.targets) if experiment_of(target) in large]
+    asked = asked_of(arguments) if outside else Asked((), tells=False)
+    targets = [target for target in _files(plan, asked.targets) if experiment_of(target) in outside]
     if not asked.tells or not targets:
         return
     from guidelab.costs.graph import jobs_for
@@ -86,7 +84,8 @@ def preflight(plan: Plan, arguments: Sequence[str]) -> None:
     told = absent([node.job for node in left], list(dict.fromkeys(node.experiment for node in left)))
     if told and asked.runs:
         raise UserError(told)
-    for text in (told, _cost(plan, nodes, targets)):
+    counted = [target for target in targets if known[experiment_of(target)].streamed]
+    for text in (told, _cost(plan, nodes, counted) if counted else ""):
         if text:
             print(text, file=sys.stderr)
 
@@ -117,6 +116,7 @@ def asked_of(arguments: Sequence[str]) -> Asked:
 def _numbers() -> None:
     """Read every number that jobs take from the environment: a mistake is told before the first one starts."""
     gpus_of_a_job()
+    whole("GUIDELAB_PROCESSES", 1)
     seconds("GUIDELAB_PATIENCE_S", 3600)
     whole("GUIDELAB_EXTRACT_BATCH", 256)
 

@@ -1,15 +1,8 @@
-"""What some keys need, and what gives it: one list, one form of message.
-
-An entry with `until_one_path` says only that today's jobs cannot do it for this kind of data. It goes when one path
-serves all experiments; the others stay, as no data of that kind can have it.
-"""
+"""What some keys need, and what gives it: one list, one form of message."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-from guidelab.spec.nets import PluginNet
-from guidelab.spec.samplers import ChainSampler
 
 if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
@@ -23,13 +16,11 @@ class Capability:
         given_by: which experiments have it, in words.
         has: whether an experiment has it.
         keys: the keys of an experiment that need it.
-        until_one_path: a limit of the jobs, not of the data.
     """
 
     given_by: str
     has: Callable[["Experiment"], bool]
     keys: Callable[["Experiment"], Iterator[str]]
-    until_one_path: bool = False
 
 
 def missing(e: "Experiment") -> Iterator[str]:
@@ -88,38 +79,25 @@ def _of_images(e: "Experiment") -> Iterator[str]:
 
 
 def _samplers(e: "Experiment") -> Iterator[str]:
-    if isinstance(e.sampler, ChainSampler):
-        yield "sampler.name"
-    yield from (f"variants.{name}.sampler" for name, variant in e.variants.items() if variant.sampler)
-
-
-def _own_nets(e: "Experiment") -> Iterator[str]:
-    for name, denoiser in e.denoisers.items():
-        if isinstance(denoiser.net, PluginNet):
-            yield f"denoisers.{name}.net.name"
-
-
-def _steps(e: "Experiment") -> Iterator[str]:
-    yield from (f"variants.{name}.steps" for name, variant in e.variants.items() if variant.steps)
-
-
-def _boosts(e: "Experiment") -> Iterator[str]:
     for name, variant in e.variants.items():
-        for i, term in enumerate(variant.guide):
-            if term.boost or term.iterations:
-                yield f"variants.{name}.guide.{i}.{'boost' if term.boost else 'iterations'}"
+        yield from (f"variants.{name}.{key}" for key in ("sampler", "steps") if getattr(variant, key))
+
+
+def _kept(e: "Experiment") -> Iterator[str]:
+    for name, variant in e.variants.items():
+        yield from (
+            f"variants.{name}.guide.{i}.iterations" for i, term in enumerate(variant.guide) if term.iterations
+        )
 
 
 CAPABILITIES = {
     "an exact density": Capability("data whose density is known, as toy2d", _coordinates, _density),
     "features of images": Capability("a dataset of images", _images, _features),
-    "pretrained weights": Capability("a dataset of images", _images, _released, until_one_path=True),
+    "pretrained weights": Capability(
+        "a dataset of images: no published format holds a net of points", _images, _released
+    ),
     "several references": Capability("a dataset of images", _images, _spaces),
     "latents, real samples, or published values": Capability("a dataset of images", _images, _of_images),
-    "a sampler of its own": Capability("a dataset of images", _images, _samplers, until_one_path=True),
-    "a trainer of nets of plugins": Capability(
-        "a dataset of images", _images, _own_nets, until_one_path=True
-    ),
-    "another number of steps": Capability("a dataset of images", _images, _steps, until_one_path=True),
-    "kept or boosted guides": Capability("a dataset of images", _images, _boosts, until_one_path=True),
+    "a table that keeps samplers apart": Capability("a dataset of images", _images, _samplers),
+    "guides that are kept as they train": Capability("a dataset of images", _images, _kept),
 }

@@ -101,18 +101,13 @@ class Experiment(Strict):
             yield f": given {self.name!r}, wanted another name: one that ends in {' or '.join(_TABLES)} is that of a table of another experiment"
         yield from missing(self)
         yield from cycles(self)
-        yield from self._pretrained()
         yield from self._folds()
         yield from self._planned()
+        named: list[Model | Discriminator] = [*self.models.values(), *self.discriminators.values()]
+        if self.images and self.weights == "released" and not any(entry.checkpoint for entry in named):
+            yield "weights: given 'released', but no model or discriminator names a `checkpoint`; wanted one that does, or 'trained'"
         if self.large and unreadable():
             yield unreadable()
-
-    def _pretrained(self) -> Iterator[str]:
-        """Pretrained weights are wanted of something."""
-        entries = (self.models, self.discriminators, self.features, self.folds)
-        named = any(getattr(entry, "checkpoint", None) for kind in entries for entry in kind.values())
-        if self.weights == "released" and not named:
-            yield "weights: given 'released', but nothing names a checkpoint; wanted `checkpoint: ROW` on models (see `guidelab released`), or leave it out"
 
     def _folds(self) -> Iterator[str | Mistake | None]:
         """Folds that are needed, and folds that hold the same data."""

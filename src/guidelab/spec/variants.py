@@ -47,13 +47,13 @@ class Variant(Strict):
         yield from self._intervals(e, where)
         if nets_known(e, self):
             yield from self._seeds(e, where)
+        yield from self._boosted(where)
+        yield from self._chain(e, where)
         if e.images:
             yield from self._classes(e, where)
-            yield from self._boosted(where)
             for term in self.guide:
                 yield from self._within(e, term, where)
             yield from self._spaces(e, where)
-            yield from self._chain(e, where)
         if self.real and (self.guide or self.weights):
             yield f"{where}: given real images and guidance, wanted one of them"
         if self.steps and self.sampler:

@@ -58,7 +58,7 @@ class ProcessGroup:
         if batch % self.size:
             raise UserError(
                 f"train: batch {batch} cannot be shared equally by {self.size} processes; "
-                "start torchrun with a number of processes that divides it, or change batch in params.yaml"
+                "give GUIDELAB_PROCESSES, or torchrun, a number of processes that divides it, or change batch in params.yaml"
             )
         share = batch // self.size
         return range(self.rank * share, (self.rank + 1) * share)
@@ -88,17 +88,19 @@ class ProcessGroup:
 
 
 @contextlib.contextmanager
-def joined() -> Iterator[ProcessGroup]:
+def joined(where: torch.device | None = None) -> Iterator[ProcessGroup]:
     """The processes this one trains with: alone, or the group torchrun started, joined for the length of the block.
 
     In a group, SIGTERM, SIGUSR1 and SIGINT are requests to stop after the iteration, at whichever process they arrive.
 
+    Args:
+        where: this process's device; its own GPU, else the CPU, when None.
     Raises:
         UserError: the environment says torchrun started this process, but not how.
     """
-    size, cuda = int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.is_available()
+    size, found = int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.is_available()
     if size == 1:
-        yield ProcessGroup(device=torch.device("cuda" if cuda else "cpu"))
+        yield ProcessGroup(device=where or torch.device("cuda" if found else "cpu"))
         return
     try:
         rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
@@ -106,7 +108,8 @@ def joined() -> Iterator[ProcessGroup]:
         raise UserError(
             f"train: WORLD_SIZE is {size} but {error} is not set. Start with torchrun, or unset WORLD_SIZE."
         ) from error
-    device = torch.device(f"cuda:{local}" if cuda else "cpu")
+    device = where or torch.device(f"cuda:{local}" if found else "cpu")
+    cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
     group = ProcessGroup(rank, size, device)

@@ -21,6 +21,12 @@ LOSSES: Mapping[str, tuple[str, ...]] = {  # of a net, by its name; the first is
     "adm": ("vp",),
     "dit": ("vp",),
 }
+_OWN = ("edm", "edm2", "vp")  # of any other net, one of a user's own
+_OFFERED = {
+    "edm": (),
+    "edm2": ("logvar",),
+    "vp": ("raw", "schedule"),
+}  # by a net, to a loss, besides its call
 UNLABELLED = -1  # stands for no class where a net takes class weights
 _BETAS = {"edm2": (0.9, 0.99), "edm": (0.9, 0.999), "vp": (0.9, 0.999)}
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -57,16 +63,15 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
     Args:
         config: `net` (with its name) and, if they are not the net's own, `loss`, `precision`, `label_dropout`.
     Raises:
-        UserError: a net that is not trained here, or a loss or option that does not fit it.
+        UserError: a loss or option that does not fit the net.
     """
     net = config["net"]
     name, dropout = net["name"], config.get("label_dropout") or 0.0
-    if name not in LOSSES:
-        raise UserError(f"train: net {name} is not trained here; wanted one of {', '.join(LOSSES)}")
-    loss = config.get("loss") or LOSSES[name][0]
-    if loss not in LOSSES[name]:
+    fitting = LOSSES.get(name, _OWN)
+    loss = config.get("loss") or fitting[0]
+    if loss not in fitting:
         raise UserError(
-            f"train: loss {loss} does not fit net {name}, which wants {' or '.join(LOSSES[name])}. Change `loss` of this "
+            f"train: loss {loss} does not fit net {name}, which wants {' or '.join(fitting)}. Change `loss` of this "
             "denoiser in params.yaml, or leave it out."
         )
     if name == "edm" and net.get("precond", "edm") != "edm":
@@ -107,10 +112,18 @@ class Objective(nn.Module):
         net: the denoiser, on its device; `edm2` needs its `logvar(sigma)`, `vp` its `raw` and `schedule`.
         recipe: which loss, in which precision.
         sigma_data: std of the data; `vp` does not use it.
+    Raises:
+        UserError: the net lacks what the loss needs.
     """
 
     def __init__(self, net: Any, recipe: Recipe, sigma_data: float) -> None:
         super().__init__()
+        lacking = [name for name in _OFFERED[recipe.loss] if not hasattr(net, name)]
+        if lacking:
+            raise UserError(
+                f"train: loss {recipe.loss} needs `{'` and `'.join(lacking)}` of the net, which {type(net).__name__} has not. "
+                "Leave `loss` of this denoiser out."
+            )
         self.net, self.recipe, self.sigma_data = net, recipe, sigma_data
         device = next(net.parameters()).device
         self._tables = Tables.of(net.schedule).to(device) if recipe.loss == "vp" else None
