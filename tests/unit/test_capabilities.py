@@ -10,9 +10,9 @@ import torch
 import yaml
 from sampling_jobs import randomised, save_net
 
-from guidelab.cli import sample
 from guidelab.errors import UserError
 from guidelab.io import load_arrays
+from guidelab.jobs import sample
 from guidelab.nets.toy import ToyDenoiser
 from guidelab.nets.toy_discriminator import ToyDiscriminator
 from guidelab.plan.plan import Plan
