@@ -14,13 +14,13 @@ from guidelab.runtime.planned import planned
 from guidelab.train.state import state_folder
 from guidelab.train.stop import Stopped
 
-CLI = Path(module.__file__).parent
+JOBS = Path(module.__file__).parents[1] / "jobs"
 
 
 def test_every_command_that_keeps_a_state_has_planned_stops():
     """The table of rules says which do; every module that drops a state is one that such a rule runs."""
     found = set()
-    for path in CLI.rglob("*.py"):
+    for path in JOBS.rglob("*.py"):
         names = {n.id for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Name)}
         if "drop_state" in names:
             found.add(path.stem.removeprefix("image_"))  # of the same rule

@@ -68,10 +68,10 @@ def preflight(plan: Plan, arguments: Sequence[str]) -> None:
     Raises:
         UserError: files or variables are absent (names them all, and where they come from) or make no sense.
     """
-    named = {experiment_of(argument) for argument in arguments} | set(plan.spec.default)
-    known = {name: plan.experiment(name) for name in named & set(plan.spec.experiments)}
+    given = {experiment_of(argument) for argument in arguments} & set(plan.spec.experiments)
+    known = {name: plan.experiment(name) for name in given | set(plan.spec.default)}
     outside = {name for name, e in known.items() if not e.synthetic and (e.streamed or needed(e))}
-    if any(e.images for e in known.values()):
+    if any(known[name].images for name in given or plan.spec.default):
         _numbers()
     asked = asked_of(arguments) if outside else Asked((), tells=False)
     targets = [target for target in _files(plan, asked.targets) if experiment_of(target) in outside]
