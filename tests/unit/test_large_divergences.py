@@ -147,7 +147,7 @@ def test_a_net_that_samples_without_a_class_is_denoised_without(monkeypatch):
     term = {"method": "reference", "ref": "blind", "disc": None, "weight": 2.0, "sigma_lo": 0.0, "sigma_hi": None,
             "stages": "both"}  # fmt: skip
     plain = {"dropout": 0.0, "input_noise": 0.0}
-    job = {"inputs": {}, "discs": {}, "precision": "float32", "unlabelled": ["blind"], "main": "main", "terms": [term],
+    job = {"dataset": {"name": "cifar10"}, "inputs": {}, "discs": {}, "precision": "float32", "unlabelled": ["blind"], "main": "main", "terms": [term],
            "sampler": {"dtype": "float64"}, "degrade": {"main": plain, "blind": plain}}  # fmt: skip
     found, where = subjects._nets(job, 0)
     main, guided = subjects.denoisers(job, found)

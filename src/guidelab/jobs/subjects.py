@@ -122,7 +122,7 @@ def denoisers(job: Job, nets: Nets) -> tuple[Denoise, Denoise]:
 def _nets(job: Job, seed: int) -> tuple[Nets, torch.device]:
     """The nets of one training seed, and where they are."""
     found = load_nets(job["inputs"], seed, job.get("discs"))
-    if "precision" not in job:
+    if _density_known(job) or "precision" not in job:  # points are estimated in float64, on the CPU
         return found, CPU
     where = device()
     settle(where)
