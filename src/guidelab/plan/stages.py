@@ -10,7 +10,7 @@ from guidelab.plan.rules import RULES
 from guidelab.plan.runs import PlannedExperiment
 from guidelab.plan.stage import Stage
 
-_SAMPLING = ("dataset", "denoisers", "models", "discriminators", "sampler", "variants")
+_SAMPLING = ("dataset", "denoisers", "models", "discriminators", "sampler", "sampling", "variants")
 _MEASURED = ("evaluate", *_SAMPLING)
 
 
