@@ -15,7 +15,7 @@ from tree import EXPERIMENT, Tree
 from guidelab.digest import reachable
 from guidelab.provenance import accepted
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 NOTHING, UP_TO_DATE = "Nothing to be done", "Data and pipelines are up to date."
 MODULES = ("core.guidance.potential", "core.guidance.reference", "core.samplers.heun", "data.toy2d", "nets.toy", "nets.toy_discriminator")  # fmt: skip
 TABLE = f"results/tables/{EXPERIMENT}.csv"

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 from tree import EXPERIMENT, Tree
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.long]
 RESULTS = f"results/{EXPERIMENT}"
 REFERENCE, DATA = f"{RESULTS}/data/reference.safetensors", f"{RESULTS}/manifests/data.json"
 DRAW = "return self.sample(torch.randn(n, 3, generator=generator))"
