@@ -224,6 +224,15 @@ def test_of_many_mistakes_twenty_are_printed_and_the_rest_counted(raw):
     assert len(lines) < 21 or lines[-1].endswith("more mistakes; correct these first")
 
 
+def test_too_many_experiments_are_the_only_mistake_named():
+    """Not those of experiments that are right: none of them was read."""
+    raw = {**RAW, "experiments": RAW["experiments"] | {f"more{i}": {} for i in range(300)}}
+    with pytest.raises(UserError) as error:
+        spec_of(raw, "params.yaml")
+    count = len(raw["experiments"])
+    assert str(error.value) == f"params.yaml: experiments: given {count} experiments, wanted at most 256 in one file"
+
+
 @pytest.mark.parametrize("label", ["$\\foo{$", "a\nb", "\x1b[31m", "_hidden", ""])
 def test_no_label_breaks_a_figure(label):
     change = setting("paper", "figures", "grid", "points", to=[[label, "none"]])
