@@ -230,7 +230,10 @@ def test_too_many_experiments_are_the_only_mistake_named():
     with pytest.raises(UserError) as error:
         spec_of(raw, "params.yaml")
     count = len(raw["experiments"])
-    assert str(error.value) == f"params.yaml: experiments: given {count} experiments, wanted at most 256 in one file"
+    assert (
+        str(error.value)
+        == f"params.yaml: experiments: given {count} experiments, wanted at most 256 in one file"
+    )
 
 
 @pytest.mark.parametrize("label", ["$\\foo{$", "a\nb", "\x1b[31m", "_hidden", ""])
