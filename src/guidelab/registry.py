@@ -85,11 +85,11 @@ NETS = Table(
 TRAINERS = Table(
     "trainer",  # by net
     {
-        "toy": Entry("guidelab.train.toy:train_toy"),
-        "edm2": Entry("guidelab.train.denoisers:train_denoiser"),
-        "edm": Entry("guidelab.train.denoisers:train_denoiser"),
-        "adm": Entry("guidelab.train.denoisers:train_denoiser"),
-        "dit": Entry("guidelab.train.denoisers:train_denoiser"),
+        "toy": Entry("guidelab.train.exact_score:learner"),
+        "edm2": Entry("guidelab.jobs.image_learner:learner"),
+        "edm": Entry("guidelab.jobs.image_learner:learner"),
+        "adm": Entry("guidelab.jobs.image_learner:learner"),
+        "dit": Entry("guidelab.jobs.image_learner:learner"),
     },
 )
 DATASETS = Table(

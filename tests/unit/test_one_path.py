@@ -15,7 +15,7 @@ from training_cases import CONFIG, NETS
 
 from guidelab.assemble import load_net
 from guidelab.io import load_arrays
-from guidelab.jobs import encode, extract, image_discriminate, image_prepare, image_train, reconstruct
+from guidelab.jobs import encode, extract, image_discriminate, image_prepare, reconstruct, train
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 
 LATENT = {"autoencoder": "vae", "encoding": "ldm", "side_px": 4, "channels": 4}
@@ -83,7 +83,7 @@ def test_a_users_folder_trains_what_imagenet_trains(net: str) -> None:
         "net": NETS[net], "conditional": True, "dataset": {"classes": 3}, "seeds": [0], **shared,
         "train": recipe | {"precision": "bfloat16", "flip": not latents}, "inputs": {"data": [examples(latents)]},
     }  # fmt: skip
-    image_train.run(job, [Path("kept.safetensors"), Path("kept.csv")])
+    train.run(job, [Path("kept.safetensors"), Path("kept.csv")])
     taken = {"model": "main", "nimg": 96, "ema_std": 0.1, "inputs": {"checkpoints": ["kept.safetensors"]}}
     reconstruct.run({**taken, "code": "c"}, [Path("model.safetensors")])
     event = (4, 4, 4) if latents else (3, 16, 16)

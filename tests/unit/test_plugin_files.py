@@ -198,7 +198,7 @@ def test_names_of_a_net_an_extractor_and_a_dataset_of_plugins_are_planned(tree):
     plan = Plan(spec_of(raw, "params.yaml"))
     assert plan.job("train", "fashion_ci", "xs_uncond", "seed0").modules == (
         "plugins.mine",
-        "guidelab.train.denoisers",
+        "guidelab.jobs.image_learner",
     )
     assert plan.job("prepare", "fashion_ci", "train").modules == ("plugins.mine",)
     assert "plugins.mine" in plan.job("extract", "fashion_ci", "lite0", "data/reference").modules

@@ -24,7 +24,7 @@ def train(e: "PlannedExperiment", denoiser: str, part: str) -> Job:
         spec |= {"dataset": {"name": e.spec.dataset.name, "classes": d.classes}}
         return Job({}, spec, (*modules, slices.dataset_module(e)))
     spec |= {"conditional": bool(d.conditional), "dataset": {"classes": e.classes}, **slices.latent(e, d)}
-    return Job({"data": slices.learnt(e, d, TRAIN)}, spec, tuple(modules), e.image_command("train"))
+    return Job({"data": slices.learnt(e, d, TRAIN)}, spec, tuple(modules))
 
 
 def reconstruct(e: "PlannedExperiment", model: str) -> Job:
