@@ -34,11 +34,8 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     Raises:
         UserError: files that do not fit the job or each other, or several processes: this job has one.
     """
-    if job.get("role") in _CLASSIFIERS:
-        found = _classifier(job)
-    else:
-        found = _discriminators(job)
-    tensors, about = found
+    trained = _classifier if job.get("role") in _CLASSIFIERS else _discriminators
+    tensors, about = trained(job)
     about |= {key: job[key] for key in ("role", "code") if key in job}
     save_arrays(outputs[0], tensors, about | {"kind": "discriminator", "seeds": job["train_seeds"]})
     drop_state(state_folder(job))
