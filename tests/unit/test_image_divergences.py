@@ -319,7 +319,7 @@ def test_divergences_of_images_are_planned_where_they_are_asked_for(plan):
         stages = [stage.name for stage in plan.stages(name)]
         assert "diverge" not in stages and "grade" not in stages
     null = plan.job("null", "fashion")
-    assert null.spec["apart"] == 4000 and null.command == "image_null"
+    assert null.spec["apart"] == 4000 and null.spec["train_seeds"] == [0]
     assert json.loads(plan.payload("diverge_null", "fashion"))["terms"] == []
 
 

@@ -107,7 +107,7 @@ _RULES = (
     Rule(
         train.null, each.null, (_E + "/nulls/{disc}.safetensors",), "diverge",
         "Train the null discriminator (real against real), a negative control.", "toy2d",
-        when="divergences.null_real is given", large=_JUDGE, resumable=True, derived=("disc",), cost="diverging.null",
+        when="divergences.null_real is given", large=_JUDGE, module="discriminate", resumable=True, derived=("disc",), cost="diverging.null",
     ),
     Rule(
         measure.diverge_null, each.null, (_E + "/divergences/null.csv",), "diverge", "The same divergences for real against real.",

@@ -180,9 +180,8 @@ def discriminator(e: "PlannedExperiment", disc: str) -> dict[str, Any]:
 
 
 def discriminator_modules(e: "PlannedExperiment", *discs: str) -> tuple[str, ...]:
-    """The modules that discriminators name, and of points the training loop."""
-    loop = () if e.images else ("guidelab.train.discriminator",)
-    return (*sorted({disc_module(e, disc) for disc in discs}), *loop)
+    """The modules that discriminators name."""
+    return tuple(sorted({disc_module(e, disc) for disc in discs}))
 
 
 def source(e: "PlannedExperiment", disc: str) -> "Run":
