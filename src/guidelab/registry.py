@@ -64,7 +64,6 @@ METHODS = Table(
         "independent": Entry(
             "guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0, itself=True
         ),
-        "leading": Entry("guidelab.core.guidance.leading:Leading", needs="ref", neutral=1.0),
     },
 )
 NETS = Table(
