@@ -106,8 +106,8 @@ def _row(e: "PlannedExperiment", run: "Run") -> dict[str, Any]:
 
 
 def _halved(e: "PlannedExperiment", variant: "Variant", term: "Term") -> bool:
-    """A term acts with half its weight: Heun averages two slopes and corrects one; a chain has one."""
-    return term.stages == "first" and not e.chain(variant)
+    """A term acts with half its weight: Heun averages two slopes and corrects one; samplers of one slope do not."""
+    return term.stages == "first" and e.sampler(variant).per_step[0] == 2
 
 
 def collect(e: "PlannedExperiment") -> Job:
@@ -118,6 +118,7 @@ def collect(e: "PlannedExperiment") -> Job:
         "select_block": ev.select_block,
         "select_metric": ev.select_metric,
         "headline": slices.headline(e),
+        **slices.described(e),
     }
     inputs = {
         "rows": tuple(e.path("measure", *run.names) for run in e.runs),

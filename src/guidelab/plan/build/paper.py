@@ -57,7 +57,8 @@ def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
 
 def _about(e: "PlannedExperiment") -> dict[str, Any]:
     """Whose results they are, and whether they are of images."""
-    return {"experiment": e.name, "scale": e.spec.scale, **({"kind": "images"} if e.images else {})}
+    about = {"experiment": e.name, "scale": e.spec.scale, **({"kind": "images"} if e.images else {})}
+    return about | slices.described(e)
 
 
 def _mains(e: "PlannedExperiment") -> dict[str, Any]:

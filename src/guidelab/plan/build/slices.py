@@ -76,7 +76,7 @@ def sampler(e: "PlannedExperiment", run: "Run") -> dict[str, Any]:
     steps = {"steps": variant.steps} if variant.steps else {}
     spec: dict[str, Any] = {
         "variant": run.variant,
-        "sampler": (variant.sampler or e.spec.sampler).model_dump() | steps,
+        "sampler": e.sampler(variant).model_dump() | steps,
         "main": variant.main,
         "terms": terms,
         "degrade": {m: models[m].degrade.model_dump() for m in used},
@@ -131,7 +131,7 @@ def sampler_modules(e: "PlannedExperiment", *runs: "Run") -> set[str]:
     found = set() if e.images or not runs else {dataset_module(e)}  # images: the nets know their shape
     for run in runs:
         variant = e.spec.variants[run.variant]
-        found |= {registry.SAMPLERS[(variant.sampler or e.spec.sampler).name].module}
+        found |= {registry.SAMPLERS[e.sampler(variant).name].module}
         found |= {registry.CODECS[codec(e, run)].module}
         found |= {registry.SOURCES["fold"].module} if variant.real else set()
         found |= {registry.METHODS[t.method].module for t in variant.guide}
@@ -240,6 +240,16 @@ def printed(e: "PlannedExperiment") -> dict[str, tuple[str, ...]]:
     """What tables, curves and findings are made of."""
     measurements, selected = e.outputs("collect")[:2]
     return {"measurements": (measurements,), "selected": (selected,), "metrics": (METRICS_INFO,)}
+
+
+def described(e: "PlannedExperiment") -> dict[str, Any]:
+    """What metrics.csv would say of the metrics of plugins; nothing where there are none."""
+    found = {
+        name: registry.described(name)
+        for name in dict.fromkeys(m.partition("@")[0] for m in e.spec.evaluate.metrics)
+    }
+    own = [{"metric": name, **about} for name, about in found.items() if about is not None]
+    return {"metrics_of_plugins": own} if own else {}
 
 
 def headline(e: "PlannedExperiment") -> list[str]:
