@@ -228,12 +228,12 @@ SAMPLER = """
 
 
 def sampled(name, **options):
-    """toy2d_ci with a sampler of a plugin."""
+    """toy2d_ci with a sampler of a plugin, and a term of its first evaluations."""
+    guide = {"method": "reference", "ref": "weak", "stages": "first"}
     return params(
         lambda e: (
-            e["sampler"].update({"name": name, **options}),
-            e["evaluate"].update(density=None),
-            e.update(divergences=None),
+            e.update(sampler={"name": name, **options}),
+            e["variants"].update(own={"main": "main", "guide": guide, "weights": [2.0]}),
         )
     )
 
@@ -241,12 +241,13 @@ def sampled(name, **options):
 def test_a_sampler_of_a_plugin_is_planned_with_its_options_its_code_and_its_evaluations(tree):
     plugin(tree, SAMPLER)
     plan = Plan(spec_of(sampled("plugins.mine:Euler", factor=0.5), "params.yaml"))
-    job = plan.job("sample", "toy2d_ci", "autog", "w2.00", "seeds0-1")
+    job = plan.job("sample", "toy2d_ci", "own", "w2.00", "seeds0-1")
     sampler = job.spec["sampler"]
     assert sampler["options"] == {"factor": 0.5} and "plugins.mine" in job.modules
     assert per_step(sampler) == (1, 1) and evaluations(sampler) == sampler["steps"]
-    row = plan.job("measure", "toy2d_ci", "dg_first", "w2.00", "seeds0-1").spec["row"]
+    row = plan.job("measure", "toy2d_ci", "own", "w2.00", "seeds0-1").spec["row"]
     assert row["w_effective"] == row["w"]  # one slope a step: its weight acts whole
+    assert not plan.experiment("toy2d_ci").has_density("own")
     with pytest.raises(UserError, match=r"toy2d_ci.sampler: plugins.mine:Euler: .*fctor"):
         spec_of(sampled("plugins.mine:Euler", fctor=0.5), "params.yaml")
 
@@ -291,8 +292,8 @@ def test_a_metric_of_a_plugin_without_its_shape_is_one_line(tree, text, said):
         "default": ["fashion"],
         "experiments": {n: copy.deepcopy(RAW[n]) for n in ("fashion", "fashion_ci")},
     }
-    raw["experiments"]["fashion_ci"]["evaluate"]["metrics"] = ["fid@lite0", "plugins.mine:Spread@lite0"]
-    raw["experiments"]["fashion_ci"]["evaluate"]["select_metric"] = ["fid@lite0"]
+    measured = raw["experiments"]["fashion"]["evaluate"]["metrics"]
+    raw["experiments"]["fashion_ci"]["evaluate"]["metrics"] = [*measured, "plugins.mine:Spread@lite0"]
     with pytest.raises(UserError, match=said) as error:
         spec_of(raw, "params.yaml")
     assert len(str(error.value).strip().splitlines()) == 1
