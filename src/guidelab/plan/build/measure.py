@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
 from guidelab.plan.build import slices
+from guidelab.plan.build.paper import described
 from guidelab.plan.instances import diverging
 from guidelab.plan.job import Job
 
@@ -118,7 +119,7 @@ def collect(e: "PlannedExperiment") -> Job:
         "select_block": ev.select_block,
         "select_metric": ev.select_metric,
         "headline": slices.headline(e),
-        **slices.described(e),
+        **described(e),
     }
     inputs = {
         "rows": tuple(e.path("measure", *run.names) for run in e.runs),

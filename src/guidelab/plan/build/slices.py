@@ -242,16 +242,6 @@ def printed(e: "PlannedExperiment") -> dict[str, tuple[str, ...]]:
     return {"measurements": (measurements,), "selected": (selected,), "metrics": (METRICS_INFO,)}
 
 
-def described(e: "PlannedExperiment") -> dict[str, Any]:
-    """What metrics.csv would say of the metrics of plugins; nothing where there are none."""
-    found = {
-        name: registry.described(name)
-        for name in dict.fromkeys(m.partition("@")[0] for m in e.spec.evaluate.metrics)
-    }
-    own = [{"metric": name, **about} for name, about in found.items() if about is not None]
-    return {"metrics_of_plugins": own} if own else {}
-
-
 def headline(e: "PlannedExperiment") -> list[str]:
     """The points of the headline."""
     return [e.runs_at(point)[0].point for point in e.spec.paper.headline]
