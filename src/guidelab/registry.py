@@ -19,12 +19,13 @@ class Entry:
     """Where a name is carried: `module:attribute`, and what the spec must give along with it."""
 
     target: str
-    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when read piece by piece, "cache" when fetched; figures: see there
+    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; samplers: "chain" of discrete steps; datasets: "stream" when read piece by piece, "cache" when fetched; metrics of images: words of `plugins.PARTS`; figures: see there
     neutral: float = 1.0  # methods: the weight at which nothing is added
     itself: bool = (
         False  # methods: the main net may be its own reference, as it is evaluated with another class
     )
     classes: int | None = None  # datasets: how many there are, where that is fixed
+    evaluations: tuple[int, int] = (1, 1)  # samplers of plugins: of the net in a step, and in the last one
 
     @property
     def module(self) -> str:
@@ -64,7 +65,6 @@ METHODS = Table(
         "independent": Entry(
             "guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0, itself=True
         ),
-        "leading": Entry("guidelab.core.guidance.leading:Leading", needs="ref", neutral=1.0),
     },
 )
 NETS = Table(
@@ -113,10 +113,13 @@ EXTRACTORS = Table(
         "tiny": Entry("guidelab.features.tiny:Tiny"),
     },
 )
-IMAGE_METRICS = {
-    name: Entry("guidelab.metrics.images:measure_images")
-    for name in ("fid", "sfid", "kid", "precision", "recall", "inception_score", "accuracy")
-}
+IMAGE_METRICS = Table("metric", {
+    name: Entry("guidelab.metrics.images:measure_images", needs=needs)
+    for name, needs in (
+        ("fid", "statistics"), ("sfid", "spatial"), ("kid", "real"), ("precision", "real"), ("recall", "real"),
+        ("inception_score", "logits"), ("accuracy", "logits labels"),
+    )
+})  # fmt: skip
 REPRESENTATIONS = {  # what samples are measured as
     "coordinates": Entry("guidelab.jobs.coordinates:spaces"),
     "features": Entry("guidelab.jobs.feature_spaces:spaces"),
@@ -129,8 +132,8 @@ SAMPLERS = Table(
     "sampler",
     {
         "heun": Entry("guidelab.sampling.continuous:Continuous"),
-        "ddpm": Entry("guidelab.sampling.discrete:Ddpm"),
-        "ddim": Entry("guidelab.sampling.discrete:Ddim"),
+        "ddpm": Entry("guidelab.sampling.discrete:Ddpm", needs="chain"),
+        "ddim": Entry("guidelab.sampling.discrete:Ddim", needs="chain"),
     },
 )
 CODECS = {  # how samples are stored
@@ -199,6 +202,11 @@ def entry(kind: str, name: str, where: str = "params.yaml") -> Entry:
     """
     known = KINDS[kind]
     if name in known:
+        if isinstance(known, Table) and name in plugins.installed(known.kind):
+            raise UserError(
+                f"{where}: {kind} {name!r} is built in, and an installed package gives its entry point guidelab.{known.kind} "
+                "the same name; wanted another name there, or the package uninstalled"
+            )
         return known[name]
     found = _elsewhere(known.kind, name, where) if isinstance(known, Table) else None
     if found is None:
@@ -225,6 +233,13 @@ def module(kind: str, name: str) -> Any:
     return importlib.import_module(found.module)
 
 
+def described(name: str) -> dict[str, Any] | None:
+    """Label, direction, unit, digits, definition and group of a metric of a plugin; None of one that is built in."""
+    if name in METRICS or name in IMAGE_METRICS:
+        return None
+    return plugins.described(load("metric", name))
+
+
 def options_mistake(kind: str, name: str, options: Mapping[str, Any], own: int = 0, **project: Any) -> str:
     """Why options do not fit what a name stands for; empty where they do. `own`, `project`: see `plugins.mistakes`."""
     if name in KINDS[kind]:
@@ -246,6 +261,10 @@ def _elsewhere(kind: str, name: str, where: str = "params.yaml") -> Entry | None
             return None
         module, _, attribute = target.partition(":")
         made = getattr(importlib.import_module(module), attribute)
-    return Entry(
-        target, getattr(made, "needs", ""), getattr(made, "neutral", 1.0), getattr(made, "itself", False)
-    )
+    wrong = plugins.shape_mistake(kind, made)
+    if wrong:
+        raise UserError(f"{where}: {name}: {wrong}")
+    given = {
+        key: getattr(made, key) for key in ("needs", "neutral", "itself", "evaluations") if hasattr(made, key)
+    }
+    return Entry(target, **given)

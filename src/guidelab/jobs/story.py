@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.io import atomic_write, read_csv
+from guidelab.jobs.metrics_info import metrics_info
 
 STORIES = {"toy": "guidelab.paper.story", "images": "guidelab.paper.images.story"}  # by the experiment's kind
 
@@ -14,6 +15,6 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     measurements, selected = (read_csv(job["inputs"][name][0]) for name in ("measurements", "selected"))
     kind = job.get("kind", "toy")
     told = import_module(STORIES[kind])
-    more = () if kind == "toy" else (read_csv(job["inputs"]["metrics"][0]), job)
+    more = () if kind == "toy" else (metrics_info(job), job)
     with atomic_write(outputs[0]) as temporary:
         temporary.write_text(told.text(measurements, selected, *more), encoding="utf-8")

@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from guidelab.io import atomic_write, read_csv, write_csv
+from guidelab.jobs.metrics_info import metrics_info
 
 # by the experiment's kind; a job names its own among the modules it reaches, so neither reruns for the other
 TABLES = {"toy": "guidelab.paper.tables", "images": "guidelab.paper.images.table"}
@@ -15,12 +16,10 @@ TABLES = {"toy": "guidelab.paper.tables", "images": "guidelab.paper.images.table
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Make the table and write its three forms."""
     inputs = job["inputs"]
-    measurements, selected, info = (
-        read_csv(inputs[name][0]) for name in ("measurements", "selected", "metrics")
-    )
+    measurements, selected = (read_csv(inputs[name][0]) for name in ("measurements", "selected"))
     published = published_values(inputs["published"][0]) if "published" in inputs else None
     made = import_module(TABLES[job.get("kind", "toy")])
-    table = made.make_table(measurements, selected, info, published, job)
+    table = made.make_table(measurements, selected, metrics_info(job), published, job)
     write_csv(outputs[0], made.as_rows(table))
     for path, text in ((outputs[1], made.to_markdown(table)), (outputs[2], made.to_latex(table))):
         with atomic_write(path) as temporary:

@@ -57,7 +57,18 @@ def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
 
 def _about(e: "PlannedExperiment") -> dict[str, Any]:
     """Whose results they are, and whether they are of images."""
-    return {"experiment": e.name, "scale": e.spec.scale, **({"kind": "images"} if e.images else {})}
+    about = {"experiment": e.name, "scale": e.spec.scale, **({"kind": "images"} if e.images else {})}
+    return about | described(e)
+
+
+def described(e: "PlannedExperiment") -> dict[str, Any]:
+    """What metrics.csv would say of the metrics of plugins; nothing where there are none."""
+    found = {
+        name: registry.described(name)
+        for name in dict.fromkeys(m.partition("@")[0] for m in e.spec.evaluate.metrics)
+    }
+    own = [{"metric": name, **about} for name, about in found.items() if about is not None]
+    return {"metrics_of_plugins": own} if own else {}
 
 
 def _mains(e: "PlannedExperiment") -> dict[str, Any]:

@@ -76,7 +76,7 @@ def sampler(e: "PlannedExperiment", run: "Run") -> dict[str, Any]:
     steps = {"steps": variant.steps} if variant.steps else {}
     spec: dict[str, Any] = {
         "variant": run.variant,
-        "sampler": (variant.sampler or e.spec.sampler).model_dump() | steps,
+        "sampler": e.sampler(variant).model_dump() | steps,
         "main": variant.main,
         "terms": terms,
         "degrade": {m: models[m].degrade.model_dump() for m in used},
@@ -131,7 +131,7 @@ def sampler_modules(e: "PlannedExperiment", *runs: "Run") -> set[str]:
     found = set() if e.images or not runs else {dataset_module(e)}  # images: the nets know their shape
     for run in runs:
         variant = e.spec.variants[run.variant]
-        found |= {registry.SAMPLERS[(variant.sampler or e.spec.sampler).name].module}
+        found |= {registry.SAMPLERS[e.sampler(variant).name].module}
         found |= {registry.CODECS[codec(e, run)].module}
         found |= {registry.SOURCES["fold"].module} if variant.real else set()
         found |= {registry.METHODS[t.method].module for t in variant.guide}
