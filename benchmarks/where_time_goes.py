@@ -52,7 +52,8 @@ def table(what: str, spent: Iterable[Spent]) -> str:
     for one in spent:
         by.setdefault(one.name, []).append(one)
     lines = [f"| {what} | number | CPU s | wall s |", "|---|---:|---:|---:|"]
-    for name, ones in [*sorted(by.items(), key=lambda item: -_wall(item[1])), ("all", sum(by.values(), []))]:
+    everything = [one for ones in by.values() for one in ones]
+    for name, ones in [*sorted(by.items(), key=lambda item: -_wall(item[1])), ("all", everything)]:
         cpu = [one.cpu_s for one in ones if one.cpu_s is not None]
         shown = f"{sum(cpu):.0f}" if len(cpu) == len(ones) and ones else ""
         lines.append(f"| {name} | {len(ones)} | {shown} | {_wall(ones):.0f} |")
@@ -77,7 +78,9 @@ def main(arguments: list[str] | None = None) -> None:
     parts = [table("rule", done)] if done else []
     parts += [table("test file", tests(report))] if report.is_file() else []
     if not parts:
-        parser.error(f"{given.folder}: neither {FOLDER} nor {REPORT} is there; run make paper or make test first")
+        parser.error(
+            f"{given.folder}: neither {FOLDER} nor {REPORT} is there; run make paper or make test first"
+        )
     print("\n\n".join(parts))
 
 

@@ -23,7 +23,9 @@ BYTECODE = "GUIDELAB_TESTS_BYTECODE"
 
 
 def pytest_configure(config):
-    if not hasattr(config, "workerinput"):  # the process that starts the others, which inherit its environment
+    if not hasattr(
+        config, "workerinput"
+    ):  # the process that starts the others, which inherit its environment
         os.environ[BYTECODE] = tempfile.mkdtemp(prefix="guidelab-bytecode-")
 
 

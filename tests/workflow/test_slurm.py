@@ -67,7 +67,9 @@ def test_every_table_is_the_local_one_byte_for_byte(built, tmp_path):
     few_jobs(local)
     targets = [f"results/tables/{name}.csv" for name in (POINTS, IMAGES)]
     local.run("snakemake", "--cores", "2", "--quiet", "all", "--", *targets)
-    assert {f"{name}.{kind}" for name in (POINTS, IMAGES) for kind in ("csv", "md", "tex")} == set(tables(local))
+    assert {f"{name}.{kind}" for name in (POINTS, IMAGES) for kind in ("csv", "md", "tex")} == set(
+        tables(local)
+    )
     assert tables(built) == tables(local)
 
 

@@ -19,7 +19,21 @@ pytestmark = pytest.mark.slow
 EXPERIMENTS = ("imagenet256_smoke", "imagenet512_smoke", "cifar10_smoke")
 
 
-EDM2 = ("none", "cfg", "interval", "autog", "xxl_autog", "uncond_autog", "drop5", "dropout", "input_noise", "mismatched")
+EDM2 = (
+    "none",
+    "cfg",
+    "interval",
+    "autog",
+    "xxl_autog",
+    "uncond_autog",
+    "drop5",
+    "dropout",
+    "input_noise",
+    "mismatched",
+)
+
+
+EDM = {"autog_u": 1.5, "dg_autog_u": 1.25, "cfg": 1.5, "autog_c": 1.5, "dg_autog_c": 1.25}
 
 
 def few(tree):
@@ -36,12 +50,7 @@ def few(tree):
     )
     tree.write_params(
         lambda params: params["experiments"]["cifar10_smoke"].update(
-            variants={
-                name: {"weights": [w]}
-                for name, w in dict(
-                    autog_u=1.5, dg_autog_u=1.25, cfg=1.5, autog_c=1.5, dg_autog_c=1.25
-                ).items()
-            }
+            variants={name: {"weights": [w]} for name, w in EDM.items()}
         )
     )
 

@@ -14,7 +14,9 @@ from warm import script as warm_script
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = "toy2d_ci"
-BYTECODE = "GUIDELAB_TESTS_BYTECODE"  # the folder of compiled modules of one run of the tests, from conftest.py
+BYTECODE = (
+    "GUIDELAB_TESTS_BYTECODE"  # the folder of compiled modules of one run of the tests, from conftest.py
+)
 CARRIED = (
     "Snakefile",
     "params.yaml",
@@ -118,7 +120,9 @@ class Tree:
         )
         tree = cls(root, fake, warm)
         kept = (experiment, *more)
-        tree.write_params(lambda params: params.update(default=[experiment], experiments=chain(params, *kept)))
+        tree.write_params(
+            lambda params: params.update(default=[experiment], experiments=chain(params, *kept))
+        )
         plan = Plan(load_spec(root / "params.yaml"))
         (root / "dvc.yaml").write_text(dvc_yaml(plan, read_yaml(root / "params.yaml"), [experiment]))
         tree.run("git", "init", "-q", "-b", "main")

@@ -20,7 +20,13 @@ class _Uninitialised(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        given = kwargs or {}
+        given = dict(kwargs or {})
+        if func in (torch.randn, torch.rand):
+            given.pop("generator", None)
+            func, given["device"] = (
+                torch.empty,
+                "cpu",
+            )  # no page of it is touched, and tables can be computed from it
         fills = func in (Tensor.normal_, Tensor.uniform_) or func in vars(nn.init).values()
         return (args[0] if args else given["tensor"]) if fills else func(*args, **given)
 
