@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from alike import alike
 from tree import EXPERIMENT, Tree
 
 from guidelab.plan.plan import Plan
@@ -29,11 +28,6 @@ def built(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stages(built):
     return Plan(load_spec(built.root / "params.yaml")).stages(EXPERIMENT)
-
-
-def test_the_tables_are_those_of_the_test_cluster(built, request, tmp_path_factory):
-    """Compared here or in test_slurm.py, whichever comes second."""
-    alike(request, tmp_path_factory, EXPERIMENT, "local", built.root)
 
 
 def test_every_planned_file_is_there_with_its_record(built, stages):
