@@ -124,6 +124,10 @@ REPRESENTATIONS = {  # what samples are measured as
     "coordinates": Entry("guidelab.jobs.coordinates:spaces"),
     "features": Entry("guidelab.jobs.feature_spaces:spaces"),
 }
+SIDES = {  # what discriminators are trained on
+    "points": Entry("guidelab.jobs.point_sides:Points"),
+    "images": Entry("guidelab.jobs.image_sides:Images"),
+}
 TRUTHS = {"toy2d": Entry("guidelab.data.toy2d_truth:truth_at")}  # datasets whose density is known
 FACTS = {
     "toy2d": Entry("guidelab.data.toy2d_truth:facts")
@@ -190,6 +194,7 @@ KINDS: dict[str, dict[str, Entry]] = {
     "extractor": EXTRACTORS,
     "image metric": IMAGE_METRICS,
     "representation": REPRESENTATIONS,
+    "sides": SIDES,
     "figure": FIGURES,
 }
 

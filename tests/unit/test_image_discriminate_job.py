@@ -16,7 +16,7 @@ from guidelab.io import load_arrays
 from guidelab.jobs import discriminate
 from guidelab.nets.small_discriminator import SmallClassifier, SmallDiscriminator
 from guidelab.shards import Shard, folder_of, write_manifest, write_shard
-from guidelab.train import discriminators, early
+from guidelab.train import early, judge
 from guidelab.train.adam import Adam, parameters_of
 from guidelab.train.classifiers import train_classifier
 from guidelab.train.discriminators import train_discriminator
@@ -127,9 +127,9 @@ def test_frozen_features_stay_and_can_be_kept(tmp_path: Path, monkeypatch: pytes
     net = guide(extractor=EXTRACTOR)
     before = {name: value.clone() for name, value in net.extractor.state_dict().items()}
     looked = []
-    look = discriminators._Judge.look
+    look = judge.Judge.look
     monkeypatch.setattr(
-        discriminators._Judge, "look", lambda of, images: looked.append(len(images.sigma)) or look(of, images)
+        judge.Judge, "look", lambda of, images: looked.append(len(images.sigma)) or look(of, images)
     )
     state, report, outcome = trained({**CONFIG, "cached_draws": 2}, net, tmp_path)
     assert looked == [240, 300, 512, 48, 512, 188, 240, 300]  # validation, cache, test: nothing in between

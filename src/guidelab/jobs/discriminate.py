@@ -7,25 +7,55 @@ grader whose two sides are real: what it finds is its own error.
 import inspect
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor, nn
 
 from guidelab import registry
+from guidelab.compute.device import device, settle
+from guidelab.compute.processes import process_group
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
-from guidelab.jobs.examples import check_labels
-from guidelab.jobs.sides import Images, Points, precision_of, side_of
 from guidelab.sampling import progress
 from guidelab.train.classifiers import train_classifier
 from guidelab.train.discriminators import train_discriminator
 from guidelab.train.draws import Draws, InSequence, Streams
+from guidelab.train.precision import Precision
+from guidelab.train.sides import Side
 from guidelab.train.state import drop_state, state_folder
 
 NULL_SEED = 500  # apart from the seeds of the graders of samplers, which count from 0
 _CLASSIFIERS = ("classifier", "features")
 _EXTRACTORS = ("adm_classifier", "small_classifier")
 _KEPT_VALUES = 1 << 29  # 2 GiB: networks larger than this together are not kept at every evaluation
+
+
+class Data(Protocol):
+    """What nets of one kind of data are trained on.
+
+    Attributes:
+        small: nets are small: each side passes them by itself, and random numbers come in sequence.
+        classes: how many the net is conditional on; 0 for none.
+    """
+
+    small: bool
+    classes: int
+
+    def net_config(self, classes: int) -> dict[str, Any]:
+        """Constructor arguments, with the network's name."""
+        ...
+
+    def sides(self, seed: int, own: int) -> tuple[Side, Side]:
+        """Both sides of a training seed; `own` seeds what is drawn here."""
+        ...
+
+    def labelled(self) -> Side:
+        """The examples of a classifier."""
+        ...
+
+    def reported(self, report: Mapping[str, float]) -> dict[str, float]:
+        """What is kept of a report."""
+        ...
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
@@ -41,13 +71,31 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     drop_state(state_folder(job))
 
 
+def _precision(job: Mapping[str, Any]) -> Precision:
+    """Where and how the job's nets are evaluated.
+
+    Raises:
+        UserError: several processes: one trains.
+    """
+    if process_group().size > 1:
+        raise UserError(f"{job['disc']}: is trained by one process; start it without torchrun")
+    where = device()
+    settle(where)
+    return Precision(where, job["train"].get("precision") or "float32")
+
+
+def _data(job: Mapping[str, Any]) -> Data:
+    kind = "images" if job["inputs"]["real"][0].endswith(".zip") else "points"
+    made: Data = registry.load("sides", kind)(job)
+    return made
+
+
 def _classifier(job: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    precision, data = precision_of(job), Images(job)
+    precision, data = _precision(job), _data(job)
     config = data.net_config(job["classes"])
-    check_labels(data.real.labels, job["classes"], data.real.path, job["disc"])
     net = build(config, Streams(job["train"]["seed"]))
     state, report, history = train_classifier(
-        job["train"], net, side_of(data.real, True), state_folder(job), precision
+        job["train"], net, data.labelled(), state_folder(job), precision
     )
     (seed,) = job["train_seeds"]
     about = {"net": config, "reports": {str(seed): report}, "history": {str(seed): history}}
@@ -57,8 +105,7 @@ def _classifier(job: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]
 
 def _discriminators(job: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """One net for each training seed; guides and graders of images keep the snapshots and the course of the training."""
-    precision = precision_of(job)
-    data: Points | Images = Images(job) if job["inputs"]["real"][0].endswith(".zip") else Points(job)
+    precision, data = _precision(job), _data(job)
     null = "generated" not in job["inputs"]
     config = data.net_config(data.classes)
     extractor: dict[str, Tensor] = {}

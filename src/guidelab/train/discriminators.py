@@ -1,9 +1,8 @@
 """Training of discriminators on points, images or latents: both sides split three ways, stopped early on the validation part."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from guidelab.train.adam import parameters_of
 from guidelab.train.ahead import Ahead
 from guidelab.train.draws import Draws
 from guidelab.train.early import Outcome, run_until_no_better
+from guidelab.train.judge import Discriminator, Judge, Seen
 from guidelab.train.loop import Course, State
 from guidelab.train.noisy import NoisyBatch
 from guidelab.train.precision import NetInTraining, Precision, finite
@@ -21,34 +21,6 @@ from guidelab.train.separation import Judged, bce, report_of
 from guidelab.train.sides import Side, Split, split
 
 _NOISES = 4  # noise levels at which each held-out image is judged: fixed, so that evaluations compare
-
-
-class Discriminator(Protocol):
-    """A network in two halves: features that may be frozen, and a judge of them. A network without them is judged whole."""
-
-    extractor: nn.Module | None
-
-    def extract(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Features of noisy images."""
-        ...
-
-    def judge(self, features: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        """Logits `[B]` of features."""
-        ...
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the judge gets: features `[B, ...]`, noise levels `[B]`, labels `[B]` or None."""
-
-    features: Tensor
-    sigma: Tensor
-    labels: Tensor | None
-
-    def pick(self, index: Tensor) -> "Seen":
-        """Some of the rows."""
-        labels = None if self.labels is None else self.labels[index]
-        return Seen(self.features[index], self.sigma[index], labels)
 
 
 def train_discriminator(
@@ -103,7 +75,7 @@ def train_discriminator(
         for number, (name, side) in enumerate((("real", real), ("generated", generated)))
     ]
     trained = NetInTraining(net, precision, config["lr"], config.get("weight_decay", 0.0))
-    judge = _Judge(disc, precision)
+    judge = Judge(disc, precision)
     validation = [_HeldOut(judge, s.validation, config, "validation", draws, i) for i, s in enumerate(sides)]
     batches = _Batches(judge, sides, config, draws, cached, apart, workers)
 
@@ -136,46 +108,11 @@ def train_discriminator(
     return {k: v.detach().cpu().clone() for k, v in net.state_dict().items()}, report, outcome
 
 
-class _Judge:
-    """A discriminator on its device."""
-
-    def __init__(self, disc: Discriminator, precision: Precision) -> None:
-        self.disc, self.precision = disc, precision
-        self.frozen = getattr(disc, "extractor", None) is not None
-
-    @torch.no_grad()
-    def look(self, images: NoisyBatch) -> Seen:
-        """Features, on the device, without gradients: they are frozen, or the images themselves."""
-        images = self.precision.moved(images)
-        with self.precision.arithmetic():
-            features = self.disc.extract(images.x, images.sigma) if self.frozen else images.x
-        # the judge derives its time steps in the features' precision
-        return Seen(features.to(torch.float32), images.sigma, images.labels)
-
-    def judge(self, seen: Seen) -> Tensor:
-        """Logits `[B]` float32."""
-        with self.precision.arithmetic():
-            judge = self.disc.judge if self.frozen else self.disc
-            return judge(seen.features, seen.sigma, seen.labels).to(torch.float32)
-
-    def kept(self, images: NoisyBatch) -> Seen:
-        """Features on the CPU."""
-        seen = self.look(images)
-        features = seen.features.to(self.precision.half or torch.float32).cpu()
-        return Seen(features, images.sigma, images.labels)
-
-    def back(self, seen: Seen) -> Seen:
-        """Kept features, on the device."""
-        labels = None if seen.labels is None else self.precision.here(seen.labels)
-        features = self.precision.here(seen.features).to(torch.float32)
-        return Seen(features, self.precision.here(seen.sigma), labels)
-
-
 class _HeldOut:
     """One side of a held-out part, each image at a few fixed noise levels; frozen features are computed once."""
 
     def __init__(
-        self, judge: _Judge, side: Side, config: Mapping[str, Any], part: str, draws: Draws, number: int
+        self, judge: Judge, side: Side, config: Mapping[str, Any], part: str, draws: Draws, number: int
     ) -> None:
         self._judge, self._side, self._config = judge, side, config
         self._generators = lambda: draws.held_out(part, number)
@@ -200,7 +137,7 @@ class _Batches:
 
     def __init__(
         self,
-        judge: _Judge,
+        judge: Judge,
         sides: list[Split],
         config: Mapping[str, Any],
         draws: Draws,

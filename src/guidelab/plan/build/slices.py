@@ -180,8 +180,9 @@ def discriminator(e: "PlannedExperiment", disc: str) -> dict[str, Any]:
 
 
 def discriminator_modules(e: "PlannedExperiment", *discs: str) -> tuple[str, ...]:
-    """The modules that discriminators name."""
-    return tuple(sorted({disc_module(e, disc) for disc in discs}))
+    """The modules that discriminators name, and the one that reads what they are trained on."""
+    read = registry.SIDES["images" if e.images else "points"].module
+    return tuple(sorted({read, *(disc_module(e, disc) for disc in discs)}))
 
 
 def source(e: "PlannedExperiment", disc: str) -> "Run":

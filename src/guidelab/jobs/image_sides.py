@@ -1,75 +1,20 @@
-"""What discriminators and classifiers are trained on: real examples against samples, or real ones against real ones."""
+"""Images or latents as the sides a discriminator is trained on: real ones against samples, or two parts of a fold."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor
 
-from guidelab.compute.device import device, settle
-from guidelab.compute.processes import process_group
 from guidelab.data.zip_reader import ZipImages, ZipLatents
 from guidelab.errors import UserError
-from guidelab.io import load_arrays, wanted
 from guidelab.jobs.examples import ShardImages, check_labels, event_shape, open_examples
 from guidelab.shards import load_manifest
 from guidelab.train.loader import Kept
-from guidelab.train.precision import Precision
 from guidelab.train.sides import Side
 from guidelab.train.streams import stream
 
 Job = Mapping[str, Any]
 Examples = ZipImages | ZipLatents
-
-
-def precision_of(job: Job) -> Precision:
-    """Where and how the job's nets are evaluated.
-
-    Raises:
-        UserError: several processes: one trains.
-    """
-    if process_group().size > 1:
-        raise UserError(f"{job['disc']}: is trained by one process; start it without torchrun")
-    where = device()
-    settle(where)
-    return Precision(where, job["train"].get("precision") or "float32")
-
-
-class Points:
-    """Points of files; of a null the other side is a fold of its own."""
-
-    small = True  # nets on points: each side passes them by itself, and random numbers come in sequence
-    classes = 0
-
-    def __init__(self, job: Job) -> None:
-        self.job, self.lost = job, 0
-        (path,) = job["inputs"]["real"]
-        self.real = wanted(load_arrays(path)[0], "x", path, (None, 2))
-
-    def net_config(self, classes: int) -> dict[str, Any]:
-        """Constructor arguments, with the network's name."""
-        return dict(self.job["net"])
-
-    def sides(self, seed: int, own: int) -> tuple[Side, Side]:
-        """Real points, and the other side of a training seed: points that are not finite are left out and counted."""
-        found = self._generated(seed)
-        finite = found[torch.isfinite(found).all(dim=1)]
-        self.lost = len(found) - len(finite)
-        return Side.all(self.real, None), Side.all(finite, None)
-
-    def reported(self, report: Mapping[str, float]) -> dict[str, float]:
-        """The report without ranges of noise levels, and how many points were left out."""
-        return {k: v for k, v in report.items() if "_bin" not in k} | {"not_finite": self.lost}
-
-    def _generated(self, seed: int) -> Tensor:
-        inputs = self.job["inputs"]
-        if "other" in inputs:
-            (path,) = inputs["other"]
-            return wanted(load_arrays(path)[0], "x", path, (None, 2))
-        (path,) = inputs["generated"]
-        tensors, meta = load_arrays(path)
-        block = "generated" if "generated" in meta["blocks"] else self.job["disc"]
-        return wanted(tensors, f"seed{seed}/{block}/x", path, (None, 2))
 
 
 class Images:
@@ -112,6 +57,15 @@ class Images:
             )
         order = torch.randperm(len(real), generator=stream("null parts", own))
         return side[order[job["apart"] :]], side[order[: job["apart"]]]
+
+    def labelled(self) -> Side:
+        """All real images with their classes.
+
+        Raises:
+            UserError: labels are missing or too large.
+        """
+        check_labels(self.real.labels, self.job["classes"], self.real.path, self.job["disc"])
+        return side_of(self.real, True)
 
     def reported(self, report: Mapping[str, float]) -> dict[str, float]:
         """The report as it is."""
