@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from trail_cases import CHECKPOINTS, MEASURED, MODEL, ROWS, TABLE, build
+from trail_cases import CHECKPOINTS, MEASURED, MODEL, ROWS, SOURCES, TABLE, build
 
 from guidelab.errors import UserError
 from guidelab.lineage.crate.entities import PROFILES, About
@@ -66,6 +66,7 @@ def test_the_library_reads_it_back(made, name):
     inside = {e.id for e in crate.data_entities}
     assert {
         TABLE,
+        SOURCES,
         ROWS,
         "results/figures/e/sweep.pdf",
         "params.yaml",

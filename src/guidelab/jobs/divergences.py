@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from guidelab.io import read_csv, write_csv
-from guidelab.jobs.table import write
+from guidelab.jobs.printed import write
 from guidelab.paper.sigma.table import make_table, sources, to_latex, to_markdown
 
 

@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from guidelab.io import atomic_write, read_csv, write_csv
+from guidelab.io import read_csv
+from guidelab.jobs.printed import write
 from guidelab.paper import columns
 from guidelab.paper.lines import images
 from guidelab.paper.sheets import to_latex, to_markdown
@@ -22,15 +23,6 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     table = make_table(measurements, selected, info, published, job)
     rows, sources = (columns.wide if images(job) else columns.long)(table)
     write(outputs, rows, to_markdown(table), to_latex(table), sources)
-
-
-def write(outputs: list[Path], rows: pd.DataFrame, md: str, tex: str, sources: pd.DataFrame) -> None:
-    """A table's files, in the order of its rule: CSV, Markdown, LaTeX, sources."""
-    write_csv(outputs[0], rows)
-    for path, text in ((outputs[1], md), (outputs[2], tex)):
-        with atomic_write(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    write_csv(outputs[3], sources)
 
 
 def published_values(path: str | Path) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from guidelab.paper.sources import Source, points
 
 NUMBER = (
     "value", "lo", "hi", "over", "n_trainings", "n_blocks", "n_generated", "status", "note", "difference", "difference_lo",
-    "difference_hi", "difference_over", "difference_least", "difference_most", "verdict", "min_of_blocks", "blocks_of_min",
+    "difference_hi", "difference_over", "difference_least", "difference_most", "difference_trainings", "before", "after", "verdict", "min_of_blocks", "blocks_of_min",
 )  # fmt: skip
 PROTOCOL = ("n_reference", "reference_split", "label_policy", "features")
 PRINTED = ("metric", "name", "direction", "unit", "digits", "group")
@@ -154,7 +154,7 @@ def _number(
     e = summary.estimate(at, share=info["unit"] == "%")
     numbers = (
         e.value, e.lo, e.hi, e.over, e.n_trainings, e.n_blocks, e.n_generated, e.status, e.note, gap.value, gap.lo, gap.hi,
-        gap.over, gap.least, gap.most, "" if gap.n_trainings == 0 else gap.verdict(str(info["direction"])), *least,
+        gap.over, gap.least, gap.most, gap.n_trainings, gap.before, gap.after, "" if gap.n_trainings == 0 else gap.verdict(str(info["direction"])), *least,
     )  # fmt: skip
     counted = str(at["note"].iloc[0]) if len(at) and "note" in at else ""
     return {
