@@ -166,7 +166,7 @@ def test_beside_a_published_value_only_what_is_guided_has_a_weight(made):
 
 
 def test_k_and_the_numbers_of_images_stand_under_precision_and_recall(made):
-    said = "recall against 10,000 of adm (k = 3, 10,000 real x 50,000 generated)"
+    said = "recall in Inception (ADM) against 10,000 of adm (k = 3, 10,000 real x 50,000 generated)"
     assert to_markdown(made).count(said) == 1
     assert said in to_latex(made)
 

@@ -24,7 +24,7 @@ def sheet(table: pd.DataFrame) -> Sheet:
     header = ["published row", "metric", "published", "here", "ours", "difference", "allowed", "verdict"]
     body = [_line(row) for row in table.to_dict("records")]
     about = {"Protocols": "published_protocol", "Sources": "published_from", "Notes on the published values": "published_note"}  # fmt: skip
-    notes = [_RULE, *(f"{name}. {said}." for name, key in about.items() if (said := _told_once(table, key)))]
+    notes = [_RULE, *(f"{name}. {said}." for name, key in about.items() if (said := _each_once(table, key)))]
     return Sheet(published.SECTION, header, body, notes, "llrlrrrl")
 
 
@@ -33,7 +33,7 @@ def document(table: pd.DataFrame) -> str:
     return markdown.document(f"{table.iloc[0]['experiment']}: published values, nothing run", [sheet(table)])  # fmt: skip
 
 
-def _told_once(table: pd.DataFrame, key: str) -> str:
+def _each_once(table: pd.DataFrame, key: str) -> str:
     """Every text of a column once, after the rows it is about; of one text for all, only the text."""
     about: dict[str, list[str]] = {}
     for row in table.to_dict("records"):

@@ -64,7 +64,10 @@ def sheets(table: pd.DataFrame) -> list[Sheet]:
     """A headline sheet for each section with all notes under the last, then the published values."""
     ours, listed = split(table)
     metrics = headline(ours)
-    found = [_section(str(name), part, metrics) for name, part in ours.groupby("section", sort=False)]
+    choosers = set(wording.spaces(m for by in ours["chosen_by"] for m in str(by).split(", ")))
+    found = [
+        _section(str(name), part, metrics, choosers) for name, part in ours.groupby("section", sort=False)
+    ]
     found[-1].notes.extend(_notes(ours, metrics))
     if str(ours["scale"].iloc[0]) == names.scale_name(names.SMOKE):
         found[0].notes.insert(0, _SMOKE)
@@ -79,18 +82,17 @@ def headline(table: pd.DataFrame) -> list[dict[Any, Any]]:
     return ordered[: MOST - 3]
 
 
-def _section(name: str, part: pd.DataFrame, metrics: list[dict[Any, Any]]) -> Sheet:
+def _section(name: str, part: pd.DataFrame, metrics: list[dict[Any, Any]], choosers: set[str]) -> Sheet:
     """The lines of a section: label, weight, the headline's metrics, trainings."""
     by = {(r["row"], r["variant"], _w(r["w"]), r["metric"]): r for r in part.to_dict("records")}
     most = part.groupby(["row", "variant", "w"], sort=False, dropna=False)["n_trainings"].transform("max")
     each = part.assign(n_trainings=most).drop_duplicates(["row", "variant", "w"])
-    spaces = wording.spaces(m["metric"] for m in metrics)
     body = []
     for line in each.to_dict("records"):
         key = (line["row"], line["variant"], _w(line["w"]))
         trainings = "–" if line["real"] else str(int(line["n_trainings"]) or summary.NOT_RUN)
         numbers = [_cell(by[(*key, m["metric"])]) for m in metrics]
-        body.append([str(line["label"]), _weight(line, spaces), *numbers, trainings])
+        body.append([str(line["label"]), _weight(line, choosers), *numbers, trainings])
     header = ["", "w", *map(_heading, metrics), "trainings"]
     return Sheet(name, header, body, [], "ll" + "r" * (len(metrics) + 1))
 
@@ -111,7 +113,7 @@ def _heading(metric: Mapping[Any, Any]) -> str:
     return f"{metric['name']}{space}{unit} {ARROWS.get(str(metric['direction']), '')}".strip()
 
 
-def _weight(line: Mapping[Any, Any], spaces: list[str]) -> str:
+def _weight(line: Mapping[Any, Any], choosers: set[str]) -> str:
     """The weight, and who chose it where that says something: a feature space among several, or the paper."""
     if line["real"]:
         return "–"
@@ -119,7 +121,7 @@ def _weight(line: Mapping[Any, Any], spaces: list[str]) -> str:
     chose = [wording.features(m) for m in by if wording.features(m)]
     if by and not chose:
         return f"{_w(line['w'])}, {'chosen' if line['chosen_on'] else by[0]}"
-    some = chose and not set(spaces) <= set(chose)
+    some = chose and not choosers <= set(chose)
     return _w(line["w"]) + (f", by {', '.join(map(wording.features_short, chose))}" if some else "")
 
 
@@ -201,14 +203,19 @@ def _sizes(part: pd.DataFrame) -> str:
 
 def _references(ran: pd.DataFrame) -> str:
     """`FID against released adm_256; recall against 10,000 of adm (k = 3, 10,000 real x 50,000 generated)`."""
-    found: dict[str, list[str]] = {}
+    found: dict[tuple[str, str], list[str]] = {}
     for row in ran[ran["space"] != ""].drop_duplicates("metric").to_dict("records"):
-        split_, n = str(row["reference_split"]), int(row["n_reference"] or 0)
-        if split_ not in ("", "none"):
+        reference, n = str(row["reference_split"]), int(row["n_reference"] or 0)
+        if reference not in ("", "none"):
             counted = re.sub(r"\d{4,}", lambda m: f"{int(m[0]):,}", str(row["counted"]))
-            met = (f"{n:,} of {split_}" if n else split_) + (f" ({counted})" if counted else "")
-            found.setdefault(met, []).append(str(row["name"]))
-    return "; ".join(f"{', '.join(dict.fromkeys(metrics))} against {what}" for what, metrics in found.items())
+            whole = (f"{n:,} of {reference}" if n else reference) + (f" ({counted})" if counted else "")
+            found.setdefault((str(row["name"]), whole), []).append(wording.features_short(row["space"]))
+    several = {name for name, _ in found if sum(name == other for other, _ in found) > 1}
+    said = [
+        name + (f" in {', '.join(spaces)}" if name in several else "") + f" against {whole}"
+        for (name, whole), spaces in found.items()
+    ]
+    return "; ".join(said)
 
 
 def _marks(part: pd.DataFrame) -> str:

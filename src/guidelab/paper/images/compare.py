@@ -1,15 +1,11 @@
 """Numbers of image experiments that may be printed together, and differences between two points on common seeds.
 
-What the intervals mean. A row's `std_error` is over the generated images of one block, the reference held fixed, so an
-estimate from one training has an interval over samples: it says how far another block of seeds would land, not what another
-training would give. With two trainings or more, intervals are Student's, over trainings.
+A row's `std_error` is over the generated images of one block, the reference held fixed: an estimate from one training has
+an interval over samples and says nothing of another training. With two trainings or more, intervals are Student's, over trainings.
 
-A difference between two points is formed block by block, on the same trainings and the same sample seeds. The noise
-of a seed is shared, so both values tend to move together and the error of the difference is smaller than that of two
-independent values. How much smaller cannot be told from two report blocks (one degree of freedom), and the
-standard error of one row knows nothing of the other. We therefore combine both errors as if the points were independent,
-`sqrt(sum(a^2 + b^2)) / blocks`: an upper bound as long as shared noise does not push the values apart. The interval
-is wider than need be, never narrower by our choice. The block that chose a weight is left out even here: its
+A difference is formed block by block, on the same trainings and sample seeds. Shared noise makes its error smaller than that of
+independent values, by how much cannot be told from two report blocks; so the errors are combined as if the points were
+independent, `sqrt(sum(a^2 + b^2)) / blocks`: wider than need be. The block that chose a weight is left out even here: its
 difference is biased in favour of the chosen weight.
 """
 
