@@ -11,7 +11,7 @@ from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.schedules import edm_sigmas
 from guidelab.costs.graph import jobs_for
 from guidelab.errors import UserError
-from guidelab.paper.images.table import _with_published as with_published
+from guidelab.paper import published as published_values
 from guidelab.plan.plan import Plan
 from guidelab.spec.levels import acting, chain_levels, edm_levels, rounded
 from guidelab.spec.load import load_spec, remarks, spec_of
@@ -325,4 +325,4 @@ def test_the_table_of_an_experiment_without_published_values_is_ours_alone():
     published = pd.read_csv(ROOT / "workflow/resources/published.csv")
     ours = pd.DataFrame({"section": ["a"], "value": [1.0]})
     spec = {"experiment": "mine", "scale": "full", "published": {}, "published_experiment": "mine"}
-    assert with_published(ours, ours, published, spec) is ours
+    assert published_values.append(ours, ours, published, spec) is ours

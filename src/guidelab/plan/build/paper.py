@@ -15,19 +15,18 @@ PUBLISHED = "workflow/resources/published.csv"
 
 def table(e: "PlannedExperiment") -> Job:
     """The experiment's table; at the papers' size with the published values."""
-    spec = _about(e) | {"headline": slices.headline(e), "select_metric": e.spec.evaluate.select_metric}
-    if not e.images:
-        return Job(slices.printed(e), spec, ("guidelab.paper.tables",))
-    spec |= {"variants": list(e.spec.variants), **_mains(e)}
-    inputs = slices.printed(e)
+    paper, inputs = e.spec.paper, slices.printed(e)
+    # images: a line for each metric that chose a weight; points: the paper's own weights first
+    spec = _about(e) | {"headline": [] if e.images else slices.headline(e)}
+    if e.images:
+        spec |= {"variants": list(e.spec.variants), **_mains(e)}
     if e.streamed:
-        paper = e.spec.paper
         spec |= {
             "published": dict(paper.published),
             "published_experiment": paper.published_experiment or e.name,
         }
         inputs |= {"published": (PUBLISHED,)}
-    return Job(inputs, spec, ("guidelab.paper.images.table",))
+    return Job(inputs, spec)
 
 
 def story(e: "PlannedExperiment") -> Job:
