@@ -6,9 +6,11 @@ from typing import Any
 import pandas as pd
 
 from guidelab.io import atomic_write, read_csv, write_csv
+from guidelab.paper import names
 from guidelab.paper.sigma.table import make_table, to_latex, to_markdown
 
 
+@names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Concatenate in the order of params.yaml, the null first; make the table and write its three forms."""
     paths = [*job["inputs"].get("null", []), *job["inputs"]["rows"]]

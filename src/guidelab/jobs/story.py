@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.io import atomic_write, read_csv
+from guidelab.paper import names
 
 STORIES = {"toy": "guidelab.paper.story", "images": "guidelab.paper.images.story"}  # by the experiment's kind
 
 
+@names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Write the Markdown text."""
     measurements, selected = (read_csv(job["inputs"][name][0]) for name in ("measurements", "selected"))

@@ -7,11 +7,13 @@ from typing import Any
 import pandas as pd
 
 from guidelab.io import atomic_write, read_csv, write_csv
+from guidelab.paper import names
 
 # by the experiment's kind; a job names its own among the modules it reaches, so neither reruns for the other
 TABLES = {"toy": "guidelab.paper.tables", "images": "guidelab.paper.images.table"}
 
 
+@names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Make the table and write its three forms."""
     inputs = job["inputs"]
