@@ -35,7 +35,13 @@ def unsure(rows: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def curves(
-    ax: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], *, x: str, key: str = "variant", band: bool = True
+    ax: Axes,
+    rows: pd.DataFrame,
+    looks: Mapping[str, Look],
+    *,
+    x: str,
+    key: str = "variant",
+    band: bool = True,
 ) -> None:
     """A line for each `key` of `looks` with its 95 % interval as a band or as bars; open markers: one training.
 

@@ -25,8 +25,17 @@ _HUES = {"no guidance": INK} | dict(
         strict=True,
     )
 )
-_OTHER_HUES = [_PALETTE[i] for i in (9, 1, 6, 8)]  # of groups that params.yaml names, in the order of its variants
-_FIRST = {"no guidance": "*", "CFG": "s", "autoguidance": "o", "DG": "^", "naive truncation": "v", "several terms": "P"}
+_OTHER_HUES = [
+    _PALETTE[i] for i in (9, 1, 6, 8)
+]  # of groups that params.yaml names, in the order of its variants
+_FIRST = {
+    "no guidance": "*",
+    "CFG": "s",
+    "autoguidance": "o",
+    "DG": "^",
+    "naive truncation": "v",
+    "several terms": "P",
+}
 _MARKERS = "oDs^vPXp<h>d"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (2, 1)), (0, (5, 1.5, 1, 1.5)), (0, (1, 1)), (0, (7, 2)))
 _DOTTED = (0, (1, 1.5))
@@ -66,17 +75,17 @@ def _assigned() -> dict[str, Look]:
         if about["like"] == name:
             groups.setdefault(str(about["hue"]), []).append(name)
     other = cycle(_OTHER_HUES)
-    taken: set[str] = set()
+    taken = {_FIRST[group] for group in groups if group in _FIRST}
     found: dict[str, Look] = {}
     for group, members in groups.items():
         colors = _shades(_HUES.get(group) or next(other), len(members))
         for i, (name, color) in enumerate(zip(members, colors, strict=True)):
-            wanted = [_FIRST[group]] if i == 0 and group in _FIRST else []
-            free = [m for m in (*wanted, *_MARKERS) if m not in taken] or list(_MARKERS[i % len(_MARKERS) :])
-            taken.add(free[0])
-            dashes = _DOTTED if group == "no guidance" and i == 0 else _DASHES[i % len(_DASHES)]
+            free = [m for m in _MARKERS if m not in taken] or list(_MARKERS[i % len(_MARKERS) :])
+            marker = _FIRST[group] if i == 0 and group in _FIRST else free[0]
+            taken.add(marker)
+            dashes = _DOTTED if marker == "*" else _DASHES[(i + (group == "several terms")) % len(_DASHES)]
             about = given[name]
-            found[name] = Look(about.get("color", color), about.get("marker", free[0]), dashes)
+            found[name] = Look(about.get("color", color), about.get("marker", marker), dashes)
     return {name: found[str(about["like"])] for name, about in given.items()}
 
 

@@ -26,7 +26,9 @@ def of(job: Mapping[str, Any]) -> Iterator[None]:
         _LOOKS.reset(token)
 
 
-def printing(run: Callable[[dict[str, Any], list[Path]], None]) -> Callable[[dict[str, Any], list[Path]], None]:
+def printing(
+    run: Callable[[dict[str, Any], list[Path]], None],
+) -> Callable[[dict[str, Any], list[Path]], None]:
     """A job function that names variants as its job says."""
 
     @wraps(run)

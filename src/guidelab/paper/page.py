@@ -15,11 +15,17 @@ from guidelab.paper.looks import Look, look
 OFFSET = "w − neutral w"  # noqa: RUF001 - a true minus sign
 WEIGHTS = "w: guidance weight; neutral w guides nothing"
 _ENTRY_MM = 3.5  # a line of the legend
-_TITLE_MM, _BELOW_MM = 4.5, 8.5  # above a panel's axes its title, below them its ticks and label
+_TITLE_MM, _BELOW_MM = 4.5, 7.5  # above a panel's axes its title, below them its ticks and label
 
 
 def page(
-    handles: list[Any], count: int, said: str, *, panel_mm: float = 22.0, columns: int = 2, left_mm: float = 9.5
+    handles: list[Any],
+    count: int,
+    said: str,
+    *,
+    panel_mm: float = 22.0,
+    columns: int = 2,
+    left_mm: float = 9.5,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of so many panels under a legend, with the notes `said` below.
 

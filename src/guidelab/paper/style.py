@@ -37,6 +37,7 @@ RC: dict[str, Any] = {
     "font.size": 7.0,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7.0,
+    "axes.labelpad": 1.0,
     "axes.linewidth": 0.6,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,

@@ -15,7 +15,13 @@ CFG, AUTOGUIDANCE, DG, CG, TRUNCATION = "CFG", "autoguidance", "DG", "CG", "naiv
 ALONE, SUM = "no guidance", "several terms"
 METHODS = "Methods"  # the part of a table for variants without a group of their own
 _LONG = {DG: "discriminator (DG)", CG: "classifier guidance (CG)"}  # where the term stands alone
-_KINDS = {"discriminator": DG, "classifier": CG, "truncation": TRUNCATION, "projected": CFG, "independent": CFG}
+_KINDS = {
+    "discriminator": DG,
+    "classifier": CG,
+    "truncation": TRUNCATION,
+    "projected": CFG,
+    "independent": CFG,
+}
 _FORMS = {"projected": "CFG, projected (APG)", "independent": "independent condition (ICG)"}
 
 

@@ -116,7 +116,9 @@ class Sweep(Figure):
     """Curves over the weight: quality, diversity and divergences of the variants of one group."""
 
     group: Label | None = None  # by default the variants without a group
-    compared_with: Annotated[_Variants, BeforeValidator(listed), Field(max_length=8), Once()] = ()  # drawn again for comparison
+    compared_with: Annotated[
+        _Variants, BeforeValidator(listed), Field(max_length=8), Once()
+    ] = ()  # drawn again for comparison
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
         """A group of no variant."""

@@ -53,6 +53,7 @@ BOUNDS = (
     Panel("nwj", "js", "JS ≥ NWJ, nats", 0.0),
 )
 
+
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     """The curves of the points that settings name, and of the null where there is no truth to compare with."""
     given = tables["divergences"]

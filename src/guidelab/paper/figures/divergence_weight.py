@@ -14,8 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from guidelab.paper import charts, looks, names, page, style, summary
 from guidelab.paper import arrays as ar
+from guidelab.paper import charts, looks, page, style, summary
 from guidelab.paper.figures import divergence_points as points
 from guidelab.paper.figures import sweep
 from guidelab.paper.sigma import numbers
@@ -82,7 +82,8 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     handles = page.handles(rows["variant"]) + page.signs(measured)
     words = {"exact": "exact, graded training", "bound": "its lower bound"}
     handles += [
-        Line2D([], [], ls="", color=style.FAINT, label=words[source], **mark) for source, mark in _MARKS.items()
+        Line2D([], [], ls="", color=style.FAINT, label=words[source], **mark)
+        for source, mark in _MARKS.items()
     ]
     with style.context():
         fig, axes = page.page(handles, len(metrics), style.origin_line(info, page.WEIGHTS, _said(rows)))

@@ -137,5 +137,7 @@ def _handles(judged: bool, other: bool) -> list[Any]:
         found.append(Patch(fc=style.REGION_OTHER, label="region of the other class"))
     found.append(Line2D([], [], marker="o", ls="", ms=2, mew=0, color=INK, label="sample"))
     if judged:
-        found.append(Line2D([], [], marker="o", ls="", ms=3, mew=0, color=style.OUTSIDE, label="sample outside it"))
+        found.append(
+            Line2D([], [], marker="o", ls="", ms=3, mew=0, color=style.OUTSIDE, label="sample outside it")
+        )
     return found

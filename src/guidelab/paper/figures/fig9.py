@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from guidelab.paper import arrays as ar
@@ -55,7 +54,9 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     window = (rows["x"].min(), rows["x"].max(), rows["y"].min(), rows["y"].max())
     said = style.origin_line(info, "σ: noise level; ratios are drawn where ln p₁ − max > −8")
     with style.context():
-        fig, axes = page.maps([], 5 * len(sigmas), window, said, columns=5, title_mm=0.3, head_mm=6.5, left_mm=4.0, foot_mm=8.0)
+        fig, axes = page.maps(
+            [], 5 * len(sigmas), window, said, columns=5, title_mm=0.3, head_mm=6.5, left_mm=4.0, foot_mm=8.0
+        )
         for i, sigma in enumerate(sigmas):
             line = axes[5 * i : 5 * i + 5]
             _line(line, rows[rows["sigma"] == sigma])

@@ -105,7 +105,9 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
         for i, block in enumerate(blocks):
             if classes:
                 name = given[classes[i]] if classes[i] < len(given) else f"class {classes[i]}"
-                fig.text(_LEFT_MM / style.WIDTH_MM, (top + 0.8) * style.MM / fig.get_figheight(), name, size=7)
+                fig.text(
+                    _LEFT_MM / style.WIDTH_MM, (top + 0.8) * style.MM / fig.get_figheight(), name, size=7
+                )
             for _, part in block.groupby("row", sort=True):
                 top -= cell
                 ax = page.place(fig, (_LEFT_MM, top, width, cell - _GAP_MM), bare=True)

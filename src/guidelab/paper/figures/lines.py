@@ -123,7 +123,9 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     handles += [page.handle(of, label, marker=False) for label, of in levels.items()]
     said = style.origin_line(info, "↓ lower is better, ↑ higher", weights.spread(rows))
     with style.context():
-        fig, axes = page.page(handles + page.signs(rows[rows["kind"] == LINE]), len(metrics), said, panel_mm=28.0)
+        fig, axes = page.page(
+            handles + page.signs(rows[rows["kind"] == LINE]), len(metrics), said, panel_mm=28.0
+        )
         for i, (ax, metric) in enumerate(zip(axes, metrics, strict=True)):
             _panel(ax, rows[rows["metric"] == metric], lines, levels, info.get("settings", {}), i)
     return fig
@@ -147,7 +149,12 @@ def _looks(rows: pd.DataFrame) -> tuple[dict[str, Look], dict[str, Look]]:
 
 
 def _panel(
-    ax: Axes, rows: pd.DataFrame, lines: dict[str, Look], levels: dict[str, Look], settings: dict[str, Any], index: int
+    ax: Axes,
+    rows: pd.DataFrame,
+    lines: dict[str, Look],
+    levels: dict[str, Look],
+    settings: dict[str, Any],
+    index: int,
 ) -> None:
     text, factor = weights.title(rows)
     ok = charts.sound(rows, factor)

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - arrows are what readers see
 """Quality against diversity along the weight: right is more diverse; of images precision against recall, by feature space.
 
 Rows: those of `weights` (images) or of `sweep` (points), for the two metrics of each plane.
@@ -46,7 +45,11 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     style.need(rows, weights.COLUMNS if images else sweep.COLUMNS, str(info.get("figure", "planes")))
     spaces = list(dict.fromkeys(rows["metric"].str.partition("@")[2])) if images else []
     pairs = [(f"recall@{s}", f"precision@{s}") for s in spaces] or list(POINTS)
-    bars = weights.spread(rows) if images else sweep.spread(rows).partition("; ")[0] + "; filled markers: several trainings"
+    bars = (
+        weights.spread(rows)
+        if images
+        else sweep.spread(rows).partition("; ")[0] + "; filled markers: several trainings"
+    )
     said = style.origin_line(info, "numbers at markers: guidance weight w; star: no guidance", bars)
     ok = rows[rows["status"] == summary.OK]  # other points are counted in the panels
     handles = page.handles(rows["variant"]) + page.signs(ok, chosen=images and bool(ok["selected"].any()))
@@ -60,8 +63,12 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
 def _plane(ax: Axes, rows: pd.DataFrame, pair: tuple[str, str], index: int, images: bool) -> None:
     """One plane: a line for each method from no guidance through its weights, which are written at the markers."""
     (label_x, factor_x), (label_y, factor_y) = (_label(rows, metric, images) for metric in pair)
-    sides = [charts.sound(rows[rows["metric"] == m], f) for m, f in zip(pair, (factor_x, factor_y), strict=True)]
-    both = sides[0].merge(sides[1], on=["variant", "w", "offset"], suffixes=("_x", "_y"), validate="one_to_one")
+    sides = [
+        charts.sound(rows[rows["metric"] == m], f) for m, f in zip(pair, (factor_x, factor_y), strict=True)
+    ]
+    both = sides[0].merge(
+        sides[1], on=["variant", "w", "offset"], suffixes=("_x", "_y"), validate="one_to_one"
+    )
     both = both.rename(columns={"value_x": "x", "value_y": "y"})
     both = both.assign(many=both["n_trainings_x"] > 1, written=both["variant"] != NEUTRAL)
     shown = {v: looks.look(v) for v in names.ordered(both["variant"])}

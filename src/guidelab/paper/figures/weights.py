@@ -139,7 +139,15 @@ def _panel(ax: Axes, rows: pd.DataFrame, mains: Mapping[str, str], index: int) -
         own = next((v for v in across if mains.get(v) == mains.get(variant)), None)
         if own and mine["starts"].all() and mine["offset"].min() > 0:
             ends, look = [across[own]["value"], mine["value"].iloc[0]], looks.look(variant)
-            ax.plot([0, mine["offset"].iloc[0]], ends, color=look.color, ls=look.dashes, lw=0.7, alpha=0.6, zorder=2)
+            ax.plot(
+                [0, mine["offset"].iloc[0]],
+                ends,
+                color=look.color,
+                ls=look.dashes,
+                lw=0.7,
+                alpha=0.6,
+                zorder=2,
+            )
     if len(ok):
         _limits(ax, ok, max((float(row["value"]) for row in across.values()), default=float("nan")))
     else:
