@@ -15,7 +15,7 @@ from guidelab.paper import style, summary
 from guidelab.paper.looks import INK, Look
 
 Float = NDArray[np.float64]
-RING = {"marker": "o", "ms": 6.5, "mfc": "none", "mec": INK, "mew": 0.7}  # the chosen weight
+RING: dict[str, Any] = {"marker": "o", "ms": 6.5, "mfc": "none", "mec": INK, "mew": 0.7}  # the chosen weight
 _UNSURE = (summary.NOT_ESTIMABLE, summary.NOT_FINITE)  # measured, but no number
 _TOP, _STEP = 0.985, 0.05  # where crosses lie, in parts of the axis: each curve has a line of its own
 

@@ -15,7 +15,7 @@ from guidelab.paper.looks import Look, look
 OFFSET = "w − neutral w"  # noqa: RUF001 - a true minus sign
 WEIGHTS = "w: guidance weight; neutral w guides nothing"
 _ENTRY_MM = 3.5  # a line of the legend
-_TITLE_MM, _BELOW_MM = 4.5, 7.5  # above a panel's axes its title, below them its ticks and label
+_TITLE_MM = 4.5  # above a panel's axes
 
 
 def page(
@@ -26,6 +26,7 @@ def page(
     panel_mm: float = 22.0,
     columns: int = 2,
     left_mm: float = 9.5,
+    below_mm: float = 7.5,
 ) -> tuple[Figure, list[Axes]]:
     """A figure of so many panels under a legend, with the notes `said` below.
 
@@ -36,10 +37,11 @@ def page(
         panel_mm: height of a panel's axes.
         columns: panels a row.
         left_mm: for the ticks and the label at the left of a panel.
+        below_mm: for those below it.
     """
     most = fitting(handles)
     top_mm = _ENTRY_MM * -(-len(handles) // most) + 1.5 if handles else 0.5
-    row_mm, foot_mm = panel_mm + _TITLE_MM + _BELOW_MM, style.footer_mm(said)
+    row_mm, foot_mm = panel_mm + _TITLE_MM + below_mm, style.footer_mm(said)
     height = top_mm + row_mm * -(-count // columns) + foot_mm
     fig = style.figure(height)
     if handles:
@@ -47,7 +49,7 @@ def page(
     pitch = (style.WIDTH_MM - 1.5) / columns
     axes = []
     for i in range(count):
-        x, y = pitch * (i % columns) + left_mm, height - top_mm - row_mm * (i // columns + 1) + _BELOW_MM
+        x, y = pitch * (i % columns) + left_mm, height - top_mm - row_mm * (i // columns + 1) + below_mm
         axes.append(place(fig, (x, y, pitch - left_mm - 0.8, panel_mm)))
     style.footer(fig, said)
     return fig, axes

@@ -79,12 +79,12 @@ def figure(height_mm: float) -> Figure:
     return Figure(figsize=(WIDTH_MM * MM, height_mm * MM))
 
 
-def letter(ax: Axes, index: int, title: str) -> None:
+def letter(ax: Axes, index: int, title: str, size: float = 7.0) -> None:
     """Title a panel `a  title`, the letter bold and flush with the panel's left edge."""
     for text, shift, weight in (("abcdefghijklmnopqrstuvwxyz"[index], 0.0, "bold"), (title, 8.0, "normal")):
         ax.annotate(
             text, (0, 1), xytext=(shift, 3.0), xycoords="axes fraction", textcoords="offset points",
-            weight=weight, size=7, ha="left", va="baseline", annotation_clip=False,
+            weight=weight, size=size, ha="left", va="baseline", annotation_clip=False,
         )  # fmt: skip
 
 

@@ -19,7 +19,6 @@ from guidelab.paper.looks import INK
 from guidelab.paper.sigma import numbers
 
 COLUMNS = ["panel", "metric", "point", "variant", "value", "lo", "hi", "status", "n", "bound"]
-_NAMES_MM = 19.0  # for the names of points at the left of a panel
 _LOWEST = "{name} ≥, pixels, σ = {sigma:g}"
 
 
@@ -81,10 +80,10 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     style.need(rows, COLUMNS, "divergence_weight")
     points = list(dict.fromkeys(rows["point"]))
     titles = _estimable(rows)
-    height = 3.6 * len(points) + 2
+    handles = [page.handle(looks.of_point(p), numbers.point_label(p)) for p in points]
     with style.context():
         said = style.origin_line(info, _said(rows))
-        fig, axes = page.page([], len(titles), said, panel_mm=height, columns=2, left_mm=_NAMES_MM)
+        fig, axes = page.page(handles, len(titles), said, panel_mm=2.4 * len(points) + 2, left_mm=3.0)
         for index, (ax, panel) in enumerate(zip(axes, titles, strict=True)):
             _panel(ax, rows[rows["panel"] == panel], points)
             style.letter(ax, index, panel)
@@ -111,9 +110,8 @@ def _panel(ax: Axes, rows: pd.DataFrame, points: list[str]) -> None:
     if (rows["bound"] == "yes").any():
         ax.axvline(0, color=INK, lw=0.5, zorder=1)
     ax.set_ylim(len(points) - 0.5, -0.5)
-    ax.set_yticks(range(len(points)), [numbers.point_label(p).replace(", ", ",\n") for p in points])
-    ax.tick_params(axis="y", labelsize=5.5)
-    ax.xaxis.set_major_locator(MaxNLocator(3))
+    ax.set_yticks(range(len(points)), [""] * len(points))  # from top to bottom as in the legend
+    ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.grid(False, axis="y")
     ax.margins(x=0.08)
 
@@ -124,7 +122,7 @@ def _said(rows: pd.DataFrame) -> str:
     lost = [panel for panel in dict.fromkeys(rows["panel"]) if panel not in shown]
     missing = f"; left out, not estimable for any sampler: {'; '.join(lost)}" if lost else ""
     return (
-        f"one training; bounds: lower bounds (NWJ) on at least {n:,} test images and samples a side that no net has seen, by a discriminator "
+        f"points from top to bottom as in the legend; one training; bounds: lower bounds (NWJ) on at least {n:,} test images and samples a side that no net has seen, by a discriminator "
         "trained for each sampler; those of DG's samplers are lowered by more than their divergence, not to be ranked by; features: clean "
         f"images without their classes, JS is at most {math.log(2):.2f}; gain: held-out denoising loss removed, σ of the grader. A grader may "
         "use traces in pixels that no eye sees. FID and recall: report blocks. Bars 95 %, over images; black line: nothing differs; × at "

@@ -90,7 +90,7 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
             _regions(ax, region)
             _samples(ax, samples[samples["panel"] == panel], window)
             style.square(ax, window)
-            style.letter(ax, i, "ground truth" if panel == TRUTH else names.point_label(panel))
+            style.letter(ax, i, "ground truth" if panel == TRUTH else names.point_label(panel), 6.0)
         closeup = settings.get("closeup")
         if closeup:
             x0, x1, y0, y1 = closeup

@@ -96,8 +96,8 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
                 _grid(fig, ax, grids[grids["panel"] == panel], panel)
             else:
                 _tracks(ax, tracks[tracks["panel"] == panel], region)
-            style.square(ax, window)
-            style.letter(ax, i, GRIDS[panel] if panel in GRIDS else names.point_label(panel))
+            style.square(ax, window)  # type: ignore[arg-type]
+            style.letter(ax, i, GRIDS[panel] if panel in GRIDS else names.point_label(panel), 6.0)
         _arrows(axes[2], rows[rows["kind"] == "arrow"], window[1] - window[0])
     return fig
 
@@ -156,5 +156,12 @@ def _handles(region: bool) -> list[Any]:
     """Paths and their ends, and the region under them."""
     found: list[Any] = [Patch(fc=style.REGION, label="region of the class")] if region else []
     found.append(Line2D([], [], color=INK, lw=0.8, label="path of a sample"))
-    end = {"marker": "o", "ls": "", "ms": 3.5, "mew": 0.4, "mec": "white", "color": style.OUTSIDE}
+    end: dict[str, Any] = {
+        "marker": "o",
+        "ls": "",
+        "ms": 3.5,
+        "mew": 0.4,
+        "mec": "white",
+        "color": style.OUTSIDE,
+    }
     return [*found, Line2D([], [], label="its end", **end)]

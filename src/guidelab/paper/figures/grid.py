@@ -29,7 +29,7 @@ from guidelab.paper.images import wording
 COLUMNS = ["row", "label", "point", "column", "seed", "class", "channels", "height", "width", "pixels"]
 THUMBNAIL = 64  # pixels a side: finer than a printed cell shows, and the CSV stays small
 SHOWN = 6  # columns of one figure, so that a pixel is seen at column width
-_LEFT_MM, _HEAD_MM, _GAP_MM = 18.0, 4.0, 0.6
+_LEFT_MM, _HEAD_MM, _GAP_MM = 20.0, 4.0, 0.6
 
 
 def rows(arrays: ar.Arrays, info: dict[str, Any]) -> pd.DataFrame:
@@ -113,7 +113,7 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
                 ax = page.place(fig, (_LEFT_MM, top, width, cell - _GAP_MM), bare=True)
                 charts.images(ax, part.sort_values("column")["image"].tolist())
                 text = str(part["label"].iloc[0])
-                ax.text(-0.015, 0.5, text, transform=ax.transAxes, ha="right", va="center", size=6.5)
+                ax.text(-0.015, 0.5, text, transform=ax.transAxes, ha="right", va="center", size=6)
                 ax.set_label(str(part["point"].iloc[0]))
             top -= head
         style.footer(fig, said)

@@ -9,6 +9,7 @@ Rows: one for each (line, x, metric), columns COLUMNS; kind is `line` or `level`
 """
 
 import math
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -123,8 +124,14 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     handles += [page.handle(of, label, marker=False) for label, of in levels.items()]
     said = style.origin_line(info, "↓ lower is better, ↑ higher", weights.spread(rows))
     with style.context():
+        text = _x_label(info)
+        below = 4.8 + 2.7 * (text.count("\n") + 1)
         fig, axes = page.page(
-            handles + page.signs(rows[rows["kind"] == LINE]), len(metrics), said, panel_mm=28.0
+            handles + page.signs(rows[rows["kind"] == LINE]),
+            len(metrics),
+            said,
+            panel_mm=28.0,
+            below_mm=below,
         )
         for i, (ax, metric) in enumerate(zip(axes, metrics, strict=True)):
             _panel(ax, rows[rows["metric"] == metric], lines, levels, info.get("settings", {}), i)
@@ -168,14 +175,20 @@ def _panel(
     if settings.get("log_x"):
         ax.set_xscale("log")
     _ticks(ax, sorted(set(rows["x"].dropna())), bool(settings.get("log_x")))
-    ax.set(xlabel=str(settings.get("x_label", "x")), ylabel="")
+    ax.set(xlabel=_x_label({"settings": settings}), ylabel="")
     style.letter(ax, index, text)
     ax.set_label(str(rows["metric"].iloc[0]))
+
+
+def _x_label(info: dict[str, Any]) -> str:
+    """The label of the axis, in lines that fit below a panel."""
+    return textwrap.fill(str(info.get("settings", {}).get("x_label", "x")), 28)
 
 
 def _ticks(ax: Axes, at: list[float], log: bool) -> None:
     """Ticks at the measured positions, left out where they would touch; matplotlib's own when few would be left."""
     place = [math.log(x) if log else x for x in at]
+    ax.tick_params(axis="x", labelsize=5.5 if len(at) > 3 else 6.5)
     least = 0.14 * (place[-1] - place[0])
     kept: list[int] = []
     for i in range(len(at)):

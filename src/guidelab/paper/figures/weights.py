@@ -173,14 +173,12 @@ def _limits(ax: Axes, ok: pd.DataFrame, start: float) -> None:
     drawn = ok[~beyond]
     charts.limits(ax, *(ar.rounded(drawn[c].to_numpy(float), 6) for c in ("value", "lo", "hi")))
     low, top = ax.get_ylim()
-    far = ok[beyond].sort_values(["offset", "value"]).to_dict("records")
-    above = [sum(other["offset"] == row["offset"] for other in far[:i]) for i, row in enumerate(far)]
-    top += (top - low) * 0.1 * (max(above, default=-1) + 1)  # room for what is written
+    far = ok[beyond].sort_values("offset").groupby("variant", sort=False)
+    top += (top - low) * 0.1 * far.ngroups  # room for what is written
     ax.set_ylim(low, top)
-    for row, line in zip(far, above, strict=True):
-        value = row["value"]
+    for line, (variant, part) in enumerate(far):
+        text = ", ".join(f"{v:.0f}" if v >= 100 else f"{v:.3g}" for v in part["value"])
         ax.annotate(
-            f"{value:.0f} ↑" if value >= 100 else f"{value:.3g} ↑", (row["offset"], top), xytext=(3, -6 - 6.5 * line),
-            size=5.5, ha="right", textcoords="offset points", color=looks.look(str(row["variant"])).color, zorder=6,
-            bbox={"fc": "white", "ec": "none", "pad": 0.3},
+            f"{text} ↑", (part["offset"].iloc[0], top), xytext=(-2, -6 - 6.5 * line), size=5.5, textcoords="offset points",
+            color=looks.look(str(variant)).color, zorder=6, bbox={"fc": "white", "ec": "none", "pad": 0.3},
         )  # fmt: skip
