@@ -161,21 +161,26 @@ DIVERGENCES = {
 FIGURES = Table(
     "figure",
     {  # needs: "density" (exact), "images", "divergences" (rows of `guidelab diverge`)
-        **{
-            name: Entry(f"guidelab.paper.{name}:make", needs="density")
-            for name in ("fig1", "fig2", "fig9", "sweep")
-        },
-        "divergence_sigma": Entry("guidelab.paper.sigma.along:make", needs="divergences"),
-        "divergence_calibration": Entry("guidelab.paper.sigma.calibration:make", needs="divergences density"),
-        "divergence_weight": Entry("guidelab.paper.sigma.weight:make", needs="divergences"),
-        "weights": Entry("guidelab.paper.images.weights:make", needs="images"),
-        "precision_recall": Entry("guidelab.paper.images.precision_recall:make", needs="images"),
-        "ema": Entry("guidelab.paper.images.lines:make", needs="images"),
-        "guides": Entry("guidelab.paper.images.lines:make", needs="images"),
-        "disc_training": Entry("guidelab.paper.images.lines:make", needs="images"),
-        "nfe": Entry("guidelab.paper.images.lines:make", needs="images"),
-        "grid": Entry("guidelab.paper.images.grid:make", needs="images"),
-        "variety": Entry("guidelab.paper.images.grid:make", needs="images"),
+        "fig1": Entry("guidelab.paper.figures.fig1:make", needs="density"),
+        "fig2": Entry("guidelab.paper.figures.fig2:make", needs="density"),
+        "fig9": Entry("guidelab.paper.figures.fig9:make", needs="density"),
+        "sweep": Entry("guidelab.paper.figures.sweep:make", needs="density"),
+        "sweep_guides": Entry("guidelab.paper.figures.sweep:make", needs="density"),
+        "sweep_degraded": Entry("guidelab.paper.figures.sweep:make", needs="density"),
+        "sweep_planes": Entry("guidelab.paper.figures.planes:make", needs="density"),
+        "divergence_sigma": Entry("guidelab.paper.figures.along:make", needs="divergences"),
+        "divergence_calibration": Entry(
+            "guidelab.paper.figures.calibration:make", needs="divergences density"
+        ),
+        "divergence_weight": Entry("guidelab.paper.figures.divergence_weight:make", needs="divergences"),
+        "weights": Entry("guidelab.paper.figures.weights:make", needs="images"),
+        "precision_recall": Entry("guidelab.paper.figures.planes:make", needs="images"),
+        "ema": Entry("guidelab.paper.figures.lines:make", needs="images"),
+        "guides": Entry("guidelab.paper.figures.lines:make", needs="images"),
+        "disc_training": Entry("guidelab.paper.figures.lines:make", needs="images"),
+        "nfe": Entry("guidelab.paper.figures.lines:make", needs="images"),
+        "grid": Entry("guidelab.paper.figures.grid:make", needs="images"),
+        "variety": Entry("guidelab.paper.figures.grid:make", needs="images"),
     },
 )
 

@@ -21,7 +21,10 @@ from guidelab.divergence.subject import Space, Subject
 from guidelab.errors import UserError
 from guidelab.jobs.diverge import COLUMNS
 from guidelab.jobs.subjects import denoisers
-from guidelab.paper.sigma import along, points, table, weight
+from guidelab.paper.figures import along
+from guidelab.paper.figures import divergence_points as points
+from guidelab.paper.figures import divergence_weight as weight
+from guidelab.paper.sigma import table
 from guidelab.plan.plan import Plan
 from guidelab.spec.load import load_spec
 from guidelab.train.probe import train_probe

@@ -10,8 +10,20 @@ from matplotlib.figure import Figure
 
 from guidelab.io import write_csv
 from guidelab.jobs.table import published_values
-from guidelab.paper import columns, curves, latex, published, published_sheet, render, style, summary, table
-from guidelab.paper.images import grid, panels, weights
+from guidelab.paper import (
+    charts,
+    columns,
+    latex,
+    looks,
+    page,
+    published,
+    published_sheet,
+    render,
+    style,
+    summary,
+    table,
+)
+from guidelab.paper.figures import grid, weights
 from guidelab.paper.reproduced import NOT_TARGET
 from guidelab.paper.sheets import to_latex, to_markdown
 
@@ -34,7 +46,7 @@ def feet(fig: Figure):
 @pytest.mark.parametrize(("text", "lines"), [("toy2d, full", 1), (LONG, 2), (f"{LONG} {LONG}", 3)])
 def test_a_footer_stays_on_the_page_and_keeps_every_word(text, lines):
     with style.context():
-        fig = style.figure(style.PAGE_MM, 60)
+        fig = style.figure(60)
         style.footer(fig, text)
         box = feet(fig)[0].get_window_extent(renderer(fig))
     assert (
@@ -74,11 +86,11 @@ def test_a_legend_takes_fewer_columns_rather_than_leave_the_page():
     _, fig = weights_of(large(), labels={v: f"{v}: a label of forty letters and more ...." for v in MAINS})
     assert fig.legends[0].get_window_extent(renderer(fig)).x1 <= fig.bbox.x1
     with style.context():
-        short = [panels.handle(style.look("cfg"), "CFG") for _ in range(7)]
-        assert panels.fitting(short) == 5 and panels.fitting(short, 3) == 3
-        long = panels.handle(style.look("cfg"), "a long label of forty letters and more ..")
-        assert panels.fitting([long] * 4) == 2
-        assert panels.fitting([panels.handle(style.look("cfg"), "as long as half the page " * 4)] * 4) == 1
+        short = [page.handle(looks.look("cfg"), "CFG") for _ in range(7)]
+        assert page.fitting(short) == 5 and page.fitting(short, 3) == 3
+        long = page.handle(looks.look("cfg"), "a long label of forty letters and more ..")
+        assert page.fitting([long] * 4) == 2
+        assert page.fitting([page.handle(looks.look("cfg"), "as long as half the page " * 4)] * 4) == 1
 
 
 def test_equal_values_have_an_axis_that_can_be_read():
@@ -96,8 +108,8 @@ def test_equal_values_have_an_axis_that_can_be_read():
 @pytest.mark.parametrize("level", [0.0, 5.0])
 def test_equal_values_without_bands_are_in_the_middle_of_something(level):
     with style.context():
-        ax = style.figure(80, 60).add_axes((0.1, 0.1, 0.8, 0.8))
-        curves.limits(ax, np.full(3, level), np.full(3, np.nan), np.full(3, np.nan))
+        ax = style.figure(60).add_axes((0.1, 0.1, 0.8, 0.8))
+        charts.limits(ax, np.full(3, level), np.full(3, np.nan), np.full(3, np.nan))
     low, high = ax.get_ylim()
     assert low <= level < high and high - low >= 0.05
 
@@ -112,7 +124,7 @@ def test_every_net_has_its_own_no_guidance_across_and_its_methods_start_there():
     across = {line.get_ydata()[0] for line in ax.lines if list(line.get_xdata()) == [0, 1]}
     assert across == set(at.values())
     for variant, own in (("cfg", "none"), ("cg", "adm")):
-        colour = style.look(variant).color
+        colour = looks.look(variant).color
         starts = [
             line.get_ydata()[0]
             for line in ax.lines

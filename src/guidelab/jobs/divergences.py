@@ -7,9 +7,11 @@ import pandas as pd
 
 from guidelab.io import read_csv, write_csv
 from guidelab.jobs.printed import write
+from guidelab.paper import names
 from guidelab.paper.sigma.table import make_table, sources, to_latex, to_markdown
 
 
+@names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Concatenate in the order of params.yaml, the null first; make the table and write its forms."""
     paths = [*job["inputs"].get("null", []), *job["inputs"]["rows"]]

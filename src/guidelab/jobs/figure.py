@@ -6,9 +6,10 @@ from typing import Any
 from guidelab import registry
 from guidelab.io import atomic_write, load_arrays, read_csv, write_csv
 from guidelab.jobs.metrics_info import metrics_info
-from guidelab.paper import render, style
+from guidelab.paper import names, render, style
 
 
+@names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Build the figure's rows, draw them, and save all three files."""
     # a plugin's has a name of its own

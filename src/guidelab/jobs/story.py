@@ -6,13 +6,14 @@ from typing import Any
 
 from guidelab.io import atomic_write, read_csv
 from guidelab.jobs.metrics_info import metrics_info
-from guidelab.paper import opening
+from guidelab.paper import names, opening
 from guidelab.paper.markdown import escape
 from guidelab.paper.names import SMOKE
 
 STORIES = {"toy": "guidelab.paper.story", "images": "guidelab.paper.images.story"}  # by the experiment's kind
 
 
+@names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Write the Markdown text."""
     measurements, selected = (read_csv(job["inputs"][name][0]) for name in ("measurements", "selected"))

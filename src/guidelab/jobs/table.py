@@ -8,12 +8,13 @@ import pandas as pd
 from guidelab.io import read_csv
 from guidelab.jobs.metrics_info import metrics_info
 from guidelab.jobs.printed import write
-from guidelab.paper import columns
+from guidelab.paper import columns, names
 from guidelab.paper.lines import images
 from guidelab.paper.sheets import to_latex, to_markdown
 from guidelab.paper.table import make_table
 
 
+@names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Make the table and write its forms."""
     inputs = job["inputs"]

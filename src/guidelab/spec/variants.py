@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from guidelab.spec.base import Name, Steps, Strict, Weight, format_weight
+from guidelab.spec.base import Label, Name, Steps, Strict, Weight, format_weight
 from guidelab.spec.denoisers import CHAIN_NETS, TrainSeeds
+from guidelab.spec.labels import Look
 from guidelab.spec.levels import acting, rounded
 from guidelab.spec.look import nets_known, seeds_of
 from guidelab.spec.marks import Once, Ref
@@ -39,6 +40,9 @@ class Variant(Strict):
     real: Annotated[Name, Ref("folds")] | None = (
         None  # images of a fold instead of samples: the best that is possible
     )
+    label: Label | None = None  # what figures and tables print; by default from the terms
+    group: Label | None = None  # its part of the tables and its hue; by default those of its method
+    look: Look | None = None
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
         """Weights without guidance, nets that do not go together, intervals in which nothing acts."""

@@ -6,6 +6,7 @@ from guidelab import registry
 from guidelab.plan.build import slices
 from guidelab.plan.instances import diverging
 from guidelab.plan.job import Job
+from guidelab.spec import labels
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -55,8 +56,9 @@ def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
 
 
 def _about(e: "PlannedExperiment") -> dict[str, Any]:
-    """Whose results they are, and whether they are of images."""
-    about = {"experiment": e.name, "scale": e.spec.scale, **({"kind": "images"} if e.images else {})}
+    """Whose results they are, whether they are of images, and what their variants are called."""
+    kind = {"kind": "images"} if e.images else {}
+    about = {"experiment": e.name, "scale": e.spec.scale, **kind, "looks": labels.printed(e.spec)}
     return about | described(e)
 
 
@@ -88,8 +90,7 @@ def divergences(e: "PlannedExperiment") -> Job:
     runs = diverging(e)
     inputs = {"rows": tuple(e.path("diverge", *run.names) for run in runs)}
     inputs |= {"null": e.outputs("diverge_null")} if e.planned("diverge_null") else {}
-    spec = {"experiment": e.name, "scale": e.spec.scale, "points": [run.point for run in runs]}
-    return Job(inputs, spec)
+    return Job(inputs, _about(e) | {"points": [run.point for run in runs]})
 
 
 def theorem(e: "PlannedExperiment") -> Job:

@@ -12,12 +12,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from guidelab.paper import names, style, summary
-from guidelab.paper.images import compare, panels, wording
+from guidelab.paper import looks, names, page, style, summary
+from guidelab.paper.figures import weights
+from guidelab.paper.images import compare, wording
+from guidelab.paper.looks import INK
 from guidelab.paper.sigma import numbers
 
 COLUMNS = ["panel", "metric", "point", "variant", "value", "lo", "hi", "status", "n", "bound"]
-_HEIGHT_MM = 86.0
 _LOWEST = "{name} ≥, pixels, σ = {sigma:g}"
 
 
@@ -62,7 +63,7 @@ def _measured(tables: dict[str, pd.DataFrame], metrics: list[str], points: list[
         for told in described:
             if w is None:  # the null
                 continue
-            e = panels.number(report, variant, w, told)
+            e = weights.number(report, variant, w, told)
             if e["status"] != summary.NOT_RUN:
                 panel = f"{told['name']}, {wording.features_short(wording.features(str(told['metric'])))}"
                 found.append({"panel": panel, "metric": told["metric"], "point": point, "n": e["n_generated"], "bound": "no",
@@ -79,17 +80,14 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     style.need(rows, COLUMNS, "divergence_weight")
     points = list(dict.fromkeys(rows["point"]))
     titles = _estimable(rows)
+    handles = [page.handle(looks.of_point(p), numbers.point_label(p)) for p in points]
     with style.context():
         said = style.origin_line(info, _said(rows))
-        height = _HEIGHT_MM + style.footer_mm(said)
-        fig = style.figure(style.PAGE_MM, height)
-        for index, panel in enumerate(titles):
-            left, bottom = 37 + 35.8 * (index % 4), height - 36 - 41 * (index // 4)
-            ax = fig.add_axes((left / style.PAGE_MM, bottom / height, 31 / style.PAGE_MM, 29 / height))
-            _panel(ax, rows[rows["panel"] == panel], points, named=index % 4 == 0)
+        fig, axes = page.page(handles, len(titles), said, panel_mm=2.4 * len(points) + 2, left_mm=3.0)
+        for index, (ax, panel) in enumerate(zip(axes, titles, strict=True)):
+            _panel(ax, rows[rows["panel"] == panel], points)
             style.letter(ax, index, panel)
             ax.set_label(panel)
-        style.footer(fig, said)
     return fig
 
 
@@ -99,27 +97,22 @@ def _estimable(rows: pd.DataFrame) -> list[str]:
     return [panel for panel in dict.fromkeys(rows["panel"]) if panel in set(sound["panel"])]
 
 
-def _panel(ax: Axes, rows: pd.DataFrame, points: list[str], named: bool) -> None:
+def _panel(ax: Axes, rows: pd.DataFrame, points: list[str]) -> None:
+    """One number of every point, its interval as a bar; a cross at the right: not estimable."""
     for place, point in enumerate(points):
+        look = looks.of_point(point)
         for row in rows[rows["point"] == point].to_dict("records"):
-            null = point == numbers.NULL
-            look = style.look(row["variant"])
-            color, marker = (style.FAINT, "x") if null else (look.color, look.marker)
             if row["status"] != numbers.OK:
-                ax.plot(0.97, place, "x", color=color, ms=3.5, transform=ax.get_yaxis_transform())
+                ax.plot(0.97, place, "x", color=look.color, ms=3.5, transform=ax.get_yaxis_transform())
                 continue
-            ax.plot([row["lo"], row["hi"]], [place, place], "-", color=color, lw=0.9, zorder=2)
-            ax.plot(row["value"], place, marker, color=color, ms=3.6, zorder=3)
+            ax.plot([row["lo"], row["hi"]], [place, place], "-", color=look.color, lw=0.9, zorder=2)
+            ax.plot(row["value"], place, look.marker, color=look.color, ms=3.6, zorder=3)
     if (rows["bound"] == "yes").any():
-        ax.axvline(0, color=style.INK, lw=0.5, zorder=1)
+        ax.axvline(0, color=INK, lw=0.5, zorder=1)
     ax.set_ylim(len(points) - 0.5, -0.5)
-    ax.set_yticks(
-        range(len(points)), [numbers.point_label(p) for p in points] if named else [""] * len(points)
-    )
+    ax.set_yticks(range(len(points)), [""] * len(points))  # from top to bottom as in the legend
     ax.xaxis.set_major_locator(MaxNLocator(4))
-    ax.grid(True, axis="x")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.tick_params(pad=1)
+    ax.grid(False, axis="y")
     ax.margins(x=0.08)
 
 
@@ -129,7 +122,7 @@ def _said(rows: pd.DataFrame) -> str:
     lost = [panel for panel in dict.fromkeys(rows["panel"]) if panel not in shown]
     missing = f"; left out, not estimable for any sampler: {'; '.join(lost)}" if lost else ""
     return (
-        f"one training; bounds: lower bounds (NWJ) on at least {n:,} test images and samples a side that no net has seen, by a discriminator "
+        f"points from top to bottom as in the legend; one training; bounds: lower bounds (NWJ) on at least {n:,} test images and samples a side that no net has seen, by a discriminator "
         "trained for each sampler; those of DG's samplers are lowered by more than their divergence, not to be ranked by; features: clean "
         f"images without their classes, JS is at most {math.log(2):.2f}; gain: held-out denoising loss removed, σ of the grader. A grader may "
         "use traces in pixels that no eye sees. FID and recall: report blocks. Bars 95 %, over images; black line: nothing differs; × at "

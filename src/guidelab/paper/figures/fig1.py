@@ -23,7 +23,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch, Rectangle
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import names, style
+from guidelab.paper import names, page, style
+from guidelab.paper.looks import INK
 
 CONTOUR = -1.594  # nats: the paper's contour, 2.12^2 below the peak; 98.6 % of the data lies inside
 MOST = 5000  # samples drawn in a panel
@@ -80,24 +81,21 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     inside = region[region["panel"] == "class"]
     settings = info.get("settings", {})
     window = tuple(settings.get("window") or _window(inside if len(inside) else samples))
-    aspect = (window[3] - window[2]) / (window[1] - window[0])
+    count = samples.groupby("panel").size().max()
+    said = style.origin_line(info, f"{count:,} samples a panel; arbitrary units")
     with style.context():
-        fig = style.figure(style.PAGE_MM, aspect * style.PAGE_MM / len(panels) + 15)
-        axes = fig.subplots(1, len(panels), squeeze=False)[0]
-        fig.subplots_adjust(left=0.012, right=0.995, top=0.90, bottom=0.17, wspace=0.06)
+        handles = _handles(bool(samples["value"].notna().any()), bool((region["panel"] == "other").any()))
+        fig, axes = page.maps(handles, len(panels), window, said)
         for i, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
             _regions(ax, region)
             _samples(ax, samples[samples["panel"] == panel], window)
             style.square(ax, window)
-            style.letter(ax, i, "ground truth" if panel == TRUTH else names.point_label(panel))
+            style.letter(ax, i, "ground truth" if panel == TRUTH else names.point_label(panel), 6.0)
         closeup = settings.get("closeup")
         if closeup:
             x0, x1, y0, y1 = closeup
             where = next((ax for ax, p in zip(axes, panels, strict=True) if p.startswith("cfg")), axes[0])
-            where.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=style.INK, lw=0.8, zorder=5))
-        count = samples.groupby("panel").size().max()
-        _legend(fig, bool(samples["value"].notna().any()), bool((region["panel"] == "other").any()))
-        style.footer(fig, style.origin_line(info, f"{count:,} samples a panel"))
+            where.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=INK, lw=0.8, zorder=5))
     return fig
 
 
@@ -119,7 +117,7 @@ def _regions(ax: Axes, region: pd.DataFrame) -> None:
 def _samples(ax: Axes, table: pd.DataFrame, window: tuple[float, float, float, float]) -> None:
     """Dark dots inside the contour, larger red ones outside; how many lie beyond the window is written."""
     outside = (table["value"] < CONTOUR).to_numpy()
-    for mask, color, size, order in ((~outside, style.INK, 0.75, 2), (outside, style.OUTSIDE, 1.1, 3)):
+    for mask, color, size, order in ((~outside, INK, 0.75, 2), (outside, style.OUTSIDE, 1.1, 3)):
         ax.plot(
             table["x"][mask], table["y"][mask], "o", ms=size, mew=0, color=color, zorder=order, rasterized=True
         )  # fmt: skip
@@ -129,19 +127,17 @@ def _samples(ax: Axes, table: pd.DataFrame, window: tuple[float, float, float, f
         texts.append(f"{100 * outside.mean():.1f} % outside")
     if lost.any():
         texts.append(f"{int(lost.sum())} beyond the frame")
-    ax.text(0.03, 0.03, "\n".join(texts), transform=ax.transAxes, size=6, va="bottom", zorder=6)
+    ax.text(0.03, 0.03, "\n".join(texts), transform=ax.transAxes, size=5.5, va="bottom", zorder=6)
 
 
-def _legend(fig: Figure, judged: bool, other: bool) -> None:
-    handles: list[Any] = [Patch(fc=style.REGION, label="region of the class (98.6 % of its mass)")]
+def _handles(judged: bool, other: bool) -> list[Any]:
+    """Regions, and samples inside and outside the class's."""
+    found: list[Any] = [Patch(fc=style.REGION, label="region of the class (98.6 % of its mass)")]
     if other:
-        handles.append(Patch(fc=style.REGION_OTHER, label="region of the other class"))
-    handles.append(Line2D([], [], marker="o", ls="", ms=2, mew=0, color=style.INK, label="sample"))
+        found.append(Patch(fc=style.REGION_OTHER, label="region of the other class"))
+    found.append(Line2D([], [], marker="o", ls="", ms=2, mew=0, color=INK, label="sample"))
     if judged:
-        outside = Line2D(
-            [], [], marker="o", ls="", ms=3, mew=0, color=style.OUTSIDE, label="sample outside it"
+        found.append(
+            Line2D([], [], marker="o", ls="", ms=3, mew=0, color=style.OUTSIDE, label="sample outside it")
         )
-        handles.append(outside)
-    fig.legend(
-        handles=handles, loc="lower center", ncols=len(handles), bbox_to_anchor=(0.5, 0.03), columnspacing=2
-    )
+    return found

@@ -5,16 +5,21 @@
 sigma_hi, sigma, value, lo, hi, status, n, train_seed. Where the true score is not known the null stands beside them.
 """
 
+import math
 from typing import Any, NamedTuple
 
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from guidelab.paper import style
-from guidelab.paper.sigma import lines, numbers
+from guidelab.paper import charts, looks, names, page, style
+from guidelab.paper.looks import INK
+from guidelab.paper.sigma import numbers
 
-COLUMNS = lines.COLUMNS
+COLUMNS = [
+    "point", "variant", "series", "divergence", "sigma_lo", "sigma_hi", "sigma", "value", "lo", "hi", "status", "n",
+    "train_seed",
+]  # fmt: skip
 
 
 class Panel(NamedTuple):
@@ -47,20 +52,30 @@ BOUNDS = (
     Panel("nwj", "kl", "KL(p‖q) ≥ NWJ, nats", 0.0),
     Panel("nwj", "js", "JS ≥ NWJ, nats", 0.0),
 )
-_HEIGHT_MM = 96.0
-_MANY = 4  # names that fit above the panels with room between them
-_TIGHT = {"columnspacing": 0.9, "handlelength": 1.6, "handletextpad": 0.5}
 
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     """The curves of the points that settings name, and of the null where there is no truth to compare with."""
     given = tables["divergences"]
     exact = numbers.exact_known(given)
-    return lines.rows(given, _points(info, exact), EXACT if exact else BOUNDS)
+    shown = _points(info, exact)
+    curves = given[(given["kind"] == "curve") & given["point"].isin(shown)]
+    found = []
+    for series, divergence, *_ in EXACT if exact else BOUNDS:
+        same = curves[(curves["estimator"] == series) & (curves["divergence"] == divergence)]
+        for row in same.to_dict("records"):
+            lo, hi = float(row["sigma_lo"]), float(row["sigma_hi"])
+            found.append({
+                "point": row["point"], "variant": names.split_point(str(row["point"]))[0], "series": series,
+                "divergence": divergence, "sigma_lo": lo, "sigma_hi": hi, "sigma": float(f"{math.sqrt(lo * hi):.6g}"),
+                **numbers.interval(row), "n": row["n"], "train_seed": row["train_seed"],
+            })  # fmt: skip
+    return pd.DataFrame(found, columns=COLUMNS)
 
 
 def _points(info: dict[str, Any], exact: bool) -> list[str]:
-    shown = [lines.point_name(p) for p in info["settings"]["points"]]
+    """The points of the settings, an unguided one at its neutral weight."""
+    shown = [p if "/" in p else f"{p}/w1.00" for p in info["settings"]["points"]]
     return shown if exact else [numbers.NULL, *shown]
 
 
@@ -72,34 +87,23 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     """
     style.need(rows, COLUMNS, "divergence_sigma")
     exact = EXACT[0].series in set(rows["series"])
-    points = [p for p in _points(info, exact) if p in set(rows["point"])]
+    shown = {p: looks.of_point(p) for p in _points(info, exact) if p in set(rows["point"])}
+    low, high = int(rows["n"].min()), int(rows["n"].max())
+    counted = f"{low:,} to {high:,}" if low < high else f"{low:,}"
+    said = style.origin_line(info, f"{_range(rows)}; {(_EXACT if exact else _BOUNDS).format(n=counted)}")
+    handles = [page.handle(look, numbers.point_label(p)) for p, look in shown.items()]
+    panels = EXACT if exact else BOUNDS
     with style.context():
-        words = (_EXACT if exact else _BOUNDS).format(n=lines.bins_n(rows))
-        said = style.origin_line(info, f"{_range(rows)}; {words}")
-        height = _HEIGHT_MM + style.footer_mm(said)
-        fig = style.figure(style.PAGE_MM, height)
-        for index, panel in enumerate(EXACT if exact else BOUNDS):
-            left, bottom = 10 + 43.3 * (index % 4), height - 42 - 43 * (index // 4)
-            ax = fig.add_axes((left / style.PAGE_MM, bottom / height, 34 / style.PAGE_MM, 33 / height))
+        fig, axes = page.page(handles, len(panels), said, panel_mm=24.0)
+        for index, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
             mine = rows[(rows["series"] == panel.series) & (rows["divergence"] == panel.divergence)]
-            lines.panel(ax, mine, points, log=panel.log)
             if panel.level is not None:
-                ax.axhline(panel.level, color=style.INK, lw=0.5, zorder=1)
-            if panel.log and (mine["value"] > 0).any():
-                ax.set_yscale("log")
-                ax.yaxis.set_minor_formatter(NullFormatter())
-            lines.room(ax, mine, points)
+                ax.axhline(panel.level, color=INK, lw=0.5, zorder=1)
+            charts.along(ax, mine, shown, log=panel.log)
+            ax.yaxis.set_minor_formatter(NullFormatter())
             style.letter(ax, index, panel.title)
             ax.set_label(f"{panel.series} {panel.divergence}".strip())
-            if index >= 4:
-                ax.set_xlabel("σ", labelpad=1)
-        looks: dict[str, Any] = _TIGHT if len(points) > _MANY else {}
-        right = 0.995 if len(points) > _MANY else 0.99
-        handles = [lines.handle(point) for point in points]
-        fig.legend(
-            handles=handles, loc="upper right", ncols=len(points), bbox_to_anchor=(right, 1.0), **looks
-        )
-        style.footer(fig, said)
+            ax.set_xlabel("noise level σ", labelpad=1)
     return fig
 
 

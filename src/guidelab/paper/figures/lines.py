@@ -9,7 +9,7 @@ Rows: one for each (line, x, metric), columns COLUMNS; kind is `line` or `level`
 """
 
 import math
-import re
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -20,18 +20,13 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from guidelab.errors import UserError, closest
 from guidelab.paper import arrays as ar
-from guidelab.paper import curves, names, style, summary
-from guidelab.paper.images import compare, panels, wording
-from guidelab.paper.style import Look
+from guidelab.paper import charts, looks, names, page, style, summary
+from guidelab.paper.figures import weights
+from guidelab.paper.images import compare, wording
+from guidelab.paper.looks import INK, Look
 
-COLUMNS = ["kind", "line", "x", "point", *panels.TITLE, *panels.NUMBER]
+COLUMNS = ["kind", "line", "x", "point", *weights.TITLE, *weights.NUMBER]
 LINE, LEVEL = "line", "level"
-_PANEL_MM = 58.0
-_SPARE = (  # dark to light, each with its own marker and dashes
-    Look("#123f86", "s", "-"), Look("#dd5f12", "o", (0, (5, 1.5))), Look("#0b6b4a", "^", (0, (2, 1))),
-    Look("#7a2f6f", "D", (0, (5, 1.5, 1, 1.5))), Look("#4a94cc", "v", (0, (1, 1))), Look("#b8b13a", "P", (0, (7, 2))),
-    Look("#7d7d7d", "X", (0, (3, 1, 1, 1))), Look("#d99cc0", "h", (0, (3, 2))),
-)  # fmt: skip
 _LEVELS = ((0, (1, 1.5)), (0, (6, 2)), (0, (3, 1, 1, 1)), "-")
 
 
@@ -62,7 +57,7 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
         {
             "kind": kind, "line": wording.label(line, info.get("labels")) if line in variants else line, "x": x, "point": f"{variant}/w{w:.2f}",
             "features": wording.features_short(wording.features(str(d["metric"]))),
-            **{key: d[key] for key in ("metric", "name", "unit", "direction")}, **panels.number(report, variant, w, d),
+            **{key: d[key] for key in ("metric", "name", "unit", "direction")}, **weights.number(report, variant, w, d),
         }
         for kind, line, x, (variant, w) in wanted
         for d in described
@@ -117,73 +112,84 @@ def _common_trainings(report: pd.DataFrame, points: list[tuple[str, float]], fig
 
 
 def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
-    """Draw `rows`: up to two panels a row, the legend above them.
+    """Draw `rows`: two panels a row, the legend above them.
 
     Raises:
         UserError: a column is missing, or there are no rows.
     """
-    figure = str(info.get("figure", "lines"))
-    style.need(rows, COLUMNS, figure)
+    style.need(rows, COLUMNS, str(info.get("figure", "lines")))
     metrics = list(dict.fromkeys(rows["metric"]))
-    looks = _looks(rows)
+    lines, levels = _looks(rows)
+    handles = [page.handle(of, label) for label, of in lines.items()]
+    handles += [page.handle(of, label, marker=False) for label, of in levels.items()]
+    said = style.origin_line(info, "↓ lower is better, ↑ higher", weights.spread(rows))
     with style.context():
-        handles = [panels.handle(look, label, marker=kind == LINE) for (kind, label), look in looks.items()]
-        handles += panels.signs(rows[rows["kind"] == LINE])
-        columns = 4 if max(len(label) for _, label in looks) < 28 else 3
-        fig, found = panels.page(handles, len(metrics), _PANEL_MM, (12, 89.0, 11, 76, 18), columns)
-        for i, (ax, metric) in enumerate(zip(found, metrics, strict=True)):
-            _panel(ax, rows[rows["metric"] == metric], looks, info.get("settings", {}), i)
-        style.footer(fig, style.origin_line(info, panels.bars(rows)))
+        text = _x_label(info)
+        below = 4.8 + 2.7 * (text.count("\n") + 1)
+        fig, axes = page.page(
+            handles + page.signs(rows[rows["kind"] == LINE]),
+            len(metrics),
+            said,
+            panel_mm=28.0,
+            below_mm=below,
+        )
+        for i, (ax, metric) in enumerate(zip(axes, metrics, strict=True)):
+            _panel(ax, rows[rows["metric"] == metric], lines, levels, info.get("settings", {}), i)
     return fig
 
 
-def _looks(rows: pd.DataFrame) -> dict[tuple[str, str], Look]:
-    """The look of every line: a variant's own when the line is all of one variant (any step count or snapshot), else a spare one."""
-    found: dict[tuple[str, str], Look] = {}
-    spare = iter(_SPARE)
+def _looks(rows: pd.DataFrame) -> tuple[dict[str, Look], dict[str, Look]]:
+    """The look of every line and level: a variant's own where each line is of one variant, at any step count, else spare ones."""
     lines = rows[rows["kind"] == LINE]
-    bases = {
-        str(line): {re.sub(r"_(s|it)\d+$", "", p.partition("/")[0]) for p in part["point"]}
+    drawn = {
+        str(line): {looks.look(p.partition("/")[0]) for p in part["point"]}
         for line, part in lines.groupby("line", sort=False)
     }
-    own = [next(iter(b)) for b in bases.values() if len(b) == 1]
+    own = [next(iter(found)) for found in drawn.values() if len(found) == 1]
     # all lines their own look or none: a spare one could be another variant's
-    named = len(own) == len(bases) == len(set(own)) and all(style.known(v) for v in own)
-    for line, base in bases.items():
-        found[LINE, line] = style.look(next(iter(base))) if named else next(spare, style.look(line))
-    for i, level in enumerate(dict.fromkeys(rows.loc[rows["kind"] == LEVEL, "line"])):
-        found[LEVEL, str(level)] = Look(style.INK, "", _LEVELS[i % len(_LEVELS)])
-    return found
+    if not len(own) == len(drawn) == len(set(own)):
+        own = looks.spare(len(drawn))
+    levels = dict.fromkeys(rows.loc[rows["kind"] == LEVEL, "line"])
+    return dict(zip(drawn, own, strict=True)), {
+        str(name): Look(INK, "", _LEVELS[i % len(_LEVELS)]) for i, name in enumerate(levels)
+    }
 
 
 def _panel(
-    ax: Axes, rows: pd.DataFrame, looks: dict[tuple[str, str], Look], settings: dict[str, Any], index: int
+    ax: Axes,
+    rows: pd.DataFrame,
+    lines: dict[str, Look],
+    levels: dict[str, Look],
+    settings: dict[str, Any],
+    index: int,
 ) -> None:
-    scale = panels.factor(rows)
-    for (kind, label), look in looks.items():
-        mine = rows[(rows["kind"] == kind) & (rows["line"] == label)]
-        if kind == LEVEL:
-            panels.level(ax, mine, look, scale)
-        else:
-            panels.curve(ax, mine, "x", look, scale, label)
-    ok = rows[rows["status"] == summary.OK]
+    text, factor = weights.title(rows)
+    ok = charts.sound(rows, factor)
+    charts.curves(ax, ok[ok["kind"] == LINE], lines, x="x", key="line", band=False)
+    for row in ok[ok["kind"] == LEVEL].to_dict("records"):
+        charts.level(ax, row, levels[row["line"]])
     if len(ok):
-        curves.limits(ax, *(ok[c].to_numpy(float) * scale for c in ("value", "lo", "hi")))
+        charts.limits(ax, *(ok[c].to_numpy(float) for c in ("value", "lo", "hi")))
     else:
-        ax.text(0.5, 0.5, summary.NOT_RUN, transform=ax.transAxes, ha="center", color=style.FAINT)
+        page.nothing(ax, rows)
     if settings.get("log_x"):
         ax.set_xscale("log")
     _ticks(ax, sorted(set(rows["x"].dropna())), bool(settings.get("log_x")))
-    ax.margins(x=0.05)
-    ax.set_xlabel(str(settings.get("x_label", "x")), labelpad=1)
-    style.letter(ax, index, panels.title(rows))
+    ax.set(xlabel=_x_label({"settings": settings}), ylabel="")
+    style.letter(ax, index, text)
     ax.set_label(str(rows["metric"].iloc[0]))
+
+
+def _x_label(info: dict[str, Any]) -> str:
+    """The label of the axis, in lines that fit below a panel."""
+    return textwrap.fill(str(info.get("settings", {}).get("x_label", "x")), 28)
 
 
 def _ticks(ax: Axes, at: list[float], log: bool) -> None:
     """Ticks at the measured positions, left out where they would touch; matplotlib's own when few would be left."""
     place = [math.log(x) if log else x for x in at]
-    least = 0.07 * (place[-1] - place[0])
+    ax.tick_params(axis="x", labelsize=5.5 if len(at) > 3 else 6.5)
+    least = 0.14 * (place[-1] - place[0])
     kept: list[int] = []
     for i in range(len(at)):
         if not kept or place[i] - place[kept[-1]] >= least:

@@ -13,19 +13,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import style
+from guidelab.paper import charts, page, style
+from guidelab.paper.looks import INK
 
 COLUMNS = ["sigma", "x", "y", "log_p1", "log_p0_cfg", "log_p0_ag"]
 SIDE = 100  # drawn grid points a side
 FLOOR = -8.0  # log density below the maximum at which the colours end
 CUT = -20.0
 REACH = 3.0  # nats at which the colours of a ratio end
-TITLES = ("main  p₁", "CFG guide  p₀", "autoguidance guide  p₀", "ln p₁/p₀, CFG", "ln p₁/p₀, autoguidance")
+TITLES = ("main\np₁", "CFG guide\np₀", "autog. guide\np₀", "CFG\nln p₁/p₀", "autoguidance\nln p₁/p₀")
 
 
 def rows(arrays: ar.Arrays, info: dict[str, Any]) -> pd.DataFrame:
@@ -53,27 +52,23 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     style.need(rows, COLUMNS, "fig9")
     sigmas = sorted(rows["sigma"].unique(), reverse=True)
     window = (rows["x"].min(), rows["x"].max(), rows["y"].min(), rows["y"].max())
+    said = style.origin_line(info, "σ: noise level; ratios are drawn where ln p₁ − max > −8")
     with style.context():
-        left, right, bottom, top, gap = 9.0, 1.0, 17.0, 6.0, 1.0  # mm
-        side = (style.PAGE_MM - left - right - 4 * gap) / 5
-        tall = side * (window[3] - window[2]) / (window[1] - window[0])
-        height = len(sigmas) * tall + (len(sigmas) - 1) * gap + bottom + top
-        fig = style.figure(style.PAGE_MM, height)
-        axes = fig.subplots(len(sigmas), 5, squeeze=False)
-        fig.subplots_adjust(
-            left=left / style.PAGE_MM, right=1 - right / style.PAGE_MM, bottom=bottom / height, top=1 - top / height,
-            wspace=gap / side, hspace=gap / tall,
-        )  # fmt: skip
-        for line, sigma in zip(axes, sigmas, strict=True):
+        fig, axes = page.maps(
+            [], 5 * len(sigmas), window, said, columns=5, title_mm=0.3, head_mm=6.5, left_mm=4.0, foot_mm=8.0
+        )
+        for i, sigma in enumerate(sigmas):
+            line = axes[5 * i : 5 * i + 5]
             _line(line, rows[rows["sigma"] == sigma])
-            line[0].set_ylabel(f"σ = {sigma:g}", labelpad=3)
+            line[0].set_ylabel(f"σ = {sigma:g}", labelpad=2)
             for ax in line:
                 style.square(ax, window)
-        for i, (ax, title) in enumerate(zip(axes[0], TITLES, strict=True)):
-            ax.set_title(title)
+        for i, (ax, title) in enumerate(zip(axes, TITLES, strict=False)):
+            ax.set_title(title, size=6, linespacing=1.1)
             ax.set_label(f"column {i}")
-        _bars(fig, axes[-1], bottom / height, height)
-        style.footer(fig, style.origin_line(info, "ratios are drawn where ln p₁ − max > −8"))
+        low = axes[-5:]
+        page.bar(fig, low[:3], low[0].collections[0], "ln p − max", [FLOOR, FLOOR / 2, 0], "min")
+        page.bar(fig, low[3:], low[3].collections[0], "ln p₁/p₀ − median", [-REACH, 0, REACH], "both")
     return fig
 
 
@@ -84,36 +79,13 @@ def _line(axes: Any, table: pd.DataFrame) -> None:
         x, y, fields[column] = ar.as_grid(table, column, "fig9")
     p1, cfg, autog = (fields[c] for c in COLUMNS[3:])
     for ax, log_p in zip(axes, (p1, cfg, autog), strict=False):
-        _draw(ax, x, y, log_p, FLOOR, 0.0)
+        charts.field_map(ax, x, y, log_p, FLOOR, 0.0)
     for ax, guide in zip(axes[3:], (cfg, autog), strict=True):
         seen = p1 > FLOOR
         ratio = p1 - guide
-        _draw(ax, x, y, ratio - np.median(ratio[seen]), -REACH, REACH)
+        charts.field_map(ax, x, y, ratio - np.median(ratio[seen]), -REACH, REACH)
         cover = ax.contourf(
             x, y, p1, levels=[CUT - 1, FLOOR], colors=["white"]
         )  # where p1 is next to nothing
         cover.set_rasterized(True)
-        ax.contour(x, y, p1, levels=[FLOOR], colors=[style.INK], linewidths=0.4, linestyles="solid")
-
-
-def _draw(ax: Axes, x: ar.Float, y: ar.Float, values: ar.Float, low: float, high: float) -> None:
-    norm = TwoSlopeNorm(0.0, low, high) if high > 0 else None
-    image = ax.pcolormesh(
-        x, y, values, shading="gouraud", norm=norm, vmin=None if norm else low, vmax=None if norm else high,
-        cmap=style.RATIO if norm else style.DENSITY, rasterized=True,
-    )  # fmt: skip
-    image.set_label("ratio" if norm else "density")
-
-
-def _bars(fig: Figure, axes: Any, bottom: float, height: float) -> None:
-    for first, last, label, ticks in (
-        (0, 2, "ln p − max", [FLOOR, FLOOR / 2, 0]),
-        (3, 4, "ln p₁/p₀ − median", [-REACH, 0, REACH]),
-    ):
-        x0, x1 = axes[first].get_position().x0, axes[last].get_position().x1
-        bar = fig.add_axes((x0 + 0.15 * (x1 - x0), bottom - 4.5 / height, 0.7 * (x1 - x0), 2.2 / height))
-        fig.colorbar(
-            axes[first].collections[0], cax=bar, orientation="horizontal", extend="both" if first else "min"
-        )
-        bar.set_xticks(ticks, [f"{t:g}".replace("-", "−") for t in ticks])
-        bar.set_xlabel(label, labelpad=1)
+        ax.contour(x, y, p1, levels=[FLOOR], colors=[INK], linewidths=0.4, linestyles="solid")

@@ -22,19 +22,19 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import TwoSlopeNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, PathPatch
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import names, style
-from guidelab.paper.fig1 import CONTOUR, points
+from guidelab.paper import charts, names, page, style
+from guidelab.paper.figures.fig1 import CONTOUR, points
+from guidelab.paper.looks import INK
 
 COLUMNS = ["panel", "kind", "x", "y", "u", "v", "value", "line", "track"]
 SIDE = 80  # drawn grid points a side: a density smoothed by sigma has no finer detail in a close-up
 FLOOR = -8.0  # log density below the maximum at which the colours end
-GRIDS = {"p1": "main  p₁(x | c; σ)", "p0": "unconditional  p₀(x; σ)", "ratio": "ln p₁/p₀, gradient"}
+GRIDS = {"p1": "main p₁(x | c; σ)", "p0": "uncond. p₀(x; σ)", "ratio": "ln p₁/p₀, gradient"}
 
 
 def rows(arrays: ar.Arrays, info: dict[str, Any]) -> pd.DataFrame:
@@ -88,34 +88,30 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     panels = [*GRIDS, *dict.fromkeys(tracks["panel"])]
     window = tuple(float(f(grids[c])) for c in "xy" for f in (np.min, np.max))
     region = rows[rows["kind"] == "region"]
+    said = style.origin_line(info, f"noise level σ = {info['settings']['sigma']:g} in a–c")
     with style.context():
-        fig = style.figure(style.PAGE_MM, style.PAGE_MM / len(panels) + 18)
-        axes = fig.subplots(1, len(panels), squeeze=False)[0]
-        fig.subplots_adjust(left=0.012, right=0.995, top=0.90, bottom=0.27, wspace=0.06)
+        fig, axes = page.maps(_handles(bool(len(region))), len(panels), window, said, below_mm=7.0)
         for i, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
             if panel in GRIDS:
-                _grid(ax, grids[grids["panel"] == panel], panel)
+                _grid(fig, ax, grids[grids["panel"] == panel], panel)
             else:
                 _tracks(ax, tracks[tracks["panel"] == panel], region)
             style.square(ax, window)  # type: ignore[arg-type]
-            style.letter(ax, i, GRIDS[panel] if panel in GRIDS else names.point_label(panel))
+            style.letter(ax, i, GRIDS[panel] if panel in GRIDS else names.point_label(panel), 6.0)
         _arrows(axes[2], rows[rows["kind"] == "arrow"], window[1] - window[0])
-        for ax, label in zip(axes, ("ln p₁ − max", "ln p₀ − max", "ln p₁/p₀ − median"), strict=False):
-            _bar(fig, ax, label)
-        _legend(fig, axes[3], bool(len(region)))
-        style.footer(fig, style.origin_line(info, f"noise level σ = {info['settings']['sigma']:g} in a–c"))
     return fig
 
 
-def _grid(ax: Axes, table: pd.DataFrame, panel: str) -> None:
+def _grid(fig: Figure, ax: Axes, table: pd.DataFrame, panel: str) -> None:
+    """A field with its colour bar."""
     x, y, value = ar.as_grid(table, "value", "fig2")
     if panel == "ratio":
         reach = float(np.quantile(np.abs(value), 0.95)) or 1.0
-        norm, levels = TwoSlopeNorm(0.0, -reach, reach), np.linspace(-reach, reach, 17)
-        drawn = ax.contourf(x, y, value, levels=levels, norm=norm, cmap=style.RATIO, extend="both")
+        mesh = charts.field_map(ax, x, y, value, -reach, reach)
+        page.bar(fig, [ax], mesh, "ln p₁/p₀ − median", [-_nice(reach), 0, _nice(reach)], "both")
     else:
-        drawn = ax.contourf(x, y, value, levels=np.linspace(FLOOR, 0, 17), cmap=style.DENSITY, extend="min")
-    drawn.set_rasterized(True)
+        mesh = charts.field_map(ax, x, y, value, FLOOR, 0.0)
+        page.bar(fig, [ax], mesh, f"ln {GRIDS[panel].split()[1][:2]} − max", [FLOOR, FLOOR / 2, 0], "min")
     ax.set_label(panel)
 
 
@@ -126,7 +122,7 @@ def _arrows(ax: Axes, table: pd.DataFrame, side: float) -> None:
     top = float(np.quantile(norm, 0.95)) or 1.0
     length = 0.066 * side * np.cbrt(np.minimum(norm / top, 1.0)) / np.where(norm > 0, norm, 1.0)
     ax.quiver(
-        table["x"], table["y"], u * length, v * length, angles="xy", scale_units="xy", scale=1, color=style.INK,
+        table["x"], table["y"], u * length, v * length, angles="xy", scale_units="xy", scale=1, color=INK,
         width=0.010, headwidth=3.6, headlength=3.6, headaxislength=3.2, pivot="mid",
         edgecolor="white", linewidth=0.25, zorder=3,
     )  # fmt: skip
@@ -137,7 +133,7 @@ def _tracks(ax: Axes, table: pd.DataFrame, region: pd.DataFrame) -> None:
         ax.add_patch(PathPatch(style.rings(region), fc=style.REGION, ec="none", zorder=1))
     for _, one in table.groupby("track", sort=True):
         path = one.sort_values("line")
-        ax.plot(path["x"], path["y"], "-", lw=0.6, color=style.INK, alpha=0.75, zorder=2)
+        ax.plot(path["x"], path["y"], "-", lw=0.6, color=INK, alpha=0.75, zorder=2)
         ax.plot(
             path["x"].iloc[-1:],
             path["y"].iloc[-1:],
@@ -150,32 +146,22 @@ def _tracks(ax: Axes, table: pd.DataFrame, region: pd.DataFrame) -> None:
         )
 
 
-def _bar(fig: Figure, ax: Axes, label: str) -> None:
-    """A colour bar under a panel, as wide as the panel."""
-    box = ax.get_position()
-    bar = fig.add_axes((box.x0 + 0.1 * box.width, box.y0 - 0.055, 0.8 * box.width, 0.028))
-    fig.colorbar(ax.collections[0], cax=bar, orientation="horizontal", extendfrac=0.04)
-    low, high = ax.collections[0].get_clim()
-    ticks = [low, low / 2, 0] if high <= 0 else [-_nice(high), 0, _nice(high)]
-    bar.set_xticks(ticks, [f"{t:g}".replace("-", "−") for t in ticks])
-    bar.tick_params(labelsize=5.5, length=1.5, pad=1)
-    bar.set_xlabel(label, size=6, labelpad=1)
-
-
 def _nice(value: float) -> float:
     """The largest of 1, 2, 5 x 10^k that is at most 0.9 value."""
     power = 10 ** np.floor(np.log10(0.9 * value))
     return float(max(m for m in (1, 2, 5) if m * power <= 0.9 * value) * power)
 
 
-def _legend(fig: Figure, ax: Axes, region: bool) -> None:
-    handles: list[Any] = [
-        Line2D([], [], color=style.INK, lw=0.8, label="path of a sample"),
-        Line2D([], [], marker="o", ls="", ms=3.5, mew=0.4, mec="white", color=style.OUTSIDE, label="its end"),
-    ]
-    if region:
-        handles.insert(0, Patch(fc=style.REGION, label="region of the class"))
-    box = ax.get_position()
-    fig.legend(
-        handles=handles, loc="upper left", bbox_to_anchor=(box.x0 - 0.01, box.y0), ncols=2, columnspacing=1
-    )
+def _handles(region: bool) -> list[Any]:
+    """Paths and their ends, and the region under them."""
+    found: list[Any] = [Patch(fc=style.REGION, label="region of the class")] if region else []
+    found.append(Line2D([], [], color=INK, lw=0.8, label="path of a sample"))
+    end: dict[str, Any] = {
+        "marker": "o",
+        "ls": "",
+        "ms": 3.5,
+        "mew": 0.4,
+        "mec": "white",
+        "color": style.OUTSIDE,
+    }
+    return [*found, Line2D([], [], label="its end", **end)]

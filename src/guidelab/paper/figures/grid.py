@@ -1,5 +1,8 @@
 """Sample grids: the same seeds side by side, one row a sampler; or several samples of a class, for the variety in it.
 
+Of the seeds in the rows the figure shows the SHOWN in which the samplers differ most: those with the largest mean
+squared difference from the first row's image, in the order of seeds. With classes every image is shown.
+
 Arrays (`fields/grid.safetensors`, `fields/variety.safetensors`):
     images/<point> [N, C, H, W]     uint8, in the order of the seeds, e.g. images/cfg/w2.00
     seeds [N], labels [N]           sample seed and class of every column; class -1: unconditional
@@ -20,13 +23,13 @@ from numpy.typing import NDArray
 
 from guidelab.errors import UserError
 from guidelab.paper import arrays as ar
-from guidelab.paper import style
+from guidelab.paper import charts, page, style
 from guidelab.paper.images import wording
 
 COLUMNS = ["row", "label", "point", "column", "seed", "class", "channels", "height", "width", "pixels"]
 THUMBNAIL = 64  # pixels a side: finer than a printed cell shows, and the CSV stays small
-_LEFT_MM, _RIGHT_MM, _GAP_MM, _GROUP_MM = 33.0, 2.0, 0.5, 3.0
-_LARGEST_MM = 13.0  # of an image
+SHOWN = 6  # columns of one figure, so that a pixel is seen at column width
+_LEFT_MM, _HEAD_MM, _GAP_MM = 20.0, 4.0, 0.6
 
 
 def rows(arrays: ar.Arrays, info: dict[str, Any]) -> pd.DataFrame:
@@ -78,7 +81,7 @@ def _thumbnail(image: NDArray[np.float64]) -> NDArray[np.uint8]:
 
 
 def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
-    """Draw `rows`: one line of images for each sampler, its name at the left, classes in groups of columns.
+    """Draw `rows`: one line of images for each sampler, its name at the left; classes one block below the other.
 
     Raises:
         UserError: a column is missing, there are no rows, or the pixels do not fill their image.
@@ -87,38 +90,47 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     style.need(rows, COLUMNS, figure)
     classes = [int(k) for k in info["settings"].get("labels") or []]
     given = [str(name) for name in info["settings"].get("class_names") or []]
-    first = rows[rows["row"] == rows["row"].min()].sort_values("column")
-    columns = len(first)
-    starts = first["class"].ne(first["class"].shift()).to_numpy() if classes else np.zeros(columns, bool)
-    groups = max(int(starts.sum()), 1)
-    free = style.PAGE_MM - _LEFT_MM - _RIGHT_MM - _GROUP_MM * (groups - 1) - _GAP_MM * (columns - 1)
-    cell = min(_LARGEST_MM, free / columns)
-    lines = rows["row"].nunique()
-    head = 6.0 if classes else 2.0
-    said = style.origin_line(info, _said(first, info))
-    height = head + lines * (cell + _GAP_MM) + 6.5 + style.footer_mm(said)
-    x = _LEFT_MM + np.arange(columns) * (cell + _GAP_MM) + _GROUP_MM * np.maximum(np.cumsum(starts) - 1, 0)
+    pixels = [_pixels(image, figure) for image in rows.to_dict("records")]
+    table = rows.assign(image=pd.Series(pixels, index=rows.index, dtype=object))
+    blocks = [table[table["class"] == k] for k in classes] or [table[table["column"].isin(_different(table))]]
+    columns = max(block["column"].nunique() for block in blocks)
+    said = style.origin_line(info, _said(table, blocks, info))
+    width = style.WIDTH_MM - _LEFT_MM - 1.5
+    tall, wide = blocks[0]["image"].iloc[0].shape[:2]
+    cell = width / columns * tall / wide + _GAP_MM
+    lines, head = rows["row"].nunique(), _HEAD_MM if classes else 1.0
     with style.context():
-        fig = style.figure(style.PAGE_MM, height)
-        for i, (_, part) in enumerate(rows.groupby("row", sort=True)):
-            y = height - head - (i + 1) * (cell + _GAP_MM)
-            fig.text(
-                (_LEFT_MM - 2) / style.PAGE_MM, (y + cell / 2) / height, str(part["label"].iloc[0]), ha="right",
-                va="center", size=7, linespacing=1.1,
-            )  # fmt: skip
-            for left, image in zip(x, part.sort_values("column").to_dict("records"), strict=True):
-                box = (left / style.PAGE_MM, y / height, cell / style.PAGE_MM, cell / height)
-                ax = fig.add_axes(box)
-                ax.set_axis_off()
-                ax.set_label(f"{image['point']} {image['seed']}")
-                pixels = _pixels(image, figure)
-                ax.imshow(pixels, cmap="gray", vmin=0, vmax=255, interpolation="nearest", aspect="auto")
-        for left, start, k in zip(x, starts, first["class"], strict=True):
-            if start:
-                where = (left / style.PAGE_MM, 1 - (head - 1.5) / height)
-                fig.text(*where, given[k] if k < len(given) else f"class {k}", ha="left", va="bottom", size=7)
+        fig = style.figure(len(blocks) * (head + lines * cell) + style.footer_mm(said) + 1.0)
+        top = fig.get_figheight() / style.MM - head
+        for i, block in enumerate(blocks):
+            if classes:
+                name = given[classes[i]] if classes[i] < len(given) else f"class {classes[i]}"
+                fig.text(
+                    _LEFT_MM / style.WIDTH_MM, (top + 0.8) * style.MM / fig.get_figheight(), name, size=7
+                )
+            for _, part in block.groupby("row", sort=True):
+                top -= cell
+                ax = page.place(fig, (_LEFT_MM, top, width, cell - _GAP_MM), bare=True)
+                charts.images(ax, part.sort_values("column")["image"].tolist())
+                text = str(part["label"].iloc[0])
+                ax.text(-0.015, 0.5, text, transform=ax.transAxes, ha="right", va="center", size=6)
+                ax.set_label(str(part["point"].iloc[0]))
+            top -= head
         style.footer(fig, said)
     return fig
+
+
+def _different(table: pd.DataFrame) -> list[int]:
+    """The columns whose images differ most from the first row's, by the mean over rows of the squared difference."""
+    first = table[table["row"] == table["row"].min()].set_index("column")["image"]
+    apart = table.assign(
+        apart=[
+            float(np.mean((image.astype(float) - first[column].astype(float)) ** 2))
+            for image, column in zip(table["image"], table["column"], strict=True)
+        ]
+    )
+    mean = apart.groupby("column")["apart"].mean()
+    return sorted(int(c) for c in mean.sort_values(ascending=False, kind="stable").index[:SHOWN])
 
 
 def _pixels(image: dict[Any, Any], figure: str) -> NDArray[np.uint8]:
@@ -138,14 +150,14 @@ def _pixels(image: dict[Any, Any], figure: str) -> NDArray[np.uint8]:
     return found[:, :, 0] if shape[0] == 1 else found
 
 
-def _said(first: pd.DataFrame, info: dict[str, Any]) -> str:
+def _said(table: pd.DataFrame, blocks: list[pd.DataFrame], info: dict[str, Any]) -> str:
     """Which seeds, and that every row has the same ones."""
     settings = info["settings"]
     where = f"block {settings.get('block', '')}, training {settings.get('train_seed', 0)}"
-    seeds = f"{first['seed'].min()} to {first['seed'].max()}"
-    how = (
-        f"the first {settings['n']} of each class"
-        if settings.get("labels")
-        else "in order, none picked by eye"
-    )
-    return f"a column has one sample seed and one class; seeds {seeds} of {where}, {how}"
+    seeds = f"seeds {table['seed'].min()} to {table['seed'].max()} of {where}"
+    if settings.get("labels"):
+        how = f"{seeds}, the first {settings['n']} of each class"
+    else:
+        shown, held = blocks[0]["column"].nunique(), table["column"].nunique()
+        how = f"of {seeds}, the {shown} of {held} columns that differ most from the first row (mean squared difference)"
+    return f"a column has one sample seed and one class; {how}"

@@ -16,14 +16,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import curves, style, summary
-from guidelab.paper.images import compare, panels, wording
+from guidelab.paper import charts, looks, page, style, summary
+from guidelab.paper.images import compare, wording
 
-COLUMNS = ["variant", "label", "w", "offset", *panels.TITLE, *panels.NUMBER, "selected", "starts"]
+NUMBER = ["value", "lo", "hi", "over", "n_trainings", "n_blocks", "n_generated", "status"]
+TITLE = ["metric", "name", "features", "unit", "direction"]
+COLUMNS = ["variant", "label", "w", "offset", *TITLE, *NUMBER, "selected", "starts"]
 METRICS = ("fid@lite0", "fid@classifier", "recall@lite0", "recall@classifier")
 VARIANTS = ("cfg", "autog", "dg", "dg_autog")
 NEUTRAL = "none"
-_PANEL_MM = 56.0
 _FAR = 1.4  # times the value of no guidance
 
 
@@ -39,7 +40,7 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
     settings = info.get("settings", {})
     wanted = [NEUTRAL, *(settings.get("variants") or VARIANTS)]
     table = points(tables, wanted, settings.get("metrics") or METRICS, info)
-    return curves.round_rows(table[COLUMNS])
+    return ar.round_table(table[COLUMNS].assign(offset=table["offset"].round(6)))
 
 
 def points(
@@ -64,11 +65,17 @@ def points(
                     "variant": variant, "label": wording.label(variant, info.get("labels")), "w": w,
                     "offset": w - float(mine["w_neutral"].iloc[0]), "features": wording.features_short(space),
                     **{key: d[key] for key in ("metric", "name", "unit", "direction")},
-                    **panels.number(mine, variant, w, d),
+                    **number(mine, variant, w, d),
                     "starts": compare.starts_unguided(report, variant, mains),
                     "selected": mine["w"].nunique() > 1 and best is not None and abs(best - w) < 5e-3,
                 })  # fmt: skip
     return pd.DataFrame(found, columns=COLUMNS)
+
+
+def number(rows: pd.DataFrame, variant: str, w: float, info: dict[Any, Any]) -> dict[str, object]:
+    """The estimate of one metric at a point of report rows: columns NUMBER."""
+    e = summary.estimate(summary.at_point(rows, variant, w, str(info["metric"])), share=info["unit"] == "%")
+    return {key: getattr(e, key) for key in NUMBER}
 
 
 def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
@@ -80,47 +87,73 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     style.need(rows, COLUMNS, "weights")
     metrics = list(dict.fromkeys(rows["metric"]))
     labels = dict(zip(rows["variant"], rows["label"], strict=True))
+    handles = [page.handle(looks.look(v), label) for v, label in labels.items()]
+    handles += page.signs(rows, chosen=bool(rows["selected"].any()))
+    said = style.origin_line(info, page.WEIGHTS, "↓ lower is better, ↑ higher", spread(rows))
     with style.context():
-        handles = [panels.handle(style.look(v), label) for v, label in labels.items()]
-        handles += panels.signs(rows, chosen=bool(rows["selected"].any()))
-        fig, found = panels.page(handles, len(metrics), _PANEL_MM, (12, 89.0, 10, 76, 17))
-        for i, (ax, metric) in enumerate(zip(found, metrics, strict=True)):
+        fig, axes = page.page(handles, len(metrics), said, panel_mm=28.0)
+        for i, (ax, metric) in enumerate(zip(axes, metrics, strict=True)):
             _panel(ax, rows[rows["metric"] == metric], info.get("mains") or {}, i)
-        style.footer(fig, style.origin_line(info, panels.bars(rows)))
     return fig
+
+
+def title(rows: pd.DataFrame) -> tuple[str, float]:
+    """`FID, Lite0 ↓` with its unit, and what values are multiplied by."""
+    first = rows.iloc[0]
+    unit, factor = (" (%)", 100.0) if first["unit"] == "%" else ("", 1.0)
+    better = {"lower": " ↓", "higher": " ↑"}.get(str(first["direction"]), "")
+    return f"{first['name']}{unit}, {first['features']}{better}", factor
+
+
+def spread(rows: pd.DataFrame) -> str:
+    """What bars run over and from how many images, in one line."""
+    ok = rows[rows["status"] == summary.OK]
+    if ok.empty:
+        return summary.NOT_RUN
+    over = ", ".join(dict.fromkeys(str(o) for o in ok["over"] if o)) or "nothing"
+    counts, blocks = (
+        "–".join(str(b) for b in dict.fromkeys((int(ok[c].min()), int(ok[c].max()))))
+        for c in ("n_trainings", "n_blocks")
+    )
+    return (
+        f"{counts} training{'s' if ok['n_trainings'].max() > 1 else ''}, {blocks} blocks of {int(ok['n_generated'].iloc[0]):,} "
+        f"images that chose no weight; bars: 95 %, over {over}"
+    )
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, mains: Mapping[str, str], index: int) -> None:
     """One metric: no guidance as a line across for each net, every method from there through its weights."""
-    scale = panels.factor(rows)
-    ax.margins(x=0.04)
-    starts = {v: rows[rows["variant"] == v] for v in _unguided(rows, mains)}
-    for variant, start in starts.items():
-        panels.level(ax, start, style.look(variant), scale)
-    sound = {v: start.iloc[0] for v, start in starts.items() if (start["status"] == summary.OK).all()}
-    for variant in dict.fromkeys(rows["variant"]):
-        mine = rows[(rows["variant"] == variant) & (rows["status"] == summary.OK)]
-        if variant in starts or mine.empty:
-            continue
-        ink = style.look(variant)
-        panels.curve(ax, mine, "offset", ink, scale, variant)
-        chosen = mine[mine["selected"].astype(bool)]
-        panels.ring(ax, chosen["offset"], chosen["value"] * scale)
-        own = next((v for v in sound if mains.get(v) == mains.get(variant)), None)
+    text, factor = title(rows)
+    ok = charts.sound(rows, factor)
+    starts = [v for v in _unguided(rows, mains) if v in set(ok["variant"])]
+    methods = [v for v in dict.fromkeys(ok["variant"]) if v not in _unguided(rows, mains)]
+    across = {v: ok[ok["variant"] == v].iloc[0].to_dict() for v in starts}
+    for variant, row in across.items():
+        charts.level(ax, row, looks.look(variant), star=True, name=variant)
+    guided = ok[ok["variant"].isin(methods)]
+    charts.curves(ax, guided, {v: looks.look(v) for v in methods}, x="offset", band=False)
+    chosen = guided[guided["selected"].astype(bool)]
+    charts.rings(ax, chosen["offset"], chosen["value"])
+    for variant in methods:
+        mine = guided[guided["variant"] == variant].sort_values("offset")
+        own = next((v for v in across if mains.get(v) == mains.get(variant)), None)
         if own and mine["starts"].all() and mine["offset"].min() > 0:
-            first = mine.sort_values("offset").iloc[0]
-            ends = (float(sound[own]["value"]) * scale, float(first["value"]) * scale)
-            ax.plot([0, first["offset"]], ends, color=ink.color, ls=ink.dashes, lw=0.7, alpha=0.6, zorder=2)
-    for variant, at in sound.items():
-        look = style.look(variant)
-        ax.plot([0], at["value"] * scale, look.marker, ms=6, color=look.color, mew=0, zorder=5, label=variant)
-    ok = rows[rows["status"] == summary.OK]
+            ends, look = [across[own]["value"], mine["value"].iloc[0]], looks.look(variant)
+            ax.plot(
+                [0, mine["offset"].iloc[0]],
+                ends,
+                color=look.color,
+                ls=look.dashes,
+                lw=0.7,
+                alpha=0.6,
+                zorder=2,
+            )
     if len(ok):
-        _limits(ax, ok, max((float(s["value"]) for s in sound.values()), default=float("nan")), scale)
+        _limits(ax, ok, max((float(row["value"]) for row in across.values()), default=float("nan")))
     else:
-        ax.text(0.5, 0.5, summary.NOT_RUN, transform=ax.transAxes, ha="center", color=style.FAINT)
-    ax.set_xlabel("w − neutral w", labelpad=1)
-    style.letter(ax, index, panels.title(rows))
+        page.nothing(ax, rows)
+    ax.set(xlabel=page.OFFSET, ylabel="")
+    style.letter(ax, index, text)
     ax.set_label(str(rows["metric"].iloc[0]))
 
 
@@ -130,23 +163,22 @@ def _unguided(rows: pd.DataFrame, mains: Mapping[str, str]) -> list[str]:
     return [str(v) for v, at_zero in alone.items() if v == NEUTRAL or (mains and at_zero)]
 
 
-def _limits(ax: Axes, ok: pd.DataFrame, start: float, scale: float) -> None:
+def _limits(ax: Axes, ok: pd.DataFrame, start: float) -> None:
     """Room for everything that is not far worse than no guidance; what is, is written at the upper edge.
 
     Too large a weight can multiply FID; drawn to scale it would press all optima into a flat line.
     """
-    beyond = ok["value"] > _FAR * start if ok["direction"].iloc[0] == "lower" else ok["value"] != ok["value"]
+    lower = ok["direction"].iloc[0] == "lower"
+    beyond = ok["value"] > _FAR * start if lower else ok["value"] != ok["value"]
     drawn = ok[~beyond]
-    curves.limits(ax, *(ar.rounded(drawn[c].to_numpy(float) * scale, 6) for c in ("value", "lo", "hi")))
+    charts.limits(ax, *(ar.rounded(drawn[c].to_numpy(float), 6) for c in ("value", "lo", "hi")))
     low, top = ax.get_ylim()
-    far = ok[beyond].sort_values(["offset", "value"]).to_dict("records")
-    above = [sum(other["offset"] == row["offset"] for other in far[:i]) for i, row in enumerate(far)]
-    top += (top - low) * 0.08 * (max(above, default=-1) + 1)  # room for what is written
+    far = ok[beyond].sort_values("offset").groupby("variant", sort=False)
+    top += (top - low) * 0.1 * far.ngroups  # room for what is written
     ax.set_ylim(low, top)
-    for row, line in zip(far, above, strict=True):
-        value = row["value"] * scale
+    for line, (variant, part) in enumerate(far):
+        text = ", ".join(f"{v:.0f}" if v >= 100 else f"{v:.3g}" for v in part["value"])
         ax.annotate(
-            f"{value:.0f} ↑" if value >= 100 else f"{value:.3g} ↑", (row["offset"], top), xytext=(0, -6 - 7 * line), size=5.5,
-            ha="right", textcoords="offset points", color=style.look(str(row["variant"])).color, zorder=6,
-            bbox={"fc": "white", "ec": "none", "pad": 0.4},
+            f"{text} ↑", (part["offset"].iloc[0], top), xytext=(-2, -6 - 6.5 * line), size=5.5, textcoords="offset points",
+            color=looks.look(str(variant)).color, zorder=6, bbox={"fc": "white", "ec": "none", "pad": 0.3},
         )  # fmt: skip

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
-"""Every estimate beside its own truth: on the diagonal, or not.
+"""Every estimate against its own truth: on the diagonal, or not.
 
 `rows(tables, info)` makes one row per (point, divergence, estimator): columns point, variant, divergence, estimator, bound,
 value, lo, hi, truth, truth_lo, truth_hi, status, n, sigma_lo, sigma_hi.
@@ -12,9 +12,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from guidelab.paper import names, style
+from guidelab.paper import charts, looks, names, page, style
+from guidelab.paper.looks import GREY, INK
 from guidelab.paper.sigma import numbers
 from guidelab.paper.sigma.table import make_table
 
@@ -36,7 +37,6 @@ PANELS = (
     ("chi2", ("nwj", "plug_in", "integral")),
     ("score_error", ("gain_guidance", "gain_grader")),
 )
-_HEIGHT_MM = 114.0
 _LINEAR = 0.1  # nats: below, the axes of what spans decades are linear
 
 
@@ -58,75 +58,76 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
         UserError: a column is missing, or there are no rows.
     """
     style.need(rows, COLUMNS, "divergence_calibration")
+    shown = [d for d, _ in PANELS if (_samplers(rows)["divergence"] == d).any()]
+    lost = [numbers.NAMES[d] for d, _ in PANELS if d not in shown]
+    left_out = [f"left out, not estimable for any sampler: {', '.join(lost)}"] if lost else []
     with style.context():
-        said = style.origin_line(info, _said(rows))
-        height = _HEIGHT_MM + style.footer_mm(said)
-        fig = style.figure(style.PAGE_MM, height)
-        for index, (divergence, _) in enumerate(PANELS):
-            left, bottom = 16 + 57.0 * (index % 3), height - 48 - 54 * (index // 3)
-            box = (left / style.PAGE_MM, bottom / height, 42 / style.PAGE_MM, 42 / height)
-            ax = fig.add_axes(box)
+        said = style.origin_line(info, _said(rows), *left_out)
+        fig, axes = page.page(_handles(rows), len(shown), said, panel_mm=27.0, left_mm=11.5)
+        for index, (ax, divergence) in enumerate(zip(axes, shown, strict=True)):
             _panel(ax, rows[rows["divergence"] == divergence], curved=divergence in ("kl", "score_error"))
             name = "gain" if divergence == "score_error" else numbers.NAMES[divergence]
             style.letter(ax, index, name if divergence == "chi2" else f"{name}, nats")  # χ² has no unit
             ax.set_label(divergence)
-        _legend(fig, rows)
-        style.footer(fig, said)
     return fig
 
 
+def _samplers(rows: pd.DataFrame) -> pd.DataFrame:
+    """Estimates of samplers: real against real alone shows nothing."""
+    return rows[(rows["status"] == numbers.OK) & (rows["point"] != numbers.NULL)]
+
+
 def _panel(ax: Axes, rows: pd.DataFrame, curved: bool) -> None:
-    ok = rows[rows["status"] == numbers.OK]
-    ax.grid(True)
-    ax.spines[["top", "right"]].set_visible(False)
+    ok = charts.sound(rows)
     lost = rows.loc[rows["status"] != numbers.OK, "point"].nunique()
     if lost:
-        text = f"{lost} sampler{'s' if lost > 1 else ''} with an estimate or\ntruth that is not estimable"
-        ax.text(0.03, 0.97, text, transform=ax.transAxes, va="top", size=5.5, color=style.FAINT)
+        text = f"{lost} sampler{'s' if lost > 1 else ''} not estimable"
+        ax.text(0.04, 0.97, text, transform=ax.transAxes, va="top", size=5.5, color=style.FAINT)
     for row in ok.to_dict("records"):
         marker, filled, _ = _MARKS[row["estimator"]]
-        color = style.look(row["variant"]).color
+        color = looks.of_point(row["point"]).color
         ax.plot([row["truth_lo"], row["truth_hi"]], [row["value"]] * 2, "-", color=color, lw=0.6, zorder=2)
         ax.plot([row["truth"]] * 2, [row["lo"], row["hi"]], "-", color=color, lw=0.6, zorder=2)
         face = color if filled else "white"
-        ax.plot(row["truth"], row["value"], marker, color=color, mfc=face, ms=4, mew=0.8, zorder=3)
+        ax.plot(row["truth"], row["value"], marker, color=color, mfc=face, ms=3.6, mew=0.8, zorder=3)
     if curved:
         ax.set_xscale("symlog", linthresh=_LINEAR)
         ax.set_yscale("symlog", linthresh=_LINEAR)
         ax.axhline(0, color=style.FAINT, lw=0.4)
     else:
         ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.yaxis.set_major_locator(MaxNLocator(5))
+        ax.yaxis.set_major_locator(MaxNLocator(4))
     ax.set_xlabel("exact", labelpad=1)
     ax.set_ylabel("estimate", labelpad=1)
     if len(ok):
         ends = [*ax.get_xlim(), *ax.get_ylim()]
         low, high = (min(ends), max(ends)) if curved else (min(0.0, min(ends)), max(ends))
-        ax.plot([low, high], [low, high], color=style.INK, lw=0.6, zorder=1)
+        ax.plot([low, high], [low, high], color=INK, lw=0.6, zorder=1)
         ax.set(xlim=(low, high), ylim=(low, high))
+    if curved:
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(FixedLocator(_decades(*axis.get_view_interval())))
 
 
-def _legend(fig: Figure, rows: pd.DataFrame) -> None:
-    """Samplers by colour, estimators by marker, in the empty sixth cell."""
-    variants = [v for v in [numbers.NULL, *names.ordered(rows["variant"])] if v in set(rows["variant"])]
-    handles: list[Any] = [
-        Line2D(
-            [],
-            [],
-            ls="",
-            marker=m,
-            color=style.FAINT,
-            mfc=style.FAINT if full else "white",
-            ms=4,
-            label=words,
-        )
-        for estimator, (m, full, words) in _MARKS.items()
-        if words and estimator in set(rows["estimator"])
-    ]
-    for variant in dict.fromkeys(variants):
-        label = numbers.point_label(variant) if variant == numbers.NULL else names.label(variant)
-        handles.append(Line2D([], [], ls="", marker="s", color=style.look(variant).color, ms=4, label=label))
-    fig.legend(handles=handles, loc="upper left", bbox_to_anchor=(0.70, 0.5), labelspacing=0.45)
+def _decades(low: float, high: float) -> list[float]:
+    """0 and every second power of ten inside the limits, on both sides."""
+    powers = [10.0**k for k in range(-1, 7, 2)]
+    return [t for t in (*(-p for p in reversed(powers)), 0.0, *powers) if low <= t <= high]
+
+
+def _handles(rows: pd.DataFrame) -> list[Line2D]:
+    """Samplers by colour, estimators by marker."""
+    found = []
+    for estimator, (marker, filled, words) in _MARKS.items():
+        if estimator in set(rows["estimator"]):
+            face = GREY if filled else "white"
+            found.append(Line2D([], [], ls="", marker=marker, color=GREY, mfc=face, ms=3.6, label=words))
+    present = set(rows["variant"])
+    for variant in [numbers.NULL, *names.ordered(present - {numbers.NULL})]:
+        if variant in present:
+            color, label = looks.of_point(variant).color, numbers.point_label(variant)
+            found.append(Line2D([], [], ls="", marker="s", color=color, ms=3.6, label=label))
+    return found
 
 
 def _said(rows: pd.DataFrame) -> str:
