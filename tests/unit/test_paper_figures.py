@@ -261,6 +261,13 @@ def lightness(color: str) -> float:
     return 116 * y ** (1 / 3) - 16 if y > 0.008856 else 903.3 * y
 
 
+INKS = (
+    "none", "truncation", "cfg", "cfg_interval", "autog", "dg", "dg_first", "dg_autog", "autog_xs", "autog_t16",
+    "autog_ema", "dropout", "input_noise", "mismatched", "cfg_apg", "icg", "cg", "dg_cfg", "cfg_autog", "autog_t4",
+    "autog_xs_t16", "autog_drop", "dg_frozen", "autog_xs_t8",
+)  # fmt: skip
+
+
 def test_looks_stay_apart_in_grey_and_groups_share_a_hue():
     drawn = {v: looks.look(v) for v in INKS}
     for (a, one), (b, two) in combinations(drawn.items(), 2):
