@@ -62,6 +62,5 @@ def by_function(kind: str, names: Iterable[str]) -> list[list[str]]:
 
 def measurer(kind: str, name: str) -> Callable[..., Any]:
     """The function that computes a metric: of a class an instance."""
-    made = load(kind, name)
-    found: Callable[..., Any] = made() if isclass(made) else made
-    return found
+    found: Callable[..., Any] = load(kind, name)
+    return found() if isclass(found) else found
