@@ -77,10 +77,11 @@ class FeatureSpace:
                     f"{self.generated.path}{against}: training seed {seed}, block {block}: {error}"
                 ) from error
             for number in numbers:
-                yield self._measurement(number if isinstance(number, Number) else self._own(*number, n))
+                yield self._measurement(number if isinstance(number, Number) else self._own(number, n))
 
-    def _own(self, metric: str, value: Value, n: int) -> Number:
+    def _own(self, named: tuple[str, Value], n: int) -> Number:
         """A number of a plugin's, with the reference that the metric needs."""
+        metric, value = named
         needs = _needs([metric])
         if "real" in needs and self.reference.features is not None:
             return Number(metric, value, n, len(self.reference.features), IMAGES)

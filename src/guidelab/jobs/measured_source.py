@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable
 from inspect import isclass
-from typing import Any, cast
+from typing import Any
 
 from guidelab.errors import UserError
 from guidelab.registry import KINDS, load
@@ -62,5 +62,5 @@ def by_function(kind: str, names: Iterable[str]) -> list[list[str]]:
 
 def measurer(kind: str, name: str) -> Callable[..., Any]:
     """The function that computes a metric: of a class an instance."""
-    made = load(kind, name)
-    return cast(Callable[..., Any], made() if isclass(made) else made)
+    found: Callable[..., Any] = load(kind, name)
+    return found() if isclass(found) else found
