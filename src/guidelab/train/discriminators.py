@@ -115,11 +115,12 @@ class _HeldOut:
         self, judge: Judge, side: Side, config: Mapping[str, Any], part: str, draws: Draws, number: int
     ) -> None:
         self._judge, self._side, self._config = judge, side, config
-        self._generators = lambda: draws.held_out(part, number)
+        self._draws, self._part, self._number = draws, part, number
         self._kept = [judge.kept(images) for images in self._images()] if judge.frozen else None
 
     def _images(self) -> Iterator[NoisyBatch]:
-        return self._side.held_out(self._config, self._generators(), _NOISES)
+        generators = self._draws.held_out(self._part, self._number)
+        return self._side.held_out(self._config, generators, _NOISES)
 
     @torch.no_grad()
     def judged(self) -> Judged:

@@ -15,6 +15,10 @@ class Discriminator(Protocol):
 
     extractor: nn.Module | None
 
+    def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+        """Logits `[B]` of noisy examples."""
+        ...
+
     def extract(self, x: Tensor, sigma: Tensor) -> Tensor:
         """Features of noisy images."""
         ...
