@@ -37,7 +37,8 @@ METRIC = """
 FIGURE = """
     from matplotlib.figure import Figure
 
-    def rows(measurements, selected, metrics_info, info):
+    def rows(given, info):
+        measurements = given["measurements"]
         return measurements[measurements["metric"] == info["settings"]["metric"]][["variant", "w", "value"]]
 
     def make(rows, info):

@@ -62,5 +62,7 @@ def by_function(kind: str, names: Iterable[str]) -> list[list[str]]:
 
 def measurer(kind: str, name: str) -> Callable[..., Any]:
     """The function that computes a metric: of a class an instance."""
-    found: Callable[..., Any] = load(kind, name)
-    return found() if isclass(found) else found
+    found: Any = load(kind, name)
+    if isclass(found):
+        found = found()
+    return found  # type: ignore[no-any-return]
