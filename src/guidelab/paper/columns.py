@@ -72,7 +72,8 @@ def wide(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """
     ours, listed = split(table)
     about = _published_columns(listed) if len(listed) else {}
-    rows, found = [], []
+    rows: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
     for (variant, w), part in ours.groupby(["variant", "w"], sort=False, dropna=False):
         first = part.iloc[0]
         row = {key: first[key] for key in _LINE} | ({"w": float("nan")} if first["real"] else {})

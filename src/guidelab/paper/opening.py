@@ -75,7 +75,7 @@ def _of_metric(mine: pd.DataFrame) -> str:
     better, worse = (int((compared["verdict"] == word).sum()) for word in (compare.BETTER, compare.WORSE))
     count = f"of {counted(len(compared), 'variant')} {better} {'is' if better == 1 else 'are'} clearly better and {worse} clearly worse"
     sign = 1 if info["direction"] == "lower" else -1
-    best = compared.loc[(sign * compared["difference"]).idxmin()].to_dict()
+    best = compared.iloc[int((sign * compared["difference"]).to_numpy().argmin())].to_dict()
     if sign * best["difference"] >= 0:
         return f"By {name}, no variant improves on no guidance: {count}."
     sure = "" if best["verdict"] == compare.BETTER else ", not clearly"

@@ -2,8 +2,8 @@
 """From the rows of a table to what Markdown and LaTeX print: one headline sheet a section, then the published values."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import pandas as pd
 
@@ -193,7 +193,7 @@ def _sizes(part: pd.DataFrame) -> str:
         return "No numbers."
     alike = ran.groupby(["n_blocks", "n_generated"], sort=False)
     said = []
-    for (blocks, n), mine in alike:
+    for (blocks, n), mine in cast("Iterable[tuple[tuple[float, float], pd.DataFrame]]", alike):
         who = f" ({', '.join(mine['name'].unique())})" if alike.ngroups > 1 else ""
         said.append(
             f"{int(blocks)} block{'s' if blocks > 1 else ''} of {int(n):,} samples for each training{who}"

@@ -51,7 +51,9 @@ def sources(rows: pd.DataFrame) -> pd.DataFrame:
     found = []
     for number, (mine, row) in enumerate(_kept(rows), 1):
         own, truth = _key(row), _truth(mine, row)
-        parts = [(_ESTIMATE, "estimate", "value", own)]
+        parts: list[tuple[tuple[str, ...], str, str, dict[str, str]]] = [
+            (_ESTIMATE, "estimate", "value", own)
+        ]
         if truth is not None:
             parts += [(_TRUTH, "estimate", "value", _key(truth))]
             parts += [
