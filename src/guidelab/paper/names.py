@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 _LOOKS: ContextVar[Mapping[str, Mapping[str, Any]]] = ContextVar("looks", default={})  # noqa: B039 - never changed
@@ -27,12 +26,12 @@ def of(job: Mapping[str, Any]) -> Iterator[None]:
 
 
 def printing(
-    run: Callable[[dict[str, Any], list[Path]], None],
-) -> Callable[[dict[str, Any], list[Path]], None]:
+    run: Callable[[dict[str, Any], list[Any]], None],
+) -> Callable[[dict[str, Any], list[Any]], None]:
     """A job function that names variants as its job says."""
 
     @wraps(run)
-    def named(job: dict[str, Any], outputs: list[Path]) -> None:
+    def named(job: dict[str, Any], outputs: list[Any]) -> None:
         with of(job):
             run(job, outputs)
 
