@@ -110,7 +110,9 @@ class Tree:
                 shutil.copytree(
                     source,
                     target,
-                    ignore=shutil.ignore_patterns("__pycache__", "dvc", "tmp", "cache", "config.local"),
+                    ignore=shutil.ignore_patterns(
+                        "__pycache__", "dvc", "tmp", "cache", "config.local", "shipped"
+                    ),
                 )
             else:
                 shutil.copy(source, target)
