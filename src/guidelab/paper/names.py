@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 _LOOKS: ContextVar[Mapping[str, Mapping[str, Any]]] = ContextVar("looks", default={})  # noqa: B039 - never changed
@@ -26,15 +25,14 @@ def of(job: Mapping[str, Any]) -> Iterator[None]:
         _LOOKS.reset(token)
 
 
-def printing(
-    run: Callable[[dict[str, Any], list[Path]], None],
-) -> Callable[[dict[str, Any], list[Path]], None]:
-    """A job function that names variants as its job says."""
+def printing[**P, R](run: Callable[P, R]) -> Callable[P, R]:
+    """A job function, called with the job first, that names variants as its job says."""
 
     @wraps(run)
-    def named(job: dict[str, Any], outputs: list[Path]) -> None:
-        with of(job):
-            run(job, outputs)
+    def named(*args: P.args, **kwargs: P.kwargs) -> R:
+        job = args[0]
+        with of(job if isinstance(job, Mapping) else {}):
+            return run(*args, **kwargs)
 
     return named
 
