@@ -25,14 +25,13 @@ def of(job: Mapping[str, Any]) -> Iterator[None]:
         _LOOKS.reset(token)
 
 
-def printing[**P, R](run: Callable[P, R]) -> Callable[P, R]:
-    """A job function, called with the job first, that names variants as its job says."""
+def printing(run: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """A job function `run(job, outputs)` that names variants as its job says."""
 
     @wraps(run)
-    def named(*args: P.args, **kwargs: P.kwargs) -> R:
-        job = args[0]
-        with of(job if isinstance(job, Mapping) else {}):
-            return run(*args, **kwargs)
+    def named(job: Any, outputs: Any) -> None:
+        with of(job):
+            run(job, outputs)
 
     return named
 
