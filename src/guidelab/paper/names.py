@@ -25,13 +25,11 @@ def of(job: Mapping[str, Any]) -> Iterator[None]:
         _LOOKS.reset(token)
 
 
-def printing(
-    run: Callable[[dict[str, Any], list[Any]], None],
-) -> Callable[[dict[str, Any], list[Any]], None]:
-    """A job function that names variants as its job says."""
+def printing(run: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """A job function `run(job, outputs)` that names variants as its job says."""
 
     @wraps(run)
-    def named(job: dict[str, Any], outputs: list[Any]) -> None:
+    def named(job: Any, outputs: Any) -> None:
         with of(job):
             run(job, outputs)
 
