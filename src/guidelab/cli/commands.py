@@ -146,6 +146,8 @@ def shipped(params: Params = Path("params.yaml")) -> None:
 
     lock = Path("dvc.lock")
     if not lock.is_file():
-        raise UserError(f"{lock.absolute()}: no such file; wanted the folder of a project whose results DVC keeps")
+        raise UserError(
+            f"{lock.absolute()}: no such file; wanted the folder of a project whose results DVC keeps"
+        )
     for path in folders(load_plan(params), read_yaml(lock)):
         typer.echo(path)
