@@ -34,7 +34,7 @@ full: setup  ## The large forms of both experiments: every weight, all ablations
 
 test: setup  ## Environment, then lint and every test
 	$(MAKE) --no-print-directory lint
-	python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 10 -m "not long"
+	python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 10 --junitxml .state/tests.xml -m "not long"
 
 test-long: setup  ## Tests of many minutes: accepted changes, records under attack
 	python -m pytest -m long

@@ -33,7 +33,7 @@ from guidelab.core.samplers import heun  # noqa: E402
 from guidelab.core.schedules import edm_sigmas  # noqa: E402
 from guidelab.data.toy2d import Toy2d, fractal  # noqa: E402
 from guidelab.nets.toy import ToyDenoiser  # noqa: E402
-from guidelab.train import toy  # noqa: E402
+from guidelab.train.exact_score import ExactScore  # noqa: E402
 from guidelab.train.streams import stream  # noqa: E402
 
 BATCH = 4096
@@ -158,11 +158,13 @@ class Ours:
     """This package's training, without its loop's saving and logging."""
 
     def __init__(self, width: int, tree: Toy2d, seeds: list[int]) -> None:
-        self.config, self.seeds = recipe(width), seeds
+        config = recipe(width) | {"classes": tree.classes}
         torch.compiler.reset()
         start = time.process_time(), time.perf_counter()
-        self.kernels = toy.Kernels.build(ToyDenoiser(width), tree, self.config).compiled()
-        self.state = toy.first_state(width, 4, self.config, seeds)
+        learner = ExactScore(config, len(seeds))  # long enough to be compiled
+        self.kernels = learner.kernels
+        self.trainers = [learner.start(seed, False).trainer for seed in seeds]
+        self.states = [trainer.live for trainer in self.trainers]
         self.iteration = 0
         self.step()
         print(
@@ -170,7 +172,8 @@ class Ours:
         )
 
     def step(self) -> None:
-        self.state, _ = toy.step(self.kernels, self.state, self.iteration, self.config, self.seeds)
+        for index, trainer in enumerate(self.trainers):
+            self.states[index], _ = trainer.step(self.states[index], self.iteration)
         self.iteration += 1
 
 
@@ -217,7 +220,7 @@ def scores(tree: Toy2d, repeats: int) -> None:
 def training(width: int, tree: Toy2d, replicates: int, repeats: int) -> None:
     plain = Plain(width, tree, 0)
     one, many = Ours(width, tree, [0]), Ours(width, tree, list(range(replicates)))
-    loop = f"guidelab, {replicates} seeds together, per seed"
+    loop = f"guidelab, {replicates} seeds in turn, per seed"
     sides = {"plain": (plain.step, 1), "guidelab, one seed": (one.step, 8), loop: (many.step, 3)}
     show(f"one training iteration, {width} wide", timed(sides, repeats), {loop: replicates})
 
@@ -259,7 +262,7 @@ def parity(width: int, tree: Toy2d, seed: int, iterations: int, control: bool) -
             other.step()
         if plain.iteration & (plain.iteration - 1) == 0 and plain.iteration >= 32:
             wanted = [p.detach() for p in (*plain.average.weights, plain.average.gain)]
-            params = ours.kernels.layout.split(ours.state[f"seed{seed}/ema0.010"])
+            params = ours.kernels.layout.split(ours.states[0]["ema0.010"])
             text = difference([params[name] for name in (*names, "gain")], wanted)
             if other is not None:
                 found = [p.detach() for p in (*other.average.weights, other.average.gain)]

@@ -148,7 +148,7 @@ def _term(
     entry = registry.METHODS[term["method"]]
     weight = entry.neutral + factor * (term["weight"] - entry.neutral)
     make: Callable[..., Term] = registry.load("method", term["method"])
-    options = term.get("options", {})
+    options = {**term.get("options", {}), **({"channels": term["channels"]} if "channels" in term else {})}
     if entry.needs == "ref":
         built = make(_degraded(spec, term["ref"], "ref", nets, seeds), weight, **options)
     elif entry.needs == "disc":

@@ -19,12 +19,13 @@ class Entry:
     """Where a name is carried: `module:attribute`, and what the spec must give along with it."""
 
     target: str
-    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; datasets: "stream" when read piece by piece, "cache" when fetched; figures: see there
+    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; samplers: "chain" of discrete steps; datasets: "stream" when read piece by piece, "cache" when fetched; metrics of images: words of `plugins.PARTS`; figures: see there
     neutral: float = 1.0  # methods: the weight at which nothing is added
     itself: bool = (
         False  # methods: the main net may be its own reference, as it is evaluated with another class
     )
     classes: int | None = None  # datasets: how many there are, where that is fixed
+    evaluations: tuple[int, int] = (1, 1)  # samplers of plugins: of the net in a step, and in the last one
 
     @property
     def module(self) -> str:
@@ -64,7 +65,6 @@ METHODS = Table(
         "independent": Entry(
             "guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0, itself=True
         ),
-        "leading": Entry("guidelab.core.guidance.leading:Leading", needs="ref", neutral=1.0),
     },
 )
 NETS = Table(
@@ -85,11 +85,11 @@ NETS = Table(
 TRAINERS = Table(
     "trainer",  # by net
     {
-        "toy": Entry("guidelab.train.toy:train_toy"),
-        "edm2": Entry("guidelab.train.denoisers:train_denoiser"),
-        "edm": Entry("guidelab.train.denoisers:train_denoiser"),
-        "adm": Entry("guidelab.train.denoisers:train_denoiser"),
-        "dit": Entry("guidelab.train.denoisers:train_denoiser"),
+        "toy": Entry("guidelab.train.exact_score:learner"),
+        "edm2": Entry("guidelab.jobs.image_learner:learner"),
+        "edm": Entry("guidelab.jobs.image_learner:learner"),
+        "adm": Entry("guidelab.jobs.image_learner:learner"),
+        "dit": Entry("guidelab.jobs.image_learner:learner"),
     },
 )
 DATASETS = Table(
@@ -113,13 +113,20 @@ EXTRACTORS = Table(
         "tiny": Entry("guidelab.features.tiny:Tiny"),
     },
 )
-IMAGE_METRICS = {
-    name: Entry("guidelab.metrics.images:measure_images")
-    for name in ("fid", "sfid", "kid", "precision", "recall", "inception_score", "accuracy")
-}
+IMAGE_METRICS = Table("metric", {
+    name: Entry("guidelab.metrics.images:measure_images", needs=needs)
+    for name, needs in (
+        ("fid", "statistics"), ("sfid", "spatial"), ("kid", "real"), ("precision", "real"), ("recall", "real"),
+        ("inception_score", "logits"), ("accuracy", "logits labels"),
+    )
+})  # fmt: skip
 REPRESENTATIONS = {  # what samples are measured as
     "coordinates": Entry("guidelab.jobs.coordinates:spaces"),
     "features": Entry("guidelab.jobs.feature_spaces:spaces"),
+}
+SIDES = {  # what discriminators are trained on
+    "points": Entry("guidelab.jobs.point_sides:Points"),
+    "images": Entry("guidelab.jobs.image_sides:Images"),
 }
 TRUTHS = {"toy2d": Entry("guidelab.data.toy2d_truth:truth_at")}  # datasets whose density is known
 FACTS = {
@@ -129,8 +136,8 @@ SAMPLERS = Table(
     "sampler",
     {
         "heun": Entry("guidelab.sampling.continuous:Continuous"),
-        "ddpm": Entry("guidelab.sampling.discrete:Ddpm"),
-        "ddim": Entry("guidelab.sampling.discrete:Ddim"),
+        "ddpm": Entry("guidelab.sampling.discrete:Ddpm", needs="chain"),
+        "ddim": Entry("guidelab.sampling.discrete:Ddim", needs="chain"),
     },
 )
 CODECS = {  # how samples are stored
@@ -154,21 +161,26 @@ DIVERGENCES = {
 FIGURES = Table(
     "figure",
     {  # needs: "density" (exact), "images", "divergences" (rows of `guidelab diverge`)
-        **{
-            name: Entry(f"guidelab.paper.{name}:make", needs="density")
-            for name in ("fig1", "fig2", "fig9", "sweep")
-        },
-        "divergence_sigma": Entry("guidelab.paper.sigma.along:make", needs="divergences"),
-        "divergence_calibration": Entry("guidelab.paper.sigma.calibration:make", needs="divergences density"),
-        "divergence_weight": Entry("guidelab.paper.sigma.weight:make", needs="divergences"),
-        "weights": Entry("guidelab.paper.images.weights:make", needs="images"),
-        "precision_recall": Entry("guidelab.paper.images.precision_recall:make", needs="images"),
-        "ema": Entry("guidelab.paper.images.lines:make", needs="images"),
-        "guides": Entry("guidelab.paper.images.lines:make", needs="images"),
-        "disc_training": Entry("guidelab.paper.images.lines:make", needs="images"),
-        "nfe": Entry("guidelab.paper.images.lines:make", needs="images"),
-        "grid": Entry("guidelab.paper.images.grid:make", needs="images"),
-        "variety": Entry("guidelab.paper.images.grid:make", needs="images"),
+        "fig1": Entry("guidelab.paper.figures.fig1:make", needs="density"),
+        "fig2": Entry("guidelab.paper.figures.fig2:make", needs="density"),
+        "fig9": Entry("guidelab.paper.figures.fig9:make", needs="density"),
+        "sweep": Entry("guidelab.paper.figures.sweep:make", needs="density"),
+        "sweep_guides": Entry("guidelab.paper.figures.sweep:make", needs="density"),
+        "sweep_degraded": Entry("guidelab.paper.figures.sweep:make", needs="density"),
+        "sweep_planes": Entry("guidelab.paper.figures.planes:make", needs="density"),
+        "divergence_sigma": Entry("guidelab.paper.figures.along:make", needs="divergences"),
+        "divergence_calibration": Entry(
+            "guidelab.paper.figures.calibration:make", needs="divergences density"
+        ),
+        "divergence_weight": Entry("guidelab.paper.figures.divergence_weight:make", needs="divergences"),
+        "weights": Entry("guidelab.paper.figures.weights:make", needs="images"),
+        "precision_recall": Entry("guidelab.paper.figures.planes:make", needs="images"),
+        "ema": Entry("guidelab.paper.figures.lines:make", needs="images"),
+        "guides": Entry("guidelab.paper.figures.lines:make", needs="images"),
+        "disc_training": Entry("guidelab.paper.figures.lines:make", needs="images"),
+        "nfe": Entry("guidelab.paper.figures.lines:make", needs="images"),
+        "grid": Entry("guidelab.paper.figures.grid:make", needs="images"),
+        "variety": Entry("guidelab.paper.figures.grid:make", needs="images"),
     },
 )
 
@@ -187,6 +199,7 @@ KINDS: dict[str, dict[str, Entry]] = {
     "extractor": EXTRACTORS,
     "image metric": IMAGE_METRICS,
     "representation": REPRESENTATIONS,
+    "sides": SIDES,
     "figure": FIGURES,
 }
 
@@ -199,6 +212,11 @@ def entry(kind: str, name: str, where: str = "params.yaml") -> Entry:
     """
     known = KINDS[kind]
     if name in known:
+        if isinstance(known, Table) and name in plugins.installed(known.kind):
+            raise UserError(
+                f"{where}: {kind} {name!r} is built in, and an installed package gives its entry point guidelab.{known.kind} "
+                "the same name; wanted another name there, or the package uninstalled"
+            )
         return known[name]
     found = _elsewhere(known.kind, name, where) if isinstance(known, Table) else None
     if found is None:
@@ -225,6 +243,13 @@ def module(kind: str, name: str) -> Any:
     return importlib.import_module(found.module)
 
 
+def described(name: str) -> dict[str, Any] | None:
+    """Label, direction, unit, digits, definition and group of a metric of a plugin; None of one that is built in."""
+    if name in METRICS or name in IMAGE_METRICS:
+        return None
+    return plugins.described(load("metric", name))
+
+
 def options_mistake(kind: str, name: str, options: Mapping[str, Any], own: int = 0, **project: Any) -> str:
     """Why options do not fit what a name stands for; empty where they do. `own`, `project`: see `plugins.mistakes`."""
     if name in KINDS[kind]:
@@ -246,6 +271,10 @@ def _elsewhere(kind: str, name: str, where: str = "params.yaml") -> Entry | None
             return None
         module, _, attribute = target.partition(":")
         made = getattr(importlib.import_module(module), attribute)
-    return Entry(
-        target, getattr(made, "needs", ""), getattr(made, "neutral", 1.0), getattr(made, "itself", False)
-    )
+    wrong = plugins.shape_mistake(kind, made)
+    if wrong:
+        raise UserError(f"{where}: {name}: {wrong}")
+    given = {
+        key: getattr(made, key) for key in ("needs", "neutral", "itself", "evaluations") if hasattr(made, key)
+    }
+    return Entry(target, **given)

@@ -61,26 +61,7 @@ class AtRisk(Tree):
 
     def reduce(self, experiment: str) -> None:
         """Leave a few variants at one weight each and no figures: what the table needs."""
-
-        def change(params):
-            e = params["experiments"][experiment]
-            base = params["experiments"][e["extends"]]
-            for key, value in _SMALL[experiment].items():
-                e[key] = None if value is None else merged(e.get(key) or {}, value)
-            gone = (set(base["variants"]) | set(e["variants"])) - set(_SMALL[experiment]["variants"])
-            e["variants"] |= dict.fromkeys(gone)
-            e["paper"]["figures"] = dict.fromkeys(base["paper"]["figures"])
-
-        self.write_params(change)
-
-
-def merged(below: dict, above: dict) -> dict:
-    """Mappings laid over one another."""
-    both = dict(below)
-    for key, value in above.items():
-        nested = isinstance(value, dict) and isinstance(both.get(key), dict)
-        both[key] = merged(both[key], value) if nested else value
-    return both
+        self.keep(experiment, **_SMALL[experiment])
 
 
 @dataclass(frozen=True)

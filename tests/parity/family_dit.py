@@ -10,10 +10,11 @@ from torch import Tensor
 from guidelab.checkpoints.from_dit import convert
 from guidelab.core.chain import respaced
 from guidelab.core.denoiser import Denoiser
-from guidelab.core.guidance import Guided
-from guidelab.core.guidance.leading import Leading
+from guidelab.core.guidance import Guided, Reference
 from guidelab.core.samplers.chain import ddim
 from guidelab.nets.dit import Dit
+
+CHANNELS = 3  # that the released code guides
 
 
 def outputs(tensors: dict[str, Tensor], config: dict[str, Any]) -> Iterator[Output]:
@@ -24,12 +25,12 @@ def outputs(tensors: dict[str, Tensor], config: dict[str, Any]) -> Iterator[Outp
 
     def guided_outputs() -> Tensor:
         """The released order: guided conditional outputs, then the others, which share the guided channels only."""
-        forth = Guided(net.raw, [Leading(_unlabelled(net.raw), weight)])
-        back = Guided(_unlabelled(net.raw), [Leading(net.raw, 1 - weight)])
+        forth = Guided(net.raw, [Reference(_unlabelled(net.raw), weight, CHANNELS)])
+        back = Guided(_unlabelled(net.raw), [Reference(net.raw, 1 - weight, CHANNELS)])
         return torch.cat([forth(x, steps, labels), back(x, steps, labels)])  # type: ignore[arg-type]
 
     def samples() -> Tensor:
-        guided = Guided(net, [Leading(_unlabelled(net), weight)])
+        guided = Guided(net, [Reference(_unlabelled(net), weight, CHANNELS)])
         return ddim(guided, tensors["in/noise"], chain, labels)
 
     computed: dict[str, tuple[Callable[[], Tensor], float]] = {

@@ -11,13 +11,16 @@ from guidelab.accept.choice import (
     FIRST_ROWS,
     FIRST_SNAPSHOT,
     WHOLE,
+    Group,
     cheapest_trainings,
     chosen_names,
     groups,
     options,
     part,
+    whole,
 )
 from guidelab.accept.compare import begins, close, same
+from guidelab.accept.estimate import Candidate, chosen, seconds_of
 from guidelab.accept.judgement import judge
 from guidelab.accept.replay import Replayed
 from guidelab.errors import UserError
@@ -40,7 +43,7 @@ def finished(plan, experiment, rule, *names):
     """A job as if older code had run it."""
     job, now = plan.job(rule, experiment, *names), json.loads(plan.payload(rule, experiment, *names))
     return Change(
-        "s", rule, dict.fromkeys(job.outputs, "0"), {}, {**now, "code": f"old-{now['code']}"}, now, True
+        "s", rule, rule, dict.fromkeys(job.outputs, "0"), {}, {**now, "code": f"old-{now['code']}"}, now, True
     )
 
 
@@ -117,6 +120,36 @@ def test_of_samples_the_first_rows_of_a_block_are_drawn(plan):
     assert points.now["grader_blocks"]["grade"]["seeds"] == [2000000, 2002047]
 
 
+def candidate(option, seconds, required=False):
+    return Candidate(Group(("a", "b"), json.dumps(option)), [], seconds, required)
+
+
+def test_all_kinds_are_replayed_within_the_limit_else_every_option_in_use_cheapest_first():
+    plain, both = candidate({"method": "a"}, 30), candidate({"method": "a", "stages": "first"}, 40)
+    boosted, other = candidate({"method": "a", "boost": True}, 5), candidate({"method": "b"}, 100)
+    kinds = [plain, both, boosted, other]
+    assert chosen(kinds, 200) == kinds
+    assert chosen(kinds, 160) == [both, boosted, other], "the options of `plain` occur in the others"
+    assert chosen(kinds, 1) == [both, boosted, other], "no option in use is left out, however long it takes"
+    assert chosen([candidate({"method": "a"}, 30, required=True), *kinds], 1)[0].required
+
+
+def test_the_estimate_is_the_recorded_time_times_the_share_that_is_replayed(plan):
+    change = finished(plan, "fashion", "sample", "cfg", "w2.00", "seed0")
+    first = part(change, short_training=False)
+    assert seconds_of(first, {change.name: 120.0}, []) == pytest.approx(120 * 250 / 3000)
+    assert seconds_of(whole(change), {}, [10.0, 30.0, 20.0]) == 20.0
+
+
+def test_a_density_is_replayed_for_one_training_and_one_block(plan):
+    short = part(finished(plan, "toy2d", "density", "autog", "w3.00", "seeds0-4"), short_training=False)
+    assert (
+        short.kind == FIRST_ROWS
+        and short.now["train_seeds"] == [0]
+        and list(short.now["blocks"]) == ["report1"]
+    )
+
+
 # ---- the same ----------------------------------------------------------------------------------------------------
 
 
@@ -182,7 +215,14 @@ def test_what_a_replay_shows(tmp_path, old, new, rtol, why, differs):
     path, x = "results/e/models/a.safetensors", torch.ones(3)
     save_arrays(tmp_path / path, {"x": x}, {})
     change = Change(
-        "s", "reconstruct", {path: sha256(tmp_path / path)}, {}, {"code": "o"}, {"code": "n"}, True
+        "s",
+        "reconstruct",
+        "reconstruct",
+        {path: sha256(tmp_path / path)},
+        {},
+        {"code": "o"},
+        {"code": "n"},
+        True,
     )
     results = [replayed(tmp_path, name, x + by, path) for name, by in (("old", old), ("new", new))]
     shown = judge(part(change, False), "commit", *results, tmp_path, rtol, renamed=False)
@@ -299,3 +339,45 @@ def test_a_table_renames_drops_and_adds_keys():
         accepted.translated(RAN, {"values": {"sampler.low": 2}}, "b")
     with pytest.raises(UserError, match=r"wanted a new name at the same place: sampler\.name"):
         accepted.translated(RAN, {"keys": {"sampler.low": "low"}}, "b")
+
+
+def test_a_table_replaces_words_and_may_hold_for_one_rule():
+    ran = {"command": "image_train", "inputs": {}, "code": "a"}
+    table = {"replaced": {"command": {"image_train": "train"}}, "values": {"train:label": "x"}}
+    assert accepted.translated(ran, table, "b", "train") == {
+        **ran,
+        "command": "train",
+        "label": "x",
+        "code": "b",
+    }
+    assert accepted.translated(ran, table, "b", "null") == {**ran, "command": "train", "code": "b"}
+    assert accepted.translated(ran, {"keys": {"train:command": None}}, "b", "train") == {
+        "inputs": {},
+        "code": "b",
+    }
+    assert accepted.translated({**ran, "command": "sample"}, table, "b", "x")["command"] == "sample"
+
+
+def test_a_ledger_with_a_table_of_one_rule_is_read_with_the_rule_of_the_record(tmp_path):
+    table = {**accepted.NO_TABLE, "values": {"r:label": "x", "other:label": "y"}}
+    now = accepted.translated(RAN, table, "bbbb", "r")
+    content = {
+        "jobs": {OUT: accepted.line(RAN, now, {OUT: "00"})},
+        "table": table,
+        "previous": [],
+        "shell": {},
+    }
+    write_record(tmp_path, accepted.write(tmp_path, "e", content))
+    entries, complaint = records.read(tmp_path, STAGE)
+    assert complaint is None and accepted.payload_of(entries[OUT].record["params"])["label"] == "x"
+
+
+def test_a_ledger_that_is_absent_or_has_another_name_is_refused_with_the_reason(tmp_path):
+    name = write_ledger(tmp_path)
+    path = tmp_path / f"results/e/accepted/{name}.json"
+    path.rename(path.with_name("0123456789abcdef.json"))
+    write_record(tmp_path, name)
+    assert "no such file" in code_of(tmp_path)[1]
+    write_record(tmp_path, "0123456789abcdef")
+    code, complaint = code_of(tmp_path)
+    assert code == "aaaa" and "was edited" in complaint

@@ -281,7 +281,7 @@ def test_several_gpus_take_over_before_they_start(orphaned, monkeypatch):
     orphaned.kill()
     orphaned.join()
     monkeypatch.setenv("RANK", "0")
-    job = READING | {"command": "image_train"}
+    job = READING
     assert finish(job)
     monkeypatch.delenv("RANK")
     monkeypatch.setattr(running_job, "processes", lambda: 2)

@@ -135,7 +135,7 @@ def test_a_metric_that_should_be_high_chooses_the_highest():
 def test_table_story_and_figure_from_files(files):
     folder, inputs, _ = files
     job = SPEC | {"inputs": inputs, "code": "0"}
-    outs = [folder / f"fashion.{kind}" for kind in ("csv", "md", "tex")]
+    outs = [folder / f"fashion.{kind}" for kind in ("csv", "md", "tex", "sources.csv")]
     table.run(job, outs)
     assert read_csv(outs[0])["variant"].iloc[0] == "none" and outs[1].read_text().startswith("## fashion")
     story.run(job, [folder / "story.md"])

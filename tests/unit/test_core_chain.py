@@ -10,7 +10,6 @@ from exact import Blend, Counted, other
 from guidelab.core.chain import Schedule, respaced, schedule_of
 from guidelab.core.denoiser import per_sample
 from guidelab.core.guidance import Correction, Guided, Interval, Potential, Reference
-from guidelab.core.guidance.leading import Leading
 from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.chain import ddim, ddpm, posterior
 from guidelab.core.schedules import edm_sigmas
@@ -207,7 +206,7 @@ def test_correction_is_the_published_guided_mean_and_guided_score():
     assert ddim(Guided(other(), terms), 3 * x, chain, cond, clip=True).abs().max() <= 1
 
 
-def test_leading_guides_three_channels_and_nothing_else():
+def test_channels_guides_these_and_nothing_else():
     x, sigma = normal(2, 5, 3, 3), torch.ones(2, dtype=torch.float64)
 
     def main(x, sigma, cond):
@@ -216,18 +215,18 @@ def test_leading_guides_three_channels_and_nothing_else():
     def ref(x, sigma, cond):
         return 0.2 * x
 
-    guided = Guided(main, [Leading(ref, 2.0)])(x, sigma, None)
+    guided = Guided(main, [Reference(ref, 2.0, 3)])(x, sigma, None)
     assert torch.equal(guided[:, 3:], 0.5 * x[:, 3:])
     torch.testing.assert_close(guided[:, :3], 0.8 * x[:, :3])
     colour = x[:, :3]
     assert torch.equal(
-        Guided(main, [Leading(ref, 2.0)])(colour, sigma, None),
+        Guided(main, [Reference(ref, 2.0, 3)])(colour, sigma, None),
         Guided(main, [Reference(ref, 2.0)])(colour, sigma, None),
     )
     counted = Counted(ref)
-    assert torch.equal(Guided(main, [Leading(counted, Leading.neutral)])(x, sigma, None), 0.5 * x)
+    assert torch.equal(Guided(main, [Reference(counted, Reference.neutral, 3)])(x, sigma, None), 0.5 * x)
     assert counted.calls == 0
-    stepped = Leading(Guided(main, [Interval(Leading(ref, 3.0), 1.0, 2.0)]), 2.0)
+    stepped = Reference(Guided(main, [Interval(Reference(ref, 3.0, 3), 1.0, 2.0)]), 2.0, 3)
     assert not torch.equal(
         stepped.at_step(2.0).delta(x, sigma, None, x), stepped.at_step(1.0).delta(x, sigma, None, x)
     )

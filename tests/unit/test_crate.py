@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from trail_cases import CHECKPOINTS, MEASURED, MODEL, ROWS, TABLE, build
+from trail_cases import CHECKPOINTS, MEASURED, MODEL, ROWS, SOURCES, TABLE, build
 
 from guidelab.errors import UserError
 from guidelab.lineage.crate.entities import PROFILES, About
@@ -66,6 +66,7 @@ def test_the_library_reads_it_back(made, name):
     inside = {e.id for e in crate.data_entities}
     assert {
         TABLE,
+        SOURCES,
         ROWS,
         "results/figures/e/sweep.pdf",
         "params.yaml",
@@ -148,8 +149,11 @@ def test_parameters_that_were_not_used_are_not_vouched_for(made):
 
 def test_a_job_that_would_read_other_files_now_or_is_not_planned_any_more_is_refused(made):
     pytest.importorskip("rocrate.rocrate", reason="rocrate is not installed")
-    made.told_now[ROWS] = {"inputs": {"rows": [MEASURED, "results/e/measurements/cfg/w3.00/seeds0-1.csv"]}}
-    refused(made, f'{ROWS}: inputs.rows: nothing then, ."results/e/measurements/cfg/w3.00/seeds0-1.csv". now')
+    chosen = "results/e/selected.csv"  # of the same job: a job is named after the output that leads to it
+    made.told_now[chosen] = {"inputs": {"rows": [MEASURED, "results/e/measurements/cfg/w3.00/seeds0-1.csv"]}}
+    refused(
+        made, f'{chosen}: inputs.rows: nothing then, ."results/e/measurements/cfg/w3.00/seeds0-1.csv". now'
+    )
     made.told_now.clear()
     made.now = lambda path: None if path == MODEL else type(made).now(made, path)
     refused(made, f"1 job behind it .*{MODEL}: not planned any more")

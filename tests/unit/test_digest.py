@@ -253,6 +253,6 @@ def test_modules_left_out_of_the_digest_have_a_reason_and_decide_no_number():
 
 
 def test_an_edit_of_a_module_that_decides_no_number_changes_no_digest():
-    reached = reachable("image_train", ["guidelab.train.denoisers"])
+    reached = reachable("train", ["guidelab.jobs.image_learner"])
     assert "guidelab.train.loop" in reached
     assert not set(digest._NO_NUMBERS) & set(reached)

@@ -25,7 +25,9 @@ from guidelab.metrics.divergence import DIVERGENCES, divergences, log_ratios
 from guidelab.metrics.divergence_report import Line, Logits
 from guidelab.metrics.units import log_edges
 from guidelab.metrics.value import Value
-from guidelab.paper.sigma import along, calibration, numbers, table, weight
+from guidelab.paper.figures import along, calibration
+from guidelab.paper.figures import divergence_weight as weight
+from guidelab.paper.sigma import numbers, table
 
 ASKED = {
     "bins": 4,

@@ -13,14 +13,14 @@ from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
 from guidelab.io import load_arrays
-from guidelab.jobs import image_discriminate as discriminate
-from guidelab.jobs import image_null
+from guidelab.jobs import discriminate
 from guidelab.nets.small_discriminator import SmallClassifier, SmallDiscriminator
 from guidelab.shards import Shard, folder_of, write_manifest, write_shard
-from guidelab.train import discriminators, early
+from guidelab.train import early, judge
 from guidelab.train.adam import Adam, parameters_of
 from guidelab.train.classifiers import train_classifier
 from guidelab.train.discriminators import train_discriminator
+from guidelab.train.draws import Streams
 from guidelab.train.loop import Course
 from guidelab.train.noisy import Images, bin_edges, levels
 from guidelab.train.precision import Precision
@@ -54,13 +54,13 @@ def side(images: Images, labels: bool = False) -> Side:
 
 def trained(config: dict[str, Any], net: SmallDiscriminator, folder: Path, sharpness: float = 0.6) -> Any:
     real, generated = side(pictures(400, 1)), side(pictures(500, 2, sharpness))
-    return train_discriminator(config, net, real, generated, 7, folder, CPU, progress=False)
+    return train_discriminator(config, net, real, generated, Streams(7), folder, CPU, progress=False)
 
 
 def test_parts_and_noise_levels_are_what_the_configuration_says() -> None:
     x = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(200, 1, 2, 2)
     images = Side.all(x, torch.arange(200))
-    parts = split(images, CONFIG, torch.Generator().manual_seed(0), "real")
+    parts = split(images, CONFIG, torch.randperm(200), "real")
     assert parts.sizes == {"n_train": 140, "n_validation": 30, "n_test": 30}
     together = torch.cat([part.index for part in (parts.train, parts.validation, parts.test)])
     assert sorted(together.tolist()) == list(range(200))
@@ -75,8 +75,8 @@ def test_parts_and_noise_levels_are_what_the_configuration_says() -> None:
     found = parts.test.noisy(clean, torch.Generator())
     assert torch.equal(found.x, parts.test.index[:, None, None, None].expand(30, 1, 2, 2) / 127.5 - 1)
     assert not found.sigma.any() and torch.equal(found.labels, parts.test.index)
-    with pytest.raises(UserError, match="real: 40 images"):
-        split(images[torch.arange(40)], CONFIG, torch.Generator(), "real")
+    with pytest.raises(UserError, match="real: 40 examples"):
+        split(images[torch.arange(40)], CONFIG, torch.arange(40), "real")
 
 
 def test_it_tells_real_from_generated_and_knows_by_how_much(tmp_path: Path) -> None:
@@ -127,9 +127,9 @@ def test_frozen_features_stay_and_can_be_kept(tmp_path: Path, monkeypatch: pytes
     net = guide(extractor=EXTRACTOR)
     before = {name: value.clone() for name, value in net.extractor.state_dict().items()}
     looked = []
-    look = discriminators._Judge.look
+    look = judge.Judge.look
     monkeypatch.setattr(
-        discriminators._Judge, "look", lambda of, images: looked.append(len(images.sigma)) or look(of, images)
+        judge.Judge, "look", lambda of, images: looked.append(len(images.sigma)) or look(of, images)
     )
     state, report, outcome = trained({**CONFIG, "cached_draws": 2}, net, tmp_path)
     assert looked == [240, 300, 512, 48, 512, 188, 240, 300]  # validation, cache, test: nothing in between
@@ -304,9 +304,9 @@ def test_the_null_parts_one_fold_and_refuses_a_small_one(tmp_path: Path) -> None
     """It learns nothing, its parts are as large as the job says, and its file holds the last net alone."""
     out = tmp_path / "null.safetensors"
     made = job(tmp_path, role="grade", train_seeds=[0], apart=120)
-    image_null.run(made, [out])
+    discriminate.run(made, [out])
     tensors, meta = load_arrays(out)
     assert meta["reports"]["0"]["n_train"] == 126 and abs(meta["reports"]["0"]["js_bound"]) < 0.1
     assert all(name.startswith("seed0/") for name in tensors) and load_net(out, 0).classes == 3
     with pytest.raises(UserError, match=r"real\.zip: holds 300 images, wanted at least 302"):
-        image_null.run(made | {"apart": 151}, [out])
+        discriminate.run(made | {"apart": 151}, [out])

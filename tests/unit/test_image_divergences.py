@@ -21,7 +21,10 @@ from guidelab.divergence.subject import Space, Subject
 from guidelab.errors import UserError
 from guidelab.jobs.diverge import COLUMNS
 from guidelab.jobs.subjects import denoisers
-from guidelab.paper.sigma import along, points, table, weight
+from guidelab.paper.figures import along
+from guidelab.paper.figures import divergence_points as points
+from guidelab.paper.figures import divergence_weight as weight
+from guidelab.paper.sigma import table
 from guidelab.plan.plan import Plan
 from guidelab.spec.load import load_spec
 from guidelab.train.probe import train_probe
@@ -319,7 +322,7 @@ def test_divergences_of_images_are_planned_where_they_are_asked_for(plan):
         stages = [stage.name for stage in plan.stages(name)]
         assert "diverge" not in stages and "grade" not in stages
     null = plan.job("null", "fashion")
-    assert null.spec["apart"] == 4000 and null.command == "image_null"
+    assert null.spec["apart"] == 4000 and null.spec["train_seeds"] == [0]
     assert json.loads(plan.payload("diverge_null", "fashion"))["terms"] == []
 
 

@@ -19,8 +19,8 @@ from guidelab.data.image_zip import write_zip
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, read_csv
-from guidelab.jobs import image_train as train
-from guidelab.jobs import reconstruct
+from guidelab.jobs import reconstruct, train
+from guidelab.jobs.image_learner import live_folder
 
 LATENT = {"encoding": "ldm", "side_px": 8, "channels": 2}
 OUTPUTS = [
@@ -74,7 +74,7 @@ def test_from_a_zip_to_checkpoints(name: str, tmp_path: Path) -> None:
     net = registry.load("net", config.pop("name"))(**config)
     net.load_state_dict({k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)})
     assert not list((tmp_path / "states").iterdir())
-    assert registry.entry("trainer", name).module == "guidelab.train.denoisers"
+    assert registry.entry("trainer", name).module == "guidelab.jobs.image_learner"
 
 
 def test_a_checkpoint_becomes_a_model_that_denoises(tmp_path: Path) -> None:
@@ -105,11 +105,7 @@ def test_a_checkpoint_becomes_a_model_that_denoises(tmp_path: Path) -> None:
 
 def test_curves_are_named_after_the_checkpoint() -> None:
     path = Path("results/fashion/checkpoints/main/seed0.safetensors")
-    assert (
-        train.live_folder(path)
-        == train.live_folder(Path("/x") / path)
-        == Path("logs/live/fashion/main/seed0")
-    )
+    assert live_folder(path) == live_folder(Path("/x") / path) == Path("logs/live/fashion/main/seed0")
 
 
 @pytest.mark.parametrize(
@@ -138,8 +134,7 @@ SCRIPT = """
 import json, os, signal, sys
 from pathlib import Path
 from guidelab.assemble import load_net
-from guidelab.jobs import image_train as train
-from guidelab.jobs import reconstruct
+from guidelab.jobs import reconstruct, train
 from guidelab.train.step import Trainer
 from guidelab.train.stop import Stopped
 

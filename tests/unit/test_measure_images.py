@@ -295,7 +295,7 @@ def test_a_file_with_two_families_of_statistics_gives_each_space_its_own(job, tm
         (lambda j, t: j["inputs"].pop("statistics:adm"), "no statistics 'adm' among the inputs"),
         (lambda j, t: j["inputs"].pop("reference:adm"), "no reference 'adm' among the inputs"),
         (lambda j, t: j["metrics"].append("fid@amd"), "no space 'amd'.*did you mean 'adm'"),
-        (lambda j, t: j["metrics"].append("fidd@adm"), "no metric 'fidd'.*did you mean"),
+        (lambda j, t: j["metrics"].append("fidd@adm"), "image metric 'fidd' is not known.*did you mean"),
         (lambda j, t: j["metrics"].append("accuracy@adm"), "the classifier has 1008 classes, the data 4"),
         (lambda j, t: j["of"].update(weights=[2.0]), "weights.*wanted"),
         (lambda j, t: j["inputs"].update({"statistics:adm": j["inputs"]["reference:adm"]}), "released statistics"),

@@ -15,7 +15,7 @@ from training_cases import CONFIG, NETS
 
 from guidelab.assemble import load_net
 from guidelab.io import load_arrays
-from guidelab.jobs import encode, extract, image_discriminate, image_prepare, image_train, reconstruct
+from guidelab.jobs import discriminate, encode, extract, image_prepare, reconstruct, train
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 
 LATENT = {"autoencoder": "vae", "encoding": "ldm", "side_px": 4, "channels": 4}
@@ -83,7 +83,7 @@ def test_a_users_folder_trains_what_imagenet_trains(net: str) -> None:
         "net": NETS[net], "conditional": True, "dataset": {"classes": 3}, "seeds": [0], **shared,
         "train": recipe | {"precision": "bfloat16", "flip": not latents}, "inputs": {"data": [examples(latents)]},
     }  # fmt: skip
-    image_train.run(job, [Path("kept.safetensors"), Path("kept.csv")])
+    train.run(job, [Path("kept.safetensors"), Path("kept.csv")])
     taken = {"model": "main", "nimg": 96, "ema_std": 0.1, "inputs": {"checkpoints": ["kept.safetensors"]}}
     reconstruct.run({**taken, "code": "c"}, [Path("model.safetensors")])
     event = (4, 4, 4) if latents else (3, 16, 16)
@@ -98,14 +98,14 @@ def test_a_users_folder_is_judged_as_imagenet_is(latents: bool) -> None:
     shared = {"classes": 3, "latent": LATENT if latents else None, "code": "c", "train": JUDGED}
     classifier = {"disc": "noisy", "role": "classifier", "net": {"name": "small_classifier", **SMALL}}
     real = {"real": [examples(latents)]}
-    image_discriminate.run(shared | classifier | {"train_seeds": [1], "inputs": real}, [Path("noisy")])
+    discriminate.run(shared | classifier | {"train_seeds": [1], "inputs": real}, [Path("noisy")])
     assert load_arrays("noisy")[1]["net"]["image_channels"] == (4 if latents else 3)
     generated = (
         examples(True) if latents else samples(torch.zeros(60, 3, 16, 16).byte(), torch.arange(60) % 3)
     )
     guide = {"disc": "guide", "role": "guide", "net": {"name": "small_discriminator", **SMALL}}
     inputs = real | {"generated": [generated], "extractor": ["noisy"]}
-    image_discriminate.run(shared | guide | {"train_seeds": [0], "inputs": inputs}, [Path("guide")])
+    discriminate.run(shared | guide | {"train_seeds": [0], "inputs": inputs}, [Path("guide")])
     report = load_arrays("guide")[1]["reports"]["0"]
     assert report["n_test"] >= 10 and np.isfinite(report["bce"])
     assert latents or report["accuracy"] > 0.9  # black images against noise

@@ -1,3 +1,4 @@
+import colorsys
 import io
 from itertools import combinations
 
@@ -11,7 +12,8 @@ from paper_cases import INFO, fig1_arrays, fig2_arrays, fig9_arrays, measured, s
 
 from guidelab.errors import UserError
 from guidelab.paper import arrays as ar
-from guidelab.paper import fig1, fig2, fig9, render, style, sweep
+from guidelab.paper import looks, names, render, style
+from guidelab.paper.figures import fig1, fig2, fig9, planes, sweep
 
 PANELS = ["none", "cfg/w4.00"]
 FIG1 = {
@@ -22,6 +24,11 @@ FIG1 = {
 FIG2 = {"experiment": "toy2d", "scale": "full", "settings": {"sigma": 0.03, "panels": PANELS}}
 FIG9 = {"experiment": "toy2d", "scale": "ci", "settings": {"sigmas": [0.5, 0.03]}}
 SWEEP = {"experiment": "toy2d", "scale": "reduced", "settings": {}}
+GUIDES = SWEEP | {
+    "figure": "sweep_guides",
+    "settings": {"group": "Choice of the weak model", "compared_with": ["autog"]},
+}
+PLANES = SWEEP | {"figure": "sweep_planes"}
 
 
 def texts(fig: Figure) -> str:
@@ -29,7 +36,7 @@ def texts(fig: Figure) -> str:
     return "\n".join(t for t in found if t)
 
 
-def sweep_rows() -> pd.DataFrame:
+def sweep_rows(module=sweep, info=SWEEP) -> pd.DataFrame:
     def numbers(shift: float, k: int = 3) -> dict[str, list[float]]:
         return {m: [0.3 + shift + 0.01 * i for i in range(k)] for m in sweep.FULL}
 
@@ -42,11 +49,11 @@ def sweep_rows() -> pd.DataFrame:
     rows.loc[(rows["variant"] == "cfg") & (rows["w"] == 4.0) & (rows["metric"] == "kl"), "note"] = (
         "not estimable: x"
     )
-    info = pd.DataFrame(
+    described = pd.DataFrame(
         [(m, m, "", "lower") for m in sweep.FULL], columns=["metric", "label", "unit", "direction"]
     )
-    return sweep.rows(
-        {"measurements": rows, "selected": selected(("autog", 2.0), ("cfg", 2.0)), "metrics": info}, SWEEP
+    return module.rows(
+        {"measurements": rows, "selected": selected(("autog", 2.0), ("cfg", 2.0)), "metrics": described}, info
     )
 
 
@@ -55,6 +62,8 @@ CASES = {
     "fig2": lambda: (fig2.rows(fig2_arrays(), FIG2), fig2, FIG2),
     "fig9": lambda: (fig9.rows(fig9_arrays([0.5, 0.03]), FIG9), fig9, FIG9),
     "sweep": lambda: (sweep_rows(), sweep, SWEEP),
+    "sweep_guides": lambda: (sweep_rows(info=GUIDES), sweep, GUIDES),
+    "sweep_planes": lambda: (sweep_rows(planes), planes, PLANES),
 }
 
 
@@ -82,7 +91,7 @@ def test_size_fonts_and_scale(name):
     rows, module, info = CASES[name]()
     figure = module.make(rows, info)
     width, height = figure.get_size_inches() / style.MM
-    assert width == pytest.approx(style.PAGE_MM) and height < 260
+    assert width == pytest.approx(style.WIDTH_MM) and height < 260
     assert min(t.get_fontsize() for t in figure.findobj(mpl.text.Text) if t.get_text()) >= 5
     assert ("scaled down" in texts(figure)) == (info["scale"] != "full")
 
@@ -188,38 +197,45 @@ def test_sweep_draws_values_bands_rings_and_crosses():
     assert line.get_ydata() == pytest.approx([0.41, 0.51])
     crosses = [li for li in ax.lines if li.get_marker() == "x"]
     assert len(crosses) == 1 and list(crosses[0].get_xdata()) == [3.0]
-    rings = [tuple(p) for li in ax.lines if li.get_markersize() == 7 for p in li.get_xydata()]
+    rings = [tuple(p) for li in ax.lines if li.get_markersize() == 6.5 for p in li.get_xydata()]
     assert (1.0, pytest.approx(0.41)) in rings and len(rings) == 2
     words = texts(figure)
-    for wanted in (
-        "autoguidance",
-        "CFG",
-        "chosen weight",
-        "one training only",
-        "not estimable",
-        "Choice of the weak model",
-    ):
+    for wanted in ("autoguidance", "CFG", "chosen weight", "not estimable"):
         assert wanted in words
-    assert "Degraded main model" not in words
+    assert "guide: smaller only" not in words
+
+
+def test_a_group_has_a_figure_of_its_own_with_what_it_is_compared_with():
+    rows = sweep_rows(info=GUIDES)
+    assert set(rows["variant"]) == {"none", "autog", "autog_xs"}
+    words = texts(sweep.make(rows, GUIDES))
+    for wanted in ("Choice of the weak model", "guide: smaller only", "one training only"):
+        assert wanted in words
+
+
+def test_the_figures_of_groups_hold_the_values_of_one_table():
+    keys = ["variant", "metric", "w"]
+    whole, part = sweep_rows().set_index(keys), sweep_rows(planes).set_index(keys)
+    pd.testing.assert_frame_equal(whole.loc[part.index], part)
 
 
 def test_sweep_plane_carries_weights_and_says_what_is_missing():
-    figure = sweep.make(sweep_rows(), SWEEP)
-    plane = next(ax for ax in figure.axes if ax.get_label() == "precision against recall")
-    written = {t.get_text() for t in plane.texts}
-    assert {"2", "3", "4"} <= written
-    rows = sweep_rows()
+    rows = sweep_rows(planes)
+    plane = next(ax for ax in planes.make(rows, PLANES).axes if ax.get_label() == "precision against recall")
+    assert {"2", "3", "4"} <= {t.get_text() for t in plane.texts}
     less = rows.assign(
         status=rows["status"].where((rows["metric"] != "recall") | (rows["w"] != 4), "not run")
     )
-    plane = next(ax for ax in sweep.make(less, SWEEP).axes if ax.get_label() == "precision against recall")
+    plane = next(ax for ax in planes.make(less, PLANES).axes if ax.get_label() == "precision against recall")
     assert "1 points without both numbers" in {t.get_text() for t in plane.texts}
 
 
-def test_sweep_without_any_number_of_a_metric_says_so():
+def test_a_metric_without_any_number_has_no_empty_panel_and_is_named():
     rows = sweep_rows()
     rows.loc[rows["metric"] == "js", ["status", "value"]] = ["not run", np.nan]
-    assert "not run" in texts(sweep.make(rows, SWEEP))
+    figure = sweep.make(rows, SWEEP)
+    assert "js" not in {ax.get_label() for ax in figure.axes} and len(figure.axes) == len(sweep.FULL) - 1
+    assert "left out, no number: js" in texts(figure).replace("\n", " ")
 
 
 def test_arrays_are_checked():
@@ -245,24 +261,28 @@ def lightness(color: str) -> float:
     return 116 * y ** (1 / 3) - 16 if y > 0.008856 else 903.3 * y
 
 
-@pytest.mark.parametrize("family", [style.METHODS, style.GUIDES, style.DEGRADED])
-def test_looks_stay_apart_in_grey(family):
-    looks = {v: style.look(v) for v in INKS if style.look(v).family == family}
-    for (a, one), (b, two) in combinations(looks.items(), 2):
-        assert one.marker != two.marker or one.dashes != two.dashes, (a, b)
-        if one.dashes == two.dashes:
-            assert abs(lightness(one.color) - lightness(two.color)) > 8, (a, b)
-    assert style.look("something_new") == style.look("something_new")
-
-
-INKS = (
-    "none", "truncation", "cfg", "cfg_interval", "autog", "dg", "dg_first", "dg_autog", "autog_xs", "autog_t16",
-    "autog_ema", "dropout", "input_noise", "mismatched", "cfg_apg", "icg", "cg", "dg_cfg", "cfg_autog", "autog_t4",
-    "autog_xs_t16", "autog_drop", "dg_frozen", "autog_xs_t8",
+INKS = (  # the variants of toy2d
+    "none", "truncation", "cfg", "cfg_interval", "autog", "autog_xs", "autog_t16", "autog_ema", "dropout", "input_noise",
+    "mismatched", "dg", "dg_first", "dg_autog",
 )  # fmt: skip
 
 
+def test_looks_stay_apart_in_grey_and_groups_share_a_hue():
+    with names.of({"looks": {v: names.looks()[v] for v in INKS}}):
+        drawn = {v: looks.look(v) for v in INKS}
+    for (a, one), (b, two) in combinations(drawn.items(), 2):
+        assert (one.marker, one.dashes) != (two.marker, two.dashes), (a, b)
+    assert len({look.color for look in drawn.values()}) == len(INKS)
+    hue = {v: colorsys.rgb_to_hsv(*to_rgb(drawn[v].color))[0] for v in INKS}
+    assert hue["cfg"] == pytest.approx(hue["cfg_interval"], abs=0.03)
+    assert hue["autog_xs"] == pytest.approx(hue["autog_t16"], abs=0.03)
+    assert abs(hue["cfg"] - hue["dg"]) > 0.05
+    assert looks.look("none_s6") == looks.look("none") and looks.look("something_new") == looks.look(
+        "something_new"
+    )
+
+
 def test_region_and_marks_are_apart_in_grey():
-    steps = [lightness(c) for c in (style.INK, style.OUTSIDE, style.REGION, style.REGION_OTHER, "white")]
+    steps = [lightness(c) for c in (looks.INK, style.OUTSIDE, style.REGION, style.REGION_OTHER, "white")]
     assert min(np.diff(steps)) > 7
     assert INFO["metric"].is_unique

@@ -6,8 +6,9 @@ import pytest
 from image_cases import INFO, SPEC, chosen, images
 
 from guidelab.errors import UserError
-from guidelab.paper import latex, summary
-from guidelab.paper.images import compare, table, wording
+from guidelab.paper import columns, latex, summary, table
+from guidelab.paper.images import compare, wording
+from guidelab.paper.sheets import to_latex, to_markdown
 
 ROWS = images()
 SELECTED = chosen(ROWS)
@@ -86,17 +87,20 @@ def test_the_papers_minimum_is_over_all_blocks_and_labelled(made):
     blocks = [rows_of("cfg", 2.0, "fid@classifier", b)["value"] for b in ("select", "report1", "report2")]
     number = at(made, "cfg", "fid@classifier")
     assert (number["min_of_blocks"], number["blocks_of_min"]) == (pytest.approx(min(blocks)), 3)
-    wide = table.as_rows(made).set_index(["variant", "w"]).loc[("cfg", 2.0)]
+    wide = columns.wide(made)[0].set_index(["variant", "w"]).loc[("cfg", 2.0)]
     assert wide["fid@classifier min is"] == "min of 3 (paper style)"
-    assert "min of 3 (paper style)" in table.to_markdown(made)
 
 
 def test_each_feature_space_chooses_its_own_weight(made):
     lines = made[made["variant"] == "cg"].drop_duplicates("w").set_index("w")["chosen_by"]
     assert dict(lines) == {1.0: "fid@lite0", 2.0: "fid@classifier"}
     assert at(made, "cfg", "fid@lite0")["chosen_by"] == "fid@lite0, fid@classifier"
-    text = table.to_markdown(made)
-    assert "2.00, by classifier" in text and "1.00, by Lite0" in text
+    text = to_markdown(made)
+    assert (
+        "2.00, by classifier" in text
+        and "1.00, by Lite0" in text
+        and "2.00, by Lite0, classifier" not in text
+    )
     assert at(made, "cfg", "fid@lite0")["weights_tried"] == 4
     assert "Tried in all" in text and "CFG 1 guide, 3 lines, 12 points" in text
 
@@ -112,11 +116,11 @@ def test_other_step_counts_stand_apart_with_their_own_baseline(made):
 
 def test_a_planned_variant_that_is_missing_stays_and_says_so(made):
     assert set(made.loc[made["variant"] == "dg_boost", "status"]) == {"not run"}
-    assert "not run" in table.to_markdown(made)
+    assert "not run" in to_markdown(made)
 
 
 def test_the_csv_has_one_row_a_line_and_no_times_or_machines(made):
-    wide = table.as_rows(made)
+    wide = columns.wide(made)[0]
     assert not wide.duplicated(["variant", "w"]).any()
     assert wide["fid@lite0"].iloc[0] == pytest.approx(at(made, "none", "fid@lite0")["value"], rel=1e-5)
     assert {"fid@lite0 difference lo", "fid@classifier verdict", "recall@lite0 hi", "kid@lite0"} <= set(
@@ -127,17 +131,31 @@ def test_the_csv_has_one_row_a_line_and_no_times_or_machines(made):
     assert set(wide["n_reference"]) == {"5000", ""}
 
 
+def test_the_sources_of_a_line_are_of_its_own_point_and_of_no_guidance(made):
+    wide, sources = columns.wide(made)
+    row = 1 + next(
+        i for i, r in enumerate(wide.to_dict("records")) if (r["variant"], r["w"]) == ("autog", 2.0)
+    )
+    mine = sources[(sources["row"] == row) & (sources["metric"] == "fid@lite0")]
+    assert list(zip(mine["how"], mine["part"], mine["variant"], strict=True)) == [
+        ("mean", "value", "autog"), ("difference", "value", "autog"), ("difference", "baseline", "none"),
+        ("minimum", "value", "autog"),
+    ]  # fmt: skip
+    assert list(mine["seed_block"]) == ["report1|report2"] * 3 + ["report1|report2|select"]
+    assert mine["columns"].iloc[1].startswith("fid@lite0 difference; fid@lite0 difference lo")
+
+
 def test_no_published_value_is_printed_and_the_text_says_why(made):
-    text = table.to_markdown(made)
+    text = to_markdown(made)
     assert "No published value stands here" in text and "(published" not in text
     assert "nothing is corrected" in text.lower()
     assert text.startswith("## fashion, scaled down (reduced)")
 
 
 def test_latex_is_balanced(made):
-    text = table.to_latex(made)
-    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") > 5
-    assert text.count("{") == text.count("}") and latex.escape("main_t8") in text
+    text = to_latex(made)
+    assert text.count(r"\begin{tabular}") == text.count(r"\end{tabular}") > 4
+    assert text.count("{") == text.count("}") and latex.escape("accuracy, classifier (%)") in text
 
 
 @pytest.mark.parametrize("column", ["n_generated", "features_sha256", "reference_split", "label_policy"])
@@ -185,8 +203,8 @@ def test_flagged_numbers_are_not_compared():
 
 
 def test_decimals_follow_size(made):
-    text = table.to_markdown(made)
-    assert "179.6 ± " in text and "2.59 ± " in text and "0.0894 ± " in text
+    text = to_markdown(made)
+    assert "| 180 ± " in " ".join(text.split()) and "2.59 ± " in text and "0.562 ± " in text
 
 
 def test_words():

@@ -11,7 +11,10 @@ from guidelab.cli.published import published_commands
 from guidelab.errors import UserError
 from guidelab.io import read_csv, write_csv
 from guidelab.jobs import table as table_job
-from guidelab.paper.images import beside, beside_print, compare, story, table, weights, wording
+from guidelab.paper import columns, latex, published_sheet, reproduced, table
+from guidelab.paper import published as beside
+from guidelab.paper.images import compare, story, weights, wording
+from guidelab.paper.sheets import to_latex, to_markdown
 
 FULL = large()
 
@@ -23,6 +26,11 @@ def made(rows=FULL, **spec):
 @pytest.fixture(scope="module")
 def full():
     return made()
+
+
+def published_targets():
+    """The published rows that a run is to reproduce."""
+    return PUBLISHED[[not reproduced.no_target(row) for row in PUBLISHED.to_dict("records")]]
 
 
 def listed(frame, row, metric="fid"):
@@ -40,7 +48,7 @@ def test_every_row_says_where_it_is_from_and_only_verified_measured_ones_are_tar
     assert (PUBLISHED["source"].str.len() > 3).all() and PUBLISHED["value"].notna().all()
     assert set(PUBLISHED["status"]) == {"verified", "conflicting", "digitised", "assigned from the text"}
     assert set(PUBLISHED["target"]) == {"yes", "no"}
-    targets = beside.targets(PUBLISHED)
+    targets = published_targets()
     assert set(targets["status"]) == {"verified"} and set(targets["metric"]) == {"fid", "fd_dinov2", "recall"}
     assert not targets["row"].str.contains("slides|epoch").any() and len(targets) == 94
     kept_out = PUBLISHED[(PUBLISHED["status"] == "verified") & (PUBLISHED["target"] == "no")]
@@ -51,7 +59,7 @@ def test_every_row_says_where_it_is_from_and_only_verified_measured_ones_are_tar
 
 
 def test_known_errors_of_the_sources_are_no_targets():
-    targets = beside.targets(PUBLISHED)
+    targets = published_targets()
     dropout = targets[targets["row"] == "EDM2-S, dropout 5% guided by 10%"]
     assert dropout[["value", "weight"]].astype(float).values.tolist() == [[2.55, 2.25]]
     of_adm = PUBLISHED[PUBLISHED["row"].str.startswith("ADM + CG + DG (best")]
@@ -85,7 +93,7 @@ def test_the_mean_of_the_report_blocks_is_compared_with_a_single_published_evalu
 def test_verdicts_are_reproduced_close_and_not(full):
     assert listed(full, "ADM")["published_verdict"] == "reproduced"
     assert listed(full, "DiT-XL/2 + CFG + DG")["published_verdict"] == "not"  # 1.95 beside 1.83
-    assert [beside.verdict(d, 0.1) for d in (0.1, -0.1, 0.11, -0.2, 0.21)] == [
+    assert [reproduced.verdict(d, 0.1) for d in (0.1, -0.1, 0.11, -0.2, 0.21)] == [
         "reproduced", "reproduced", "close", "close", "not",
     ]  # fmt: skip
 
@@ -126,7 +134,7 @@ def test_recall_needs_the_evaluators_ten_thousand_real_images(full):
 def test_conflicting_values_are_listed_and_never_compared(full):
     row = listed(full, "ADM + CG + DG (slides)")
     assert row["published_verdict"] == "not a target: conflicting" and math.isnan(row["published_difference"])
-    csv = table.as_rows(full)
+    csv = columns.wide(full)[0]
     ours = csv[csv["variant"] == "cg_dg"].iloc[0]
     assert ours["fid@adm published"] == 3.18 and ours["fid@adm published row"] == "ADM + CG + DG (best FID)"
     everything = PUBLISHED.assign(status="digitised")
@@ -143,7 +151,7 @@ def test_rows_that_were_not_run_are_there_and_say_so(full):
     )
     row = listed(full, "Validation data")
     assert (row["status"], row["published_verdict"], row["variant"]) == ("not run", "not run", "")
-    csv = table.as_rows(full)
+    csv = columns.wide(full)[0]
     lines = csv[csv["label"] == "Validation data"]
     assert len(lines) == 1 and lines["fid@adm over"].iloc[0] == lines["recall@adm over"].iloc[0] == "not run"
     assert lines["fid@adm published"].iloc[0] == 1.68 and "fid published" not in csv
@@ -157,7 +165,7 @@ def test_a_weight_that_stands_beside_a_published_value_is_printed_though_another
     other = made(published=MAP | {"cfg/w1.25": ["DiT-XL/2 + CFG"]})
     by = other[other["variant"] == "cfg"].drop_duplicates("w").set_index("w")["chosen_by"].to_dict()
     assert by[1.25] == "the paper's"
-    assert "the paper's" in table.to_markdown(other)
+    assert "the paper's" in to_markdown(other)
 
 
 def test_a_published_weight_must_be_ours():
@@ -175,7 +183,7 @@ def test_a_point_may_answer_to_one_metric_only():
 def test_curves_of_another_experiment_name_the_table_that_has_the_published_values():
     frame = made(published={}, published_experiment="imagenet512")
     assert beside.SECTION not in set(frame["section"])
-    assert "Published values: see the table of imagenet512." in table.to_markdown(frame)
+    assert "Published values: see the table of imagenet512." in to_markdown(frame)
     assert beside.SECTION in set(made(published={})["section"])  # its own: everything listed as not run
 
 
@@ -190,13 +198,14 @@ def test_an_unknown_published_row_is_refused_with_the_closest():
 
 
 def test_markdown_states_the_rule_the_protocols_and_every_verdict(full):
-    text = table.to_markdown(full)
+    text = to_markdown(full)
     assert "max(2 sd, 1.3 % of the published value)" in text and "random seed, n 50,000" in text
-    assert "### Beside the published values" in text and "not a target: conflicting" in text
-    assert "FD-DINOv2 ↓" in text and "sFID ↓" in text
-    assert "FID, sFID against released adm\\_256; precision, recall against 10,000 of adm" in text
+    assert "### Published values" in text and "not a target: conflicting" in text
+    assert "FD-DINOv2, DINOv2 ↓" in text and "sFID" not in text and "sfid@adm" in columns.wide(full)[0]
+    assert "FID in Inception (ADM) against released adm\\_256" in text
+    assert "recall in Inception (ADM) against 10,000 of adm" in text
     assert "No published value stands here" not in text and "settings of our own" in text
-    latex = table.to_latex(full)
+    latex = to_latex(full)
     assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == text.count("### ")
 
 
@@ -212,9 +221,9 @@ def test_scaled_down_numbers_never_stand_beside_published_ones(scale, said):
     rows = large(scale, n=16)
     frame = made(rows, scale=scale)
     assert beside.SECTION not in set(frame["section"]) and "published" not in frame
-    csv = table.as_rows(frame)
+    csv = columns.wide(frame)[0]
     assert set(csv["published verdict"]) == {said} and set(csv["published"]) == {""}
-    text = table.to_markdown(frame)
+    text = to_markdown(frame)
     assert f"Published values: {said}." in text
     for value in ("9.62", "10.94", "2.27", "1.83"):
         assert value not in text
@@ -222,10 +231,10 @@ def test_scaled_down_numbers_never_stand_beside_published_ones(scale, said):
 
 def test_a_smoke_table_is_finished_and_unmistakable():
     frame = made(large("smoke", n=16), scale="smoke")
-    csv = table.as_rows(frame)
+    csv = columns.wide(frame)[0]
     assert csv["label"].str.startswith("smoke: ").all() and csv["scale"].str.startswith("smoke test").all()
     assert csv.filter(like="fid@adm").notna().all(axis=None) or csv["fid@adm"].notna().all()
-    text = table.to_markdown(frame)
+    text = to_markdown(frame)
     assert text.startswith("## imagenet256, smoke test: random weights, no number here means anything")
     assert "This is a smoke test." in text and "not run" not in text
 
@@ -240,11 +249,12 @@ def test_the_job_writes_all_three_forms(tmp_path):
     }.items():
         write_csv(tmp_path / f"{name}.csv", frame)
         inputs[name] = [str(tmp_path / f"{name}.csv")]
-    outputs = [tmp_path / f"out.{suffix}" for suffix in ("csv", "md", "tex")]
+    outputs = [tmp_path / f"out.{suffix}" for suffix in ("csv", "md", "tex", "sources.csv")]
     table_job.run(SPEC | {"inputs": inputs}, outputs)
     csv = read_csv(outputs[0])
     assert (csv["fid@adm published verdict"] == "reproduced").sum() >= 3
-    assert "Beside the published values" in outputs[1].read_text()
+    assert "### Published values" in outputs[1].read_text()
+    assert set(read_csv(outputs[3])["row"]) <= set(range(1, len(csv) + 1))
 
 
 # ---- before anything was run ------------------------------------------------------------------------------------
@@ -252,11 +262,11 @@ def test_the_job_writes_all_three_forms(tmp_path):
 
 def test_the_table_before_anything_was_run_lists_all_and_compares_nothing():
     for experiment in ("cifar10", "imagenet64", "imagenet256", "imagenet512"):
-        frame = beside_print.not_run_table(PUBLISHED, experiment)
+        frame = beside.not_run_table(PUBLISHED, experiment)
         assert frame["published_difference"].isna().all() and frame["value"].isna().all()
         assert frame["published_verdict"].str.endswith("not run").all()
         assert len(frame) == len(beside.of_experiment(PUBLISHED, experiment))
-        assert beside_print.published_latex(frame).count("not run") >= len(frame)
+        assert latex.document("", [published_sheet.sheet(frame)]).count("not run") >= len(frame)
 
 
 def test_the_command_prints_it(tmp_path):

@@ -83,7 +83,14 @@ def test_flagged_numbers_are_listed_and_not_told():
     rows = toy()
     rows.loc[(rows["metric"] == "kl") & (rows["w"] == 3.0), "note"] = "not estimable: 4 effective of 9 points"
     story = text(rows, selected(("autog", 2.0)))
-    assert "KL(data‖model): not estimable in 6 numbers: autoguidance, w = 3." in story
+    (line,) = [x for x in section(story, "What could not").splitlines() if x.startswith("| KL")]
+    assert [c.strip() for c in line.strip("|").split("|")] == [
+        "KL(data‖model)",
+        "not estimable",
+        "6",
+        "autoguidance, w = 3",
+    ]
+    assert "<details><summary>6 numbers of" in story and story.rstrip().endswith("</details>")
     assert "at w = 3)" not in section(story, "Divergence")
 
 

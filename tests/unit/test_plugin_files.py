@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from guidelab import digest, plugins, registry
+from guidelab.core.samplers.evaluations import per_step
+from guidelab.costs.levels import evaluations
 from guidelab.errors import UserError
 from guidelab.plan.build import measure
 from guidelab.plan.plan import Plan
@@ -25,6 +27,10 @@ GUIDANCE = """
 
         def __init__(self, ref, weight, power=1.0):
             self.ref, self.weight, self.power = ref, weight, power
+
+        def delta(self, x, sigma, cond, main_out): ...
+
+        def at_step(self, sigma): ...
 """
 
 
@@ -77,7 +83,7 @@ def test_a_guidance_of_a_plugin_is_planned_with_its_options_and_its_code(tree, c
     before = digest.Tree(ROOT / "src/guidelab").digest("sample", job.modules)
     plugin(tree, GUIDANCE.replace("= ref, weight, power", "= ref, weight, 2 * power"))
     assert digest.Tree(ROOT / "src/guidelab").digest("sample", job.modules) != before
-    plugin(tree, GUIDANCE + "    # a comment\n")
+    plugin(tree, GUIDANCE + "\n    # a comment\n")
     assert digest.Tree(ROOT / "src/guidelab").digest("sample", job.modules) == before
 
 
@@ -182,8 +188,10 @@ def test_names_of_a_net_an_extractor_and_a_dataset_of_plugins_are_planned(tree):
         def prepare(split, resolution_px, source, cache, n=None, seed=0): ...
         class Net:
             def __init__(self, resolution_px, image_channels, classes, width=8, generator=None): ...
+            def forward(self, x, sigma, cond): ...
         class Features:
             def __init__(self, size_px=None): ...
+            def __call__(self, images): ...
         """,
     )
     raw = {
@@ -198,10 +206,148 @@ def test_names_of_a_net_an_extractor_and_a_dataset_of_plugins_are_planned(tree):
     plan = Plan(spec_of(raw, "params.yaml"))
     assert plan.job("train", "fashion_ci", "xs_uncond", "seed0").modules == (
         "plugins.mine",
-        "guidelab.train.denoisers",
+        "guidelab.jobs.image_learner",
     )
     assert plan.job("prepare", "fashion_ci", "train").modules == ("plugins.mine",)
     assert "plugins.mine" in plan.job("extract", "fashion_ci", "lite0", "data/reference").modules
     raw["experiments"]["fashion"]["denoisers"]["xs_uncond"]["net"]["depth"] = 1
     with pytest.raises(UserError, match=r"xs_uncond.net: plugins.mine:Net: .*depth"):
+        spec_of(raw, "params.yaml")
+
+
+SAMPLER = """
+    from guidelab.sampling.continuous import Continuous
+
+    class Euler(Continuous):
+        evaluations = (1, 1)
+
+        def __init__(self, job, nets, factor=1.0):
+            super().__init__(job, nets)
+            self.factor = factor
+"""
+
+
+def sampled(name, **options):
+    """toy2d_ci with a sampler of a plugin, and a term of its first evaluations."""
+    guide = {"method": "reference", "ref": "weak", "stages": "first"}
+    return params(
+        lambda e: (
+            e.update(sampler={"name": name, **options}),
+            e["variants"].update(own={"main": "main", "guide": guide, "weights": [2.0]}),
+        )
+    )
+
+
+def test_a_sampler_of_a_plugin_is_planned_with_its_options_its_code_and_its_evaluations(tree):
+    plugin(tree, SAMPLER)
+    plan = Plan(spec_of(sampled("plugins.mine:Euler", factor=0.5), "params.yaml"))
+    job = plan.job("sample", "toy2d_ci", "own", "w2.00", "seeds0-1")
+    sampler = job.spec["sampler"]
+    assert sampler["options"] == {"factor": 0.5} and "plugins.mine" in job.modules
+    assert per_step(sampler) == (1, 1) and evaluations(sampler) == sampler["steps"]
+    row = plan.job("measure", "toy2d_ci", "own", "w2.00", "seeds0-1").spec["row"]
+    assert row["w_effective"] == row["w"]  # one slope a step: its weight acts whole
+    assert not plan.experiment("toy2d_ci").has_density("own")
+    with pytest.raises(UserError, match=r"toy2d_ci.sampler: plugins.mine:Euler: .*fctor"):
+        spec_of(sampled("plugins.mine:Euler", fctor=0.5), "params.yaml")
+
+
+METRIC = """
+    class Spread:
+        {label}
+        direction = {direction!r}
+        needs = {needs!r}
+
+        def __call__(self, generated, reference, names, **how):
+            return []
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            METRIC.format(label="", direction="lower", needs="real"),
+            "plugins.mine:Spread: has no `label`; wanted",
+        ),
+        (
+            METRIC.format(label="label = 'x'", direction="down", needs="real"),
+            "has direction = 'down', wanted one of",
+        ),
+        (
+            METRIC.format(label="label = 'x'", direction="none", needs="reel"),
+            "needs 'reel', wanted words of real,",
+        ),
+        (
+            "class Spread:\n    label, direction = 'x', 'lower'\n",
+            "has no `__call__`; wanted a class with __call__",
+        ),
+        ("Spread = 1\n", "is a int, wanted a class or a function"),
+        ("class Spread\n", r"mine.py cannot be imported \(SyntaxError: .*line 1"),
+    ],
+)
+def test_a_metric_of_a_plugin_without_its_shape_is_one_line(tree, text, said):
+    plugin(tree, text)
+    raw = {
+        "default": ["fashion"],
+        "experiments": {n: copy.deepcopy(RAW[n]) for n in ("fashion", "fashion_ci")},
+    }
+    measured = raw["experiments"]["fashion"]["evaluate"]["metrics"]
+    raw["experiments"]["fashion_ci"]["evaluate"]["metrics"] = [*measured, "plugins.mine:Spread@lite0"]
+    with pytest.raises(UserError, match=said) as error:
+        spec_of(raw, "params.yaml")
+    assert len(str(error.value).strip().splitlines()) == 1
+    assert "experiments.fashion_ci.evaluate.metrics" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "said"),
+    [
+        (
+            "sampler",
+            "class X:\n    def __call__(self): ...\n",
+            "has no `scaled`; wanted a class with scaled and __call__",
+        ),
+        (
+            "sampler",
+            SAMPLER.replace("Euler", "X").replace("(1, 1)", "2"),
+            "has evaluations = 2, wanted two whole numbers",
+        ),
+        (
+            "method",
+            "class X:\n    needs = 'rev'\n    def delta(self): ...\n    def at_step(self): ...\n",
+            "has needs = 'rev'",
+        ),
+        ("method", "class X:\n    def delta(self): ...\n", "has no `at_step`"),
+        ("figure", "def X(rows, info): ...\ndef rows(given, info): ...\n", "no function `make`"),
+        ("dataset", "def X(split): ...\n", "is named 'X', wanted a function `prepare`"),
+        ("extractor", "class X: ...\n", "has no `__call__`"),
+        ("net", "class X: ...\n", "has no `forward`"),
+    ],
+)
+def test_a_plugin_of_another_shape_is_refused(tree, kind, text, said):
+    plugin(tree, text)
+    with pytest.raises(UserError, match=f"^here: plugins.mine:X: .*{said}"):
+        registry.entry(kind, "plugins.mine:X", "here")
+
+
+def test_an_installed_package_cannot_take_a_name_that_is_built_in(tree, monkeypatch):
+    monkeypatch.setattr(
+        plugins, "installed", lambda kind: {"heun": "theirs:Heun"} if kind == "sampler" else {}
+    )
+    with pytest.raises(UserError, match=r"^here: sampler 'heun' is built in, and an installed package"):
+        registry.entry("sampler", "heun", "here")
+    monkeypatch.undo()
+
+
+def test_a_former_name_of_a_method_says_what_it_is_written_as(tree):
+    with pytest.raises(
+        UserError, match=r"own.guide.0.method: given 'leading', wanted .*reference.*`channels: 3`"
+    ):
+        spec_of(method("leading"), "params.yaml")
+    raw = method("projected")
+    raw["experiments"]["toy2d_ci"]["variants"]["own"]["guide"]["channels"] = 3
+    with pytest.raises(
+        UserError, match=r"own.guide.0.channels: given 3 with method 'projected', wanted method ref"
+    ):
         spec_of(raw, "params.yaml")

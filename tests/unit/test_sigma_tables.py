@@ -117,10 +117,13 @@ def text(made, rows):
 
 
 def section(text: str, title: str) -> list[list[str]]:
-    """The cells of the section whose title opens so."""
-    part = text.split(f"### {title}")[1].split("###")[0]
-    lines_ = [x for x in part.splitlines() if x.startswith("|")]
-    return [[c.strip() for c in x.strip("|").split("|")] for x in lines_ if not x.startswith("| ---")]
+    """The cells of the sheet whose title opens so, its parts side by side."""
+    found: list[list[str]] = []
+    for part in text.split(f"### {title}")[1:]:
+        lines_ = [x for x in part.split("###")[0].splitlines() if x.startswith("|")]
+        cells = [[c.strip() for c in x.strip("|").split("|")] for x in lines_ if not x.startswith("| ---")]
+        found = [a + b[1:] for a, b in zip(found, cells, strict=True)] if found else cells
+    return found
 
 
 # ---- relative errors ---------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.schedules import edm_sigmas
 from guidelab.costs.graph import jobs_for
 from guidelab.errors import UserError
-from guidelab.paper.images.table import _with_published as with_published
+from guidelab.paper import published as published_values
 from guidelab.plan.plan import Plan
 from guidelab.spec.levels import acting, chain_levels, edm_levels, rounded
 from guidelab.spec.load import load_spec, remarks, spec_of
@@ -224,6 +224,18 @@ def test_of_many_mistakes_twenty_are_printed_and_the_rest_counted(raw):
     assert len(lines) < 21 or lines[-1].endswith("more mistakes; correct these first")
 
 
+def test_too_many_experiments_are_the_only_mistake_named():
+    """Not those of experiments that are right: none of them was read."""
+    raw = {**RAW, "experiments": RAW["experiments"] | {f"more{i}": {} for i in range(300)}}
+    with pytest.raises(UserError) as error:
+        spec_of(raw, "params.yaml")
+    count = len(raw["experiments"])
+    assert (
+        str(error.value)
+        == f"params.yaml: experiments: given {count} experiments, wanted at most 256 in one file"
+    )
+
+
 @pytest.mark.parametrize("label", ["$\\foo{$", "a\nb", "\x1b[31m", "_hidden", ""])
 def test_no_label_breaks_a_figure(label):
     change = setting("paper", "figures", "grid", "points", to=[[label, "none"]])
@@ -313,4 +325,4 @@ def test_the_table_of_an_experiment_without_published_values_is_ours_alone():
     published = pd.read_csv(ROOT / "workflow/resources/published.csv")
     ours = pd.DataFrame({"section": ["a"], "value": [1.0]})
     spec = {"experiment": "mine", "scale": "full", "published": {}, "published_experiment": "mine"}
-    assert with_published(ours, ours, published, spec) is ours
+    assert published_values.append(ours, ours, published, spec) is ours

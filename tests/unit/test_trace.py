@@ -12,7 +12,20 @@ from pathlib import Path
 
 import pytest
 from shipped import outdated
-from trail_cases import CHECKPOINTS, DATA, DENSITY, MEASURED, MODEL, ROWS, SAMPLES, SHARD, TABLE, build
+from trail_cases import (
+    CHECKPOINTS,
+    DATA,
+    DENSITY,
+    MEASURED,
+    MODEL,
+    ROWS,
+    SAMPLES,
+    SHARD,
+    SOURCES,
+    TABLE,
+    Trail,
+    build,
+)
 from typer.testing import CliRunner
 
 from guidelab.cli.crate import crate as crate_command
@@ -20,15 +33,20 @@ from guidelab.cli.crate import crate_commands
 from guidelab.cli.trace import trace as trace_command
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
+from guidelab.jobs import divergences as divergences_job
+from guidelab.jobs import table as table_job
+from guidelab.lineage.trail import cells
 from guidelab.lineage.trail.book import Book
 from guidelab.lineage.trail.cells import find_cell, seeds_of
 from guidelab.lineage.trail.rows import Row
 from guidelab.lineage.trail.text import as_text
 from guidelab.lineage.trail.trace import changed, trace
+from guidelab.paper import sources
 from guidelab.plan.plan import Plan
 from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
+FORMS = (".csv", ".md", ".tex", ".sources.csv")
 FRECHET = "variant=cfg,w=2.00,metric=frechet"
 
 
@@ -141,6 +159,31 @@ def test_a_table_that_its_rows_do_not_make_is_named(made):
     assert any("says 2.5, its 4 rows make 3" in problem for problem in traced(made)["problems"])
 
 
+@pytest.mark.parametrize(
+    ("old", "new"), [("0|1", "0"), ("report1|report2", "report1|select"), (",mean,", ",minimum,")]
+)
+def test_sources_that_name_other_rows_do_not_make_the_number(made, old, new):
+    text = (made.root / SOURCES).read_text()
+    assert old in text
+    (made.root / SOURCES).write_text(text.replace(old, new))
+    assert any("says 3, its" in problem for problem in traced(made)["problems"])
+
+
+def test_sources_that_name_no_row_are_refused(made):
+    (made.root / SOURCES).write_text((made.root / SOURCES).read_text().replace("cfg,2", "cfg,3"))
+    with pytest.raises(
+        UserError, match=r"no row of results/e/measurements.csv is as .*e.sources.csv, line 2 says"
+    ):
+        traced(made)
+
+
+def test_a_table_without_sources_says_to_make_it_again(made):
+    made.entries["e/paper"].pop(SOURCES)
+    made.save()
+    with pytest.raises(UserError, match=f"no file of its sources is recorded.*snakemake -c2 {TABLE}"):
+        traced(made)
+
+
 def test_rows_of_other_code_or_other_nets_are_named(made):
     text = (made.root / ROWS).read_text()
     (made.root / ROWS).write_text(text.replace("code-measure", "code-older"))
@@ -170,8 +213,8 @@ def test_a_job_that_read_another_version_of_its_input_is_named(made):
         ("5", None, "has rows 1 to 4"),
         ("cfg", None, "wanted a row's number, or column=value"),
         (FRECHET, "vlaue", "no such column; did you mean 'value'"),
-        (FRECHET, "published", "is no number measured here"),
-        ("metric=js", None, "js was not measured there"),
+        (FRECHET, "published", "its published is empty, so there is no trail"),
+        ("metric=js", None, "nothing was measured there"),
         ("variant=none", None, "nothing was measured there"),
     ],
 )
@@ -237,7 +280,7 @@ def test_links_to_what_has_no_end_are_not_read(made):
     assert "results/e/pipe.csv: NOT READ: is no regular file" in problems
 
 
-@pytest.mark.parametrize("path", [TABLE, ROWS, "results/e/selected.csv", "results/e/provenance/zz.json"])
+@pytest.mark.parametrize("path", [TABLE, ROWS, SOURCES, "results/e/provenance/zz.json"])
 def test_tables_and_records_that_are_links_to_a_device_are_refused(made, path):
     (made.root / path).unlink(missing_ok=True)
     (made.root / path).symlink_to("/dev/zero")
@@ -324,10 +367,49 @@ def test_one_of_a_kind_is_said_in_the_singular_and_no_interval_is_over_nothing(m
 # ---- the numbers of this project ---------------------------------------------------------------------------------
 
 
-def numbers_of(table, columns, least):
-    """Rows of a shipped table with their number, some of all, for every column that holds something."""
+@pytest.fixture(scope="module")
+def printed(tmp_path_factory):
+    """The tables of this project, made here of its rows, with records of the jobs that make them."""
+    trail = Trail(tmp_path_factory.mktemp("printed"))
+    plan = Plan(load_spec(ROOT / "params.yaml"))
+    for name in ("toy2d", "fashion", "fashion_full"):
+        inputs = {n: [f"results/{name}/{n}.csv"] for n in ("measurements", "selected")}
+        outputs = [f"results/tables/{name}{end}" for end in FORMS]
+        told = json.loads(plan.payload("table", name))
+        here = told | {
+            "inputs": {n: [str(ROOT / path) for path in paths] for n, paths in told["inputs"].items()}
+        }
+        for (path,) in inputs.values():
+            trail.write(path, (ROOT / path).read_text())
+        (trail.root / "results/tables").mkdir(exist_ok=True)
+        table_job.run(here, [trail.root / path for path in outputs])
+        files = [path for (path,) in inputs.values()]
+        trail.made("measure", "collect", files, {"rows": measured(name)}, {}, name)
+        trail.made("paper", "table", outputs, inputs, {}, name)
+    for name in ("toy2d", "fashion"):
+        outputs = [
+            f"results/{name}/divergences.csv",
+            *(f"results/tables/{name}_divergences{end}" for end in FORMS),
+        ]
+        rows = {"inputs": {"rows": [str(ROOT / outputs[0])]}, "experiment": name, "scale": "reduced"}
+        divergences_job.run(rows, [trail.root / path for path in outputs])
+        of_jobs = {"rows": measured(name), "null": [f"results/{name}/divergences/null.csv"]}
+        trail.made("diverge", "divergences", outputs, of_jobs, {}, name)
+    trail.save()
+    return Book(trail.root)
+
+
+def measured(name):
+    """The files of measuring every point, as measurements.csv names the points."""
+    rows = csv.DictReader((ROOT / f"results/{name}/measurements.csv").open())
+    points = {(row["variant"], float(row["w"]), row["train_seed"]) for row in rows}
+    return sorted(f"results/{name}/measurements/{v}/w{w:.2f}/seed{seed}.csv" for v, w, seed in points)
+
+
+def numbers_of(book, table, columns, least):
+    """Rows of a table with their number, some of all, for every column that holds something."""
     path = f"results/tables/{table}.csv"
-    rows = list(enumerate(csv.DictReader((ROOT / path).open()), 1))
+    rows = [(row.number, row.cells) for row in book.rows(path)]
     metrics = [c for c in rows[0][1] if c.count("@") == 1 and " " not in c] or [""]
     for column in (c.format(m) for m in metrics for c in columns):
         held = [(number, row) for number, row in rows if row.get(column)]
@@ -348,16 +430,32 @@ def numbers_of(table, columns, least):
         ("fashion_divergences", ["value", "lo", "hi"]),
     ],
 )
-def test_every_printed_number_is_made_by_the_rows_it_is_traced_to(table, columns):
-    """The rows are found and averaged here by other code than the tables'."""
-    book, compared = Book(ROOT), 0
-    each = math.ceil(60 / len(columns))
-    for path, number, _, column in numbers_of(table, columns, each):
-        cell = find_cell(book, path, [str(number)], column)
+def test_every_printed_number_is_made_by_the_rows_it_is_traced_to(printed, table, columns):
+    """The rows are those that the table's sources name; they are averaged here by other code than the tables'."""
+    compared, each = 0, math.ceil(60 / len(columns))
+    for path, number, _, column in numbers_of(printed, table, columns, each):
+        cell = find_cell(printed, path, [str(number)], column)
         assert cell.agrees, (number, column, cell.text, cell.again)
         assert cell.files, (number, column)
         compared += 1
     assert compared >= 50
+
+
+def test_every_number_of_a_table_has_sources_and_no_source_is_of_a_choosing_block(printed):
+    for table in ("toy2d", "fashion"):
+        path = f"results/tables/{table}.csv"
+        sources = printed.rows(path.replace(".csv", ".sources.csv"))
+        named = {(s.cells["row"], column) for s in sources for column in s.cells["columns"].split("; ")}
+        for row in printed.rows(path):
+            numbers = [c for c in row.cells if c == "value" or re.fullmatch(r"\w+@\w+( difference)?", c)]
+            missing = [c for c in numbers if row.cells[c] and (str(row.number), c) not in named]
+            assert not missing, (path, row, missing)
+        reported = [s for s in sources if s.cells["how"] != "minimum"]
+        assert reported and not any("select" in s.cells["seed_block"] for s in reported)
+
+
+def test_the_columns_of_sources_are_those_that_tables_write():
+    assert (cells.LEADING, cells.BETWEEN, cells.EITHER) == (sources.LEADING, sources.BETWEEN, sources.EITHER)
 
 
 KINDS = {  # of the rows behind a column of a table of divergences
@@ -371,10 +469,9 @@ KINDS = {  # of the rows behind a column of a table of divergences
 
 
 @pytest.mark.parametrize("column", KINDS)
-def test_every_column_of_divergences_is_traced_to_rows_of_its_own_kind(column):
-    book = Book(ROOT)
-    for path, number, row, _ in numbers_of("toy2d_divergences", [column], 20):
-        (behind,) = find_cell(book, path, [str(number)], column).rows
+def test_every_column_of_divergences_is_traced_to_rows_of_its_own_kind(printed, column):
+    for path, number, row, _ in numbers_of(printed, "toy2d_divergences", [column], 20):
+        (behind,) = find_cell(printed, path, [str(number)], column).rows
         assert behind.cells["kind"] in KINDS[column]
         assert all(behind.cells[key] == row[key] for key in ("point", "train_seed", "divergence"))
         gain = row["divergence"] == "score_error"
@@ -382,24 +479,24 @@ def test_every_column_of_divergences_is_traced_to_rows_of_its_own_kind(column):
         assert behind.cells["estimator"] == (exact if column.startswith("truth") else row["estimator"])
 
 
-def test_a_relative_error_is_traced_to_the_estimate_and_to_what_it_is_held_against():
-    for path, number, _, column in numbers_of("toy2d_divergences", ["relative_error"], 10):
-        estimate, exact = find_cell(Book(ROOT), path, [str(number)], column).rows
+def test_a_relative_error_is_traced_to_the_estimate_and_to_its_truth(printed):
+    for path, number, _, column in numbers_of(printed, "toy2d_divergences", ["relative_error"], 10):
+        estimate, exact = find_cell(printed, path, [str(number)], column).rows
         assert estimate.cells["kind"] == "estimate" and exact.cells["kind"] in ("truth", "target")
 
 
 @pytest.mark.parametrize(
     ("column", "message"),
     [
-        ("truth", r"its truth is empty, so there is no trail: the row estimates itself. Wanted .*value, lo, hi, n"),
-        ("coverage", "its coverage is empty, .*: the estimate was not repeated"),
-        ("sigma_lo", "--column sigma_lo: says what a row .* is about and is no number measured here; wanted one of value"),
-        ("estimates", "--column estimates: says what a row"),
+        ("truth", "its truth is empty, so there is no trail. Wanted .*value, lo, hi, status, n"),
+        ("coverage", "its coverage is empty, so there is no trail"),
+        ("sigma_lo", "--column sigma_lo: is no number measured here; wanted one of value"),
+        ("estimates", "--column estimates: is no number measured here"),
     ],
 )  # fmt: skip
-def test_a_column_of_divergences_without_a_trail_is_refused(column, message):
+def test_a_column_of_divergences_without_a_trail_is_refused(printed, column, message):
     with pytest.raises(UserError, match=message):
-        find_cell(Book(ROOT), "results/tables/toy2d_divergences.csv", ["1"], column)
+        find_cell(printed, "results/tables/toy2d_divergences.csv", ["1"], column)
 
 
 def examples(command):
@@ -416,10 +513,16 @@ def test_what_help_shows_works_on_the_results_of_this_project(name, arguments, t
         assert arguments[-2] == "-o" and "/" not in arguments[-1]
         arguments = [*arguments[:-1], str(tmp_path / arguments[-1])]
     monkeypatch.chdir(ROOT)
+    without = "--row" in arguments and not Path(arguments[0].replace(".csv", ".sources.csv")).exists()
     done = CliRunner().invoke({"trace": trace_commands, "crate": crate_commands}[name], arguments)
     if name == "crate" and outdated(Plan(load_spec(ROOT / "params.yaml")), arguments[0]):
         assert isinstance(done.exception, UserError) and "Run again: snakemake" in str(done.exception)
         return  # results of other parameters are not packed as those of params.yaml
+    if without:  # a table that was made before tables had a file of sources
+        assert isinstance(done.exception, UserError) and "Make it again with: snakemake" in str(
+            done.exception
+        )
+        return
     assert done.exit_code == 0, (done.exception, done.output[-500:])
     if name == "trace" and "--json" not in arguments:
         assert arguments[0] in done.output and "[1]" in done.output

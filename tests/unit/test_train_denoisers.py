@@ -15,8 +15,8 @@ from guidelab.assemble import load_net
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
 from guidelab.jobs import reconstruct
-from guidelab.train.denoisers import Data
 from guidelab.train.distributed import save_every_s
+from guidelab.train.images import Data
 from guidelab.train.objectives import Objective, recipe_of
 from guidelab.train.step import Trainer
 from guidelab.train.stop import Stopped

@@ -14,6 +14,7 @@ from training_cases import NETS, same, train
 from guidelab import registry
 from guidelab.train.discriminators import train_discriminator
 from guidelab.train.distributed import ProcessGroup
+from guidelab.train.draws import Streams
 from guidelab.train.early import Outcome
 from guidelab.train.objectives import Objective, Recipe
 from guidelab.train.precision import NetInTraining, Precision
@@ -130,6 +131,6 @@ def test_a_gpu_tells_sides_apart(precision: str, cached: int | None, tmp_path: P
     where = Precision(torch.device("cuda", 0), precision)
     sides = [Side.all(images, None) for images in (real, fake)]
     found: tuple[Any, Any, Outcome] = train_discriminator(
-        config, net, *sides, 0, tmp_path, where, progress=False
+        config, net, *sides, Streams(0), tmp_path, where, progress=False
     )
     assert found[1]["accuracy"] > 0.8 and all(value.device.type == "cpu" for value in found[0].values())

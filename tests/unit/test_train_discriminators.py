@@ -17,10 +17,11 @@ from guidelab.data.image_zip import write_zip
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
-from guidelab.jobs import image_discriminate as discriminate
+from guidelab.jobs import discriminate
 from guidelab.jobs.examples import ShardImages
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 from guidelab.train import sides
+from guidelab.train.draws import Streams
 from guidelab.train.noisy import levels
 from guidelab.train.precision import NetInTraining
 from guidelab.train.sides import Side
@@ -259,13 +260,13 @@ def test_what_does_not_fit_is_named(
 
 def test_parts_share_nothing_and_held_out_noise_is_fixed(monkeypatch: pytest.MonkeyPatch) -> None:
     images = torch.arange(60, dtype=torch.uint8)[:, None, None, None].expand(60, 1, 6, 6)
-    parts = sides.split(Side.all(images, None), TRAIN, torch.Generator().manual_seed(0), "real")
+    parts = sides.split(Side.all(images, None), TRAIN, Streams(0).order(0, 60), "real")
     ids = [set(part.index.tolist()) for part in (parts.train, parts.validation, parts.test)]
     assert [len(part) for part in ids] == [36, 12, 12] and set.union(*ids) == set(range(60))
 
     def held_out(chunk: int, **changes: Any) -> Any:
         monkeypatch.setattr(sides, "CHUNK", chunk)
-        found = list(parts.train.held_out(TRAIN | changes, "p", 0, 1, 3))
+        found = list(parts.train.held_out(TRAIN | changes, (stream("p", 0, 1), stream("q", 0, 1)), 3))
         return [torch.cat([getattr(part, name) for part in found]) for name in ("x", "sigma")], len(found)
 
     (x, sigma), one = held_out(512)

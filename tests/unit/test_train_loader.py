@@ -9,7 +9,7 @@ from training_cases import images_data, latents_data, pictures
 
 from guidelab.errors import UserError
 from guidelab.train.ahead import Ahead
-from guidelab.train.denoisers import Data
+from guidelab.train.images import Data
 from guidelab.train.loader import Draws, Kept, Loader
 
 

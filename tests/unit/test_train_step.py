@@ -16,8 +16,9 @@ from training_cases import train as train_net
 from guidelab.core.ema import beta, reconstruct, std_to_gamma
 from guidelab.errors import UserError
 from guidelab.nets.edm2 import Edm2
-from guidelab.train.denoisers import Data
-from guidelab.train.step import Trainer, learning_rate
+from guidelab.train.images import Data
+from guidelab.train.rate import learning_rate
+from guidelab.train.step import Trainer
 from guidelab.train.stop import Stopped
 from guidelab.train.streams import stream
 

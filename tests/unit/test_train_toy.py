@@ -1,3 +1,4 @@
+import signal
 import warnings
 from pathlib import Path
 from types import SimpleNamespace
@@ -8,11 +9,14 @@ import torch
 
 from guidelab.core.ema import beta, std_to_gamma
 from guidelab.data.toy2d import fractal
+from guidelab.errors import UserError
 from guidelab.nets.toy import ToyDenoiser
-from guidelab.train import loop, toy
+from guidelab.train import exact_score
+from guidelab.train.denoisers import train_denoiser
+from guidelab.train.distributed import ProcessGroup
+from guidelab.train.exact_score import ExactScore, KernelTrainer
 from guidelab.train.stop import Stopped
 from guidelab.train.streams import stream
-from guidelab.train.toy import train_toy
 
 CONFIG: dict[str, Any] = {
     "net": {"name": "toy", "width": 8, "layers": 2},
@@ -28,8 +32,12 @@ CONFIG: dict[str, Any] = {
 }
 
 
+def train(config: dict[str, Any], seeds: list[int], folder: Path, compile: bool = True) -> Any:
+    return train_denoiser(ExactScore(config, len(seeds), compile), seeds, folder, progress=False)
+
+
 def test_names_description_and_curve(tmp_path: Path) -> None:
-    tensors, meta, curve = train_toy(CONFIG, [0, 3], tmp_path, progress=False)
+    tensors, meta, curve = train(CONFIG, [0, 3], tmp_path)
     assert set(tensors) == {
         f"seed{s}/ema{e}/nimg{n}/{p}"
         for s in (0, 3)
@@ -39,42 +47,44 @@ def test_names_description_and_curve(tmp_path: Path) -> None:
     }
     assert meta["net"] == CONFIG["net"] and meta["seeds"] == [0, 3] and meta["nimg"] == [256, 512, 768]
     assert [row[:3] for row in curve] == [(0, 12, 768), (3, 12, 768)]
+    assert (
+        meta["classes"] == "A"
+        and "nonfinite_gradients" not in meta
+        and set(meta["train"]).isdisjoint({"net", "classes"})
+    )
     net = ToyDenoiser(8, 2)
     net.load_state_dict({p: tensors[f"seed3/ema0.010/nimg768/{p}"] for p in net.state_dict()})
 
 
 def test_seeds_together_equal_seeds_alone_bit_for_bit(tmp_path: Path) -> None:
-    together, _, curve = train_toy(CONFIG, [0, 3], tmp_path / "both", progress=False)
+    together, _, curve = train(CONFIG, [0, 3], tmp_path / "both")
     for seed in (0, 3):
-        alone, _, own = train_toy(CONFIG, [seed], tmp_path / str(seed), progress=False)
+        alone, _, own = train(CONFIG, [seed], tmp_path / str(seed))
         assert all(torch.equal(together[name], value) for name, value in alone.items())
         assert own == [row for row in curve if row[0] == seed]
     assert not torch.equal(together["seed0/ema0.010/nimg768/gain"], together["seed3/ema0.010/nimg768/gain"])
 
 
 def test_interrupted_equals_uninterrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, _, curve = train_toy(CONFIG, [1], tmp_path / "whole", progress=False)
-    plain_step = toy.step
-    monkeypatch.setattr(
-        toy, "run", lambda c, f, progress: loop.run(c, f, save_every_s=0.0, progress=progress)
-    )
+    whole, _, curve = train(CONFIG, [1, 3], tmp_path / "whole")
+    plain_step = KernelTrainer.step
 
-    def fail(kernels, state, iteration, config, seeds):
-        if iteration == 7:
-            raise Stopped
-        return plain_step(kernels, state, iteration, config, seeds)
+    def stop(self: KernelTrainer, state: Any, iteration: int) -> Any:
+        if iteration == 7 and self._seed == 3:
+            signal.raise_signal(signal.SIGTERM)
+        return plain_step(self, state, iteration)
 
-    monkeypatch.setattr(toy, "step", fail)
-    with pytest.raises(Stopped):
-        train_toy(CONFIG, [1], tmp_path / "parts", progress=False)
-    monkeypatch.setattr(toy, "step", plain_step)
-    resumed, _, again = train_toy(CONFIG, [1], tmp_path / "parts", progress=False)
+    monkeypatch.setattr(KernelTrainer, "step", stop)
+    with pytest.raises(Stopped, match="seed 3: stopped after 8 of 12"):
+        train(CONFIG, [1, 3], tmp_path / "parts")
+    monkeypatch.setattr(KernelTrainer, "step", plain_step)
+    resumed, _, again = train(CONFIG, [1, 3], tmp_path / "parts")
     assert curve == again and all(torch.equal(resumed[name], value) for name, value in whole.items())
 
 
 def test_follows_the_recipe_written_with_torch_optim(tmp_path: Path) -> None:
     """Twelve iterations against autograd, `torch.optim.Adam` and plain averages, in double precision."""
-    found, _, curve = train_toy(CONFIG, [5], tmp_path, progress=False)
+    found, _, curve = train(CONFIG, [5], tmp_path)
     net = ToyDenoiser(8, 2, generator=stream("toy weights", 5)).double()
     tree = fractal("A")
     optimiser = torch.optim.Adam(net.parameters(), betas=(0.9, 0.99), eps=1e-8)
@@ -107,15 +117,15 @@ def test_follows_the_recipe_written_with_torch_optim(tmp_path: Path) -> None:
 
 def test_learns(tmp_path: Path) -> None:
     longer = {**CONFIG, "nimg": 128 * 128, "batch": 128, "snapshot_nimg": 128 * 128, "decay_nimg": 128 * 128}
-    _, _, curve = train_toy(longer, [0], tmp_path, progress=False)
+    _, _, curve = train(longer, [0], tmp_path)
     assert [row[1] for row in curve] == [32, 64, 96, 128]
     assert curve[-1][3] < 0.85 * curve[0][3]
 
 
 def test_pieces_of_a_batch_add_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, _, _ = train_toy(CONFIG, [0], tmp_path / "whole", progress=False)
-    monkeypatch.setattr(toy, "_CELLS", 8 * 20)  # 20 points at most: pieces of 16
-    pieces, _, _ = train_toy(CONFIG, [0], tmp_path / "pieces", progress=False)
+    whole, _, _ = train(CONFIG, [0], tmp_path / "whole")
+    monkeypatch.setattr(exact_score, "_CELLS", 8 * 20)  # 20 points at most: pieces of 16
+    pieces, _, _ = train(CONFIG, [0], tmp_path / "pieces")
     for name, value in whole.items():
         torch.testing.assert_close(pieces[name], value, rtol=1e-4, atol=1e-5)
 
@@ -127,31 +137,37 @@ def test_a_failing_compiler_is_a_warning(tmp_path: Path, monkeypatch: pytest.Mon
 
         return call
 
-    monkeypatch.setattr(toy, "_WORTH_COMPILING", 0)
+    monkeypatch.setattr(exact_score, "_WORTH_COMPILING", 0)
     monkeypatch.setattr(torch, "compile", refuse)
     with pytest.warns(UserWarning, match="no C\\+\\+ compiler found"):
-        compiled, _, _ = train_toy(CONFIG, [0], tmp_path / "warned", progress=False)
+        compiled, _, _ = train(CONFIG, [0], tmp_path / "warned")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plain, _, _ = train_toy(CONFIG, [0], tmp_path / "quiet", progress=False, compile=False)
+        plain, _, _ = train(CONFIG, [0], tmp_path / "quiet", compile=False)
     assert all(torch.equal(compiled[name], value) for name, value in plain.items())
 
 
 @pytest.mark.slow
 def test_compiled_equals_uncompiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal to 1e-5 of each parameter's norm after 12 iterations. Builds kernels: half a minute of compiling."""
-    monkeypatch.setattr(toy, "_WORTH_COMPILING", 0)
+    monkeypatch.setattr(exact_score, "_WORTH_COMPILING", 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
-        compiled, _, _ = train_toy(CONFIG, [0], tmp_path / "compiled", progress=False)
-    plain, _, _ = train_toy(CONFIG, [0], tmp_path / "plain", progress=False, compile=False)
+        compiled, _, _ = train(CONFIG, [0], tmp_path / "compiled")
+    plain, _, _ = train(CONFIG, [0], tmp_path / "plain", compile=False)
     for name, value in plain.items():
         assert (compiled[name] - value).norm() <= 1e-5 * value.norm(), name
 
 
 def test_broken_batches_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="whole numbers of batches of 64"):
-        train_toy({**CONFIG, "nimg": 100}, [0], tmp_path, progress=False)
+    with pytest.raises(UserError, match="whole number of batches of 64"):
+        train({**CONFIG, "snapshot_nimg": 100}, [0], tmp_path)
+
+
+def test_several_processes_are_refused() -> None:
+    job = {"net": CONFIG["net"], "dataset": {"classes": "A"}, "train": {}, "seeds": [0]}
+    with pytest.raises(UserError, match="trains in one process, given 2"):
+        exact_score.learner(job, ProcessGroup(0, 2), Path("x"))
 
 
 def test_in_double_precision_the_hand_written_step_is_autograd_and_adam() -> None:
@@ -161,7 +177,7 @@ def test_in_double_precision_the_hand_written_step_is_autograd_and_adam() -> Non
     exact = SimpleNamespace(mixture=tree.mixture.to(torch.float64), lines=lines)
     net = ToyDenoiser(8, 2, generator=stream("toy weights", 5)).double()
     net.load_state_dict(net.constrained(net.state_dict()))
-    kernels = toy.Kernels.build(net, exact, CONFIG)  # type: ignore[arg-type]
+    kernels = exact_score.Kernels.build(net, exact, CONFIG)  # type: ignore[arg-type]
     flat = kernels.layout.join({name: value.detach() for name, value in net.named_parameters()})
     first, second, average = torch.zeros_like(flat), torch.zeros_like(flat), flat[None].clone()
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2, betas=(0.9, 0.99), eps=1e-8)

@@ -8,8 +8,7 @@ from torch import nn
 
 from guidelab.core.chain import respaced
 from guidelab.core.denoiser import per_sample
-from guidelab.core.guidance import Guided
-from guidelab.core.guidance.leading import Leading
+from guidelab.core.guidance import Guided, Reference
 from guidelab.core.samplers.chain import ddpm, posterior
 from guidelab.nets.vp import VpNet
 
@@ -37,7 +36,7 @@ class Remembering(VpNet):
 def test_learned_variance_is_that_of_the_evaluation_just_made():
     net = Remembering().eval().requires_grad_(False)
     chain = respaced(net.schedule, "6")
-    guided = Guided(net, [Leading(lambda x, s, c: net(x, s, None), 1.5)])
+    guided = Guided(net, [Reference(lambda x, s, c: net(x, s, None), 1.5, channels=3)])
     cond = torch.tensor([0, 2])
     x = normal(2, 4, 2, 2)
     step = posterior(guided, x, chain, 3, cond, variance=net.variance)

@@ -11,7 +11,7 @@ from guidelab.provenance import records
 from guidelab.provenance.disk import sha256
 from guidelab.provenance.records import Entry, combined
 
-TABLE, WIDE = "results/tables/e.csv", "results/tables/wide.csv"
+TABLE, SOURCES = "results/tables/e.csv", "results/tables/e.sources.csv"
 ROWS = "results/e/measurements.csv"
 MODEL, CHECKPOINTS = "results/e/models/main.safetensors", "results/e/checkpoints/s/seeds0-1.safetensors"
 SAMPLES, SHARD = "results/e/samples/cfg/w2.00/seeds0-1.json", "seed0/report1/10-19.safetensors"
@@ -84,7 +84,7 @@ class Trail:
 
 
 def build(root: Path) -> Trail:
-    """Two trainings of one net, one point, three seed blocks of which one chose the weight, a long and a wide table."""
+    """Two trainings of one net, one point, three seed blocks of which one chose the weight, a table with its sources."""
     trail = Trail(root)
     for path in (DATA, CHECKPOINTS, MODEL, DENSITY):
         trail.write(path, path)
@@ -132,7 +132,12 @@ def build(root: Path) -> Trail:
     number = {"value": 3, "lo": 1, "hi": 5, "over": "trainings"}
     lines = [{**line, "metric": m, **number, "published": ""} for m in ("frechet", "kl", "js")]
     trail.table(TABLE, [*lines, {**lines[0], "variant": "none", "w": ""}])
+    key = {"variant": "cfg", "w": 2, "train_seed": "0|1", "seed_block": "report1|report2"}
+    source = {"columns": "value; lo; hi; over", "how": "mean", "part": "value"}
+    trail.table(
+        SOURCES, [{"row": i, **source, **key, "metric": m} for i, m in enumerate(("frechet", "kl"), 1)]
+    )
     printed = {"measurements": [ROWS], "selected": ["results/e/selected.csv"]}
-    trail.made("paper", "table", [TABLE], printed, {"experiment": "e"})
+    trail.made("paper", "table", [TABLE, SOURCES], printed, {"experiment": "e"})
     trail.save()
     return trail

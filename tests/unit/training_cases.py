@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from guidelab import registry
 from guidelab.nets.edm2 import Edm2
-from guidelab.train.denoisers import Data, train_denoiser
+from guidelab.train.denoisers import train_denoiser
 from guidelab.train.distributed import ProcessGroup
+from guidelab.train.images import Data, Images
 from guidelab.train.loader import Draws, Loader
 from guidelab.train.objectives import Objective, recipe_of
 from guidelab.train.step import Trainer
@@ -92,12 +93,12 @@ def latents_data() -> Data:
 
 
 def train(folder: Path, name: str, seeds=(0,), data: Data | None = None, **changes: Any) -> Any:
-    """Train a tiny net; keyword arguments are those of the configuration, and some of `train_denoiser`."""
+    """Train a tiny net; keyword arguments are those of the configuration, and some of `Images`."""
     own = {key: changes.pop(key) for key in ("workers", "group", "compile", "curves") if key in changes}
     config = {**CONFIG, "net": NETS[name], **changes}
     data = data or (latents_data() if name == "dit" else images_data())
     build = registry.load("net", name)
-    return train_denoiser(config, seeds, folder, data, progress=False, build=build, **own)
+    return train_denoiser(Images(config, data, build, **own), seeds, folder, progress=False)
 
 
 def trainer(

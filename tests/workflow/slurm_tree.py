@@ -8,7 +8,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -74,9 +74,9 @@ class SlurmTree(Tree):
     """A tree whose jobs go to the test cluster, polled every two seconds."""
 
     @classmethod
-    def make(cls, root: Path, experiment: str = "toy2d_ci") -> "SlurmTree":
+    def make(cls, root: Path, experiment: str = "toy2d_ci", more: Sequence[str] = ()) -> "SlurmTree":
         """With the real command, and notes of who ran."""
-        tree: Any = cls.new(root, False, experiment)
+        tree: Any = cls.new(root, False, experiment, more=more)
         tree.command(_NOTED, "-m guidelab.cli.app")
         return tree
 

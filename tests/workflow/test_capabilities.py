@@ -9,10 +9,8 @@ import io
 import json
 import math
 import os
-import re
 import shutil
 import sys
-import textwrap
 import zipfile
 from pathlib import Path
 
@@ -43,47 +41,6 @@ FILES = {  # row of checkpoints.csv -> kind, format, and what the file holds
     "own-extractor": ("extractor_classifier", "adm_classifier_pt", {"image_channels": 3, "classes": CLASSES}),
     "own-head": ("discriminator", "dg_pt", {"image_channels": 3, "classes": CLASSES}),
     "own-statistics": ("reference", "reference_npz", {"image_channels": 3, "classes": 0}),
-}
-
-PLUGINS = {
-    "stripes": """
-        import torch
-
-        from guidelab.data.image_set import ImageSet
-
-        def prepare(split, resolution_px, source=None, *, n=None, seed=0):
-            count = n or 96
-            generator = torch.Generator().manual_seed({"train": 0, "holdout": 1, "test": 2}[split])
-            images = torch.randint(0, 256, (count, 3, 1, resolution_px), generator=generator, dtype=torch.uint8)
-            names = tuple(f"{split}/{index}" for index in range(count))
-            return ImageSet(images.expand(-1, -1, resolution_px, -1).contiguous(), torch.arange(count) % 4, names)
-    """,
-    "pixelwise": """
-        import torch
-        from torch import nn
-
-        class Pixelwise(nn.Module):
-            def __init__(self, resolution_px, image_channels, classes, width=4, generator=None):
-                super().__init__()
-                self.resolution_px, self.image_channels, self.classes = resolution_px, image_channels, classes
-                self.into, self.out = nn.Conv2d(image_channels, width, 1), nn.Conv2d(width, image_channels, 1)
-                for parameter in self.parameters():
-                    nn.init.normal_(parameter, std=0.1, generator=generator)
-
-            def forward(self, x, sigma, cond=None):
-                scaled = x / (1 + sigma**2).sqrt().to(x)[:, None, None, None]
-                return self.out(torch.tanh(self.into(scaled)))
-    """,
-    "colour": """
-        from guidelab.features.extractor import Extracted, as_net_input
-
-        class Colour:
-            name, sha256 = "plugins.colour:Colour", "0" * 64
-
-            def __call__(self, images):
-                x = as_net_input(images)
-                return Extracted(x.mean((2, 3)) + x.amax((2, 3)))
-    """,
 }
 
 
@@ -147,9 +104,6 @@ def tree(tmp_path_factory):
     (made.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     pictures(made.root)
     checkpoints(made)
-    (made.root / "plugins").mkdir()
-    for name, text in PLUGINS.items():
-        (made.root / f"plugins/{name}.py").write_text(textwrap.dedent(text))
     return made
 
 
@@ -310,20 +264,3 @@ def shown(tree, name, point):
         for shard in load_manifest(manifest)["shards"]
     ]
     return [{key: value.numpy().tobytes() for key, value in part.items()} for part in found]
-
-
-def test_a_net_a_dataset_and_an_extractor_of_plugins(tree, plan):
-    check_table(tree, plan, "own_plugins")
-    target, plugin = "results/tables/own_plugins.csv", tree.root / "plugins/colour.py"
-    assert rerun(tree, target) == set()
-    text = plugin.read_text()
-    plugin.write_text(text.replace("amax", "amin"))
-    assert rerun(tree, target) == {"extract", "measure", "collect", "table"}
-    plugin.write_text(text)
-    net = tree.root / "plugins/pixelwise.py"
-    net.write_text(net.read_text().replace("tanh", "sin"))
-    assert rerun(tree, target) == {"train", "reconstruct", "sample", "extract", "measure", "collect", "table"}
-
-
-def rerun(tree, target):
-    return set(re.findall(r"^(?:local)?rule (\w+):", tree.planned(target), re.M))

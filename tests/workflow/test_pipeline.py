@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from tree import chain
 
 from guidelab.errors import UserError
 from guidelab.plan.dvc import dvc_yaml, pipelines, refuse_overlaps, stage_names
@@ -141,9 +142,11 @@ def other(value):
     return None
 
 
+@pytest.mark.slow
 def test_every_parameter_wakes_the_stages_whose_jobs_read_it(params, small, plan, tmp_path):
     before = payloads(plan)
     noticed = 0
+    params = params | {"default": [EXPERIMENT], "experiments": chain(params, EXPERIMENT)}  # read 400 times
     for base in ("toy2d", EXPERIMENT):
         for keys, value in leaves(params["experiments"][base]):
             changed = copy.deepcopy(params)

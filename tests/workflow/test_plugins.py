@@ -1,11 +1,15 @@
-"""A guidance method, a metric and a figure of a user's own: one file each in plugins/, run through Snakemake."""
+"""Code of a user's own, one file each in plugins/ or an installed package, run through Snakemake: all seven kinds."""
 
+import os
 import re
 import textwrap
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from tree import Tree
+
+from guidelab.spec.reading import read_yaml
 
 GUIDANCE = """
     from guidelab.core.denoiser import at_step
@@ -27,11 +31,14 @@ METRIC = """
 
     def spread(x, *, reference, names, **_):
         return [(name, Value(float(x.std() / reference.std()), 0.01)) for name in names]
+
+    spread.label, spread.direction, spread.definition = "spread", "higher", "Standard deviation over that of the data."
 """
 FIGURE = """
     from matplotlib.figure import Figure
 
-    def rows(measurements, selected, metrics_info, info):
+    def rows(given, info):
+        measurements = given["measurements"]
         return measurements[measurements["metric"] == info["settings"]["metric"]][["variant", "w", "value"]]
 
     def make(rows, info):
@@ -39,6 +46,100 @@ FIGURE = """
         figure.subplots().plot(rows["w"], rows["value"], "o")
         return figure
 """
+IMAGES = {
+    "stripes": """
+        import torch
+
+        from guidelab.data.image_set import ImageSet
+
+        def prepare(split, resolution_px, source=None, *, n=None, seed=0):
+            count = n or 96
+            generator = torch.Generator().manual_seed({"train": 0, "holdout": 1, "test": 2}[split])
+            images = torch.randint(0, 256, (count, 3, 1, resolution_px), generator=generator, dtype=torch.uint8)
+            names = tuple(f"{split}/{index}" for index in range(count))
+            return ImageSet(images.expand(-1, -1, resolution_px, -1).contiguous(), torch.arange(count) % 4, names)
+    """,
+    "pixelwise": """
+        import torch
+        from torch import nn
+
+        class Pixelwise(nn.Module):
+            def __init__(self, resolution_px, image_channels, classes, width=4, generator=None):
+                super().__init__()
+                self.resolution_px, self.image_channels, self.classes = resolution_px, image_channels, classes
+                self.into, self.out = nn.Conv2d(image_channels, width, 1), nn.Conv2d(width, image_channels, 1)
+                for parameter in self.parameters():
+                    nn.init.normal_(parameter, std=0.1, generator=generator)
+
+            def forward(self, x, sigma, cond=None):
+                scaled = x / (1 + sigma**2).sqrt().to(x)[:, None, None, None]
+                return self.out(torch.tanh(self.into(scaled)))
+    """,
+    "colour": """
+        from guidelab.features.extractor import Extracted, as_net_input
+
+        class Colour:
+            name, sha256 = "plugins.colour:Colour", "0" * 64
+
+            def __call__(self, images):
+                x = as_net_input(images)
+                return Extracted(x.mean((2, 3)) + x.amax((2, 3)))
+    """,
+    "contrast": """
+        from guidelab.metrics.value import Value
+
+        class Contrast:
+            \"\"\"Spread of the features over that of the reference.\"\"\"
+
+            label, direction, digits, needs = "contrast", "higher", 2, "real"
+
+            def __call__(self, generated, reference, names, **how):
+                value = float(generated.features.std() / reference.features.std())
+                return [(name, Value(value, 0.01)) for name in names]
+    """,
+    "euler": """
+        from itertools import pairwise
+
+        from guidelab.core.denoiser import at_step
+        from guidelab.sampling.continuous import Continuous
+
+        class Euler(Continuous):
+            evaluations = (1, 1)
+
+            def __init__(self, job, nets, factor=1.0):
+                super().__init__(job, nets)
+                self.factor = factor
+
+            def solved(self, predict, x, cond, *, correct, callback):
+                for high, low in pairwise(self.sigmas):
+                    slope = (x - at_step(predict, high)(x, x.new_full(x.shape[:1], high), cond)) / high
+                    x = x + self.factor * (low - high) * slope
+                return x
+    """,
+    "bars": """
+        from matplotlib.figure import Figure
+
+        def rows(given, info):
+            found = given["measurements"]
+            return found[found["metric"] == info["settings"]["metric"]][["variant", "w", "value"]]
+
+        def make(rows, info):
+            figure = Figure()
+            figure.subplots().bar(rows.index, rows["value"])
+            return figure
+    """,
+}
+INSTALLED = """
+    from guidelab.metrics.value import Value
+
+    class Theirs:
+        label, direction = "theirs", "none"
+
+        def __call__(self, generated, reference, names, **how):
+            return [(name, Value(float(len(generated.features)), 0.0)) for name in names]
+"""
+
+
 OWN = "plugins.spread:spread"
 TARGETS = ("results/tables/toy2d_ci.csv", "results/figures/toy2d_ci/own.pdf")
 
@@ -77,7 +178,9 @@ def small(params):
         | {"own": {"name": "plugins.figure:make", "metric": OWN}},
     }
     params["default"] = ["toy2d_ci"]
-    params["experiments"] = {name: params["experiments"][name] for name in ("toy2d", "toy2d_ci")}
+    known = {name: params["experiments"][name] for name in ("toy2d", "toy2d_ci")}
+    of_images = read_yaml(Path(__file__).with_name("capabilities.yaml"))["experiments"]
+    params["experiments"] = known | {n: of_images[n] for n in ("own_folder", "own_zip", "own_plugins")}
 
 
 @pytest.fixture(scope="module")
@@ -86,17 +189,27 @@ def tree(tmp_path_factory):
     (made.root / "plugins").mkdir()
     for name, text in (("damped", GUIDANCE), ("spread", METRIC), ("figure", FIGURE)):
         (made.root / f"plugins/{name}.py").write_text(textwrap.dedent(text))
-    made.append(
-        "workflow/resources/metrics.csv",
-        f"{OWN},spread,higher,,3,Standard deviation over that of the data.,quality\n",
-    )
+    for name, text in IMAGES.items():
+        (made.root / f"plugins/{name}.py").write_text(textwrap.dedent(text))
+    made.environment["PYTHONPATH"] += os.pathsep + str(installed(tmp_path_factory.mktemp("installed")))
     made.write_params(small)
     return made
 
 
-def rerun(tree):
+def installed(folder):
+    """A folder as pip fills it: a package with the entry point of a metric."""
+    about = folder / "theirs-1.0.dist-info"
+    about.mkdir()
+    (folder / "theirs.py").write_text(textwrap.dedent(INSTALLED))
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: theirs\nVersion: 1.0\n")
+    (about / "top_level.txt").write_text("theirs\n")
+    (about / "entry_points.txt").write_text("[guidelab.metric]\ntheirs = theirs:Theirs\n")
+    return folder
+
+
+def rerun(tree, *targets):
     """The jobs of a dry run, as `rule variant` or `rule`."""
-    text = tree.planned(*TARGETS)
+    text = tree.planned(*(targets or TARGETS))
     found = re.findall(r"^rule (\w+):\n(?:.*\n)*?    output: (\S+)", text, re.M)
     return {f"{rule} {path.split('/')[3]}" if rule in ("sample", "measure") else rule for rule, path in found}
 
@@ -131,3 +244,48 @@ def test_a_guidance_a_metric_and_a_figure_of_plugins_run_and_rerun_exactly(tree)
     edit(tree, "damped", "2 * self.power *", "self.power *")
     edit(tree, "spread", "x.std()", "x.var()")
     assert rerun(tree) == {"measure none", "measure autog", "measure damped", "collect", "table", "figure"}
+
+
+def test_a_dataset_a_net_an_extractor_a_sampler_a_metric_and_a_figure_of_images_run_and_rerun_exactly(tree):
+    table, figure = "results/tables/own_plugins.csv", "results/figures/own_plugins/own.pdf"
+    said = tree.run("snakemake", "--cores", "2", table, figure)
+    assert {f"plugins.{name}" for name in IMAGES} <= set(re.findall(r"guidelab: plugin (\S+)", said))
+    rows = pd.read_csv(tree.root / "results/own_plugins/measurements.csv")
+    own, theirs = (
+        rows[rows["metric"] == f"{name}@colour"] for name in ("plugins.contrast:Contrast", "theirs")
+    )
+    assert (
+        (own["value"] > 0).all()
+        and set(own["reference_split"]) == {"reference"}
+        and set(own["n_reference"]) == {96}
+    )
+    assert (theirs["value"] == 16).all() and set(theirs["reference_split"]) == {"none"}
+    assert set(rows["sampler"]) == {"plugins.euler:Euler"} and set(rows["nfe"]) == {3}
+    printed = pd.read_csv(tree.root / table)
+    assert (
+        printed["plugins.contrast:Contrast@colour"].notna().all() and printed["theirs@colour"].notna().all()
+    )
+    assert "contrast" in (tree.root / table).with_suffix(".md").read_text()
+    plotted = pd.read_csv(tree.root / "results/figures/own_plugins/own.csv")
+    assert sorted(plotted["value"]) == sorted(own["value"])
+    assert rerun(tree, table, figure) == set()
+
+    ends = {"collect", "table", "figure"}
+    measured = {f"measure {v}" for v in ("none", "autog")} | ends
+    for name, old, new, wanted in (
+        ("bars", ".bar(", ".barh(", {"figure"}),
+        ("contrast", '"contrast", "higher"', '"colours", "higher"', measured),
+        ("contrast", ".std()", ".var()", measured),
+        ("colour", "amax", "amin", {"extract", *measured}),
+        ("euler", "low - high", "high - low", {"sample none", "sample autog", "extract", *measured}),
+        (
+            "pixelwise",
+            "tanh",
+            "sin",
+            {"train", "reconstruct", "sample none", "sample autog", "extract", *measured},
+        ),
+    ):
+        text = (tree.root / f"plugins/{name}.py").read_text()
+        edit(tree, name, old, new)
+        assert rerun(tree, table, figure) == wanted, name
+        (tree.root / f"plugins/{name}.py").write_text(text)

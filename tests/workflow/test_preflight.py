@@ -13,7 +13,7 @@ TABLE = "results/tables/cifar10.csv"
 
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
-    return Tree.new(tmp_path_factory.mktemp("preflight") / "tree")
+    return Tree.new(tmp_path_factory.mktemp("preflight") / "tree", more=["cifar10_smoke"])
 
 
 def test_a_run_is_refused_before_any_job(tree):

@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 
 import pytest
-from alike import alike
 from tree import EXPERIMENT, Tree
 
 from guidelab.plan.plan import Plan
@@ -29,11 +28,6 @@ def built(tmp_path_factory):
 @pytest.fixture(scope="module")
 def stages(built):
     return Plan(load_spec(built.root / "params.yaml")).stages(EXPERIMENT)
-
-
-def test_the_tables_are_those_of_the_test_cluster(built, request, tmp_path_factory):
-    """Compared here or in test_slurm.py, whichever comes second."""
-    alike(request, tmp_path_factory, EXPERIMENT, "local", built.root)
 
 
 def test_every_planned_file_is_there_with_its_record(built, stages):
@@ -127,6 +121,39 @@ def test_the_small_results_alone_tell_that_nothing_is_to_be_done(built, stages, 
     assert "Nothing to be done" in clone.planned(f"results/tables/{EXPERIMENT}.csv")
     clone.set("evaluate.neighbours", 4)
     assert "rule measure:" in clone.planned(f"results/tables/{EXPERIMENT}.csv")
+
+
+def test_a_clone_with_the_shipped_folders_trains_nothing(built, tmp_path):
+    """Trail and a new guide work from what git holds and `dvc pull -r shipped`; larger folders stay away."""
+    built.run("dvc", "commit", "-q", "-f")
+    folders = built.run("guidelab", "shipped").split()
+    assert [folder.removeprefix(f"{RESULTS}/") for folder in folders] == [
+        "data", "checkpoints", "models", "discriminators", "graders", "measurements"
+    ]  # fmt: skip
+    built.run("dvc", "push", "-q", "-r", "shipped", *folders)
+    built.commit("results, and the folders that come with them")
+    built.run("git", "clone", "-q", str(built.root), str(tmp_path / "clone"))
+    clone = Tree(tmp_path / "clone", fake=False, warm=True)
+    clone.run("dvc", "pull", "-q", "-r", "shipped", *clone.run("guidelab", "shipped").split())
+    assert not (clone.root / RESULTS / "samples").exists()
+    table = f"results/tables/{EXPERIMENT}.csv"
+    assert "Nothing to be done" in clone.planned(table)
+    found = json.loads(clone.run("guidelab", "trace", table, "--row", "1", "--json"))
+    here = {path for path, state in found["files"].items() if state["word"] == "intact"}
+    assert found["problems"] == [] and f"{RESULTS}/models/main.safetensors" in here
+    assert any(path.startswith(f"{RESULTS}/checkpoints/s/") for path in here)
+
+    guide = {"method": "reference", "ref": "weak", "sigma_lo": 0.02, "sigma_hi": 2.0}
+    clone.set("variants.mine", {"main": "main", "guide": guide, "weights": [2.0]})
+    ran = clone.run("snakemake", "--cores", "2", "--", table)
+    jobs = re.findall(r"^(?:local)?rule (\w+):\n(?:    input: .*\n)?    output: (\S+?),?(?: .*)?$", ran, re.M)
+    point = "mine/w2.00/seeds0-1"
+    assert [(rule, path) for rule, path in jobs if rule not in ("collect", "table")] == [
+        ("sample", f"{RESULTS}/samples/{point}.safetensors"),
+        ("density", f"{RESULTS}/density/{point}.safetensors"),
+        ("measure", f"{RESULTS}/measurements/{point}.csv"),
+    ]
+    assert len(jobs) == 5 and "mine" in (clone.root / table).read_text()
 
 
 def test_a_new_guide_variant_is_one_entry_of_params_yaml_and_no_code(built):

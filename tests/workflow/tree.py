@@ -5,6 +5,7 @@ import shutil
 import stat
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from warm import script as warm_script
 
 ROOT = Path(__file__).parents[2]
 EXPERIMENT = "toy2d_ci"
+BYTECODE = (
+    "GUIDELAB_TESTS_BYTECODE"  # the folder of compiled modules of one run of the tests, from conftest.py
+)
 CARRIED = (
     "Snakefile",
     "params.yaml",
@@ -23,6 +27,23 @@ CARRIED = (
     ".dvcignore",
     ".gitignore",
 )
+
+
+def chain(params: Any, *names: str) -> dict[str, Any]:
+    """Experiments by name with those they extend, in the order of params.yaml."""
+    wanted = set(names)
+    while more := {params["experiments"][name].get("extends") for name in wanted} - wanted - {None}:
+        wanted |= more
+    return {name: entry for name, entry in params["experiments"].items() if name in wanted}
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Mappings laid over one another; what is not a mapping is replaced."""
+    both = dict(below)
+    for key, value in above.items():
+        nested = isinstance(value, dict) and isinstance(both.get(key), dict)
+        both[key] = merged(both[key], value) if nested else value
+    return both
 
 
 class Tree:
@@ -46,7 +67,10 @@ class Tree:
         self.environment = kept | {
             "PATH": path,
             "PYTHONPATH": str(root / "src"),
-            "PYTHONPYCACHEPREFIX": str(binaries / "pyc"),  # not beside the sources: clones would differ
+            # not in the sources, where clones would differ; one folder for all trees, because compiling torch and
+            # Snakemake again in each takes ten CPU seconds a process
+            "PYTHONPYCACHEPREFIX": os.environ.get(BYTECODE) or str(binaries / "pyc"),
+            "PYTHONDONTWRITEBYTECODE": "",
             "OMP_NUM_THREADS": "1",
             "FAKE_GUIDELAB_LOG": str(self.log),
             "XDG_CACHE_HOME": str(binaries / "cache"),
@@ -59,8 +83,19 @@ class Tree:
         }
 
     @classmethod
-    def new(cls, root: Path, fake: bool = True, experiment: str = EXPERIMENT, warm: bool = False) -> "Tree":
-        """Copy the project, make a small experiment the default one, and commit."""
+    def new(
+        cls,
+        root: Path,
+        fake: bool = True,
+        experiment: str = EXPERIMENT,
+        warm: bool = False,
+        more: Sequence[str] = (),
+    ) -> "Tree":
+        """Copy the project, make a small experiment the default one, and commit.
+
+        params.yaml keeps this experiment, `more` of them and those they extend: DVC takes four CPU seconds a call to
+        read all of it.
+        """
         from guidelab.plan.dvc import dvc_yaml
         from guidelab.plan.plan import Plan
         from guidelab.spec.load import load_spec
@@ -75,7 +110,9 @@ class Tree:
                 shutil.copytree(
                     source,
                     target,
-                    ignore=shutil.ignore_patterns("__pycache__", "dvc", "tmp", "cache", "config.local"),
+                    ignore=shutil.ignore_patterns(
+                        "__pycache__", "dvc", "tmp", "cache", "config.local", "shipped"
+                    ),
                 )
             else:
                 shutil.copy(source, target)
@@ -84,7 +121,10 @@ class Tree:
             "".join(f"{x}\n" for x in ignored if experiment not in x) + ".snakemake/\n"
         )
         tree = cls(root, fake, warm)
-        tree.write_params(lambda params: params.update(default=[experiment]))
+        kept = (experiment, *more)
+        tree.write_params(
+            lambda params: params.update(default=[experiment], experiments=chain(params, *kept))
+        )
         plan = Plan(load_spec(root / "params.yaml"))
         (root / "dvc.yaml").write_text(dvc_yaml(plan, read_yaml(root / "params.yaml"), [experiment]))
         tree.run("git", "init", "-q", "-b", "main")
@@ -148,6 +188,24 @@ class Tree:
             for key in above:
                 part = part.setdefault(key, {})
             part[last] = value
+
+        self.write_params(change)
+
+    def keep(self, experiment: str, variants: dict[str, Any], **other: Any) -> None:
+        """Leave a few variants of an experiment and none of its figures: what its table needs.
+
+        Args:
+            variants: those that stay, by name; their keys are laid over those they have, and so are the `other` ones.
+        """
+
+        def change(params: Any) -> None:
+            e = params["experiments"][experiment]
+            base = params["experiments"][e["extends"]]
+            for key, value in (other | {"variants": variants}).items():
+                e[key] = None if value is None else merged(e.get(key) or {}, value)
+            gone = (set(base["variants"]) | set(e["variants"])) - set(variants)
+            e["variants"] |= dict.fromkeys(sorted(gone))
+            e["paper"] = (e.get("paper") or {}) | {"figures": dict.fromkeys(base["paper"]["figures"])}
 
         self.write_params(change)
 

@@ -15,6 +15,7 @@ use rule job as divergences with:
         ),
         md="results/tables/{experiment}_divergences.md",
         tex="results/tables/{experiment}_divergences.tex",
+        sources="results/tables/{experiment}_divergences.sources.csv",
     log:
         "logs/{experiment}/divergences.log",
     params:
@@ -46,7 +47,7 @@ use rule job as evaluations with:
 
 
 use rule job as table with:
-    """The experiment's table: CSV, Markdown, LaTeX."""
+    """The experiment's table: CSV, Markdown, LaTeX; the rows behind every cell."""
     input:
         files("table"),
     output:
@@ -58,6 +59,7 @@ use rule job as table with:
         ),
         md="results/tables/{experiment}.md",
         tex="results/tables/{experiment}.tex",
+        sources="results/tables/{experiment}.sources.csv",
     log:
         "logs/{experiment}/table.log",
     params:

@@ -9,8 +9,10 @@ from typing import Any
 from guidelab import provenance
 from guidelab.accept.changes import Change, changes
 from guidelab.accept.choice import Group, Part, cheapest_trainings, groups, part, whole
+from guidelab.accept.estimate import Candidate, chosen, recorded_seconds, seconds_of
 from guidelab.accept.history import SEARCHED, History
 from guidelab.accept.judgement import Shown, judge
+from guidelab.accept.ledger import whole_ledger
 from guidelab.accept.replay import Replays, copy_of
 from guidelab.accept.rules import shell_lines
 from guidelab.errors import UserError, counted
@@ -31,6 +33,7 @@ class Options:
         table: renamed and new keys of payloads, see `provenance.accepted.translated`.
         rtol: a tolerance for results of another device or library; None for the same bytes only.
         shell: changed shell lines of rules are accepted as well.
+        minutes: for the replays; where those of all kinds take longer, every option in use is replayed, see `estimate`.
     """
 
     params: str = "params.yaml"
@@ -38,6 +41,7 @@ class Options:
     table: Mapping[str, Any] = field(default_factory=lambda: accepted.NO_TABLE)
     rtol: float | None = None
     shell: bool = False
+    minutes: float = 10.0
 
 
 @dataclass
@@ -86,21 +90,14 @@ def accept(plan: Plan, experiments: Sequence[str], root: Path, options: Options,
 
 class _Acceptance:
     def __init__(
-        self,
-        plan: Plan,
-        experiment: str,
-        root: Path,
-        options: Options,
-        place: Path,
-        log: Log,
-        shell: Mapping[str, str],
-    ):
-        self.shell = shell
+        self, plan: Plan, experiment: str, root: Path, options: Options, place: Path, log: Log, shell: Mapping[str, str]
+    ):  # fmt: skip
         self.plan, self.experiment, self.root, self.options = plan, experiment, root, options
-        self.place, self.log = place, log
+        self.place, self.log, self.shell = place, log, shell
         self.history = History(root, place / "old", options.params)
         self.outcome = Outcome(experiment)
         self._sha256: dict[str, str] = {}
+        self._thinned: list[Group] = []
 
     def run(self) -> Outcome:
         """Choose, replay, judge, write."""
@@ -109,12 +106,9 @@ class _Acceptance:
         self.outcome.outdated |= dict.fromkeys(other, _OTHER)
         made = groups(found, self.plan.spec.experiments[self.experiment])
         commits = self.history.of(found, self.options.old) if found else {}
-        chosen = self._choose(made, commits, ledgers)
-        if chosen:
-            self.log(
-                f"{self.experiment}: {counted(len(found), 'job')} with other code, {counted(len(chosen), 'replay')}"
-            )
-            self._replay(chosen, commits)
+        parts = self._within(self._choose(made, commits, ledgers))
+        if parts:
+            self._replay(parts, commits)
             self._decide(made)
         if self.outcome.accepted or self.outcome.differs:
             self._write(ledgers)
@@ -122,9 +116,10 @@ class _Acceptance:
 
     def _choose(
         self, made: Sequence[Group], commits: Mapping[str, str], ledgers: Sequence[Mapping[str, Any]]
-    ) -> list[Part]:
-        """What is replayed: of every group as many jobs as its share, of which the code and all inputs are here."""
-        chosen: list[Part] = []
+    ) -> list[Candidate]:
+        """What can be replayed: of every group as many jobs as its share, of which the code and all inputs are here."""
+        found: list[Candidate] = []
+        known = recorded_seconds(self.plan, self.experiment, self.root)
         trained_whole = cheapest_trainings(made)
         for group in made:
             refused = sum(bool(set(group.rules) & set(ledger["refused"])) for ledger in ledgers)
@@ -141,8 +136,22 @@ class _Acceptance:
                 reason = f"not replayed, of its kind {wanted} has to be: {why[0]}"
                 self.outcome.outdated |= {job.name: reason for job in group.jobs}
                 continue
-            chosen += [part(job, short_training=job.name not in trained_whole) for job in ready]
-        return chosen
+            parts = [part(job, short_training=job.name not in trained_whole) for job in ready]
+            alike = [known[job.name] for job in group.jobs if job.name in known]
+            seconds = sum(seconds_of(one, known, alike) for one in parts)
+            found.append(Candidate(group, parts, seconds, required=refused > 0))
+        return found
+
+    def _within(self, candidates: Sequence[Candidate]) -> list[Part]:
+        """The replays that fit into the given minutes; says how long they are expected to take."""
+        kept = chosen(candidates, 60 * self.options.minutes)
+        self._thinned = [c.group for c in candidates if not any(c is one for one in kept)]
+        if kept:
+            kinds, minutes = counted(len(candidates), "kind"), sum(c.seconds for c in kept) / 60
+            self.log(
+                f"{self.experiment}: replays {len(kept)} of {kinds} of jobs, about {minutes:.1f} minutes by the recorded times"
+            )
+        return [one for candidate in kept for one in candidate.parts]
 
     def _unready(self, job: Change, commits: Mapping[str, str]) -> str:
         """Why a job cannot be replayed; empty when it can."""
@@ -173,7 +182,7 @@ class _Acceptance:
                 ).start(these)
                 now = Replays(new, self.place / "of-new", self.root, old=False).start(these)
                 try:
-                    results = list(zip(these, old.end(), now.end(), strict=True))
+                    results = list(zip(these, old.end(shown=True), now.end(), strict=True))
                 finally:
                     old.kill()
                     now.kill()
@@ -190,6 +199,10 @@ class _Acceptance:
         for group in made:
             names = {job.name for job in group.jobs}
             mine = [shown for shown in self.outcome.replays if shown.part.change.name in names]
+            if any(
+                group is one for one in self._thinned
+            ):  # its options occur in others: all of its rules have to agree
+                mine = [s for s in self.outcome.replays if s.part.change.rule in group.rules]
             why = next((s.reason for s in mine if s.why), "")
             if mine and not why:
                 self.outcome.accepted += group.jobs
@@ -213,6 +226,7 @@ class _Acceptance:
             "tolerance": self.options.rtol,
             "may_differ": [],
             "replays": [shown.line for shown in done.replays],
+            "not_replayed": sorted(job.name for group in self._thinned for job in group.jobs),
             "refused": sorted({shown.part.change.rule for shown in done.replays if shown.differs}),
             "outdated": done.outdated,
             "jobs": {job.name: accepted.line(job.ran, job.now, job.outputs) for job in done.accepted},
@@ -229,19 +243,3 @@ class _Acceptance:
                     entries[path] = replace(entry, ran=ran, accepted=about)
             if any(job.stage == stage.name for job in done.accepted):
                 records.write(self.root, stage, entries)
-
-
-def whole_ledger(root: Path, experiment: str) -> list[dict[str, Any]]:
-    """All ledger files of an experiment, each checked, none missing.
-
-    Raises:
-        UserError: one was edited or copied from elsewhere, or one that another refers to is absent.
-    """
-    found = [
-        {**accepted.read(root, experiment, name), "name": name} for name in accepted.names(root, experiment)
-    ]
-    for name in {str(name) for ledger in found for name in ledger["previous"]} - {
-        ledger["name"] for ledger in found
-    }:
-        accepted.read(root, experiment, name)
-    return found

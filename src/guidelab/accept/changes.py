@@ -17,7 +17,7 @@ class Change:
     """One finished job and what it would be given now.
 
     Attributes:
-        stage: whose provenance file holds it. rule: its name.
+        stage: whose provenance file holds it. rule: its name, as recorded. rule_now: its name in the plan.
         outputs: path to recorded sha256, in the order of the plan. sources: inputs that are results themselves, path to recorded sha256.
         ran: its payload as it ran. now: the planned payload.
         fed: whether the recorded inputs are those it read; None when not known.
@@ -26,6 +26,7 @@ class Change:
 
     stage: str
     rule: str
+    rule_now: str
     outputs: Mapping[str, str]
     sources: Mapping[str, str]
     ran: Mapping[str, Any]
@@ -79,19 +80,19 @@ def changes(
         stage_name, entry = known[path]
         now = planned(plan, path)
         recorded = accepted.payload_of(entry.record.get("params") or [])
-        rule = str(entry.record["rule"])
+        rule, rule_now = str(entry.record["rule"]), (maker(path) or ("",))[0]
         line = str(entry.record.get("code"))
-        if now is None or not recorded or (recorded == now and line == shell.get(rule, line)):
+        if now is None or not recorded or (recorded == now and line == shell.get(rule_now, line)):
             continue
         ran = accepted.payload_of(entry.as_ran.get("params") or [])
-        if accepted.translated(ran, table, str(now.get("code"))) != now:
+        if accepted.translated(ran, table, str(now.get("code")), rule) != now:
             other.append(path)
             continue
         fed = None if entry.inputs_sha256 is None else entry.inputs_sha256 == combined(entry.sources, shas)
         sources = {source: shas[source] for source in entry.sources if source in shas}
         outputs = {out: shas[out] for out in plan.job(*(maker(path) or ())).outputs if out in job}
-        lines = str(entry.as_ran.get("code")), shell.get(rule, line)
-        found.append(Change(stage_name, rule, outputs, sources, ran, now, fed, lines))
+        lines = str(entry.as_ran.get("code")), shell.get(rule_now, line)
+        found.append(Change(stage_name, rule, rule_now, outputs, sources, ran, now, fed, lines))
     return found, other
 
 

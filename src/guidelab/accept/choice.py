@@ -19,6 +19,7 @@ _ROWS = {
 }  # of a block, for shards of images and for points: whole batches of the samplers
 _SEEDS = {"seed", "seeds", "train_seeds", "blocks", "train_seed", "images_seed"}
 _APART = {"code", "experiment"}
+_BLOCKS = {"blocks", "grader_blocks"}  # of seeds: their names are labels of tensors
 _NAMED = {
     "variant",
     "main",
@@ -103,8 +104,12 @@ def _less(change: Change, payload: Mapping[str, Any], short_training: bool) -> d
     """A payload with less to do, whose results are the first part of the job's own; None where there is none."""
     train = payload.get("train") or {}
     if short_training and train.get("snapshot_nimg") and train["nimg"] > train["snapshot_nimg"]:
-        seeds = payload["seeds"][:1]
-        return {**payload, "train": {**train, "nimg": train["snapshot_nimg"]}, "seeds": seeds}
+        seeds = {key: payload[key][:1] for key in ("seeds", "train_seeds") if key in payload}
+        return {**payload, "train": {**train, "nimg": train["snapshot_nimg"]}, **seeds}
+    if change.rule == "density":
+        (block, seeds), *_ = payload["blocks"].items()
+        one = {**payload, "train_seeds": payload["train_seeds"][:1], "blocks": {block: seeds}}
+        return one if cost(one) < cost(payload) else None
     if "sampler" in payload and change.rule in ("sample", "generate", "grading"):
         rows = _ROWS[change.name.endswith(".json")]
         given = dict(payload["blocks"])
@@ -158,12 +163,12 @@ def _normal(value: Any, names: set[str], key: str = "") -> Any:
     if isinstance(value, Mapping):
         made: dict[str, Any] = {}
         for name, content in value.items():
-            normal = _normal(content, names, name)
+            normal = _normal(content, names, "seeds" if key == "blocks" else name)
             if normal not in ({}, []):
-                made.setdefault(
-                    "*" if (name in names and name not in fields()) or "/" in name else name, []
-                ).append(normal)
-        return {k: v[0] if len(v) == 1 else _unique(v) for k, v in made.items()}
+                chosen = (name in names and name not in fields()) or "/" in name or key in _BLOCKS
+                made.setdefault("*" if chosen else name, []).append(normal)
+        alike = {k: _unique(v) for k, v in made.items()}
+        return {k: v[0] if len(v) == 1 else v for k, v in alike.items()}
     if isinstance(value, list):
         return "seeds" if key in _SEEDS else _unique([_normal(item, names) for item in value])
     if value is None or isinstance(value, bool):

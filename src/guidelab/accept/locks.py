@@ -8,6 +8,7 @@ from guidelab.accept.changes import planned
 from guidelab.errors import UserError
 from guidelab.plan.dvc import stage_names
 from guidelab.plan.plan import Plan
+from guidelab.plan.rules import maker
 from guidelab.plan.stage import Stage
 from guidelab.provenance import accepted, records
 from guidelab.provenance.disk import State
@@ -72,7 +73,8 @@ def unsettled(plan: Plan, stages: Sequence[Stage], stage: Stage, root: Path, she
         payload, wanted = accepted.payload_of(entry.record.get("params") or []), planned(plan, path)
         if wanted is not None and payload != wanted:
             return f"{path} is outdated"
-        rule, line = str(entry.record.get("rule")), entry.record.get("code")
+        rule = (maker(path) or (str(entry.record.get("rule")),))[0]
+        line = entry.record.get("code")
         if line != shell.get(rule):
             return f"{path}: the shell line of rule {rule} is another now (--shell accepts it)"
         if entry.inputs_sha256 is not None and entry.inputs_sha256 != combined(entry.sources, shas):

@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tqdm import tqdm
+
 from guidelab.accept.choice import Part
 from guidelab.accept.history import environment
 from guidelab.errors import UserError
@@ -82,7 +84,7 @@ class Replays:
                     self._link(folder, path)
             tasks.append(
                 {
-                    "rule": part.change.rule,
+                    "rule": part.change.rule if self.old else part.change.rule_now,
                     "job": job,
                     "outputs": list(part.change.outputs),
                     "folder": str(folder),
@@ -119,14 +121,15 @@ class Running:
     process: "subprocess.Popen[str]"
     folders: Sequence[Path]
 
-    def end(self) -> list[Replayed]:
-        """Wait for it.
+    def end(self, shown: bool = False) -> list[Replayed]:
+        """Wait for it, with a progress bar if `shown`.
 
         Raises:
             UserError: the code cannot be started at all.
         """
         assert self.process.stdout is not None and self.process.stderr is not None
-        status = self.process.stdout.read().split()
+        lines = tqdm(self.process.stdout, "replays", len(self.folders), leave=False, disable=not shown)
+        status = [line.strip() for line in lines]
         said = self.process.stderr.read().strip().splitlines()
         if self.process.wait() or len(status) != len(self.folders):
             raise UserError(

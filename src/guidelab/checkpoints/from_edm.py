@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from guidelab.checkpoints.architecture import shapes
 from guidelab.errors import UserError, closest
 from guidelab.nets.edm import SONG, Edm
 from guidelab.nets.edm_layers import filter_of
@@ -83,8 +84,7 @@ def convert(
         UserError: a class or an argument that is not known, a tensor that is missing, unexpected or of another shape.
     """
     config = config_of(kwargs)
-    with torch.device("meta"):  # shapes alone
-        wanted = Edm(**{key: value for key, value in config.items() if key != "name"}).state_dict()
+    wanted = shapes(Edm, config)
     style = {**SONG.get(config["architecture"], {}), **config}
     taps: Sequence[float] = style.get("resample_filter", (1, 1))
     tensors: dict[str, Tensor] = {}
@@ -165,15 +165,15 @@ def _check_filter(name: str, value: Tensor, taps: Sequence[float]) -> None:
         )
 
 
-def _check_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> None:
+def _check_tensors(tensors: Mapping[str, Tensor], wanted: Mapping[str, torch.Size]) -> None:
     missing = [_released(name) for name in wanted if name not in tensors]
     unexpected = [
         _released(name) if name.startswith("unet.") else name for name in tensors if name not in wanted
     ]
     shaped = [
-        f"{_released(name)} is {tuple(tensors[name].shape)}, wanted {tuple(value.shape)}"
-        for name, value in wanted.items()
-        if name in tensors and tensors[name].shape != value.shape
+        f"{_released(name)} is {tuple(tensors[name].shape)}, wanted {tuple(size)}"
+        for name, size in wanted.items()
+        if name in tensors and tensors[name].shape != size
     ]
     if missing or unexpected or shaped:
         parts = [_some("lacks", missing), _some("has unexpected", unexpected), _some("shapes:", shaped)]

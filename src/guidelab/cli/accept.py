@@ -39,6 +39,13 @@ def accept(
             "--shell", help="accept changed shell lines of rules as well; both stand in the evidence"
         ),
     ] = False,
+    minutes: Annotated[
+        float,
+        typer.Option(
+            help="for the replays of an experiment: where all kinds take longer, fewer that have every option in use",
+            min=0.0,
+        ),
+    ] = 10.0,
     params: Params = Path("params.yaml"),
 ) -> None:
     """Prove that a change of code leaves results as they were, and record it: no job has to run again for it.
@@ -64,7 +71,7 @@ def accept(
     names = list(dict.fromkeys(experiments or plan.spec.default))
     for name in names:
         plan.experiment(name)
-    options = Options(params.as_posix(), old, read_table(table), across_devices, shell)
+    options = Options(params.as_posix(), old, read_table(table), across_devices, shell, minutes)
 
     def say(text: str) -> None:
         typer.echo(text, err=True)
@@ -79,7 +86,8 @@ def accept(
 
 
 def read_table(path: Path | None) -> dict[str, Any]:
-    """The declared table: `keys`, old dotted name to new one or null; `values`, new dotted name to value.
+    """The declared table: `keys`, old dotted name to new one or null; `replaced`, old dotted name to old and new words;
+    `values`, new dotted name to value.
 
     Raises:
         UserError: unreadable, or not such a table.
@@ -94,15 +102,20 @@ def read_table(path: Path | None) -> dict[str, Any]:
     strange = sorted(set(found) - set(NO_TABLE))
     if strange or not all(isinstance(part, dict) for part in parts.values()):
         raise UserError(
-            f"--table {path}: given {strange or found}, wanted mappings `keys` (old: new) and `values` (new: value)"
+            f"--table {path}: given {strange or found}, wanted mappings `keys` (old: new), `replaced` (name: {{old word: new word}}) and "
+            "`values` (new: value)"
         )
-    texts = [name for old, new in parts["keys"].items() for name in (old, new) if name is not None] + list(
-        parts["values"]
-    )
+    renamed = [name for old, new in parts["keys"].items() for name in (old, new) if name is not None]
+    texts = [*renamed, *parts["values"], *parts["replaced"]]
     if not all(isinstance(name, str) and name for name in texts):
         raise UserError(
             f"--table {path}: given {texts}, wanted dotted names: sampler.sigma_low: sampler.sigma_min"
         )
+    for name, words in parts["replaced"].items():
+        if not isinstance(words, dict) or not all(isinstance(w, str) for pair in words.items() for w in pair):
+            raise UserError(
+                f"--table {path}: replaced.{name}: given {words!r}, wanted old and new words: {{image_train: train}}"
+            )
     return parts
 
 

@@ -133,3 +133,21 @@ def stages(experiment: str, params: Params = Path("params.yaml")) -> None:
 
     for name in stage_names(load_plan(params), experiment):
         typer.echo(name)
+
+
+@commands.command(rich_help_panel="Workflow")
+def shipped(params: Params = Path("params.yaml")) -> None:
+    """List the folders that come with the project: nets, small data and measurements of the default experiments.
+
+    Example: `dvc pull -r shipped $(guidelab shipped)`
+    """
+    from guidelab.plan.dvc import shipped as folders
+    from guidelab.spec.reading import read_yaml
+
+    lock = Path("dvc.lock")
+    if not lock.is_file():
+        raise UserError(
+            f"{lock.absolute()}: no such file; wanted the folder of a project whose results DVC keeps"
+        )
+    for path in folders(load_plan(params), read_yaml(lock)):
+        typer.echo(path)

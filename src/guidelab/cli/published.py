@@ -20,6 +20,7 @@ def published(
     Example: `guidelab published imagenet256`
     """
     from guidelab.jobs.table import published_values
-    from guidelab.paper.images.beside_print import not_run_table, published_markdown
+    from guidelab.paper.published import not_run_table
+    from guidelab.paper.published_sheet import document
 
-    typer.echo(published_markdown(not_run_table(published_values(resource), experiment)), nl=False)
+    typer.echo(document(not_run_table(published_values(resource), experiment)), nl=False)

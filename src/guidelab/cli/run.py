@@ -38,7 +38,9 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     kinds = [module, f"image_{module}"]
     if command not in kinds:
         raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
-    sharing = command == "image_train" or (command == "sample" and outputs[0].suffix == ".json")
+    sharing = (command == "train" and "data" in job["inputs"]) or (
+        command == "sample" and outputs[0].suffix == ".json"
+    )
     if RULES[rule].shares_gpus and sharing and (count := processes()) > 1:  # a file of points has one writer
         with held(rule, outputs):
             if taken_over(job, outputs):

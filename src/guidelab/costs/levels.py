@@ -6,18 +6,15 @@ from functools import cache
 from typing import Any
 
 from guidelab.core.chain import respaced, schedule_of
+from guidelab.core.samplers.evaluations import CHAINS, per_step
 from guidelab.core.schedules import edm_sigmas
 from guidelab.errors import UserError
-
-CHAINS = ("ddpm", "ddim")
 
 
 def evaluations(
     sampler: Mapping[str, Any], low: float = 0.0, high: float | None = None, first: bool = False
 ) -> int:
     """Evaluations of one net during one sample, in the steps that start in `(low, high]`.
-
-    Heun evaluates twice a step and once in the last; a chain of discrete steps once a step.
 
     Args:
         sampler: a job's sampler.
@@ -30,9 +27,8 @@ def evaluations(
         low < sigma and (high is None or sigma <= high)
         for sigma in _starts(json.dumps(sampler, sort_keys=True))
     ]
-    if first or sampler["name"] in CHAINS:
-        return sum(on)
-    return 2 * sum(on) - on[-1]
+    each, last = (1, 1) if first else per_step(sampler)
+    return each * sum(on[:-1]) + last * on[-1]
 
 
 @cache

@@ -8,6 +8,7 @@ import pandas as pd
 
 from guidelab.errors import UserError
 from guidelab.io import atomic_write, load_arrays, read_csv, write_csv
+from guidelab.jobs.metrics_info import metrics_info
 from guidelab.paper.select import flatten, select
 
 KEY = ["experiment", "variant", "w", "train_seed", "seed_block", "metric"]
@@ -23,7 +24,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
             f"{outputs[0]}: {len(repeated)} rows share their key, the first {first}; wanted one row a number"
         )
     rows = rows.sort_values(KEY, kind="stable").reset_index(drop=True)
-    info = read_csv(job["inputs"]["metrics"][0])
+    info = metrics_info(job)
     asked = job["select_metric"]
     # images: every metric chooses a weight of its own; else the first one that was measured
     chosen = pd.concat(

@@ -9,7 +9,7 @@ from torch import Tensor
 from guidelab.assemble import load_net
 from guidelab.io import load_arrays, wanted
 from guidelab.jobs.measure import Measurement
-from guidelab.jobs.measured_source import by_function, check_block, check_point, combined
+from guidelab.jobs.measured_source import by_function, check_block, check_point, combined, measurer
 from guidelab.metrics.divergence import divergences, log_ratios
 from guidelab.metrics.flags import flagged, flags
 from guidelab.metrics.grader import grade
@@ -62,7 +62,7 @@ class Coordinates:
             "seed": job["blocks"][block][0],
         }
         for names in by_function("metric", job["metrics"]):
-            values = load("metric", names[0])(x, reference=self.reference, **truth, **how, names=names)
+            values = measurer("metric", names[0])(x, reference=self.reference, **truth, **how, names=names)
             for name, value in flagged(dict(values), flags(x, self.reference)).items():
                 yield Measurement(name, value, n, len(self.reference), "reference")
         yield from self._divergences(seed, block)

@@ -4,7 +4,7 @@ The same Inception features may be compared with a published batch of real image
 with a split of the data in another.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,11 @@ from torch import Tensor
 from guidelab.errors import UserError, closest
 from guidelab.io import load_arrays, wanted
 from guidelab.jobs.measure import Measurement
-from guidelab.jobs.measured_source import by_function, check_block, check_point, combined
+from guidelab.jobs.measured_source import by_function, check_block, check_point, combined, measurer
 from guidelab.jobs.reference_side import File, check_features, named, reference, split_of
-from guidelab.metrics.images import NOTHING, REAL, STATISTICS, Generated, Number, Reference
-from guidelab.registry import IMAGE_METRICS, load
+from guidelab.metrics.images import IMAGES, NOTHING, STATISTICS, Generated, Number, Reference
+from guidelab.metrics.value import Value
+from guidelab.registry import IMAGE_METRICS, entry
 
 
 @dataclass(frozen=True)
@@ -69,13 +70,25 @@ class FeatureSpace:
         how = {"k": self.neighbours, "counts": self.counts, "seed": self.job["blocks"][block][0]}
         for names in by_function("image metric", self.metrics):
             try:
-                numbers = load("image metric", names[0])(generated, self.reference, names, **how)
+                numbers = measurer("image metric", names[0])(generated, self.reference, names, **how)
             except ValueError as error:
                 against = f", compared with {' and '.join(self.compared)}" if self.compared else ""
                 raise UserError(
                     f"{self.generated.path}{against}: training seed {seed}, block {block}: {error}"
                 ) from error
-            yield from map(self._measurement, numbers)
+            for number in numbers:
+                yield self._measurement(number if isinstance(number, Number) else self._own(number, n))
+
+    def _own(self, named: tuple[str, Value], n: int) -> Number:
+        """A number of a plugin's, with the reference that the metric needs."""
+        metric, value = named
+        needs = _needs([metric])
+        if "real" in needs and self.reference.features is not None:
+            return Number(metric, value, n, len(self.reference.features), IMAGES)
+        if {"statistics", "spatial"} & needs:
+            against = STATISTICS if self.reference.released else IMAGES
+            return Number(metric, value, n, self.reference.n, against)
+        return Number(metric, value, n, 0, NOTHING)
 
     def _measurement(self, number: Number) -> Measurement:
         """`reference_split` is the split, the published file, or none."""
@@ -85,21 +98,30 @@ class FeatureSpace:
 
     def _generated(self, prefix: str, n: int) -> Generated:
         """The generated side of one training seed and block: the parts its metrics need."""
-        given, path, metrics = self.generated.tensors, self.generated.path, set(self.metrics)
+        given, path, needs = self.generated.tensors, self.generated.path, _needs(self.metrics)
 
-        def part(name: str, shape: tuple[int | None, ...], needed_by: set[str]) -> Tensor | None:
-            return wanted(given, f"{prefix}{name}", path, shape) if needed_by & metrics else None
+        def part(name: str, shape: tuple[int | None, ...]) -> Tensor | None:
+            return wanted(given, f"{prefix}{name}", path, shape) if name in needs else None
 
         features = wanted(given, f"{prefix}features", path, (n, None))
-        logits = part("logits", (n, None), {"inception_score", "accuracy"})
+        logits = part("logits", (n, None))
         classes = self.job["dataset"]["classes"]
-        if "accuracy" in metrics and logits is not None and logits.shape[1] != classes:
+        if "labels" in needs and logits is not None and logits.shape[1] != classes:
             raise UserError(
-                f"measure: accuracy@{self.name}: the classifier has {logits.shape[1]} classes, the data {classes}; wanted "
+                f"measure: {self._of_labels}@{self.name}: the classifier has {logits.shape[1]} classes, the data {classes}; wanted "
                 "the same. Take the metric out, or give features that know these classes."
             )
-        labels, spatial = part("labels", (n,), {"accuracy"}), part("spatial", (n, None), {"sfid"})
-        return Generated(features, spatial, logits, labels)
+        return Generated(features, part("spatial", (n, None)), logits, part("labels", (n,)))
+
+    @property
+    def _of_labels(self) -> str:
+        """The first metric that compares classes."""
+        return next(metric for metric in self.metrics if "labels" in _needs([metric]))
+
+
+def _needs(metrics: Iterable[str]) -> set[str]:
+    """The parts of both sides that some metrics need."""
+    return {word for metric in metrics for word in IMAGE_METRICS[metric].needs.split()}
 
 
 def spaces(job: dict[str, Any]) -> list[FeatureSpace]:
@@ -132,15 +154,15 @@ def _space(
     check_point(job, generated.about["source"], generated.path)
     statistics = read("statistics", name) if options["statistics"] else None
     published = named(statistics) if statistics else ""
-    real = None
-    if REAL & set(metrics) or (statistics is None and {"fid", "sfid"} & set(metrics)):
+    real, needs = None, _needs(metrics)
+    if "real" in needs or (statistics is None and {"statistics", "spatial"} & needs):
         real = read("reference", name)
     split = split_of(real, options, generated) if real else ""
     return FeatureSpace(
         job=job,
         name=name,
         generated=generated,
-        reference=reference(metrics, options["of"], real, statistics),
+        reference=reference(needs, options["of"], real, statistics),
         split=split,
         statistics=published,
         compared=[file.path for file in (statistics, real) if file],
@@ -156,11 +178,12 @@ def _by_space(job: dict[str, Any]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for qualified in job["metrics"]:
         metric, _, name = qualified.partition("@")
-        for what, given, known in (("metric", metric, IMAGE_METRICS), ("space", name, job["spaces"])):
-            if given not in known:
-                raise UserError(
-                    f"measure: {qualified}: no {what} {given!r}; wanted one of {', '.join(known)}{closest(given, list(known))}"
-                )
+        entry("image metric", metric, f"measure: {qualified}")
+        if name not in job["spaces"]:
+            known = list(job["spaces"])
+            raise UserError(
+                f"measure: {qualified}: no space {name!r}; wanted one of {', '.join(known)}{closest(name, known)}"
+            )
         found.setdefault(name, []).append(metric)
     return found
 

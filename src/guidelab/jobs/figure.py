@@ -5,9 +5,11 @@ from typing import Any
 
 from guidelab import registry
 from guidelab.io import atomic_write, load_arrays, read_csv, write_csv
-from guidelab.paper import render, style
+from guidelab.jobs.metrics_info import metrics_info
+from guidelab.paper import names, render, style
 
 
+@names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Build the figure's rows, draw them, and save all three files."""
     # a plugin's has a name of its own
@@ -18,6 +20,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         given = {name: tensor.numpy() for name, tensor in arrays.items()}
     else:
         given = {name: read_csv(paths[0]) for name, paths in job["inputs"].items()}
+        given |= {"metrics": metrics_info(job)} if "metrics" in given else {}
     rows = module.rows(given, job)
     figure = module.make(rows, job)
     with style.context():

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from guidelab.core.samplers.evaluations import per_step
 from guidelab.io import torch_version, write_csv
 from guidelab.metrics.value import Value
 from guidelab.registry import load
@@ -20,7 +21,6 @@ COLUMNS = [
     "reference_split", "features", "features_sha256", "label_policy", "metric", "value", "std_error", "ess", "note",
     "code", "checkpoint_sha256", "torch", "device",
 ]  # fmt: skip
-CHAINS = ("ddpm", "ddim")  # samplers that call the net once a step; Heun calls it twice but in the last
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def _in_order(metrics: list[str], spaces: list[Space], seed: int, block: str) ->
 
 def _evaluations(job: dict[str, Any]) -> int:
     """Calls of the main net for a sample; none for real images that stand for samples."""
-    steps = int(job["sampler"]["steps"])
     if job.get("real"):
         return 0
-    return steps if job["sampler"]["name"] in CHAINS else 2 * steps - 1
+    each, last = per_step(job["sampler"])
+    return each * (int(job["sampler"]["steps"]) - 1) + last

@@ -2,11 +2,12 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from inspect import isclass
 from typing import Any
 
 from guidelab.errors import UserError
-from guidelab.registry import KINDS
+from guidelab.registry import KINDS, load
 
 
 def check_point(job: dict[str, Any], source: dict[str, Any], path: str) -> None:
@@ -57,3 +58,11 @@ def by_function(kind: str, names: Iterable[str]) -> list[list[str]]:
     for name in names:
         groups.setdefault(KINDS[kind][name].target, []).append(name)
     return list(groups.values())
+
+
+def measurer(kind: str, name: str) -> Callable[..., Any]:
+    """The function that computes a metric: of a class an instance."""
+    found: Any = load(kind, name)
+    if isclass(found):
+        found = found()
+    return found  # type: ignore[no-any-return]

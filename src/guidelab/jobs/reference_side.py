@@ -11,6 +11,8 @@ from guidelab.io import wanted
 from guidelab.metrics.frechet_fixed import Spread, spread
 from guidelab.metrics.images import Reference, released_statistics
 
+_DISTANCES = {"statistics": "fid", "spatial": "sfid"}  # the metrics that need them
+
 
 @dataclass(frozen=True)
 class File:
@@ -64,11 +66,11 @@ def named(statistics: File) -> str:
     return f"released {about.get('released', {}).get('name', Path(statistics.path).stem)}"
 
 
-def reference(metrics: list[str], of: str, real: File | None, statistics: File | None) -> Reference:
+def reference(needs: set[str], of: str, real: File | None, statistics: File | None) -> Reference:
     """The real side of metrics: features of single images, and statistics that are published or the split's.
 
     Args:
-        metrics: unqualified names.
+        needs: what the metrics need, words of `plugins.PARTS`.
         of: name of the features.
         real: features of real images.
         statistics: published mean and covariance.
@@ -76,20 +78,22 @@ def reference(metrics: list[str], of: str, real: File | None, statistics: File |
         UserError: absent arrays, or no mean with its covariance.
     """
     features = wanted(real.tensors, "features", real.path, (None, None)) if real else None
-    found: dict[str, Spread | None] = {"fid": None, "sfid": None}
-    for metric in [m for m in found if m in metrics]:
-        suffix = "_spatial" if metric == "sfid" else ""
+    found: dict[str, Spread | None] = {"statistics": None, "spatial": None}
+    for part in [p for p in found if p in needs]:
+        suffix = "_spatial" if part == "spatial" else ""
         if statistics:
             family = f"_{of}" if f"mean_{of}" in statistics.tensors else ""  # EDM2's files hold two families
-            found[metric] = _released(statistics, suffix or family)
+            found[part] = _released(statistics, suffix or family)
         elif real:
             rows = wanted(real.tensors, suffix[1:] or "features", real.path, (None, None))
             try:
-                found[metric] = spread(rows)
+                found[part] = spread(rows)
             except ValueError as error:
-                raise UserError(f"{real.path}: {metric}: {error} Delete the file and run again.") from error
+                raise UserError(
+                    f"{real.path}: {_DISTANCES[part]}: {error} Delete the file and run again."
+                ) from error
     n = int(statistics.about.get("n", 0)) if statistics else 0
-    return Reference(features, found["fid"], found["sfid"], statistics is not None, n)
+    return Reference(features, found["statistics"], found["spatial"], statistics is not None, n)
 
 
 def _released(file: File, suffix: str) -> Spread:

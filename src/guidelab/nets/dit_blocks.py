@@ -112,8 +112,13 @@ class FinalLayer(nn.Module):
 def position_embedding(side: int, width: int) -> Tensor:
     """Fixed embedding `[1, side^2, width]` of the patches' places: sines and cosines of column, then of row."""
     quarter = width // 4
-    frequencies = _PERIOD ** (-torch.arange(quarter, dtype=torch.float64) / quarter)
-    angles = torch.arange(side, dtype=torch.float64)[:, None] * frequencies  # [side, width / 4]
+    device = (
+        "cpu"  # also where the rest of a net has no memory: torch computes there by importing its compiler
+    )
+    frequencies = _PERIOD ** (-torch.arange(quarter, dtype=torch.float64, device=device) / quarter)
+    angles = (
+        torch.arange(side, dtype=torch.float64, device=device)[:, None] * frequencies
+    )  # [side, width / 4]
     waves = torch.cat([angles.sin(), angles.cos()], dim=1)
     columns = waves[None].expand(side, -1, -1)  # [row, column, width / 2]
     rows = waves[:, None].expand(-1, side, -1)

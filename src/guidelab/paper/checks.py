@@ -1,6 +1,6 @@
 """What a table or a curve refuses to print, each refusal with where, what was given, what was wanted, what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -150,7 +150,7 @@ def honest_blocks(
     return free
 
 
-def same_experiment(measurements: pd.DataFrame, spec: dict[str, Any]) -> None:
+def same_experiment(measurements: pd.DataFrame, spec: Mapping[str, Any]) -> None:
     """Refuse rows of another experiment or scale than the one whose table is printed.
 
     Raises:

@@ -1,19 +1,14 @@
-"""A table as Markdown text."""
+"""Sheets as Markdown text."""
 
-import pandas as pd
+from collections.abc import Iterable
 
 from guidelab.paper import cells
 
 
-def to_markdown(table: pd.DataFrame) -> str:
-    """The rows of `tables.make_table` as Markdown: a title, then one aligned pipe table for each group of metrics."""
-    return document(cells.title(table), cells.sheets(table))
-
-
-def document(title: str, sheets: list[cells.Sheet]) -> str:
-    """A title and sheets as Markdown."""
+def document(title: str, sheets: Iterable[cells.Sheet]) -> str:
+    """A title, then an aligned pipe table of at most eight columns for each sheet or part of one, notes below."""
     parts = [f"## {escape(title)}"]
-    for sheet in sheets:
+    for sheet in cells.pages(sheets):
         parts += [f"### {escape(sheet.title)}", pipes(sheet), *(escape(note) for note in sheet.notes)]
     return "\n\n".join(parts) + "\n"
 

@@ -1,40 +1,66 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
-"""What readers see instead of the names in params.yaml."""
+"""What readers see instead of the names in params.yaml: its labels and groups, which every printing job carries."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import wraps
+from typing import Any
 
-_LABELS = {
-    "none": "no guidance",
-    "truncation": "naive truncation",
-    "cfg": "CFG",
-    "cfg_interval": "CFG, interval",
-    "autog": "autoguidance",
-    "autog_xs": "guide: smaller only",
-    "autog_t16": "guide: 1/16 of training",
-    "autog_ema": "guide: longer EMA",
-    "dropout": "dropout 5 %, guide 10 %",
-    "input_noise": "input noise 10 %, guide 20 %",
-    "mismatched": "dropout 5 %, guide noise 20 %",
-    "dg": "discriminator (DG)",
-    "dg_first": "DG, first stage",
-    "dg_autog": "DG + autoguidance",
-}
+_LOOKS: ContextVar[Mapping[str, Mapping[str, Any]]] = ContextVar("looks", default={})  # noqa: B039 - never changed
 
+METHODS = "Methods"  # the section of variants without a group of their own
 FULL_SCALE = "full"
 FULL_SCALES = (FULL_SCALE, "paper")  # whose numbers may stand beside a paper's
 SMOKE = "smoke"  # everything tiny, weights random: that it runs is all it shows
 
 
+@contextmanager
+def of(job: Mapping[str, Any]) -> Iterator[None]:
+    """Inside a `with`, variants are called and drawn as the job's `looks` say: variant -> label, section, method, hue, like."""
+    token = _LOOKS.set(job.get("looks") or {})
+    try:
+        yield
+    finally:
+        _LOOKS.reset(token)
+
+
+def printing(run: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
+    """A job function `run(job, outputs)` that names variants as its job says."""
+
+    @wraps(run)
+    def named(job: Any, outputs: Any) -> None:
+        with of(job):
+            run(job, outputs)
+
+    return named
+
+
+def looks() -> Mapping[str, Mapping[str, Any]]:
+    """What the job says of each variant, in the order of params.yaml; empty outside of a job."""
+    return _LOOKS.get()
+
+
 def label(variant: str) -> str:
-    """A variant as printed; a variant this list does not know keeps its own name, underscores as spaces."""
-    return _LABELS.get(variant, variant.replace("_", " "))
+    """A variant as printed; one that the job does not name keeps its own name, underscores as spaces."""
+    return str(looks().get(variant, {}).get("label", variant.replace("_", " ")))
+
+
+def section(variant: str) -> str:
+    """The part of the tables, and of the figures over the weight, that a variant stands in."""
+    return str(looks().get(variant, {}).get("section", METHODS))
+
+
+def method(variant: str) -> str:
+    """`CFG`, `autoguidance`, `DG`, ...: the family of all its terms; empty where unknown."""
+    return str(looks().get(variant, {}).get("method", ""))
 
 
 def ordered(variants: Iterable[object]) -> list[str]:
-    """Each variant once, in the order of this list; those it does not know last, in the order given."""
-    known = list(_LABELS)
+    """Each variant once, in the order of params.yaml; those the job does not name last, in the order given."""
+    place = {name: i for i, name in enumerate(looks())}
     found = [str(v) for v in dict.fromkeys(variants)]
-    return sorted(found, key=lambda v: known.index(v) if v in known else len(known))
+    return sorted(found, key=lambda v: place.get(v, len(place)))
 
 
 def scale_name(scale: str) -> str:

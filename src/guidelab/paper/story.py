@@ -10,6 +10,7 @@ import pandas as pd
 
 from guidelab.paper import names, summary, verdicts
 from guidelab.paper.evidence import Change, change, chosen_weight, means, weights
+from guidelab.paper.opening import unestimable
 
 NONE = ("none", 1.0)
 _PICTURES = (
@@ -49,7 +50,7 @@ def text(measurements: pd.DataFrame, selected: pd.DataFrame) -> str:
     """
     rows = summary.report_rows(measurements, selected)
     parts = [
-        "# What these seeds show, beside what the paper's pictures suggest",
+        "# Findings: what these seeds show, and what the paper's pictures suggest",
         _opening(measurements, rows),
     ]
     for point, picture, expected in _PICTURES:
@@ -61,7 +62,7 @@ def text(measurements: pd.DataFrame, selected: pd.DataFrame) -> str:
     parts += ["## At the chosen weights", _chosen(rows, selected)]
     parts += ["## Does guidance repair a degraded main model?", _degraded(rows, selected)]
     parts += ["## Which weakness helps?", _guides(rows)]
-    parts += ["## What could not be estimated", _unsound(rows)]
+    parts += ["## What could not be estimated", unestimable(rows, verdicts.phrase, _where)]
     return "\n\n".join(parts) + "\n"
 
 
@@ -187,19 +188,6 @@ def _guides(rows: pd.DataFrame) -> str:
 def _first_training(rows: pd.DataFrame) -> pd.DataFrame:
     first: pd.DataFrame = rows[rows["train_seed"] == rows["train_seed"].min()]
     return first
-
-
-def _unsound(rows: pd.DataFrame) -> str:
-    """Metrics flagged not estimable or not defined, with the points where they were."""
-    flags = summary.notes(rows)
-    undefined = flags.str.contains(summary.NOT_DEFINED)
-    unsure = flags.str.startswith(summary.NOT_ESTIMABLE)
-    lines = []
-    for state, mask in ((summary.NOT_ESTIMABLE, unsure & ~undefined), (summary.NOT_DEFINED, undefined)):
-        for metric, part in rows[mask].groupby("metric", sort=False):
-            where = _where(part, rows[rows["metric"] == metric])
-            lines.append(f"- {verdicts.phrase(str(metric))}: {state} in {len(part)} numbers: {where}.")
-    return "\n".join(lines) or "Everything measured was estimable."
 
 
 def _where(part: pd.DataFrame, of: pd.DataFrame) -> str:

@@ -1,15 +1,12 @@
-"""The look of all figures: sizes in mm, fonts, and one colour, marker and line per variant.
+"""The theme of all figures: seaborn's, at the size of a journal's column, with fonts and lines that print."""
 
-Colours differ in lightness as well as hue, and every variant has its own marker and dashes, so curves stay apart
-for colour-blind readers and on a grey print.
-"""
-
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -19,15 +16,14 @@ from matplotlib.textpath import text_to_path
 
 from guidelab.errors import UserError
 from guidelab.paper import names
+from guidelab.paper.looks import GREY, INK
 
 MM = 1 / 25.4  # one millimetre in inches
-PAGE_MM = 180.0  # the full text width of a two-column page
-COLUMN_MM = 88.0
+WIDTH_MM = 84.0  # 3.3 inches, a column of a two-column page: every figure is read at the size it is drawn
 _FOOT_PT = 5.5  # size of a footer's letters
 _EDGE = 0.01  # of the width: what a footer leaves free at either side
 
-INK = "#1a1a1a"  # text, frames, samples
-FAINT = "#777777"  # notes
+FAINT = GREY  # notes
 REGION = "#eaa95c"  # where 99 % of the class's mass lies: light enough for dark samples on top
 REGION_OTHER = "#e6e6e6"  # the other class
 OUTSIDE = "#c1121f"  # a sample outside the region; also drawn larger, so grey prints show it
@@ -36,13 +32,12 @@ RATIO = LinearSegmentedColormap.from_list(  # violet, grey, orange; dark to ligh
     "ratio", ["#2a0a54", "#6a55a3", "#aaa6b4", "#efae5a", "#ffe7ad"]
 )
 
-METHODS, GUIDES, DEGRADED = "methods", "choice of the weak model", "degraded main model"
-
 RC: dict[str, Any] = {
     "font.family": "DejaVu Sans",  # ships with matplotlib: same glyphs on every machine
     "font.size": 7.0,
     "axes.titlesize": 7.5,
     "axes.labelsize": 7.0,
+    "axes.labelpad": 1.0,
     "axes.linewidth": 0.6,
     "axes.edgecolor": INK,
     "axes.labelcolor": INK,
@@ -71,100 +66,37 @@ RC: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Look:
-    """How one variant is drawn: `marker` and `dashes` as matplotlib takes them, `family` is its row of panels."""
-
-    color: str
-    marker: str
-    dashes: Any
-    family: str = METHODS
+@contextmanager
+def context() -> Iterator[None]:
+    """Seaborn's theme with RC inside a `with`; matplotlib's own settings come back after it."""
+    with mpl.rc_context():
+        sns.set_theme(context="paper", style="ticks", palette="colorblind", color_codes=False, rc=RC)
+        yield
 
 
-_LOOKS = {  # each family from dark to light
-    "none": Look("#1a1a1a", "*", (0, (1, 1.5))),
-    "truncation": Look("#c79bdc", "v", (0, (5, 1.5, 1, 1.5))),
-    "cfg": Look("#123f86", "s", "-"),
-    "cfg_interval": Look("#4a94cc", "D", (0, (4, 1.5))),
-    "autog": Look("#dd5f12", "o", "-"),
-    "dg": Look("#0b6b4a", "^", "-"),
-    "dg_first": Look("#7fcfae", "<", (0, (2, 1))),
-    "dg_frozen": Look("#4f9a5b", "D", (0, (1, 1.5))),
-    "dg_autog": Look("#b8b13a", "P", (0, (6, 1.5))),
-    "cfg_apg": Look("#2e6f9e", "p", (0, (1, 1))),
-    "icg": Look("#9cb8d8", "h", (0, (3, 1, 1, 1))),
-    "cg": Look("#5b5b5b", "X", (0, (7, 2))),
-    "dg_cfg": Look("#7a2f6f", "d", (0, (6, 1.5, 1, 1.5))),
-    "cfg_autog": Look("#e8a33d", ">", (0, (3, 2))),
-    "adm": Look("#1a1a1a", "*", (0, (4, 2))),
-    "dit": Look("#6d6d6d", "*", (0, (1, 2.5))),
-    "none_u": Look("#1a1a1a", "*", (0, (4, 2))),
-    "none_c": Look("#6d6d6d", "*", (0, (1, 2.5))),
-    "interval": Look("#4a94cc", "D", (0, (4, 1.5))),
-    "cg_dg": Look("#7a2f6f", "X", (0, (6, 1.5))),
-    "cfg_dg": Look("#3c8f73", "v", (0, (3, 1.5))),
-    "dg_u": Look("#0b6b4a", "^", "-"),
-    "dg_c": Look("#7fcfae", "<", (0, (2, 1))),
-    "autog_u": Look("#dd5f12", "o", "-"),
-    "autog_c": Look("#f0a878", ">", (0, (3, 2))),
-    "dg_autog_u": Look("#b8b13a", "P", (0, (6, 1.5))),
-    "dg_autog_c": Look("#d8d48a", "h", (0, (1, 1))),
-    "autog_xs": Look("#3b1f6b", "s", (0, (4, 1.5)), GUIDES),
-    "autog_t16": Look("#3fa37a", "^", (0, (2, 1)), GUIDES),
-    "autog_ema": Look("#d99cc0", "D", (0, (5, 1.5, 1, 1.5)), GUIDES),
-    "autog_t4": Look("#7a5a1e", "p", (0, (1, 1)), GUIDES),
-    "autog_xs_t8": Look("#b0527f", "P", (0, (6, 1.5)), GUIDES),
-    "autog_xs_t16": Look("#5f87c4", "v", (0, (7, 2)), GUIDES),
-    "autog_drop": Look("#8c8c8c", "X", (0, (3, 1, 1, 1)), GUIDES),
-    "dropout": Look("#123f86", "s", "-", DEGRADED),
-    "input_noise": Look("#dd5f12", "o", (0, (4, 1.5)), DEGRADED),
-    "mismatched": Look("#86c386", "^", (0, (2, 1)), DEGRADED),
-}
-_SPARE = ("#5b2a86", "#7d7d7d", "#2d9fa8", "#e09ab3", "#6b4a1e")
-_SPARE_MARKERS = "Xhp>d"
+def figure(height_mm: float) -> Figure:
+    """An empty figure of a column's width and this height, outside pyplot's list of open figures."""
+    return Figure(figsize=(WIDTH_MM * MM, height_mm * MM))
 
 
-def look(variant: str) -> Look:
-    """The look of a variant; one this list does not know gets a spare, always the same one for the same name."""
-    if variant in _LOOKS:
-        return _LOOKS[variant]
-    index = sum(variant.encode()) % len(_SPARE)
-    return Look(_SPARE[index], _SPARE_MARKERS[index], (0, (3, 1, 1, 1)))
-
-
-def known(variant: str) -> bool:
-    """Whether the variant has a look of its own."""
-    return variant in _LOOKS
-
-
-def context() -> AbstractContextManager[None]:
-    """The fonts and line widths of RC inside a `with`; matplotlib's own settings come back after it."""
-    return mpl.rc_context(RC)  # type: ignore[arg-type]
-
-
-def figure(width_mm: float, height_mm: float) -> Figure:
-    """An empty figure of exactly this size, outside pyplot's list of open figures."""
-    return Figure(figsize=(width_mm * MM, height_mm * MM))
-
-
-def letter(ax: Axes, index: int, title: str) -> None:
+def letter(ax: Axes, index: int, title: str, size: float = 7.0) -> None:
     """Title a panel `a  title`, the letter bold and flush with the panel's left edge."""
-    for text, shift, weight in (("abcdefghijklmnopqrstuvwxyz"[index], 0.0, "bold"), (title, 10.0, "normal")):
+    for text, shift, weight in (("abcdefghijklmnopqrstuvwxyz"[index], 0.0, "bold"), (title, 8.0, "normal")):
         ax.annotate(
             text, (0, 1), xytext=(shift, 3.0), xycoords="axes fraction", textcoords="offset points",
-            weight=weight, size=7.5, ha="left", va="baseline", annotation_clip=False,
+            weight=weight, size=size, ha="left", va="baseline", annotation_clip=False,
         )  # fmt: skip
 
 
 def footer(fig: Figure, text: str) -> None:
     """Small print at the lower left: which experiment, at what scale, how many samples. What is too long gets more lines."""
     lines = "\n".join(_broken(text, fig.get_figwidth() / MM))
-    fig.text(_EDGE, 0.008, lines, size=_FOOT_PT, color=FAINT, ha="left", va="bottom")
+    fig.text(_EDGE, 0.8 * MM / fig.get_figheight(), lines, size=_FOOT_PT, color=FAINT, ha="left", va="bottom")
 
 
-def footer_mm(text: str, width_mm: float = PAGE_MM) -> float:
-    """The height in mm that a footer takes beyond its first line: 0 for one that fits into one."""
-    return (len(_broken(text, width_mm)) - 1) * _FOOT_PT * 1.2 / 72 / MM
+def footer_mm(text: str, width_mm: float = WIDTH_MM) -> float:
+    """The height in mm that a footer takes."""
+    return len(_broken(text, width_mm)) * _FOOT_PT * 1.25 / 72 / MM + 1.5
 
 
 def _broken(text: str, width_mm: float) -> list[str]:

@@ -14,8 +14,9 @@ from guidelab.plan.rule import Needs, Rule, compiled
 _POINT, _E = "{variant}/{w}/{part}", "results/{experiment}"
 _GPU = Needs(16000, 1440, threads=4, gpu=1)  # a job of the papers' size samples three blocks of 50,000 images
 _JUDGE = Needs(64000, 720, threads=8, gpu=1)  # one discriminator, and all it is evaluated at
-_TABLE = tuple(f"results/tables/{{experiment}}{end}" for end in (".csv", ".md", ".tex"))
-_DIVERGENCES = tuple(f"results/tables/{{experiment}}_divergences{end}" for end in (".csv", ".md", ".tex"))
+_FORMS = (".csv", ".md", ".tex", ".sources.csv")
+_TABLE = tuple(f"results/tables/{{experiment}}{end}" for end in _FORMS)
+_DIVERGENCES = tuple(f"results/tables/{{experiment}}_divergences{end}" for end in _FORMS)
 _FIGURE = tuple(f"results/figures/{{experiment}}/{{figure}}{end}" for end in (".pdf", ".png", ".csv"))
 _COLLECTED = tuple(
     f"{_E}/{name}" for name in ("measurements.csv", "selected.csv", "metrics.json", "discriminators.csv")
@@ -107,7 +108,7 @@ _RULES = (
     Rule(
         train.null, each.null, (_E + "/nulls/{disc}.safetensors",), "diverge",
         "Train the null discriminator (real against real), a negative control.", "toy2d",
-        when="divergences.null_real is given", large=_JUDGE, resumable=True, derived=("disc",), cost="diverging.null",
+        when="divergences.null_real is given", large=_JUDGE, module="discriminate", resumable=True, derived=("disc",), cost="diverging.null",
     ),
     Rule(
         measure.diverge_null, each.null, (_E + "/divergences/null.csv",), "diverge", "The same divergences for real against real.",
@@ -127,7 +128,7 @@ _RULES = (
         "The evaluations of nets that training scores and discriminators took.", "toy2d; fashion", when=_ASKED, needs=_PRINTED, local=True,
     ),
     Rule(
-        paper.table, each.once, _TABLE, "paper", "The experiment's table: CSV, Markdown, LaTeX.", "toy2d", needs=_PRINTED, local=True,
+        paper.table, each.once, _TABLE, "paper", "The experiment's table: CSV, Markdown, LaTeX; the rows behind every cell.", "toy2d", needs=_PRINTED, local=True,
     ),
     Rule(
         paper.story, each.once, ("results/tables/{experiment}.story.md",), "paper",

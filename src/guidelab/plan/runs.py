@@ -12,7 +12,7 @@ from guidelab.plan.rules import RULES
 from guidelab.spec import Denoiser, Discriminator, Experiment, Variant, format_weight, split_point
 from guidelab.spec.data import Latent, ReleasedFold
 from guidelab.spec.look import is_large, seeds_of
-from guidelab.spec.samplers import CHAINS
+from guidelab.spec.samplers import ChainSampler, PluginSampler, Sampler
 
 
 @dataclass(frozen=True)
@@ -103,12 +103,12 @@ class PlannedExperiment:
         entry = self.spec.folds[fold]
         return entry.checkpoint if isinstance(entry, ReleasedFold) else None
 
-    def chain(self, variant: Variant) -> bool:
-        """The variant's sampler takes discrete steps: one evaluation each, and no sigma to start from."""
-        return (variant.sampler or self.spec.sampler).name in CHAINS
+    def sampler(self, variant: Variant) -> Sampler | ChainSampler:
+        """The variant's own sampler, or the experiment's."""
+        return variant.sampler or self.spec.sampler
 
     def has_density(self, variant: str) -> bool:
-        """The log-density is defined: the sampler is an ODE, not boosted, of a denoiser that is not random."""
+        """The log-density is defined: the sampler is our ODE, not boosted, of a denoiser that is not random."""
         return variant in self._with_density
 
     @cached_property
@@ -116,7 +116,8 @@ class PlannedExperiment:
         if self.spec.evaluate.density is None:
             return set()
         plain = {name for name, m in self.spec.models.items() if m.degrade == type(m.degrade)()}
-        smooth = {n: v for n, v in self.spec.variants.items() if not any(term.boost for term in v.guide)}
+        ours = {n: v for n, v in self.spec.variants.items() if not isinstance(self.sampler(v), PluginSampler)}
+        smooth = {n: v for n, v in ours.items() if not any(term.boost for term in v.guide)}
         return {name for name, used in smooth.items() if set(self.models_of(used)) <= plain}
 
     # ---- runs ----------------------------------------------------------------------------------------------

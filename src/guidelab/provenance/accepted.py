@@ -17,7 +17,7 @@ from guidelab.provenance.disk import write_text
 
 FORMAT = 1
 _ABOUT = "Jobs replayed with the old and the new code by guidelab accept, and what came out. Not meant to be edited."
-NO_TABLE: dict[str, Any] = {"keys": {}, "values": {}}
+NO_TABLE: dict[str, Any] = {"keys": {}, "replaced": {}, "values": {}}
 
 
 def canonical(payload: Mapping[str, Any]) -> str:
@@ -42,20 +42,27 @@ def sha256_of(content: Any) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def translated(ran: Mapping[str, Any], table: Mapping[str, Any], code: str) -> dict[str, Any]:
-    """A payload with its keys renamed by a table, and another digest.
+def translated(ran: Mapping[str, Any], table: Mapping[str, Any], code: str, rule: str = "") -> dict[str, Any]:
+    """A payload with its keys renamed and its words replaced by a table, and another digest.
 
     Args:
         ran: the payload as recorded.
-        table: `keys` maps dotted names to dotted names, or to None for a key that is dropped; `values` maps dotted names of
-            new keys to the value that all old jobs had. A star stands for one name: `runs.*.terms.*.stages`. A list counts as
-            names 0, 1, ...
+        table: `keys` maps dotted names to dotted names, or to None for a key that is dropped; `replaced` maps dotted names (as
+            before the change) to old and new words; `values` maps dotted names of new keys to the value that all old jobs had.
+            A star stands for one name: `runs.*.terms.*.stages`. A list counts as names 0, 1, ... `train:lr` holds for the
+            rule `train` alone.
         code: the digest to carry.
+        rule: the rule of the job, as recorded.
     Raises:
         UserError: a new key is there already.
     """
     found: dict[str, Any] = json.loads(json.dumps(dict(ran)))
-    for old, new in table.get("keys", {}).items():
+    for old, words in _of_rule(table, "replaced", rule):
+        above, name = _split(old)
+        for part in _parts(found, above):
+            if isinstance(part.get(name), str):
+                part[name] = words.get(part[name], part[name])
+    for old, new in _of_rule(table, "keys", rule):
         above, name = _split(old)
         if new is not None and _split(new)[0] != above:
             raise UserError(
@@ -66,11 +73,17 @@ def translated(ran: Mapping[str, Any], table: Mapping[str, Any], code: str) -> d
                 value = part.pop(name)
                 if new is not None:
                     _add(part, _split(new)[1], value, new)
-    for new, value in table.get("values", {}).items():
+    for new, value in _of_rule(table, "values", rule):
         above, name = _split(new)
         for part in _parts(found, above):
             _add(part, name, value, new)
     return {**found, "code": code}
+
+
+def _of_rule(table: Mapping[str, Any], key: str, rule: str) -> list[tuple[str, Any]]:
+    """The lines of one part of a table that hold for a rule, names without the rule."""
+    lines = [(*name.rpartition(":")[::2], value) for name, value in table.get(key, {}).items()]
+    return [(name, value) for only, name, value in lines if only in ("", rule)]
 
 
 def _split(name: str) -> tuple[list[str], str]:
@@ -184,7 +197,7 @@ def accepted_record(
     ran, found = payload_of(params), ledger["jobs"].get(first)
     if found is None:
         raise UserError(f"its ledger file says nothing of {first}")
-    now = translated(ran, ledger["table"], code)
+    now = translated(ran, ledger["table"], code, str(record["rule"]))
     wanted = line(ran, now, outputs)
     apart = [key for key in ("ran", "outputs", "code", "now") if found.get(key) != wanted[key]]
     if apart:

@@ -62,6 +62,9 @@ def leave(
         "job": key_of(job),
         "started": time.strftime(TIME, time.gmtime(started)),
         "seconds": round(seconds, 3),
+        "cpu_seconds": round(
+            sum(os.times()[:4]), 3
+        ),  # of this process and those it waited for, since it began
         "earlier_seconds": round(earlier, 3),
         "finished": finished,
         "outputs": _contents(outputs) if finished else {},

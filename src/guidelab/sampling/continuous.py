@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from guidelab.assemble import Assembled, Nets
+from guidelab.core.denoiser import Denoiser
 from guidelab.core.guidance.boosting import Boosting
 from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.boosted import boosted
-from guidelab.core.samplers.heun import heun
+from guidelab.core.samplers.heun import Correct, heun
 from guidelab.core.schedules import edm_sigmas
 
 
@@ -48,9 +49,21 @@ class Continuous:
         how: dict[str, Any] = {"correct": built.correct, "callback": callback}
         x = x.to(self.dtype)
         if not self.boosts:
-            return heun(built.predict, x, self.sigmas, cond, **how)
+            return self.solved(built.predict, x, cond, **how)
         boosting, churn = _boosting(self.boosts[0], self.nets), _churn_noise(seeds)
         return boosted(built.predict, x, self.sigmas, cond, boosting=boosting, noise=churn, **how)
+
+    def solved(
+        self,
+        predict: Denoiser,
+        x: Tensor,
+        cond: Tensor | None,
+        *,
+        correct: Correct | None,
+        callback: Callable[[int, float, Tensor], None] | None,
+    ) -> Tensor:
+        """Samples `[B, *event]` from `x` at `sigmas[0]`; a sampler of a plugin overrides this. See `heun` for the arguments."""
+        return heun(predict, x, self.sigmas, cond, correct=correct, callback=callback)
 
 
 def _boosting(term: Mapping[str, Any], nets: Nets) -> Boosting:

@@ -172,5 +172,6 @@ def drawing(
     """
     with memory_named("sample: loading nets", "the number or the size of the nets"):
         nets = inference_nets(loaded, where, job["precision"], job["unlabelled"])
-    sampler: Sampler = registry.load("sampler", job["sampler"]["name"])(job, nets)
+    make, options = registry.load("sampler", job["sampler"]["name"]), job["sampler"].get("options", {})
+    sampler: Sampler = make(job, nets, **options)
     return Drawing(job, nets, where, codec, start, sampler)

@@ -20,6 +20,7 @@ from guidelab.spec.plots import (
     Figure,
     Grid,
     Lines,
+    Planes,
     PrecisionRecall,
     Sweep,
     Weights,
@@ -47,6 +48,9 @@ class Figures(Strict):
     fig2: Fig2 | None = None
     fig9: Fig9 | None = None
     sweep: Sweep | None = None
+    sweep_guides: Sweep | None = None
+    sweep_degraded: Sweep | None = None
+    sweep_planes: Planes | None = None
     weights: Weights | None = None
     precision_recall: PrecisionRecall | None = None
     ema: Lines | None = None

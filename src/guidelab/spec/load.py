@@ -35,8 +35,10 @@ def spec_of(raw: dict[str, Any], path: str) -> Spec:
         UserError: as `load_spec`.
     """
     written = raw.get("experiments")
-    if not isinstance(written, dict) or len(written) > _MOST:
+    if not isinstance(written, dict):
         return _whole(raw, path, [])
+    if len(written) > _MOST:
+        refuse(path, [f"experiments: given {len(written)} experiments, wanted at most {_MOST} in one file"])
     known: dict[str, Any] = {}
     experiments: dict[str, Any] = {}
     mistakes: list[Any] = []

@@ -40,12 +40,8 @@ Window = Annotated[
 ]  # x0, x1, y0, y1
 Panel = Annotated[Point, PointRef()]
 Metrics = Annotated[tuple[Metric, ...], BeforeValidator(listed), Field(min_length=1, max_length=20), Once()]
-Variants = Annotated[
-    tuple[Annotated[Name, Ref("variants")], ...],
-    BeforeValidator(listed),
-    Field(min_length=1, max_length=8),
-    Once(),
-]
+_Variants = tuple[Annotated[Name, Ref("variants")], ...]
+Variants = Annotated[_Variants, BeforeValidator(listed), Field(min_length=1, max_length=8), Once()]
 
 
 class Figure(Strict):
@@ -117,7 +113,23 @@ class Fig9(Map):
 
 
 class Sweep(Figure):
-    """Curves over the weight: everything measured."""
+    """Curves over the weight: quality, diversity and divergences of the variants of one group."""
+
+    group: Label | None = None  # by default the variants without a group
+    compared_with: Annotated[
+        _Variants, BeforeValidator(listed), Field(max_length=8), Once()
+    ] = ()  # drawn again for comparison
+
+    def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
+        """A group of no variant."""
+        yield from super().problems(e, where)
+        if self.group:
+            groups = dict.fromkeys(v.group for v in e.variants.values() if v.group)
+            yield unknown(f"{where}.group", self.group, "the `group` of a variant", groups)
+
+
+class Planes(Figure):
+    """Quality against diversity along the weight, of the variants without a group."""
 
 
 class OfDivergences(Figure):

@@ -3,16 +3,25 @@
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import (
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializerFunctionWrapHandler,
+    Tag,
+    WithJsonSchema,
+    model_serializer,
+)
 
-from guidelab.spec.base import UNION, Batch, Name, Sigma, Steps, Strict
+from guidelab import plugins, registry
+from guidelab.errors import UserError
+from guidelab.spec.base import UNION, Batch, Name, Plug, Sigma, Steps, Strict
 from guidelab.spec.levels import chain_levels, edm_levels
 from guidelab.spec.marks import Registered
 
 if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
 
-CHAINS = ("ddpm", "ddim")  # samplers of a discrete chain
 Dtype = Literal["float32", "float64"]
 
 
@@ -35,6 +44,44 @@ class Sampler(Strict):
         """The noise level each step starts from, descending."""
         return edm_levels(steps or self.steps, self.sigma_min, self.sigma_max, self.rho)
 
+    @property
+    def per_step(self) -> tuple[int, int]:
+        """Evaluations of the net in every step but the last, and in the last one."""
+        return 2, 1
+
+
+_PLUGIN_NAME = {"type": "string", "maxLength": 160, "not": {"enum": sorted(registry.SAMPLERS)}}
+
+
+class PluginSampler(Sampler):
+    """A sampler of a user's own on EDM's noise levels, with the options of its class."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True)
+
+    name: Annotated[Plug, Registered("sampler"), WithJsonSchema(_PLUGIN_NAME)]
+
+    @property
+    def per_step(self) -> tuple[int, int]:
+        """As its class says."""
+        return registry.entry("sampler", self.name).evaluations
+
+    def problems(self, e: "Experiment", where: str) -> Iterator[str]:
+        """Options that its class does not take."""
+        yield from super().problems(e, where)
+        try:
+            registry.entry("sampler", self.name)
+        except UserError:
+            return  # it cannot be loaded: its mark says so
+        wrong = registry.options_mistake("sampler", self.name, self.model_extra or {}, 2)
+        if wrong:
+            yield f"{where}: {self.name}: {wrong}"
+
+    @model_serializer(mode="wrap")
+    def _without_unused(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        own, options = handler(self), self.model_extra or {}
+        own = {key: value for key, value in own.items() if key not in options}
+        return own | {"options": dict(options), "evaluations": self.per_step}
+
 
 class ChainSampler(Strict):
     """A sampler of the discrete chain of 1,000 steps that ADM and DiT were trained on, respaced."""
@@ -50,6 +97,11 @@ class ChainSampler(Strict):
         """The noise level each step starts from, descending."""
         return chain_levels(min(steps or self.steps, 1000), self.schedule)
 
+    @property
+    def per_step(self) -> tuple[int, int]:
+        """See `Sampler`."""
+        return 1, 1
+
 
 class Sampling(Strict):
     """How samples are computed and stored; none of it changes what is sampled but by rounding."""
@@ -62,12 +114,17 @@ class Sampling(Strict):
     uint8: Literal["edm", "truncate"] = "edm"  # 127.5 x + 128, or ADM's (x + 1) * 127.5 without rounding
 
 
-def _chain(value: Any) -> str:
-    name = value.get("name") if isinstance(value, dict) else getattr(value, "name", None)
-    return f"{UNION}chain" if name in CHAINS else f"{UNION}levels"
+def _by_name(value: Any) -> str:
+    name = str(value.get("name") if isinstance(value, dict) else getattr(value, "name", None))
+    if name in registry.SAMPLERS:
+        return f"{UNION}chain" if registry.SAMPLERS[name].needs == "chain" else f"{UNION}levels"
+    own = plugins.is_plugin(name) or name in plugins.installed("sampler")
+    return f"{UNION}plugin" if own else f"{UNION}levels"
 
 
 AnySampler = Annotated[
-    Annotated[Sampler, Tag(f"{UNION}levels")] | Annotated[ChainSampler, Tag(f"{UNION}chain")],
-    Discriminator(_chain),
+    Annotated[Sampler, Tag(f"{UNION}levels")]
+    | Annotated[ChainSampler, Tag(f"{UNION}chain")]
+    | Annotated[PluginSampler, Tag(f"{UNION}plugin")],
+    Discriminator(_by_name),
 ]

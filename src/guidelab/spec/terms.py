@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from guidelab import registry
 from guidelab.errors import UserError
-from guidelab.spec.base import Many, Name, Number, Plug, Positive, Strict, Weight
+from guidelab.spec.base import Few, Many, Name, Number, Plug, Positive, Strict, Weight
 from guidelab.spec.marks import Registered
 from guidelab.spec.mistakes import Mistake, unknown
 
@@ -15,12 +15,23 @@ if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
 
 
+class Method(Registered):
+    """A registered guidance method, or a former name of one."""
+
+    def problems(self, value: Any, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
+        """The registry's own message, and what a former name is written as."""
+        if value == "leading":
+            yield f"{where}: given 'leading', wanted `method: reference` with `channels: 3`, the channels that are guided"
+        else:
+            yield from super().problems(value, e, where)
+
+
 class Term(Strict):
     """One guidance term; `weight` fixes it, otherwise the variant's `weights` sweep it."""
 
-    _later = frozenset({"iterations", "boost", "options"})
+    _later = frozenset({"iterations", "boost", "options", "channels"})
 
-    method: Annotated[Plug, Registered("method")]  # or `{name: plugins.mine:Name, option: ...}`
+    method: Annotated[Plug, Method("method")]  # or `{name: plugins.mine:Name, option: ...}`
     options: dict[Name, Any] = {}  # of a plugin
     ref: Name | None = None
     disc: Name | None = None
@@ -28,6 +39,7 @@ class Term(Strict):
     sigma_lo: Annotated[Number, Field(ge=0)] = 0.0
     sigma_hi: Positive | None = None
     stages: Literal["both", "first"] = "both"
+    channels: Few | None = None  # of method reference: the first so many channels are guided, all by default
     iterations: Many | None = None  # the guide after so many iterations, instead of at its best held-out loss
     boost: bool = False  # the discriminator-guidance paper's boosting
 
@@ -58,6 +70,8 @@ class Term(Strict):
                 yield f"{where}.{key}: given {given!r}; method {self.method!r} needs {entry.needs or 'neither ref nor disc'}"
             elif given is not None:
                 yield unknown(f"{where}.{key}", given, wanted, known)
+        if self.channels and self.method != "reference":
+            yield f"{where}.channels: given {self.channels} with method {self.method!r}, wanted method reference, or no channels"
         role = e.discriminators[self.disc].role if self.disc in e.discriminators else None
         wanted = "classifier" if self.method == "classifier" else "guide"
         if role == "grade":

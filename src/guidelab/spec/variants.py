@@ -5,13 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from guidelab.spec.base import Name, Steps, Strict, Weight, format_weight
+from guidelab.spec.base import Label, Name, Steps, Strict, Weight, format_weight
 from guidelab.spec.denoisers import CHAIN_NETS, TrainSeeds
+from guidelab.spec.labels import Look
 from guidelab.spec.levels import acting, rounded
 from guidelab.spec.look import nets_known, seeds_of
 from guidelab.spec.marks import Once, Ref
 from guidelab.spec.mistakes import Mistake, shown
-from guidelab.spec.samplers import AnySampler, ChainSampler
+from guidelab.spec.samplers import AnySampler, ChainSampler, PluginSampler
 from guidelab.spec.terms import Term, entry_of
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ class Variant(Strict):
     real: Annotated[Name, Ref("folds")] | None = (
         None  # images of a fold instead of samples: the best that is possible
     )
+    label: Label | None = None  # what figures and tables print; by default from the terms
+    group: Label | None = None  # its part of the tables and its hue; by default those of its method
+    look: Look | None = None
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
         """Weights without guidance, nets that do not go together, intervals in which nothing acts."""
@@ -196,13 +200,13 @@ class Variant(Strict):
     def _chain(self, e: "Experiment", where: str) -> Iterator[str]:
         """A net of the discrete chain can be sampled by both kinds; an EDM net knows no chain."""
         sampler, model = self.sampler or e.sampler, e.models.get(self.main)
+        if any(term.boost for term in self.guide) and isinstance(sampler, ChainSampler | PluginSampler):
+            yield f"{where}.guide: given boost, wanted sampler heun: boosting is defined there"
         if not isinstance(sampler, ChainSampler):
             return
         denoiser = e.denoisers.get(model.denoiser) if model else None
         if denoiser and denoiser.net.name not in CHAIN_NETS:
             yield f"{where}: main {self.main!r} is a net {denoiser.net.name}, which sampler {sampler.name} cannot step; wanted heun"
-        if any(term.boost for term in self.guide):
-            yield f"{where}.guide: given boost, wanted sampler heun: boosting is defined there"
 
 
 def _near(levels: Sequence[float], low: float) -> str:

@@ -50,7 +50,12 @@ def train_classifier(
         Stopped, UserError: see `guidelab.train.loop.run`; UserError also for too few examples.
     """
     seed = config["seed"]
-    parts = split(examples, config, stream("classifier split", seed), "classifier")
+    parts = split(
+        examples,
+        config,
+        torch.randperm(len(examples), generator=stream("classifier split", seed)),
+        "classifier",
+    )
     trained = NetInTraining(net, precision, config["lr"], config.get("weight_decay", 0.0))
 
     def read(iteration: int) -> NoisyBatch:
@@ -99,10 +104,11 @@ def _predicted(
     net: nn.Module, side: Side, config: Mapping[str, Any], purpose: str, precision: Precision
 ) -> tuple[Tensor, NoisyBatch]:
     """Log-probabilities `[N, K]` of a held-out part, on the CPU, and its noise levels and labels (without images)."""
+    generators = stream(purpose, config["seed"]), stream(f"{purpose} latents", config["seed"])
     repeats = 1 if config["sigma_max"] == 0 else _NOISES
     log_p, levels, labels = [], [], []
     with torch.no_grad():
-        for images in side.held_out(config, purpose, config["seed"], 0, repeats):
+        for images in side.held_out(config, generators, repeats):
             log_p.append(_log_p(net, precision.moved(images), precision).cpu())
             levels.append(images.sigma)
             labels.append(_labels(images))

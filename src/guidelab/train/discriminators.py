@@ -1,9 +1,8 @@
-"""Training of discriminators on images or latents: both sides split three ways, stopped early on the validation part."""
+"""Training of discriminators on points, images or latents: both sides split three ways, stopped early on the validation part."""
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,43 +11,16 @@ from torch.nn import functional
 from guidelab.errors import UserError
 from guidelab.train.adam import parameters_of
 from guidelab.train.ahead import Ahead
+from guidelab.train.draws import Draws
 from guidelab.train.early import Outcome, run_until_no_better
+from guidelab.train.judge import Discriminator, Judge, Seen
 from guidelab.train.loop import Course, State
 from guidelab.train.noisy import NoisyBatch
 from guidelab.train.precision import NetInTraining, Precision, finite
 from guidelab.train.separation import Judged, bce, report_of
 from guidelab.train.sides import Side, Split, split
-from guidelab.train.streams import stream
 
 _NOISES = 4  # noise levels at which each held-out image is judged: fixed, so that evaluations compare
-
-
-class Discriminator(Protocol):
-    """A network in two halves: features that may be frozen, and a judge of them."""
-
-    extractor: nn.Module | None
-
-    def extract(self, x: Tensor, sigma: Tensor) -> Tensor:
-        """Features of noisy images."""
-        ...
-
-    def judge(self, features: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        """Logits `[B]` of features."""
-        ...
-
-
-@dataclass(frozen=True)
-class Seen:
-    """What the judge gets: features `[B, ...]`, noise levels `[B]`, labels `[B]` or None."""
-
-    features: Tensor
-    sigma: Tensor
-    labels: Tensor | None
-
-    def pick(self, index: Tensor) -> "Seen":
-        """Some of the rows."""
-        labels = None if self.labels is None else self.labels[index]
-        return Seen(self.features[index], self.sigma[index], labels)
 
 
 def train_discriminator(
@@ -56,10 +28,11 @@ def train_discriminator(
     net: nn.Module,
     real: Side,
     generated: Side,
-    seed: int,
+    draws: Draws,
     state_dir: str | Path,
     precision: Precision,
     *,
+    apart: bool = False,
     progress: bool = True,
     workers: int | None = None,
 ) -> tuple[State, dict[str, float], Outcome]:
@@ -74,11 +47,12 @@ def train_discriminator(
             and `test` (shares of both sides), `weight_decay`; `cached_draws`, for a frozen extractor: features of
             so many noisy versions of each training image are computed once and drawn from, instead of fresh ones
             at every step (None or 0).
-        net: the network, trained in place; a `Discriminator` that is also callable.
+        net: the network, trained in place: `net(x, sigma, cond) -> [B]` logits, and a `Discriminator` where it has an extractor.
         real, generated: both sides, with labels on both for a network with classes.
-        seed: of splits, batches and noise.
+        draws: the random numbers of splits, batches and noise.
         state_dir: folder of the resumable state.
         precision: where and how the network is evaluated.
+        apart: each side passes the network by itself: the arrays of small ones then stay in the cache.
         progress: show a bar on standard error.
         workers: threads that read ahead; by default the cores, 8 at most.
     Returns:
@@ -90,27 +64,27 @@ def train_discriminator(
     Source: Kim et al. 2023, arXiv:2211.17091, algorithm 1; the splits and the early stop are ours.
     """
     disc = cast(Discriminator, net)
-    draws = config.get("cached_draws") or 0
-    if draws and disc.extractor is None:
+    cached = config.get("cached_draws") or 0
+    if cached and getattr(disc, "extractor", None) is None:
         raise UserError(
-            f"discriminator: cached_draws is {draws}, but this net trains its features too: they change at every "
+            f"discriminator: cached_draws is {cached}, but this net trains its features too: they change at every "
             "step. Leave cached_draws out, or give it an extractor."
         )
     sides = [
-        split(side, config, stream(f"discriminator split {name}", seed), name)
-        for name, side in (("real", real), ("generated", generated))
+        split(side, config, draws.order(number, len(side)), name)
+        for number, (name, side) in enumerate((("real", real), ("generated", generated)))
     ]
     trained = NetInTraining(net, precision, config["lr"], config.get("weight_decay", 0.0))
-    judge = _Judge(disc, precision)
-    validation = [_HeldOut(judge, s.validation, config, "validation", seed, i) for i, s in enumerate(sides)]
-    batches = _Batches(judge, sides, config, seed, draws, workers)
+    judge = Judge(disc, precision)
+    validation = [_HeldOut(judge, s.validation, config, "validation", draws, i) for i, s in enumerate(sides)]
+    batches = _Batches(judge, sides, config, draws, cached, apart, workers)
 
     def evaluate(snapshot: State) -> float:
         trained.adam.load(snapshot)
         return finite(bce(*(side.judged().logits for side in validation)), "discriminator")
 
     course = Course(
-        key={"task": "discriminator", "discriminator_seed": seed, **config},
+        key={"task": "discriminator", "discriminator_seed": draws.seed, **config},
         initial=trained.adam.initial,
         step=lambda state, iteration: trained.step(state, lambda: batches.loss(iteration)),
         snapshot=parameters_of,
@@ -124,7 +98,7 @@ def train_discriminator(
     finally:
         batches.close()
     trained.adam.load(outcome.best)
-    test = [_HeldOut(judge, side.test, config, "test", seed, i).judged() for i, side in enumerate(sides)]
+    test = [_HeldOut(judge, side.test, config, "test", draws, i).judged() for i, side in enumerate(sides)]
     report: dict[str, float] = {
         **report_of(test[0], test[1], config),
         **sides[0].sizes,
@@ -134,52 +108,19 @@ def train_discriminator(
     return {k: v.detach().cpu().clone() for k, v in net.state_dict().items()}, report, outcome
 
 
-class _Judge:
-    """A discriminator on its device."""
-
-    def __init__(self, disc: Discriminator, precision: Precision) -> None:
-        self.disc, self.precision = disc, precision
-        self.frozen = disc.extractor is not None
-
-    @torch.no_grad()
-    def look(self, images: NoisyBatch) -> Seen:
-        """Features, on the device, without gradients: they are frozen, or the images themselves."""
-        images = self.precision.moved(images)
-        with self.precision.arithmetic():
-            features = self.disc.extract(images.x, images.sigma)
-        # the judge derives its time steps in the features' precision
-        return Seen(features.to(torch.float32), images.sigma, images.labels)
-
-    def judge(self, seen: Seen) -> Tensor:
-        """Logits `[B]` float32."""
-        with self.precision.arithmetic():
-            return self.disc.judge(seen.features, seen.sigma, seen.labels).to(torch.float32)
-
-    def kept(self, images: NoisyBatch) -> Seen:
-        """Features on the CPU."""
-        seen = self.look(images)
-        features = seen.features.to(self.precision.half or torch.float32).cpu()
-        return Seen(features, images.sigma, images.labels)
-
-    def back(self, seen: Seen) -> Seen:
-        """Kept features, on the device."""
-        labels = None if seen.labels is None else self.precision.here(seen.labels)
-        features = self.precision.here(seen.features).to(torch.float32)
-        return Seen(features, self.precision.here(seen.sigma), labels)
-
-
 class _HeldOut:
     """One side of a held-out part, each image at a few fixed noise levels; frozen features are computed once."""
 
     def __init__(
-        self, judge: _Judge, side: Side, config: Mapping[str, Any], part: str, seed: int, number: int
+        self, judge: Judge, side: Side, config: Mapping[str, Any], part: str, draws: Draws, number: int
     ) -> None:
         self._judge, self._side, self._config = judge, side, config
-        self._names = (f"discriminator {part}", seed, number, _NOISES)
+        self._draws, self._part, self._number = draws, part, number
         self._kept = [judge.kept(images) for images in self._images()] if judge.frozen else None
 
     def _images(self) -> Iterator[NoisyBatch]:
-        return self._side.held_out(self._config, *self._names)
+        generators = self._draws.held_out(self._part, self._number)
+        return self._side.held_out(self._config, generators, _NOISES)
 
     @torch.no_grad()
     def judged(self) -> Judged:
@@ -197,20 +138,22 @@ class _Batches:
 
     def __init__(
         self,
-        judge: _Judge,
+        judge: Judge,
         sides: list[Split],
         config: Mapping[str, Any],
-        seed: int,
-        draws: int,
+        draws: Draws,
+        cached: int,
+        apart: bool,
         workers: int | None,
     ) -> None:
-        self._judge, self._sides, self._config, self._seed = judge, sides, config, seed
+        self._judge, self._sides, self._config = judge, sides, config
+        self._draws, self._apart = draws, apart
         self._half = (config["batch"] // 2,)
         self._cache: list[Seen] = []
-        for number, side in enumerate(sides if draws else []):
-            images = side.train.held_out(config, "discriminator cache", seed, number, draws)
+        for number, side in enumerate(sides if cached else []):
+            images = side.train.held_out(config, draws.held_out("cache", number), cached)
             self._cache.append(_joined([judge.kept(some) for some in images]))
-        self._ahead = Ahead(self._read, lambda iteration: iteration + 1, workers)
+        self._ahead = Ahead(self._read, lambda iteration: iteration + 1, workers or draws.workers)
 
     def close(self) -> None:
         """End the threads that read."""
@@ -218,29 +161,36 @@ class _Batches:
 
     def loss(self, iteration: int) -> Tensor:
         """Binary cross-entropy, both sides weighed equally."""
-        read = self._ahead(iteration)
-        seen = self._judge.back(read) if isinstance(read, Seen) else self._judge.look(read)
-        logits = self._judge.judge(seen)
-        signs = torch.ones_like(logits)
-        signs[: len(logits) // 2] = -1  # the first half is real
-        return functional.softplus(signs * logits).mean()
+        logits = [self._judge.judge(self._seen(read)) for read in self._ahead(iteration)]
+        signs = torch.ones(sum(map(len, logits)), device=logits[0].device)
+        signs[: len(signs) // 2] = -1  # the first half is real
+        parts = signs.split([len(part) for part in logits])  # type: ignore[no-untyped-call]
+        losses = [functional.softplus(sign * part).mean() for sign, part in zip(parts, logits, strict=True)]
+        return sum(losses[1:], losses[0]) / len(losses)
 
-    def _read(self, iteration: int) -> NoisyBatch | Seen:
-        """Both halves of a batch, real first, on the CPU."""
-        generator = stream("discriminator batch", self._seed, iteration)
+    def _seen(self, read: NoisyBatch | Seen) -> Seen:
+        return self._judge.back(read) if isinstance(read, Seen) else self._judge.look(read)
+
+    def _read(self, iteration: int) -> Sequence[NoisyBatch | Seen]:
+        """Both halves of a batch, real first, on the CPU: what passes the net together."""
+        return self._draws.batch(iteration, self._drawn)
+
+    def _drawn(self, generator: torch.Generator) -> Sequence[NoisyBatch | Seen]:
         if self._cache:
             picked = [
                 s.pick(torch.randint(len(s.sigma), self._half, generator=generator)) for s in self._cache
             ]
-            return _joined(picked)
+            return picked if self._apart else [_joined(picked)]
         halves = [
             side.train[torch.randint(len(side.train), self._half, generator=generator)].noisy(
                 self._config, generator
             )
             for side in self._sides
         ]
+        if self._apart:
+            return halves
         x, sigma = (torch.cat([getattr(half, name) for half in halves]) for name in ("x", "sigma"))
-        return NoisyBatch(x, sigma, _labels([half.labels for half in halves]))
+        return [NoisyBatch(x, sigma, _labels([half.labels for half in halves]))]
 
 
 def _joined(parts: list[Seen]) -> Seen:

@@ -25,6 +25,7 @@ from guidelab.io import load_arrays, save_arrays
 from guidelab.train.stop import Stopped
 
 State = dict[str, Tensor]
+LOG_EVERY = 32  # iterations of a denoiser's training that a row of its curve covers
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # Snakemake and Slurm; Slurm's warning; Ctrl-C
 
 

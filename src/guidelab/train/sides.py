@@ -1,4 +1,4 @@
-"""Images or latents on disk as the sides a discriminator distinguishes, and as a classifier's examples."""
+"""Points, images or latents as the sides a discriminator distinguishes, and as a classifier's examples."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -9,9 +9,9 @@ from torch import Tensor
 
 from guidelab.core.denoiser import per_sample
 from guidelab.errors import UserError
+from guidelab.train.draws import Generators
 from guidelab.train.loader import Source
 from guidelab.train.noisy import NoisyBatch, levels
-from guidelab.train.streams import stream
 
 CHUNK = 512  # held-out examples at a time
 _VALUES = 1 << 23  # numbers in a chunk, at most: 32 MiB
@@ -21,13 +21,13 @@ _FEWEST = 10  # examples in the smallest part
 
 @dataclass(frozen=True)
 class Side:
-    """Some images or latents of a source, read when they are used.
+    """Some points, images or latents of a source, read when they are used.
 
     Attributes:
-        source: uint8 images `[n, C, H, W]`, or means and deviations of latents `[n, 2C, h, w]`, by index.
+        source: float32 points `[n, D]`, uint8 images `[n, C, H, W]`, or means and deviations of latents `[n, 2C, h, w]`, by index.
         labels: int64, one for each of the source; None for networks without classes.
         index: which of the source they are, int64 `[N]`.
-        standardise: from latents to what nets see; None for images.
+        standardise: from latents to what nets see; None for points and images.
     """
 
     source: Source
@@ -54,29 +54,29 @@ class Side:
         return self._at(clean, levels(len(clean), config, generator), config, generator)
 
     def held_out(
-        self, config: Mapping[str, Any], purpose: str, seed: int, number: int, repeats: int
+        self, config: Mapping[str, Any], generators: Generators, repeats: int
     ) -> Iterator[NoisyBatch]:
-        """Every example at `repeats` noise levels of its own, in chunks that are the same at every call.
+        """Every example at `repeats` noise levels of its own, in chunks.
 
         Of images, the numbers do not depend on the size of the chunks.
 
         Args:
             config: `sigma_min`, `sigma_max`.
-            purpose, seed, number: name the random numbers; `number` distinguishes sides.
+            generators: of noise, and of latents.
             repeats: noise levels of each example.
         """
         order = torch.arange(len(self)).repeat(repeats)
-        generator, latents = stream(purpose, seed, number), stream(f"{purpose} latents", seed, number)
+        generator, latents = generators
         sigma = levels(len(order), config, generator)
         for rows in torch.arange(len(order)).split(_chunk(self.source)):  # type: ignore[no-untyped-call]
             part = self[order[rows]]
             yield part._at(part.clean(latents), sigma[rows], config, generator)
 
     def clean(self, generator: torch.Generator) -> Tensor:
-        """What nets see of each, without noise, `[N, C, H, W]` float32; of latents a draw."""
+        """What nets see of each, without noise, `[N, *event]` float32; of latents a draw."""
         found = self.source[self.index]
         if self.standardise is None:
-            return found.to(torch.float32) / 127.5 - 1
+            return found if found.is_floating_point() else found.to(torch.float32) / 127.5 - 1
         mean, std = found.chunk(2, dim=1)
         return self.standardise(mean + std * torch.randn(mean.shape, generator=generator))
 
@@ -109,13 +109,13 @@ class Split:
         return {f"n_{part}": len(getattr(self, part)) for part in ("train", "validation", "test")}
 
 
-def split(side: Side, config: Mapping[str, Any], generator: torch.Generator, name: str) -> Split:
+def split(side: Side, config: Mapping[str, Any], order: Tensor, name: str) -> Split:
     """Cut a side by its shares `validation` and `test`.
 
     Args:
         side: all its examples. name: of the side, for errors.
         config: the shares.
-        generator: decides which example is in which part.
+        order: a permutation `[N]`, which decides which example is in which part.
     Raises:
         UserError: a part would have fewer than ten examples.
     """
@@ -123,8 +123,7 @@ def split(side: Side, config: Mapping[str, Any], generator: torch.Generator, nam
     held, tested = round(config["validation"] * n), round(config["test"] * n)
     if min(held, tested, n - held - tested) < _FEWEST:
         raise UserError(
-            f"{name}: {n} images leave {n - held - tested} to train, {held} to validate and {tested} to test; "
-            f"wanted at least {_FEWEST} each. Give it more images."
+            f"{name}: {n} examples leave {n - held - tested} to train, {held} to validate and {tested} to test; "
+            f"wanted at least {_FEWEST} each. Give it more examples: a larger fold, or more seeds of samples."
         )
-    order = torch.randperm(n, generator=generator)
     return Split(side[order[held + tested :]], side[order[:held]], side[order[held : held + tested]])

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from guidelab.train.loop import State
-from guidelab.train.step import LOG_EVERY
+from guidelab.train.loop import LOG_EVERY, State
 
 Snapshots = dict[str, Tensor]
 Curve = list[tuple[int, int, int, float]]  # train_seed, iteration, nimg, loss

@@ -4,7 +4,6 @@ Source: Karras et al. 2024, arXiv:2312.02696, appendix B and the released traini
 """
 
 import contextlib
-import math
 import time
 import warnings
 from collections.abc import Mapping
@@ -19,26 +18,13 @@ from guidelab.train.ahead import Ahead
 from guidelab.train.curves import Curves
 from guidelab.train.distributed import ProcessGroup
 from guidelab.train.loader import Batch, Loader
-from guidelab.train.loop import State
+from guidelab.train.loop import LOG_EVERY, State
 from guidelab.train.masks import dropout_masks
 from guidelab.train.objectives import Objective
+from guidelab.train.rate import learning_rate
 from guidelab.train.streams import stream
 
 _EPS = 1e-8  # of Adam
-LOG_EVERY = 32  # iterations
-
-
-def learning_rate(seen: int, lr: float, decay_nimg: int, rampup_nimg: int) -> float:
-    """Rate of the step after `seen` training images: linear ramp-up, then inverse square root decay.
-
-    Args:
-        seen: images seen before the step, so that a ramp begins at 0.
-        lr: the highest rate.
-        decay_nimg: images after which the rate falls. rampup_nimg: length of the ramp; 0 for none.
-    Source: arXiv:2312.02696, eq. 67 and the released code (which ramps over ten million images).
-    """
-    ramp = min(seen / rampup_nimg, 1.0) if rampup_nimg else 1.0
-    return lr * ramp / math.sqrt(max(seen / decay_nimg, 1.0))
 
 
 def flatten(net: nn.Module, device: torch.device) -> tuple[Tensor, Tensor]:

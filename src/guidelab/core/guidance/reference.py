@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from guidelab.core.denoiser import Denoiser, at_step
@@ -18,20 +19,27 @@ class Reference:
     Args:
         ref: the reference denoiser `D0`; it is given the same condition as the main one.
         weight: `w`; above 1 extrapolates away from the reference.
-    Source: Ho & Salimans 2022, arXiv:2207.12598; Karras et al. 2024, arXiv:2406.02507.
+        channels: only the first so many channels are guided, `D = D1` in the others; None guides all. DiT's released
+            sampler guides three of its four latent channels.
+    Source: Ho & Salimans 2022, arXiv:2207.12598; Karras et al. 2024, arXiv:2406.02507; `channels`: Peebles & Xie 2023,
+        arXiv:2212.09748 (released code).
     """
 
     ref: Denoiser
     weight: float
+    channels: int | None = None
     neutral: ClassVar[float] = 1.0
 
     def delta(self, x: Tensor, sigma: Tensor, cond: Tensor | None, main_out: Tensor) -> Tensor:
-        """`(w - 1)(D1 - D0)`, shaped like `main_out [B, *event]`."""
-        return (self.weight - 1.0) * (main_out - self.ref(x, sigma, cond))
+        """`(w - 1)(D1 - D0)`, shaped like `main_out [B, *event]`; 0 in channels that are not guided."""
+        full = (self.weight - 1.0) * (main_out - self.ref(x, sigma, cond))
+        if self.channels is None:
+            return full
+        return torch.cat([full[:, : self.channels], torch.zeros_like(full[:, self.channels :])], dim=1)
 
     def at_step(self, sigma: float) -> "Reference":
         """The same with its reference resolved for the step that starts at `sigma`."""
-        return Reference(at_step(self.ref, sigma), self.weight)
+        return Reference(at_step(self.ref, sigma), self.weight, self.channels)
 
 
 def _identity(x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:

@@ -1,4 +1,7 @@
-"""From a cell of a table to the measured rows it is made of, and whether they still make that number."""
+"""From a cell of a table to the measured rows it is made of, and whether they still make that number.
+
+Which rows these are is written by the job of the table, in its `X.sources.csv`; see `guidelab.paper.sources`.
+"""
 
 import hashlib
 import json
@@ -8,14 +11,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from guidelab.errors import UserError, closest
+from guidelab.lineage.trail.again import again
 from guidelab.lineage.trail.book import Book, Step
-from guidelab.lineage.trail.divergences import behind
-from guidelab.lineage.trail.inside import inside
-from guidelab.lineage.trail.rows import Row, conditions, find
+from guidelab.lineage.trail.rows import Row, conditions, find, same
 from guidelab.nearest import listed
 
-_ENDS = r"(?: (lo|hi|over|verdict|min of blocks|min is|difference(?: lo| hi| over)?))?"
+LEADING, BETWEEN, EITHER = (
+    ("row", "columns", "how", "part"),
+    "; ",
+    "|",
+)  # of a file of sources, as guidelab.paper writes it
 _PRINTED = 2e-5  # tables are written with six digits or more
+_ROWS = {
+    "table": "/measurements.csv",
+    "divergences": "/divergences.csv",
+}  # rule -> the end of its file of rows
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ def find_cell(book: Book, table: str, given: Sequence[str], column: str | None) 
         given: what `--row` was given.
         column: of the number; of a long table `value` when None.
     Raises:
-        UserError: no such row or column, several rows, nothing recorded of the table, or a cell that holds no number of ours.
+        UserError: no such row or column, several rows, nothing recorded of the table, or a cell without sources.
     """
     rows, step = book.rows(table), book.needed(table)
     wide = step.rule == "table" and "metric" not in rows[0].cells
@@ -77,10 +87,10 @@ def find_cell(book: Book, table: str, given: Sequence[str], column: str | None) 
         column = next((name for name in ("value", "kl_sde") if name in cells), None)
     if column is None or column not in cells:
         raise UserError(_no_column(table, column, rows[0]))
-    if step.rule == "table":
-        return _printed(book, step, Cell(table, row, column, cells[column]))
-    if step.rule == "divergences" or table.endswith("/measurements.csv"):
-        return _collected(book, step, Cell(table, row, column, cells[column]))
+    if table.endswith(tuple(_ROWS.values())):
+        return _row_itself(step, Cell(table, row, column, cells[column]))
+    if step.rule in _ROWS:
+        return _looked_up(book, step, Cell(table, row, column, cells[column]))
     return Cell(table, row, column, cells[column], files=[table])
 
 
@@ -96,170 +106,104 @@ def _no_column(table: str, column: str | None, row: Row) -> str:
     )
 
 
-# ---- tables of measurements --------------------------------------------------------------------------------------
-
-
-def _printed(book: Book, step: Step, cell: Cell) -> Cell:
-    """The rows of measurements.csv behind a cell of an experiment's table, by the table's own rules."""
-    cells = cell.row.cells
-    metric, what = _asked(cell)
-    if not cells["w"]:
+def _looked_up(book: Book, step: Step, cell: Cell) -> Cell:
+    """A cell with the rows that the table's sources name."""
+    sources = next((path for path in step.outputs if path.endswith(".sources.csv")), None)
+    if sources is None:
         raise UserError(
-            f"{cell.table}, {cell.row}: nothing was measured there (not run), so there is no trail"
+            f"{cell.table}: no file of its sources is recorded; it was made before tables had one. Make it again with: "
+            f"snakemake -c2 {cell.table}"
         )
-    files = {name: paths[0] for name, paths in step.inputs.items()}
-    measured = book.rows(files["measurements"])
-    reported = _reported(measured, _selected(book, files["selected"]), step.told)
-    rows = at(measured if what.startswith("min") else reported, cells["variant"], cells["w"], metric)
-    if not rows:
-        raise UserError(f"{cell.table}, {cell.row}: {metric} was not measured there, so there is no trail")
-    beside: list[Row] = []
-    if what.startswith("difference") and cells.get("baseline"):
-        variant, _, w = cells["baseline"].partition("/w")
-        beside = at(reported, variant, w, metric)
-    point = f"{cells['variant']}/w{float(cells['w']):.2f}"
+    of_row = [s for s in book.rows(sources) if s.cells["row"] == str(cell.row.number)]
+    mine = [s for s in of_row if cell.column in s.cells["columns"].split(BETWEEN)]
+    if not mine:
+        raise UserError(_no_trail(cell, of_row))
+    path = next(p for p in _files(step) if p.endswith(_ROWS[step.rule]))
+    rows, parts = book.rows(path), dict[str, list[Row]]()
+    for source in mine:
+        found = _matching(rows, source)
+        if not found:
+            raise UserError(
+                f"{cell.table}, {cell.row}: no row of {path} is as {sources}, line {source.number + 1} says; the table was not "
+                f"made of these rows. Make it again with: snakemake -c2 {cell.table}"
+            )
+        parts.setdefault(source.cells["part"], []).extend(found)
+    how, last = mine[0].cells["how"], parts.get("baseline", [])
+    behind = [row for part, found in parts.items() if part != "baseline" for row in found]
+    first = behind[0].cells
+    metric = first.get("metric") or first["divergence"]
+    maker = book.needed(path)
+    number = again(how, parts, cell.column.removeprefix(f"{metric} "))
+    made = _made_by(maker, [*behind, *last])
     return Cell(
-        cell.table,
-        cell.row,
-        cell.column,
-        cell.text,
-        files["measurements"],
-        rows,
-        beside,
-        metric,
-        point,
-        _again(what, rows, beside),
-        _made_by(book.needed(files["measurements"]), rows + beside),
+        cell.table, cell.row, cell.column, cell.text, path, behind, last, metric, _point(first), number, made
     )
 
 
-def _asked(cell: Cell) -> tuple[str, str]:
-    """The metric of a cell, and what of it: empty for the number itself, else `lo`, `difference`, ...
+def _files(step: Step) -> list[str]:
+    return [*step.outputs, *(path for paths in step.inputs.values() for path in paths)]
 
-    Raises:
-        UserError: the cell holds no number measured here.
-    """
-    cells, metric, what = cell.row.cells, "", cell.column
-    if "metric" in cells:  # one row a number: the last three columns are about the papers' number
-        papers = cell.column in ("published", "difference", "verdict")
-        metric, what = "" if papers else cells["metric"], "" if cell.column == "value" else cell.column
-    elif matched := re.fullmatch(r"(\w+@\w+)" + _ENDS, cell.column):
-        metric, what = matched[1], matched[2] or ""
-    if not metric:
-        raise UserError(
-            f"--column {cell.column}: is no number measured here; wanted one of {listed(cell.column, _measured(cells))}. "
-            "The papers' numbers are in workflow/resources/published.csv."
+
+def _matching(rows: Sequence[Row], source: Row) -> list[Row]:
+    """The rows whose key columns hold what a line of sources says, or one of several values."""
+    wanted = {k: v.split(EITHER) for k, v in source.cells.items() if k not in LEADING}
+    return [r for r in rows if all(any(same(r.cells[k], v) for v in values) for k, values in wanted.items())]
+
+
+def _no_trail(cell: Cell, of_row: Sequence[Row]) -> str:
+    """Why a cell has no rows: nothing was measured in its line, it is empty, or its column is about something else."""
+    known = dict.fromkeys(c for s in of_row for c in s.cells["columns"].split(BETWEEN))
+    held = [c for c in known if cell.row.cells.get(c)]
+    if not known:
+        return f"{cell.table}, {cell.row}: nothing was measured there (not run), so there is no trail"
+    if not cell.text:
+        return (
+            f"{cell.table}, {cell.row}: its {cell.column} is empty, so there is no trail. Wanted a column with a number in it: "
+            f"{', '.join(held)}"
         )
-    return metric, what
+    return (
+        f"--column {cell.column}: is no number measured here; wanted one of {listed(cell.column, held)}. "
+        "The papers' numbers are in workflow/resources/published.csv."
+    )
 
 
-def _measured(cells: Mapping[str, str]) -> list[str]:
-    return [c for c in cells if re.fullmatch(r"\w+@\w+", c)] or ["value", "lo", "hi"]
-
-
-def _selected(book: Book, path: str) -> list[Row]:
-    """The rows of a CSV that may be empty, or absent: nothing was selected."""
-    try:
-        file = inside(book.root, path)
-    except OSError:
-        return []
-    return book.rows(path) if file.read_text(encoding="utf-8", errors="replace").count("\n") > 1 else []
-
-
-def _reported(measured: Sequence[Row], selected: Sequence[Row], told: Mapping[str, object]) -> list[Row]:
-    """The rows that may be printed: no number of a block that chose a weight."""
-    blocks = told.get("report_blocks")
-    choosing = {r.cells["selected_on"] for r in selected if int(r.cells["n_candidates"]) > 1}
-    return [
-        row
-        for row in measured
-        if (row.cells["seed_block"] in blocks if isinstance(blocks, list) else row.cells["seed_block"] not in choosing)
-    ]  # fmt: skip
-
-
-def at(rows: Sequence[Row], variant: str, w: str, metric: str) -> list[Row]:
-    """The rows of one metric at one point; weights are compared to the two digits paths carry."""
-    return [
-        row
-        for row in rows
-        if row.cells["variant"] == variant
-        and row.cells["metric"] == metric
-        and abs(float(row.cells["w"]) - float(w)) < 5e-3
-    ]
-
-
-def _again(what: str, rows: Sequence[Row], beside: Sequence[Row]) -> float:
-    """The number once more: the mean over trainings of the mean over blocks; nan for ends of intervals and verdicts."""
-    here = _values(rows)
-    if what == "min of blocks":
-        return _mean([min(v.values()) for v in here.values()])
-    if what == "difference":
-        there = _values(beside)
-        gaps = [
-            _mean([v[block] - there[seed][block] for block in v if block in there.get(seed, {})])
-            for seed, v in here.items()
-        ]
-        return _mean([gap for gap in gaps if not math.isnan(gap)])
-    return _mean([_mean(list(v.values())) for v in here.values()]) if not what else math.nan
-
-
-def _values(rows: Sequence[Row]) -> dict[str, dict[str, float]]:
-    """Training seed: block: value."""
-    found: dict[str, dict[str, float]] = {}
-    for row in rows:
-        text = row.cells["value"]
-        found.setdefault(row.cells["train_seed"], {})[row.cells["seed_block"]] = (
-            float(text) if text else math.nan
-        )
-    return found
-
-
-def _mean(values: Sequence[float]) -> float:
-    return math.fsum(values) / len(values) if values else math.nan
-
-
-# ---- tables of rows, and rows themselves -------------------------------------------------------------------------
-
-
-def _collected(book: Book, step: Step, cell: Cell) -> Cell:
-    """A row of all rows, or of the table of divergences."""
+def _row_itself(step: Step, cell: Cell) -> Cell:
+    """A row of all measurements, or of all estimates of divergences."""
     cells = cell.row.cells
-    path = next(p for p in step.outputs if p.endswith(("/measurements.csv", "/divergences.csv")))
-    if cell.table == path:
-        value = cells["value"] if cell.column == "value" else ""
-        rows, again = [cell.row], float(value) if value else math.nan
-    else:
-        rows, again = behind(book.rows(path), cell.row, cell.column, cell.table)
-    point = cells.get("point") or f"{cells['variant']}/w{float(cells['w']):.2f}"
-    made = _made_by(step, rows)
+    number = float(cells["value"]) if cell.column == "value" and cells["value"] else math.nan
+    metric = cells.get("metric") or cells["divergence"]
+    made = _made_by(step, [cell.row])
     return Cell(
         cell.table,
         cell.row,
         cell.column,
         cell.text,
-        path,
-        rows,
+        cell.table,
+        [cell.row],
         [],
-        cells.get("metric") or cells["divergence"],
-        point,
-        again,
+        metric,
+        _point(cells),
+        number,
         made,
     )
+
+
+def _point(cells: Mapping[str, str]) -> str:
+    return cells.get("point") or f"{cells['variant']}/w{float(cells['w']):.2f}"
 
 
 def _made_by(step: Step, rows: Sequence[Row]) -> list[str]:
     """The per-job files that rows were collected from."""
     found: list[str] = []
     for row in rows:
-        cells = row.cells
-        point = cells.get("point") or f"{cells['variant']}/w{float(cells['w']):.2f}"
+        point = _point(row.cells)
         if "/" not in point:  # no sampler: real against real
             found += step.inputs.get("null", ())
             continue
         found += [
             p
             for p in step.inputs.get("rows", ())
-            if f"/{point}/" in p and int(cells["train_seed"]) in seeds_of(p.rsplit("/", 1)[1])
+            if f"/{point}/" in p and int(row.cells["train_seed"]) in seeds_of(p.rsplit("/", 1)[1])
         ]
     return list(dict.fromkeys(found))
 

@@ -1,15 +1,11 @@
 """Numbers of image experiments that may be printed together, and differences between two points on common seeds.
 
-What the intervals mean. A row's `std_error` is over the generated images of one block, the reference held fixed, so an
-estimate from one training has an interval over samples: it says how far another block of seeds would land, not what another
-training would give. With two trainings or more, intervals are Student's, over trainings.
+A row's `std_error` is over the generated images of one block, the reference held fixed: an estimate from one training has
+an interval over samples and says nothing of another training. With two trainings or more, intervals are Student's, over trainings.
 
-A difference between two points is formed block by block, on the same trainings and the same sample seeds. The noise
-of a seed is shared, so both values tend to move together and the error of the difference is smaller than that of two
-independent values. How much smaller cannot be told from two report blocks (one degree of freedom), and the
-standard error of one row knows nothing of the other. We therefore combine both errors as if the points were independent,
-`sqrt(sum(a^2 + b^2)) / blocks`: an upper bound as long as shared noise does not push the values apart. The interval
-is wider than need be, never narrower by our choice. The block that chose a weight is left out even here: its
+A difference is formed block by block, on the same trainings and sample seeds. Shared noise makes its error smaller than that of
+independent values, by how much cannot be told from two report blocks; so the errors are combined as if the points were
+independent, `sqrt(sum(a^2 + b^2)) / blocks`: wider than need be. The block that chose a weight is left out even here: its
 difference is biased in favour of the chosen weight.
 """
 
@@ -28,6 +24,7 @@ from guidelab.paper import checks, summary
 from guidelab.paper.images import wording
 
 Key = tuple[int, str]  # training seed, seed block
+Sound = dict[Key, tuple[float, float]]  # value and standard error
 AS_UNPAIRED = "samples, errors combined as if unpaired"
 BETTER, WORSE, UNCLEAR, EQUAL = "better", "worse", "no clear difference", "the same point"
 # What must be equal, besides checks.COMPARABLE, wherever numbers stand in one column.
@@ -82,7 +79,11 @@ def difference(
     rows: pd.DataFrame, before: tuple[str, float], after: tuple[str, float], metric: str
 ) -> Difference:
     """Compare two points (variant, w) of report rows; see the module for what the interval covers."""
-    a, b = (_sound(summary.at_point(rows, variant, w, metric)) for variant, w in (before, after))
+    return paired(*(sound(summary.at_point(rows, *point, metric)) for point in (before, after)))
+
+
+def paired(a: Sound, b: Sound) -> Difference:
+    """The difference of two points, given the values of each that can be trusted."""
     both = sorted(set(a) & set(b))
     if not both:
         return Difference()
@@ -108,7 +109,7 @@ def _by_training(keys: list[Key], values: NDArray[np.float64]) -> NDArray[np.flo
     return np.asarray([values[seeds == seed].mean() for seed in np.unique(seeds)])
 
 
-def _sound(rows: pd.DataFrame) -> dict[Key, tuple[float, float]]:
+def sound(rows: pd.DataFrame) -> Sound:
     """Value and standard error of every training and block of a point whose value can be trusted."""
     flags = summary.notes(rows)
     found = zip(rows["train_seed"], rows["seed_block"], rows["value"], rows["std_error"], flags, strict=True)
@@ -125,14 +126,18 @@ def lowest(rows: pd.DataFrame, variant: str, w: float, metric: str) -> tuple[flo
     Returns:
         the value and how many blocks a training has (nan and 0 without rows); optimistic by construction.
     """
-    at = _sound(summary.at_point(rows, variant, w, metric))
+    return least(sound(summary.at_point(rows, variant, w, metric)))
+
+
+def least(at: Sound) -> tuple[float, int]:
+    """`lowest` of a point, given its values that can be trusted."""
     if not at:
         return math.nan, 0
     by_training: dict[int, list[float]] = {}
     for (seed, _), (value, _) in at.items():
         by_training.setdefault(seed, []).append(value)
-    least = [min(values) for values in by_training.values()]
-    return sum(least) / len(least), min(len(values) for values in by_training.values())
+    found = [min(values) for values in by_training.values()]
+    return sum(found) / len(found), min(len(values) for values in by_training.values())
 
 
 def main_steps(measurements: pd.DataFrame) -> int:
@@ -209,10 +214,10 @@ def baseline(
         mains: variant to `net/model` of what it guides, where an experiment has several nets: no guidance is then that of
             the same net, tuned for the same metric if there is one, whatever its EMA.
     """
-    steps = rows.loc[rows["variant"] == variant, "steps"]
-    if steps.empty:
+    mine = rows[rows["variant"] == variant]
+    if mine.empty:
         return None
-    at = rows[rows["steps"] == steps.iloc[0]]
+    at = rows[rows["steps"] == mine["steps"].iloc[0]] if "steps" in rows else rows
     found = [str(v) for v in at["variant"].unique() if v == "none" or str(v).startswith("none_s")]
     if mains:
         alike = [

@@ -11,6 +11,7 @@ import pandas as pd
 from guidelab.paper import names, summary
 from guidelab.paper.images import compare, wording, words
 from guidelab.paper.images.findings import Findings
+from guidelab.paper.opening import unestimable
 
 MAIN = (
     "cfg", "cfg_interval", "cfg_apg", "icg", "cg", "autog", "dg", "dg_first", "dg_frozen", "dg_autog", "dg_cfg",
@@ -54,7 +55,7 @@ def text(measurements: pd.DataFrame, selected: pd.DataFrame, info: pd.DataFrame,
         ("Which weakness of the guide helps?", f"{_PAPERS_ON_GUIDES}\n\n{_guides(f)}"),
         ("Does guidance repair or improve a damaged net?", f"{_PAPERS_ON_DAMAGE}\n\n{_damaged(f)}"),
         ("Do the feature spaces agree?", _agreement(f)),
-        ("What could not be estimated", _unsound(f)),
+        ("What could not be estimated", unestimable(f.rows, str, lambda part, _: _variants(f, part))),
     )
     parts = ["# What these numbers show", _opening(f, spec)]
     for heading, body in sections:
@@ -269,12 +270,5 @@ def _agreement(f: Findings) -> str:
     return "\n".join(lines)
 
 
-def _unsound(f: Findings) -> str:
-    """Flagged or infinite numbers, by metric."""
-    flagged = summary.notes(f.rows).str.startswith(summary.NOT_ESTIMABLE)
-    bad = f.rows[flagged | f.rows["value"].isna()]
-    lines = [
-        f"- {metric}: {len(part)} numbers: {'; '.join(f.label(v) for v in wording.ordered(part['variant']))}."
-        for metric, part in bad.groupby("metric", sort=False)
-    ]
-    return "\n".join(lines) or "Everything measured was estimable."
+def _variants(f: Findings, part: pd.DataFrame) -> str:
+    return "; ".join(f.label(v) for v in wording.ordered(part["variant"]))

@@ -3,6 +3,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,23 +13,28 @@ from guidelab.paper.sigma import numbers
 from guidelab.paper.sigma.numbers import NOT_ESTIMABLE, OK, Z95
 
 COLUMNS = ["coverage", "above_truth", "repeats", "repeats_flagged", "repeats_n", "repeats_status"]
+KINDS = {  # of rows -> the columns made of them
+    "coverage": ("coverage", "repeats", "repeats_flagged", "repeats_n", "repeats_status"),
+    "above truth": ("above_truth",),
+}
 _MANY = 0.1  # of the repeats flagged: the printed share says so
 
 
-def told(mine: pd.DataFrame, row: dict[Any, Any]) -> dict[str, Any]:
-    """COLUMNS of one estimate, from the rows of its point; nothing where it was not repeated."""
-    same = mine[(mine["estimator"] == row["estimator"]) & (mine["divergence"] == row["divergence"])]
-    found = {kind: same[same["kind"] == kind] for kind in ("coverage", "above truth")}
-    known: dict[str, Any] = {
-        kind.replace(" ", "_"): float(part["value"].iloc[0]) for kind, part in found.items() if len(part)
-    }
-    if len(found["coverage"]):
-        held = found["coverage"].iloc[0]
-        note = str(held["note"])
+def told(mine: Mapping[tuple[str, str, str], dict[Any, Any]], row: Mapping[Any, Any]) -> dict[str, Any]:
+    """COLUMNS of one estimate; nothing where it was not repeated.
+
+    Args:
+        mine: kind, divergence and estimator -> a row of its point. row: the estimate.
+    """
+    at = (row["divergence"], row["estimator"])
+    found = {kind: mine[kind, *at] for kind in KINDS if (kind, *at) in mine}
+    known: dict[str, Any] = {kind.replace(" ", "_"): float(part["value"]) for kind, part in found.items()}
+    if "coverage" in found:
+        note = str(found["coverage"]["note"])
         flagged = re.search(r"(\d+) repeats flagged", note)
         known["repeats"] = int(note.removeprefix(f"{NOT_ESTIMABLE}: ").split()[0])
         known["repeats_flagged"] = int(flagged[1]) if flagged else 0
-        known["repeats_n"] = int(held["n"])
+        known["repeats_n"] = int(found["coverage"]["n"])
         known["repeats_status"] = NOT_ESTIMABLE if note.startswith(NOT_ESTIMABLE) else OK
     return known
 

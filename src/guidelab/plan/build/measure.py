@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
 from guidelab.plan.build import slices
+from guidelab.plan.build.paper import described
 from guidelab.plan.instances import diverging
 from guidelab.plan.job import Job
 
@@ -106,8 +107,8 @@ def _row(e: "PlannedExperiment", run: "Run") -> dict[str, Any]:
 
 
 def _halved(e: "PlannedExperiment", variant: "Variant", term: "Term") -> bool:
-    """A term acts with half its weight: Heun averages two slopes and corrects one; a chain has one."""
-    return term.stages == "first" and not e.chain(variant)
+    """A term acts with half its weight: Heun averages two slopes and corrects one; samplers of one slope do not."""
+    return term.stages == "first" and e.sampler(variant).per_step[0] == 2
 
 
 def collect(e: "PlannedExperiment") -> Job:
@@ -118,6 +119,7 @@ def collect(e: "PlannedExperiment") -> Job:
         "select_block": ev.select_block,
         "select_metric": ev.select_metric,
         "headline": slices.headline(e),
+        **described(e),
     }
     inputs = {
         "rows": tuple(e.path("measure", *run.names) for run in e.runs),

@@ -6,6 +6,7 @@ from guidelab import registry
 from guidelab.plan.build import slices
 from guidelab.plan.instances import diverging
 from guidelab.plan.job import Job
+from guidelab.spec import labels
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -15,19 +16,18 @@ PUBLISHED = "workflow/resources/published.csv"
 
 def table(e: "PlannedExperiment") -> Job:
     """The experiment's table; at the papers' size with the published values."""
-    spec = _about(e) | {"headline": slices.headline(e), "select_metric": e.spec.evaluate.select_metric}
-    if not e.images:
-        return Job(slices.printed(e), spec, ("guidelab.paper.tables",))
-    spec |= {"variants": list(e.spec.variants), **_mains(e)}
-    inputs = slices.printed(e)
+    paper, inputs = e.spec.paper, slices.printed(e)
+    # images: a line for each metric that chose a weight; points: the paper's own weights first
+    spec = _about(e) | {"headline": [] if e.images else slices.headline(e)}
+    if e.images:
+        spec |= {"variants": list(e.spec.variants), **_mains(e)}
     if e.streamed:
-        paper = e.spec.paper
         spec |= {
             "published": dict(paper.published),
             "published_experiment": paper.published_experiment or e.name,
         }
         inputs |= {"published": (PUBLISHED,)}
-    return Job(inputs, spec, ("guidelab.paper.images.table",))
+    return Job(inputs, spec)
 
 
 def story(e: "PlannedExperiment") -> Job:
@@ -56,8 +56,20 @@ def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
 
 
 def _about(e: "PlannedExperiment") -> dict[str, Any]:
-    """Whose results they are, and whether they are of images."""
-    return {"experiment": e.name, "scale": e.spec.scale, **({"kind": "images"} if e.images else {})}
+    """Whose results they are, whether they are of images, and what their variants are called."""
+    kind = {"kind": "images"} if e.images else {}
+    about = {"experiment": e.name, "scale": e.spec.scale, **kind, "looks": labels.printed(e.spec)}
+    return about | described(e)
+
+
+def described(e: "PlannedExperiment") -> dict[str, Any]:
+    """What metrics.csv would say of the metrics of plugins; nothing where there are none."""
+    found = {
+        name: registry.described(name)
+        for name in dict.fromkeys(m.partition("@")[0] for m in e.spec.evaluate.metrics)
+    }
+    own = [{"metric": name, **about} for name, about in found.items() if about is not None]
+    return {"metrics_of_plugins": own} if own else {}
 
 
 def _mains(e: "PlannedExperiment") -> dict[str, Any]:
@@ -78,8 +90,7 @@ def divergences(e: "PlannedExperiment") -> Job:
     runs = diverging(e)
     inputs = {"rows": tuple(e.path("diverge", *run.names) for run in runs)}
     inputs |= {"null": e.outputs("diverge_null")} if e.planned("diverge_null") else {}
-    spec = {"experiment": e.name, "scale": e.spec.scale, "points": [run.point for run in runs]}
-    return Job(inputs, spec)
+    return Job(inputs, _about(e) | {"points": [run.point for run in runs]})
 
 
 def theorem(e: "PlannedExperiment") -> Job:

@@ -76,7 +76,7 @@ def sampler(e: "PlannedExperiment", run: "Run") -> dict[str, Any]:
     steps = {"steps": variant.steps} if variant.steps else {}
     spec: dict[str, Any] = {
         "variant": run.variant,
-        "sampler": (variant.sampler or e.spec.sampler).model_dump() | steps,
+        "sampler": e.sampler(variant).model_dump() | steps,
         "main": variant.main,
         "terms": terms,
         "degrade": {m: models[m].degrade.model_dump() for m in used},
@@ -131,7 +131,7 @@ def sampler_modules(e: "PlannedExperiment", *runs: "Run") -> set[str]:
     found = set() if e.images or not runs else {dataset_module(e)}  # images: the nets know their shape
     for run in runs:
         variant = e.spec.variants[run.variant]
-        found |= {registry.SAMPLERS[(variant.sampler or e.spec.sampler).name].module}
+        found |= {registry.SAMPLERS[e.sampler(variant).name].module}
         found |= {registry.CODECS[codec(e, run)].module}
         found |= {registry.SOURCES["fold"].module} if variant.real else set()
         found |= {registry.METHODS[t.method].module for t in variant.guide}
@@ -180,9 +180,9 @@ def discriminator(e: "PlannedExperiment", disc: str) -> dict[str, Any]:
 
 
 def discriminator_modules(e: "PlannedExperiment", *discs: str) -> tuple[str, ...]:
-    """The modules that discriminators name, and of points the training loop."""
-    loop = () if e.images else ("guidelab.train.discriminator",)
-    return (*sorted({disc_module(e, disc) for disc in discs}), *loop)
+    """The modules that discriminators name, and the one that reads what they are trained on."""
+    read = registry.SIDES["images" if e.images else "points"].module
+    return tuple(sorted({read, *(disc_module(e, disc) for disc in discs)}))
 
 
 def source(e: "PlannedExperiment", disc: str) -> "Run":

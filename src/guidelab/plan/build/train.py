@@ -24,7 +24,7 @@ def train(e: "PlannedExperiment", denoiser: str, part: str) -> Job:
         spec |= {"dataset": {"name": e.spec.dataset.name, "classes": d.classes}}
         return Job({}, spec, (*modules, slices.dataset_module(e)))
     spec |= {"conditional": bool(d.conditional), "dataset": {"classes": e.classes}, **slices.latent(e, d)}
-    return Job({"data": slices.learnt(e, d, TRAIN)}, spec, tuple(modules), e.image_command("train"))
+    return Job({"data": slices.learnt(e, d, TRAIN)}, spec, tuple(modules))
 
 
 def reconstruct(e: "PlannedExperiment", model: str) -> Job:
@@ -48,7 +48,7 @@ def discriminate(e: "PlannedExperiment", disc: str) -> Job:
     seeds = slices.source(e, disc).seeds if d.role == "guide" else [d.train.seed]
     spec = slices.discriminator(e, disc) | {"train_seeds": list(seeds), **slices.latent(e, d)}
     modules = slices.discriminator_modules(e, *filter(None, (disc, d.extractor)))
-    return Job(inputs, spec, modules, e.image_command("discriminate"))
+    return Job(inputs, spec, modules)
 
 
 def grade(e: "PlannedExperiment", disc: str, variant: str, w: str, part: str) -> Job:
@@ -58,20 +58,18 @@ def grade(e: "PlannedExperiment", disc: str, variant: str, w: str, part: str) ->
     inputs = {"real": e.outputs("prepare", d.real), "generated": generated}
     spec = slices.discriminator(e, disc) | {"train_seeds": slices.graded_seeds(e, disc, run)}
     spec |= slices.latent(e, d)
-    return Job(inputs, spec, slices.discriminator_modules(e, disc), e.image_command("discriminate"))
+    return Job(inputs, spec, slices.discriminator_modules(e, disc))
 
 
 def null(e: "PlannedExperiment") -> Job:
     """Train the null discriminator: points of a fold of their own, images of the graders' fold, against real data."""
     asked = slices.divergences(e)
     d = e.spec.discriminators[asked.grader]
-    spec = slices.discriminator(e, asked.grader)
+    spec = slices.discriminator(e, asked.grader) | {"train_seeds": [0]}
     modules = slices.discriminator_modules(e, asked.grader)
     inputs = {"real": e.outputs("prepare", d.real)}
     if not e.images:
         assert asked.null_real is not None  # only then the null is planned
         return Job(inputs | {"other": e.outputs("prepare", asked.null_real)}, spec, modules)
     first, last = d.drawn.seeds
-    return Job(
-        inputs, spec | {"apart": last - first + 1, "train_seeds": [0]}, modules, e.image_command("null")
-    )
+    return Job(inputs, spec | {"apart": last - first + 1}, modules)

@@ -1,0 +1,1 @@
+"""One module a figure: `rows` makes the plotted table, `make` draws it."""

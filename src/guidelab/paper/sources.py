@@ -1,0 +1,61 @@
+"""The rows behind each cell of a table: `X.sources.csv`, one line for each cell, part and set of rows.
+
+Columns: `row` (of X.csv, the first below the header is 1), `columns` (of X.csv that these rows make, separated by `; `),
+`how` (what is formed of the rows), `part` (value, or what it is compared with), then columns of the file of rows with the
+values that the rows have; several are separated by `|`.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+LEADING = ("row", "columns", "how", "part")
+MEASURED = ("variant", "w", "metric", "train_seed", "seed_block")  # the key of a measured row
+ESTIMATED = ("point", "train_seed", "kind", "divergence", "estimator", "sigma_lo", "sigma_hi")
+BETWEEN, EITHER = "; ", "|"
+
+
+class Source(NamedTuple):
+    """Some rows behind a number: what is formed of them, their part in it, and the values of their key columns."""
+
+    how: str
+    part: str
+    keys: dict[str, str]
+
+
+def points(
+    how: str, part: str, metric: str, at: tuple[str, float], keys: Iterable[tuple[int, str]]
+) -> list[Source]:
+    """Measured rows of a metric at a point: in one line when all trainings have the same blocks, else one for each.
+
+    Args:
+        how: what is formed. part: their part in it. metric, at: of the rows. keys: training seeds and seed blocks.
+    """
+    about = {"variant": at[0], "w": f"{at[1]:g}", "metric": metric}
+    of_seed: dict[int, list[str]] = {}
+    for seed, block in sorted(keys):
+        of_seed.setdefault(seed, []).append(block)
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for seed, blocks in of_seed.items():
+        alike.setdefault(tuple(blocks), []).append(str(seed))
+    return [
+        Source(how, part, about | {"train_seed": EITHER.join(seeds), "seed_block": EITHER.join(blocks)})
+        for blocks, seeds in alike.items()
+    ]
+
+
+def line(row: int, columns: Iterable[str], source: Source) -> dict[str, Any]:
+    """One line of the file."""
+    return {
+        "row": row,
+        "columns": BETWEEN.join(columns),
+        "how": source.how,
+        "part": source.part,
+        **source.keys,
+    }
+
+
+def file(found: list[dict[str, Any]], keys: Sequence[str]) -> pd.DataFrame:
+    """The lines as a table, also when there are none."""
+    return pd.DataFrame(found, columns=[*LEADING, *keys])
