@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
     from guidelab.spec.variants import Variant
 
-CFG, AUTOGUIDANCE, DG, CG, TRUNCATION = "CFG", "autoguidance", "DG", "CG", "naive truncation"
+CFG, ICG, AUTOGUIDANCE, DG, CG, TRUNCATION = "CFG", "ICG", "autoguidance", "DG", "CG", "naive truncation"
 ALONE, SUM = "no guidance", "several terms"
 METHODS = "Methods"  # the part of a table for variants without a group of their own
 _LONG = {DG: "discriminator (DG)", CG: "classifier guidance (CG)"}  # where the term stands alone
@@ -20,7 +20,7 @@ _KINDS = {
     "classifier": CG,
     "truncation": TRUNCATION,
     "projected": CFG,
-    "independent": CFG,
+    "independent": ICG,
 }
 _FORMS = {"projected": "CFG, projected (APG)", "independent": "independent condition (ICG)"}
 
@@ -33,7 +33,7 @@ class Look(Strict):
 
 
 def printed(e: "Experiment") -> list[dict[str, Any]]:
-    """Every variant in the order of params.yaml: its label; section of tables; method and hue; `like`, the first variant of the same nets and terms.
+    """Every variant in the order of params.yaml: its label; section of tables; method, hue and main model; `like`, the first variant of the same nets and terms.
 
     Variants that differ only in sampler steps or in the discriminator's iterations share a look. A default label that
     several variants would have is completed by the variant's name.
@@ -53,6 +53,7 @@ def printed(e: "Experiment") -> list[dict[str, Any]]:
             "section": variant.group or METHODS,
             "method": method,
             "hue": variant.group or method,
+            "main": variant.main,
             "like": first.setdefault(_content(variant), name),
             **(variant.look.model_dump(exclude_none=True) if variant.look else {}),
         }
