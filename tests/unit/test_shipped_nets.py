@@ -36,8 +36,12 @@ def test_the_shipped_files_are_those_that_dvc_lock_names():
     for path in shipped(Plan(load_spec(ROOT / "params.yaml"))):
         out = next(out for out in kept if path == out or path.startswith(f"{out}/"))
         wanted.add(kept[out])
-        inside = [e for e in json.loads(content(kept[out])) if f"{out}/{e['relpath']}/".startswith(f"{path}/")]
-        assert inside, f"dvc.lock knows no {path}; wanted the results of params.yaml, committed with: dvc commit"
+        inside = [
+            e for e in json.loads(content(kept[out])) if f"{out}/{e['relpath']}/".startswith(f"{path}/")
+        ]
+        assert inside, (
+            f"dvc.lock knows no {path}; wanted the results of params.yaml, committed with: dvc commit"
+        )
         wanted |= {entry["md5"] for entry in inside}
     sizes = sum(len(content(md5)) for md5 in wanted)
     there = {path.parent.name + path.name for path in STORE.rglob("*") if path.is_file()}

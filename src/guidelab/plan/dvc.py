@@ -72,8 +72,12 @@ def shipped(plan: Plan) -> list[str]:
     for name in plan.spec.default:
         outs = [out for stage in plan.stages(name) for out in stage.outs]
         rows = plan.job("collect", name).files
-        found += [o for o in outs if o == f"results/{name}/models" or any(p.startswith(f"{o}/") for p in rows)]
-        jobs = [set(plan.job("measure", name, *key).files) for key in plan.experiment(name).planned("measure")]
+        found += [
+            o for o in outs if o == f"results/{name}/models" or any(p.startswith(f"{o}/") for p in rows)
+        ]
+        jobs = [
+            set(plan.job("measure", name, *key).files) for key in plan.experiment(name).planned("measure")
+        ]
         found += sorted(set.intersection(*jobs)) if jobs else []
     return found
 
