@@ -1,7 +1,5 @@
 """Names that jobs carry from params.yaml, for tests that call the functions of paper/ without a job."""
 
-import pytest
-
 from guidelab.paper import names
 
 _GUIDES, _DEGRADED = "Choice of the weak model", "Degraded main model"
@@ -15,7 +13,7 @@ _WORDS = {  # variant -> label, method, group
     "cfg": ("CFG", "CFG", None),
     "cfg_interval": ("CFG, interval", "CFG", None),
     "cfg_apg": ("CFG, projected (APG)", "CFG", None),
-    "icg": ("independent condition (ICG)", "CFG", None),
+    "icg": ("independent condition (ICG)", "ICG", None),
     "cg": ("classifier guidance (CG)", "CG", None),
     "autog": ("autoguidance", "autoguidance", None),
     "dg": ("discriminator (DG)", "DG", None),
@@ -28,7 +26,7 @@ _WORDS = {  # variant -> label, method, group
     "cfg_dg": ("CFG + DG", "several terms", None),
     "autog_t4": ("guide: 1/4 of training", "autoguidance", _GUIDES),
     "autog_t16": ("guide: 1/16 of training", "autoguidance", _GUIDES),
-    "autog_xs": ("guide: smaller only", "autoguidance", _GUIDES),
+    "autog_xs": ("guide: smaller", "autoguidance", _GUIDES),
     "autog_xs_t8": ("guide: smaller, 1/8", "autoguidance", _GUIDES),
     "autog_xs_t16": ("guide: smaller, 1/16", "autoguidance", _GUIDES),
     "autog_ema": ("guide: longer EMA", "autoguidance", _GUIDES),
@@ -47,22 +45,27 @@ _WORDS = {  # variant -> label, method, group
         for of in ("main", "guide")
         for k in ("050", "150")
     },
+    **{
+        f"{name}_s{k}": (f"{label}, {k} steps", label, None)
+        for name, label in (("autog", "autoguidance"), ("cfg", "CFG"))
+        for k in (6, 18)
+    },
     **{f"none_s{k}": (f"no guidance, {k} steps", "no guidance", None) for k in (6, 18)},
 }
 LIKE = {"none_s6": "none", "none_s18": "none"}
 
 
-@pytest.fixture(autouse=True, scope="session")
-def looks():
-    found = {
-        name: {
-            "label": label,
-            "section": group or names.METHODS,
-            "method": method,
-            "hue": group or method,
-            "like": LIKE.get(name, name),
-        }
-        for name, (label, method, group) in _WORDS.items()
+_LOOKS = [
+    {
+        "variant": name,
+        "label": label,
+        "section": group or names.METHODS,
+        "method": method,
+        "hue": group or method,
+        "main": name if group == _DEGRADED or name.startswith("main_") else "main",
+        "like": LIKE.get(name, name),
     }
-    with names.of({"looks": found}):
-        yield found
+    for name, (label, method, group) in _WORDS.items()
+]
+_NAMED = names.of({"looks": _LOOKS})
+_NAMED.__enter__()  # for the whole session: some modules compute their cases while they are collected

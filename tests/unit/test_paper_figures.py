@@ -163,7 +163,7 @@ def test_fig2_draws_grids_arrows_and_paths():
     paths = [line for line in panels[4].lines if len(line.get_xdata()) == 5]
     assert len(paths) == 3
     assert paths[0].get_xdata() == pytest.approx(arrays["track/cfg/w4.00"][:, 0, 0], rel=1e-3)
-    for wanted in ("main", "unconditional", "ln p₁/p₀", "no guidance", "CFG, w = 4", "path of a sample"):
+    for wanted in ("main", "uncond.", "ln p₁/p₀", "no guidance", "CFG, w = 4", "path of a sample"):
         assert wanted in texts(figure)
 
 
@@ -202,14 +202,14 @@ def test_sweep_draws_values_bands_rings_and_crosses():
     words = texts(figure)
     for wanted in ("autoguidance", "CFG", "chosen weight", "not estimable"):
         assert wanted in words
-    assert "guide: smaller only" not in words
+    assert "guide: smaller" not in words
 
 
 def test_a_group_has_a_figure_of_its_own_with_what_it_is_compared_with():
     rows = sweep_rows(info=GUIDES)
     assert set(rows["variant"]) == {"none", "autog", "autog_xs"}
     words = texts(sweep.make(rows, GUIDES))
-    for wanted in ("Choice of the weak model", "guide: smaller only", "one training only"):
+    for wanted in ("Choice of the weak model", "guide: smaller", "one training only"):
         assert wanted in words
 
 
@@ -268,7 +268,7 @@ INKS = (  # the variants of toy2d
 
 
 def test_looks_stay_apart_in_grey_and_groups_share_a_hue():
-    with names.of({"looks": {v: names.looks()[v] for v in INKS}}):
+    with names.of({"looks": [names.looks()[v] for v in INKS]}):
         drawn = {v: looks.look(v) for v in INKS}
     for (a, one), (b, two) in combinations(drawn.items(), 2):
         assert (one.marker, one.dashes) != (two.marker, two.dashes), (a, b)

@@ -208,10 +208,6 @@ def test_decimals_follow_size(made):
 
 
 def test_words():
-    assert (
-        wording.label("autog_s6") == "autoguidance, 6 steps"
-        and wording.label("dg_it1000") == "DG, 1,000 iterations"
-    )
     assert wording.label("main_ema050") == "main's EMA 0.050" and wording.label("a_b") == "a b"
     assert wording.label("dropout", {"dropout": "dropout 5 % and 10 %"}) == "dropout 5 % and 10 %"
     assert wording.point("none", 1.0) == "no guidance" and wording.point("cfg", 1.5) == "CFG, w = 1.5"

@@ -43,7 +43,7 @@ def feet(fig: Figure):
 # ---- figures ----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("text", "lines"), [("toy2d, full", 1), (LONG, 2), (f"{LONG} {LONG}", 3)])
+@pytest.mark.parametrize(("text", "lines"), [("toy2d, full", 1), (LONG, 3), (f"{LONG} {LONG}", 5)])
 def test_a_footer_stays_on_the_page_and_keeps_every_word(text, lines):
     with style.context():
         fig = style.figure(60)
@@ -53,7 +53,9 @@ def test_a_footer_stays_on_the_page_and_keeps_every_word(text, lines):
         feet(fig)[0].get_text().split() == text.split() and feet(fig)[0].get_text().count("\n") == lines - 1
     )
     assert box.x0 >= 0 and box.x1 <= fig.bbox.x1 and box.y0 >= 0
-    assert (style.footer_mm(text) > 0) == (lines > 1)
+    assert style.footer_mm(text) - style.footer_mm("") == pytest.approx(
+        (lines - 1) * (style.footer_mm(f"{LONG} {LONG}") - style.footer_mm("")) / 4
+    )
 
 
 def grid_of(experiment: str) -> Figure:
@@ -87,8 +89,8 @@ def test_a_legend_takes_fewer_columns_rather_than_leave_the_page():
     assert fig.legends[0].get_window_extent(renderer(fig)).x1 <= fig.bbox.x1
     with style.context():
         short = [page.handle(looks.look("cfg"), "CFG") for _ in range(7)]
-        assert page.fitting(short) == 5 and page.fitting(short, 3) == 3
-        long = page.handle(looks.look("cfg"), "a long label of forty letters and more ..")
+        assert page.fitting(short) == 4 and page.fitting(short, 3) == 3
+        long = page.handle(looks.look("cfg"), "a label of twenty letters")
         assert page.fitting([long] * 4) == 2
         assert page.fitting([page.handle(looks.look("cfg"), "as long as half the page " * 4)] * 4) == 1
 
@@ -102,7 +104,7 @@ def test_equal_values_have_an_axis_that_can_be_read():
     assert low == 0 and 0.03 < high < 0.1
     fig.draw_without_rendering()
     assert ax.yaxis.get_offset_text().get_text() == ""
-    assert any("0.01" in t.get_text() for t in ax.get_yticklabels())
+    assert len({t.get_text() for t in ax.get_yticklabels()}) >= 3
 
 
 @pytest.mark.parametrize("level", [0.0, 5.0])

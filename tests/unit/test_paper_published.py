@@ -13,7 +13,8 @@ from guidelab.io import read_csv, write_csv
 from guidelab.jobs import table as table_job
 from guidelab.paper import columns, latex, published_sheet, reproduced, table
 from guidelab.paper import published as beside
-from guidelab.paper.images import compare, story, weights, wording
+from guidelab.paper.figures import weights
+from guidelab.paper.images import compare, story
 from guidelab.paper.sheets import to_latex, to_markdown
 
 FULL = large()
@@ -321,28 +322,6 @@ def test_no_guidance_tuned_for_the_same_metric_comes_first():
     assert compare.baseline(rows, "cg", {**mains, "adm": "other/adm"}) is None
     assert compare.starts_unguided(rows, "cfg_fd", mains)
     assert not compare.starts_unguided(rows, "cfg_fd", mains | {"cfg_fd": "dit/dit_085"})
-
-
-@pytest.mark.parametrize(
-    ("variant", "label", "section"),
-    [
-        ("autog_fd", "autoguidance (tuned for FD)", wording.METHODS),
-        ("autog_u", "autoguidance, unconditional", wording.METHODS),
-        ("dg_u_both", "DG, both stages, unconditional", wording.METHODS),
-        ("dg_autog_c", "DG + autoguidance, conditional", wording.METHODS),
-        ("xxl_interval_fd", "XXL: CFG, interval (tuned for FD)", wording.METHODS),
-        ("uncond_autog", "unconditional: autoguidance", wording.METHODS),
-        ("same_ema_fd", "guide: same EMA (tuned for FD)", wording.GUIDES),
-        ("guide_t32", "guide: 1/32 of training", wording.GUIDES),
-        ("guide_xxs", "guide: XXS", wording.GUIDES),
-        ("guide_e060", "guide's EMA 0.060", wording.AVERAGED),
-        ("drop10", "dropout 10 %, no guidance", wording.DEGRADED),
-        ("noise20", "input noise 20 %, no guidance", wording.DEGRADED),
-        ("validation", "validation images", wording.METHODS),
-    ],
-)
-def test_words_for_the_papers_variants(variant, label, section):
-    assert (wording.label(variant), wording.section(variant)) == (label, section)
 
 
 def test_curves_of_several_nets_start_at_their_own_unguided_point():

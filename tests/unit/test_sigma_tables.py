@@ -10,19 +10,11 @@ import pytest
 from large_cases import ROOT
 from matplotlib.figure import Figure
 
-from guidelab.paper.sigma import (
-    along,
-    calibration,
-    grader,
-    lines,
-    numbers,
-    points,
-    relative,
-    repeats,
-    sheets,
-    table,
-    weight,
-)
+from guidelab.paper import charts
+from guidelab.paper.figures import along, calibration
+from guidelab.paper.figures import divergence_points as points
+from guidelab.paper.figures import divergence_weight as weight
+from guidelab.paper.sigma import grader, numbers, relative, repeats, sheets, table
 
 SPEC = {"experiment": "e", "scale": "reduced"}
 POINTS = [numbers.NULL, "none/w1.00", "cfg/w2.00", "dg/w1.00"]
@@ -302,7 +294,7 @@ def test_no_curve_runs_among_the_crosses(rows):
     figure = along.make(along.rows({"divergences": rows}, info), info)
     for ax in figure.axes:
         top = ax.transAxes.inverted().transform(ax.transData.transform((0.5, 2.1 + 1.96 * 0.01)))[1]
-        assert top < lines._TOP - lines._STEP  # of the second point's crosses
+        assert top < charts._TOP - charts._STEP  # of the second point's crosses
 
 
 def test_a_panel_that_no_sampler_has_is_left_out_and_named(graded, monkeypatch):

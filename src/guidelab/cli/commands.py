@@ -137,17 +137,11 @@ def stages(experiment: str, params: Params = Path("params.yaml")) -> None:
 
 @commands.command(rich_help_panel="Workflow")
 def shipped(params: Params = Path("params.yaml")) -> None:
-    """List the folders that come with the project: nets, small data and measurements of the default experiments.
+    """List what comes with the project: nets, measurements and references of the default experiments (docs/sharing.md).
 
     Example: `dvc pull -r shipped $(guidelab shipped)`
     """
-    from guidelab.plan.dvc import shipped as folders
-    from guidelab.spec.reading import read_yaml
+    from guidelab.plan.dvc import shipped as paths
 
-    lock = Path("dvc.lock")
-    if not lock.is_file():
-        raise UserError(
-            f"{lock.absolute()}: no such file; wanted the folder of a project whose results DVC keeps"
-        )
-    for path in folders(load_plan(params), read_yaml(lock)):
+    for path in paths(load_plan(params)):
         typer.echo(path)

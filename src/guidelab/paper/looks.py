@@ -76,17 +76,28 @@ def _assigned() -> dict[str, Look]:
             groups.setdefault(str(about["hue"]), []).append(name)
     other = cycle(_OTHER_HUES)
     taken = {_FIRST[group] for group in groups if group in _FIRST}
+    drawn: set[tuple[str, Any]] = set()
     found: dict[str, Look] = {}
     for group, members in groups.items():
         colors = _shades(_HUES.get(group) or next(other), len(members))
         for i, (name, color) in enumerate(zip(members, colors, strict=True)):
-            free = [m for m in _MARKERS if m not in taken] or list(_MARKERS[i % len(_MARKERS) :])
-            marker = _FIRST[group] if i == 0 and group in _FIRST else free[0]
+            dashes = _DOTTED if color == INK else _DASHES[(i + (group == "several terms")) % len(_DASHES)]
+            if i == 0 and group in _FIRST:
+                marker = _FIRST[group]
+            else:
+                marker, dashes = _free(taken, drawn, dashes)
             taken.add(marker)
-            dashes = _DOTTED if marker == "*" else _DASHES[(i + (group == "several terms")) % len(_DASHES)]
+            drawn.add((marker, dashes))
             about = given[name]
             found[name] = Look(about.get("color", color), about.get("marker", marker), dashes)
     return {name: found[str(about["like"])] for name, about in given.items()}
+
+
+def _free(taken: set[str], drawn: set[tuple[str, Any]], dashes: Any) -> tuple[str, Any]:
+    """A marker of its own with these dashes; where all are taken, the first pair of marker and dashes that is not drawn."""
+    alone = [m for m in _MARKERS if m not in taken]
+    pairs = [(m, dashes) for m in alone] + [(m, d) for d in reversed(_DASHES) for m in _MARKERS]
+    return next((pair for pair in pairs if pair not in drawn), (_MARKERS[0], dashes))
 
 
 def _shades(hue: str, count: int) -> list[str]:

@@ -17,8 +17,8 @@ SMOKE = "smoke"  # everything tiny, weights random: that it runs is all it shows
 
 @contextmanager
 def of(job: Mapping[str, Any]) -> Iterator[None]:
-    """Inside a `with`, variants are called and drawn as the job's `looks` say: variant -> label, section, method, hue, like."""
-    token = _LOOKS.set(job.get("looks") or {})
+    """Inside a `with`, variants are called and drawn as the job's `looks` say: a list of variant, label, section, method, hue, main, like."""
+    token = _LOOKS.set({look["variant"]: look for look in job.get("looks", [])})
     try:
         yield
     finally:
@@ -49,11 +49,6 @@ def label(variant: str) -> str:
 def section(variant: str) -> str:
     """The part of the tables, and of the figures over the weight, that a variant stands in."""
     return str(looks().get(variant, {}).get("section", METHODS))
-
-
-def method(variant: str) -> str:
-    """`CFG`, `autoguidance`, `DG`, ...: the family of all its terms; empty where unknown."""
-    return str(looks().get(variant, {}).get("method", ""))
 
 
 def ordered(variants: Iterable[object]) -> list[str]:

@@ -5,7 +5,6 @@ pipeline of the project's folder; every other one has its own, in workflow/dvc/<
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from math import inf
 from typing import Any
 
 import yaml
@@ -21,11 +20,6 @@ HEADER = (
 # --force: the manifest alone is written again, so Snakemake looks for every file it lists, also for deleted ones.
 COMMAND = "snakemake --profile \\${{SNAKEMAKE_PROFILE:-workflow/profiles/local}} --force {manifest}"
 CODE = ("src/guidelab", "Snakefile", "workflow/rules")
-# What a clone needs to sample, measure and follow numbers without training: these folders come with the project, in the remote
-# `shipped` (.dvc/shipped, in git). Larger ones are left out: they are prepared or computed from the others in minutes, or are
-# snapshots of trainings.
-SHIPPED = ("data", "checkpoints", "models", "discriminators", "graders", "measurements")
-SHIPPED_MB = 32
 _PLOT = {"x": "offset", "y": "value", "template": "sweep"}  # .dvc/plots/sweep.json
 
 
@@ -67,21 +61,24 @@ def stage_names(plan: Plan, experiment: str) -> list[str]:
     return [f"workflow/dvc/{experiment}/dvc.yaml:{stage.name}" for stage in stages]
 
 
-def shipped(plan: Plan, lock: Mapping[str, Any]) -> list[str]:
-    """The folders of the default experiments that come with the project, for `dvc push -r shipped` and `dvc pull -r shipped`.
+def shipped(plan: Plan) -> list[str]:
+    """What comes with the project, for `dvc push -r shipped` and `dvc pull -r shipped`: enough to sample and measure without training.
 
-    Args:
-        plan: the plan of params.yaml.
-        lock: the content of dvc.lock, which knows the size of every folder.
+    Of every default experiment the nets, the folders that hold what its rows are collected from, and the files that all its
+    measurements read: with one of these absent, a new variant makes Snakemake compute every point anew. Large files of single
+    points and snapshots of trainings are not among them.
     """
-    kept = lock.get("stages") or {}
-    default = plan.spec.default
     found = []
-    for stage in (stage for name in default for stage in plan.stages(name)):
-        outs = kept.get(_name(stage, len(default) > 1), {}).get("outs", ())
-        sizes = {out["path"]: int(out["size"]) for out in outs}
-        names = {path: path.removeprefix(f"results/{stage.experiment}/") for path in stage.outs}
-        found += [p for p in stage.outs if names[p] in SHIPPED and sizes.get(p, inf) <= SHIPPED_MB * 10**6]
+    for name in plan.spec.default:
+        outs = [out for stage in plan.stages(name) for out in stage.outs]
+        rows = plan.job("collect", name).files
+        found += [
+            o for o in outs if o == f"results/{name}/models" or any(p.startswith(f"{o}/") for p in rows)
+        ]
+        jobs = [
+            set(plan.job("measure", name, *key).files) for key in plan.experiment(name).planned("measure")
+        ]
+        found += sorted(set.intersection(*jobs)) if jobs else []
     return found
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
     from guidelab.spec.variants import Variant
 
-CFG, AUTOGUIDANCE, DG, CG, TRUNCATION = "CFG", "autoguidance", "DG", "CG", "naive truncation"
+CFG, ICG, AUTOGUIDANCE, DG, CG, TRUNCATION = "CFG", "ICG", "autoguidance", "DG", "CG", "naive truncation"
 ALONE, SUM = "no guidance", "several terms"
 METHODS = "Methods"  # the part of a table for variants without a group of their own
 _LONG = {DG: "discriminator (DG)", CG: "classifier guidance (CG)"}  # where the term stands alone
@@ -20,7 +20,7 @@ _KINDS = {
     "classifier": CG,
     "truncation": TRUNCATION,
     "projected": CFG,
-    "independent": CFG,
+    "independent": ICG,
 }
 _FORMS = {"projected": "CFG, projected (APG)", "independent": "independent condition (ICG)"}
 
@@ -32,8 +32,8 @@ class Look(Strict):
     marker: Annotated[str, Field(pattern=r"^[os^v<>DdpPhXx*+]$")] | None = None  # as matplotlib names it
 
 
-def printed(e: "Experiment") -> dict[str, dict[str, Any]]:
-    """Variant -> its label; section of tables; method and hue; `like`, the first variant of the same nets and terms.
+def printed(e: "Experiment") -> list[dict[str, Any]]:
+    """Every variant in the order of params.yaml: its label; section of tables; method, hue and main model; `like`, the first variant of the same nets and terms.
 
     Variants that differ only in sampler steps or in the discriminator's iterations share a look. A default label that
     several variants would have is completed by the variant's name.
@@ -41,20 +41,23 @@ def printed(e: "Experiment") -> dict[str, dict[str, Any]]:
     defaults = {name: _label(e, v) for name, v in e.variants.items()}
     given = [v.label or defaults[name] for name, v in e.variants.items()]
     first: dict[Any, str] = {}
-    found = {}
+    found = []
     for name, variant in e.variants.items():
         label = variant.label or defaults[name]
         if not variant.label and given.count(label) > 1:
             label = f"{label} ({name.replace('_', ' ')})"
         method = _method(e, variant)
-        found[name] = {
+        about = {
+            "variant": name,
             "label": label,
             "section": variant.group or METHODS,
             "method": method,
             "hue": variant.group or method,
+            "main": variant.main,
             "like": first.setdefault(_content(variant), name),
             **(variant.look.model_dump(exclude_none=True) if variant.look else {}),
         }
+        found.append(about)
     return found
 
 
@@ -66,7 +69,7 @@ def _content(variant: "Variant") -> Any:
 
 def _kind(e: "Experiment", variant: "Variant", term: Term) -> str:
     """The family of one term: a reference that does not see the classes of the main model is CFG's."""
-    if term.method not in ("reference", "leading"):
+    if term.method != "reference":
         return _KINDS.get(term.method, term.method.rpartition(":")[2])
     return CFG if _classes(e, variant.main) > _classes(e, term.ref) else AUTOGUIDANCE
 

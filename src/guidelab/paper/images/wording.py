@@ -47,8 +47,10 @@ def point(variant: str, w: float, given: Mapping[str, str] | None = None) -> str
 
 
 def kin(variants: "pd.Series[str]", start: str) -> "pd.Series[bool]":
-    """Which variants are of one method alone: `cfg`, `autog` or `dg`."""
-    return variants.map(names.method) == _METHODS[start]
+    """Which variants are of one method alone, `cfg`, `autog` or `dg`, on a main model that the experiment's methods guide."""
+    alike = {v: about for v, about in names.looks().items() if about["method"] == _METHODS[start]}
+    mains = {about["main"] for about in alike.values() if about["section"] == METHODS}
+    return variants.isin([v for v, about in alike.items() if about["main"] in mains])
 
 
 def suffix(variant: str) -> str:
