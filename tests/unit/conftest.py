@@ -55,8 +55,9 @@ _WORDS = {  # variant -> label, method, group
 LIKE = {"none_s6": "none", "none_s18": "none"}
 
 
-_LOOKS = {
-    name: {
+_LOOKS = [
+    {
+        "variant": name,
         "label": label,
         "section": group or names.METHODS,
         "method": method,
@@ -65,6 +66,6 @@ _LOOKS = {
         "like": LIKE.get(name, name),
     }
     for name, (label, method, group) in _WORDS.items()
-}
+]
 _NAMED = names.of({"looks": _LOOKS})
 _NAMED.__enter__()  # for the whole session: some modules compute their cases while they are collected

@@ -268,7 +268,7 @@ INKS = (  # the variants of toy2d
 
 
 def test_looks_stay_apart_in_grey_and_groups_share_a_hue():
-    with names.of({"looks": {v: names.looks()[v] for v in INKS}}):
+    with names.of({"looks": [names.looks()[v] for v in INKS]}):
         drawn = {v: looks.look(v) for v in INKS}
     for (a, one), (b, two) in combinations(drawn.items(), 2):
         assert (one.marker, one.dashes) != (two.marker, two.dashes), (a, b)

@@ -17,8 +17,8 @@ SMOKE = "smoke"  # everything tiny, weights random: that it runs is all it shows
 
 @contextmanager
 def of(job: Mapping[str, Any]) -> Iterator[None]:
-    """Inside a `with`, variants are called and drawn as the job's `looks` say: variant -> label, section, method, hue, main, like."""
-    token = _LOOKS.set(job.get("looks") or {})
+    """Inside a `with`, variants are called and drawn as the job's `looks` say: a list of variant, label, section, method, hue, main, like."""
+    token = _LOOKS.set({str(about["variant"]): about for about in job.get("looks") or ()})
     try:
         yield
     finally:
