@@ -1,11 +1,13 @@
 """Labels, groups and looks of variants: from params.yaml, else from their terms; they reach printing jobs alone."""
 
+import json
 from pathlib import Path
 
 import pytest
 import yaml
 
 from guidelab.errors import UserError
+from guidelab.paper import names
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
 from guidelab.spec.labels import METHODS, printed
@@ -59,6 +61,14 @@ def test_words_for_the_variants_of_params_yaml(experiment, variant, label, secti
 def test_no_two_variants_have_one_label(experiment):
     labels = [about["label"] for about in printed(SPEC.experiments[experiment]).values()]
     assert len(labels) == len(set(labels))
+
+
+def test_jobs_keep_the_order_of_params_yaml_although_json_sorts_keys():
+    plan = Plan(SPEC)
+    job = json.loads(plan.payload("figure", "toy2d", "sweep"))
+    with names.of(job):
+        assert list(names.looks()) == list(SPEC.experiments["toy2d"].variants)
+        assert names.label("autog") == "autoguidance" and names.section("dropout") == DEGRADED
 
 
 def test_variants_that_differ_in_steps_or_iterations_are_drawn_alike():
