@@ -162,7 +162,9 @@ FIGURES = Table(
         "sweep_degraded": Entry("guidelab.paper.figures.sweep:make", needs="density"),
         "sweep_planes": Entry("guidelab.paper.figures.planes:make", needs="density"),
         "divergence_sigma": Entry("guidelab.paper.figures.along:make", needs="divergences"),
-        "divergence_calibration": Entry("guidelab.paper.figures.calibration:make", needs="divergences density"),
+        "divergence_calibration": Entry(
+            "guidelab.paper.figures.calibration:make", needs="divergences density"
+        ),
         "divergence_weight": Entry("guidelab.paper.figures.divergence_weight:make", needs="divergences"),
         "weights": Entry("guidelab.paper.figures.weights:make", needs="images"),
         "precision_recall": Entry("guidelab.paper.figures.planes:make", needs="images"),

@@ -19,8 +19,9 @@ TABLE = f"results/tables/{EXPERIMENT}.csv"
 PRINTED = {
     f"table {TABLE}",
     f"story results/tables/{EXPERIMENT}.story.md",
-    f"figure results/figures/{EXPERIMENT}/sweep.pdf",
-    f"figure results/figures/{EXPERIMENT}/divergence_weight.pdf",
+} | {
+    f"figure results/figures/{EXPERIMENT}/{name}.pdf"
+    for name in ("sweep", "sweep_guides", "sweep_degraded", "sweep_planes", "divergence_weight")
 }
 
 pytestmark = pytest.mark.slow

@@ -31,7 +31,8 @@ METRIC = """
 FIGURE = """
     from matplotlib.figure import Figure
 
-    def rows(measurements, selected, metrics_info, info):
+    def rows(tables, info):
+        measurements = tables["measurements"]
         return measurements[measurements["metric"] == info["settings"]["metric"]][["variant", "w", "value"]]
 
     def make(rows, info):
@@ -69,6 +70,9 @@ def small(params):
                 "fig2",
                 "fig9",
                 "sweep",
+                "sweep_guides",
+                "sweep_degraded",
+                "sweep_planes",
                 "divergence_sigma",
                 "divergence_calibration",
                 "divergence_weight",
