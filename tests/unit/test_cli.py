@@ -64,7 +64,7 @@ def test_check_and_show_and_job_say_what_is_planned():
             ["given 1 names, wanted 4", "for example: guidelab sample toy2d cfg w4.00 seeds0-4"],
         ),
         (["sample", "toy2", "cfg", "w4.00", "seeds0-4"], ["no experiment 'toy2'", "did you mean 'toy2d"]),
-        (["figure", "toy2d", "fig3"], ["no figure 'fig3'", "fig1, fig2"]),
+        (["figure", "toy2d", "fig3"], ["no figure 'fig3'", "fig9, fig2, fig1"]),
         (["sample", "--job", "{", "-o", "x"], ["--job: is not JSON"]),
         (["sample", "--job", "[]", "-o", "x"], ["wanted a JSON object"]),
         (["sample", "--job", '{"inputs": {}}'], ["needs --output"]),

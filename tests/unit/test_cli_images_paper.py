@@ -9,6 +9,7 @@ from guidelab.errors import UserError
 from guidelab.io import load_arrays, read_csv, write_csv
 from guidelab.jobs import collect, figure, preview, story, table
 from guidelab.jobs import image_field as field
+from guidelab.paper import names
 from guidelab.shards import Shard, folder_of, write_manifest, write_shard
 
 BLOCKS = {"report1": [100, 119]}
@@ -134,7 +135,7 @@ def test_a_metric_that_should_be_high_chooses_the_highest():
 
 def test_table_story_and_figure_from_files(files):
     folder, inputs, _ = files
-    job = SPEC | {"inputs": inputs, "code": "0"}
+    job = SPEC | {"inputs": inputs, "code": "0", "looks": list(names.looks().values())}
     outs = [folder / f"fashion.{kind}" for kind in ("csv", "md", "tex", "sources.csv")]
     table.run(job, outs)
     assert read_csv(outs[0])["variant"].iloc[0] == "none" and outs[1].read_text().startswith("## fashion")

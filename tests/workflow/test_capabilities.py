@@ -100,7 +100,9 @@ def tree(tmp_path_factory):
     made = Tree.new(tmp_path_factory.mktemp("capabilities") / "tree", fake=False, warm=True)
     own, shipped = read_yaml(Path(__file__).with_name("capabilities.yaml")), read_yaml(ROOT / "params.yaml")
     known = {name: shipped["experiments"][name] for name in ("fashion", "fashion_ci")}
-    without = {n: e for n, e in own["experiments"].items() if n != "own_plugins"}  # test_plugins.py has its plugins
+    without = {
+        n: e for n, e in own["experiments"].items() if n != "own_plugins"
+    }  # test_plugins.py has its plugins
     params = own | {"experiments": known | without}
     (made.root / "params.yaml").write_text(yaml.safe_dump(params, sort_keys=False))
     pictures(made.root)

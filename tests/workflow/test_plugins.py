@@ -37,8 +37,8 @@ METRIC = """
 FIGURE = """
     from matplotlib.figure import Figure
 
-    def rows(given, info):
-        measurements = given["measurements"]
+    def rows(tables, info):
+        measurements = tables["measurements"]
         return measurements[measurements["metric"] == info["settings"]["metric"]][["variant", "w", "value"]]
 
     def make(rows, info):
@@ -170,6 +170,9 @@ def small(params):
                 "fig2",
                 "fig9",
                 "sweep",
+                "sweep_guides",
+                "sweep_degraded",
+                "sweep_planes",
                 "divergence_sigma",
                 "divergence_calibration",
                 "divergence_weight",

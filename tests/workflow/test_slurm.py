@@ -106,11 +106,11 @@ def test_a_training_that_is_told_to_stop_goes_on_and_ends_the_same(cluster, tmp_
     target.unlink()
     with tree.started("--retries", "0", "--", str(target.relative_to(tree.root))) as run:
         for stop, signalled in enumerate(("TERM", "USR1")):
-            run.until("training", lambda: list(tree.root.glob(".state/*/lock")))
+            run.until("training", lambda: list(tree.root.glob(".state/**/lock")))
             (job,) = jobs("RUNNING", "%i", tree.root)
             slurm("scancel", f"--signal={signalled}", job)
             run.until("requeued", lambda job=job, stop=stop: restarts(job) == stop + 1)
-            for lock in tree.root.glob(".state/*/lock"):
+            for lock in tree.root.glob(".state/**/lock"):
                 lock.unlink()
         assert run.ends() == 0, run.said()
     assert jobs("all", "%i %T", tree.root) == [f"{job} COMPLETED"]
