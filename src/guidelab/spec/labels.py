@@ -32,8 +32,8 @@ class Look(Strict):
     marker: Annotated[str, Field(pattern=r"^[os^v<>DdpPhXx*+]$")] | None = None  # as matplotlib names it
 
 
-def printed(e: "Experiment") -> list[dict[str, Any]]:
-    """Every variant in the order of params.yaml: its label; section of tables; method, hue and main model; `like`, the first variant of the same nets and terms.
+def printed(e: "Experiment") -> dict[str, dict[str, Any]]:
+    """Variant -> its label; section of tables; method, hue and main model; `like`, the first variant of the same nets and terms.
 
     Variants that differ only in sampler steps or in the discriminator's iterations share a look. A default label that
     several variants would have is completed by the variant's name.
@@ -41,14 +41,13 @@ def printed(e: "Experiment") -> list[dict[str, Any]]:
     defaults = {name: _label(e, v) for name, v in e.variants.items()}
     given = [v.label or defaults[name] for name, v in e.variants.items()]
     first: dict[Any, str] = {}
-    found = []
+    found = {}
     for name, variant in e.variants.items():
         label = variant.label or defaults[name]
         if not variant.label and given.count(label) > 1:
             label = f"{label} ({name.replace('_', ' ')})"
         method = _method(e, variant)
-        about = {
-            "variant": name,
+        found[name] = {
             "label": label,
             "section": variant.group or METHODS,
             "method": method,
@@ -57,7 +56,6 @@ def printed(e: "Experiment") -> list[dict[str, Any]]:
             "like": first.setdefault(_content(variant), name),
             **(variant.look.model_dump(exclude_none=True) if variant.look else {}),
         }
-        found.append(about)
     return found
 
 

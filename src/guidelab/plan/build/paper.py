@@ -58,8 +58,9 @@ def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
 def _about(e: "PlannedExperiment") -> dict[str, Any]:
     """Whose results they are, whether they are of images, and what their variants are called."""
     kind = {"kind": "images"} if e.images else {}
-    about = {"experiment": e.name, "scale": e.spec.scale, **kind, "looks": labels.printed(e.spec)}
-    return about | described(e)
+    # a list: canonical JSON sorts keys, and the order of params.yaml is that of legends and tables
+    looks = [{"variant": name, **about} for name, about in labels.printed(e.spec).items()]
+    return {"experiment": e.name, "scale": e.spec.scale, **kind, "looks": looks} | described(e)
 
 
 def described(e: "PlannedExperiment") -> dict[str, Any]:
