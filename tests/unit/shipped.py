@@ -10,11 +10,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def outdated(plan, table: str) -> bool:
-    """Whether a sample job of a table's experiment would be given other parameters now, its code digest aside."""
+    """Whether the table's own job, or a sample job of its experiment, would get other parameters now, code digests aside."""
     _, experiment, *_ = maker(table)
-    (stage,) = [stage for stage in plan.stages(experiment) if stage.name == "sample"]
-    entries, _ = records.read(ROOT, stage)
-    jobs = [(key, entries[path]) for path in sorted(entries) if (key := maker(path)) and key[0] == "sample"]
-    key, entry = jobs[0]
-    then, now = accepted.payload_of(entry.record["params"]), json.loads(plan.payload(*key))
-    return {**then, "code": ""} != {**now, "code": ""}
+    for stage in plan.stages(experiment):
+        entries, _ = records.read(ROOT, stage)
+        first = next((p for p in sorted(entries) if (key := maker(p)) and key[0] == "sample"), None)
+        for path in {first, table} & set(entries):
+            then = accepted.payload_of(entries[path].record["params"])
+            now = json.loads(plan.payload(*maker(path)))
+            if {**then, "code": ""} != {**now, "code": ""}:
+                return True
+    return False

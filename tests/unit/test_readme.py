@@ -98,6 +98,12 @@ def test_guidelab(arguments, plan, tmp_path, monkeypatch):
     ):  # results of other parameters or code are not packed as these
         assert isinstance(done.exception, UserError) and "Run again: snakemake" in str(done.exception)
         return
+    if words[0] == "trace" and not Path(words[1].replace(".csv", ".sources.csv")).exists():
+        # a table that was made before tables had a file of sources
+        assert isinstance(done.exception, UserError) and "Make it again with: snakemake" in str(
+            done.exception
+        )
+        return
     assert done.exit_code == 0, (done.exception, done.output[-500:])
     assert done.output.strip()
 
