@@ -10,14 +10,13 @@ ROOT = Path(__file__).parents[2]
 
 
 def outdated(plan, table: str) -> bool:
-    """Whether the table's own job, or a sample job of its experiment, would get other parameters now, code digests aside."""
+    """Whether a job of the table's experiment would get other parameters now, code digests aside."""
     _, experiment, *_ = maker(table)
     for stage in plan.stages(experiment):
         entries, _ = records.read(ROOT, stage)
-        first = next((p for p in sorted(entries) if (key := maker(p)) and key[0] == "sample"), None)
-        for path in {first, table} & set(entries):
+        for path in set(entries) & set(stage.files):
             then = accepted.payload_of(entries[path].record["params"])
             now = json.loads(plan.payload(*maker(path)))
-            if {**then, "code": ""} != {**now, "code": ""}:
+            if then and {**then, "code": ""} != {**now, "code": ""}:
                 return True
     return False
