@@ -8,12 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from guidelab.train.adam import parameters_of
 from guidelab.train.ahead import Ahead
-from guidelab.train.early import History, run_until_no_better
-from guidelab.train.loop import Course, State
+from guidelab.train.early import History, fit
+from guidelab.train.loop import State
 from guidelab.train.noisy import NoisyBatch, bin_edges
-from guidelab.train.precision import NetInTraining, Precision, finite
+from guidelab.train.precision import NetInTraining, Precision
 from guidelab.train.sides import Side, split
 from guidelab.train.streams import stream
 
@@ -50,12 +49,8 @@ def train_classifier(
         Stopped, UserError: see `guidelab.train.loop.run`; UserError also for too few examples.
     """
     seed = config["seed"]
-    parts = split(
-        examples,
-        config,
-        torch.randperm(len(examples), generator=stream("classifier split", seed)),
-        "classifier",
-    )
+    order = torch.randperm(len(examples), generator=stream("classifier split", seed))
+    parts = split(examples, config, order, "classifier")
     trained = NetInTraining(net, precision, config["lr"], config.get("weight_decay", 0.0))
 
     def read(iteration: int) -> NoisyBatch:
@@ -70,34 +65,19 @@ def train_classifier(
         factor = 1 - iteration / config["iterations"]
         return trained.step(state, lambda: _loss(_log_p(net, batch, precision), batch), factor)
 
-    def evaluate(snapshot: State) -> float:
-        trained.adam.load(snapshot)
-        loss = _loss(*_predicted(net, parts.validation, config, "classifier validation", precision))
-        return finite(float(loss), "classifier")
+    def held_out() -> float:
+        return float(_loss(*_predicted(net, parts.validation, config, "classifier validation", precision)))
 
-    course = Course(
-        key={"task": "classifier", **config},
-        initial=trained.adam.initial,
-        step=step,
-        snapshot=parameters_of,
-        iterations=config["iterations"],
-        snapshot_every=config["evaluate_every"],
-        log_every=config["evaluate_every"],
-        title="classifier",
-    )
     try:
-        outcome = run_until_no_better(course, state_dir, evaluate, config["patience"], progress)
+        outcome = fit(trained, step, held_out, config, state_dir, "classifier", progress=progress)
     finally:
         ahead.close()
-    trained.adam.load(outcome.best)
     report: dict[str, float] = {
         **_report(*_predicted(net, parts.test, config, "classifier test", precision), config),
         **parts.sizes,
-        "iterations": outcome.iterations,
-        "best_at": outcome.best_at,
+        **outcome.counts,
     }
-    state = {k: v.detach().cpu().clone() for k, v in net.state_dict().items()}
-    return state, report, outcome.history
+    return trained.weights(), report, outcome.history
 
 
 def _predicted(

@@ -9,14 +9,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from guidelab.errors import UserError
-from guidelab.train.adam import parameters_of
 from guidelab.train.ahead import Ahead
 from guidelab.train.draws import Draws
-from guidelab.train.early import Outcome, run_until_no_better
+from guidelab.train.early import Outcome, fit
 from guidelab.train.judge import Discriminator, Judge, Seen
-from guidelab.train.loop import Course, State
+from guidelab.train.loop import State
 from guidelab.train.noisy import NoisyBatch
-from guidelab.train.precision import NetInTraining, Precision, finite
+from guidelab.train.precision import NetInTraining, Precision
 from guidelab.train.separation import Judged, bce, report_of
 from guidelab.train.sides import Side, Split, split
 
@@ -79,33 +78,17 @@ def train_discriminator(
     validation = [_HeldOut(judge, s.validation, config, "validation", draws, i) for i, s in enumerate(sides)]
     batches = _Batches(judge, sides, config, draws, cached, apart, workers)
 
-    def evaluate(snapshot: State) -> float:
-        trained.adam.load(snapshot)
-        return finite(bce(*(side.judged().logits for side in validation)), "discriminator")
-
-    course = Course(
-        key={"task": "discriminator", "discriminator_seed": draws.seed, **config},
-        initial=trained.adam.initial,
-        step=lambda state, iteration: trained.step(state, lambda: batches.loss(iteration)),
-        snapshot=parameters_of,
-        iterations=config["iterations"],
-        snapshot_every=config["evaluate_every"],
-        log_every=config["evaluate_every"],
-        title="discriminator",
-    )
     try:
-        outcome = run_until_no_better(course, state_dir, evaluate, config["patience"], progress)
+        outcome = fit(
+            trained, lambda state, iteration: trained.step(state, lambda: batches.loss(iteration)),
+            lambda: bce(*(side.judged().logits for side in validation)),
+            config, state_dir, "discriminator", progress=progress, discriminator_seed=draws.seed,
+        )  # fmt: skip
     finally:
         batches.close()
-    trained.adam.load(outcome.best)
     test = [_HeldOut(judge, side.test, config, "test", draws, i).judged() for i, side in enumerate(sides)]
-    report: dict[str, float] = {
-        **report_of(test[0], test[1], config),
-        **sides[0].sizes,
-        "iterations": outcome.iterations,
-        "best_at": outcome.best_at,
-    }
-    return {k: v.detach().cpu().clone() for k, v in net.state_dict().items()}, report, outcome
+    report = report_of(test[0], test[1], config) | sides[0].sizes | outcome.counts
+    return trained.weights(), report, outcome
 
 
 class _HeldOut:

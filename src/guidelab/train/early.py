@@ -5,13 +5,17 @@ resumes to the same result: past evaluations are made again from their snapshots
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from torch import Tensor
 from tqdm import tqdm
 
+from guidelab.train.adam import parameters_of
 from guidelab.train.loop import Course, State, run
+from guidelab.train.precision import NetInTraining, finite
 
 History = list[tuple[int, float, float]]  # iteration, loss of the training since the last row, held-out loss
 
@@ -35,6 +39,52 @@ class Outcome:
     def iterations(self) -> int:
         """How many iterations it trained."""
         return self.history[-1][0]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """`iterations` and `best_at`, as reports have them."""
+        return {"iterations": self.iterations, "best_at": self.best_at}
+
+
+def fit(
+    trained: NetInTraining,
+    step: Callable[[State, int], tuple[State, Tensor]],
+    held_out: Callable[[], float],
+    config: Mapping[str, Any],
+    folder: str | Path,
+    title: str,
+    *,
+    progress: bool = True,
+    **key: Any,
+) -> Outcome:
+    """Train a net until its held-out loss gets no better; the net is left at its best snapshot.
+
+    Args:
+        trained: the net with its optimiser. step: one iteration of `guidelab.train.loop`.
+        held_out: the loss of the net as it is, on the validation part.
+        config: `iterations` (at most), `evaluate_every`, `patience`; it decides the result, and so does `key`.
+        folder: of the resumable state; the caller removes it. title: of the task. progress: show a bar.
+    Raises:
+        Stopped, UserError: see `guidelab.train.loop.run`; UserError also for a held-out loss that is not finite.
+    """
+
+    def evaluate(snapshot: State) -> float:
+        trained.adam.load(snapshot)
+        return finite(held_out(), title)
+
+    course = Course(
+        key={"task": title, **key, **config},
+        initial=trained.adam.initial,
+        step=step,
+        snapshot=parameters_of,
+        iterations=config["iterations"],
+        snapshot_every=config["evaluate_every"],
+        log_every=config["evaluate_every"],
+        title=title,
+    )
+    outcome = run_until_no_better(course, folder, evaluate, config["patience"], progress)
+    trained.adam.load(outcome.best)
+    return outcome
 
 
 def run_until_no_better(

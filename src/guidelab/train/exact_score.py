@@ -2,7 +2,6 @@
 
 The general step through torch.compile is 1.17 times slower, so gradient and update are compiled by themselves here.
 
-
 Source: Karras et al. 2024, arXiv:2406.02507, appendix C.
 """
 

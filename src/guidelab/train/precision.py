@@ -78,6 +78,10 @@ class NetInTraining:
             }
         return self.adam.step(state, lambda: self._scaled(loss()), lr_factor)
 
+    def weights(self) -> State:
+        """All parameters and buffers of the net, copied to the CPU."""
+        return {name: value.detach().cpu().clone() for name, value in self.net.state_dict().items()}
+
     def _scaled(self, loss: Tensor) -> Tensor:
         if self._scale == 1:
             return loss
