@@ -4,7 +4,9 @@ Hues are those of seaborn's palette for colour-blind readers, and the members of
 hue; each variant also has its own marker and dashes, so that curves stay apart on a grey print.
 """
 
+import json
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import cycle
 from typing import Any
 
@@ -52,7 +54,7 @@ class Look:
 
 def look(variant: str) -> Look:
     """The look of a variant; one that the job does not name has that of a group of its own."""
-    found = _assigned()
+    found = _assigned(json.dumps(list(names.looks().values())))
     return found.get(variant) or Look(_PALETTE[7], "X", _DASHES[2])
 
 
@@ -67,9 +69,10 @@ def spare(count: int) -> list[Look]:
     return [Look(to_hex(c), m, d) for c, m, d in zip(colors, cycle(_MARKERS), cycle(_DASHES), strict=False)]
 
 
-def _assigned() -> dict[str, Look]:
-    """Every variant's look: those with one `like` share it."""
-    given = names.looks()
+@lru_cache(maxsize=1)  # needed for every curve of a figure; shades take milliseconds
+def _assigned(looks: str) -> dict[str, Look]:
+    """Every variant's look, of a job's `looks` as JSON: those with one `like` share it."""
+    given = {about["variant"]: about for about in json.loads(looks)}
     groups: dict[str, list[str]] = {}
     for name, about in given.items():
         if about["like"] == name:

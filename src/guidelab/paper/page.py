@@ -39,18 +39,48 @@ def page(
         left_mm: for the ticks and the label at the left of a panel.
         below_mm: for those below it.
     """
+    pitch = (style.WIDTH_MM - 1.5) / columns
+    box = (pitch - left_mm - 0.8, panel_mm)
+    return _grid(handles, count, said, box, columns, pitch, left_mm, (_TITLE_MM, below_mm))
+
+
+def _grid(
+    handles: list[Any],
+    count: int,
+    said: str,
+    box_mm: tuple[float, float],
+    columns: int,
+    pitch_mm: float,
+    left_mm: float,
+    around_mm: tuple[float, float],
+    *,
+    head_mm: float = 0.0,
+    foot_mm: float = 0.0,
+    bare: bool = False,
+) -> tuple[Figure, list[Axes]]:
+    """A figure of so many equal axes under a legend, with notes below.
+
+    Args:
+        handles, count, said, columns: see `page`.
+        box_mm: width and height of each axes.
+        pitch_mm: from one column to the next, the first at `left_mm`.
+        left_mm: see `pitch_mm`.
+        around_mm: above and below each axes.
+        head_mm: above the first row; `foot_mm` below the last.
+        foot_mm: see `head_mm`.
+        bare: see `place`.
+    """
     most = fitting(handles)
-    top_mm = _ENTRY_MM * -(-len(handles) // most) + 1.5 if handles else 0.5
-    row_mm, foot_mm = panel_mm + _TITLE_MM + below_mm, style.footer_mm(said)
-    height = top_mm + row_mm * -(-count // columns) + foot_mm
+    top = (_ENTRY_MM * -(-len(handles) // most) + 1.5 if handles else 0.5) + head_mm
+    row = box_mm[1] + sum(around_mm)
+    height = top + row * -(-count // columns) + style.footer_mm(said) + foot_mm
     fig = style.figure(height)
     if handles:
         _legend(fig, handles, most)
-    pitch = (style.WIDTH_MM - 1.5) / columns
     axes = []
     for i in range(count):
-        x, y = pitch * (i % columns) + left_mm, height - top_mm - row_mm * (i // columns + 1) + below_mm
-        axes.append(place(fig, (x, y, pitch - left_mm - 0.8, panel_mm)))
+        y = height - top - row * (i // columns + 1) + around_mm[1]
+        axes.append(place(fig, (left_mm + pitch_mm * (i % columns), y, *box_mm), bare=bare))
     style.footer(fig, said)
     return fig, axes
 
@@ -144,21 +174,12 @@ def maps(
         left_mm: see `head_mm`.
         foot_mm: see `head_mm`.
     """
-    most = fitting(handles)
     side = (style.WIDTH_MM - left_mm - 0.8 * columns) / columns
     tall = side * (window[3] - window[2]) / (window[1] - window[0])
-    head = (_ENTRY_MM * -(-len(handles) // most) + 1.5 if handles else 0.5) + head_mm
-    row, note = tall + title_mm + below_mm, style.footer_mm(said) + foot_mm
-    height = head + row * -(-count // columns) + note + 0.5
-    fig = style.figure(height)
-    if handles:
-        _legend(fig, handles, most)
-    axes = []
-    for i in range(count):
-        x, y = left_mm + (side + 0.8) * (i % columns), height - head - row * (i // columns + 1) + below_mm
-        axes.append(place(fig, (x, y, side, tall), bare=True))
-    style.footer(fig, said)
-    return fig, axes
+    return _grid(
+        handles, count, said, (side, tall), columns, side + 0.8, left_mm, (title_mm, below_mm),
+        head_mm=head_mm, foot_mm=foot_mm + 0.5, bare=True,
+    )  # fmt: skip
 
 
 def bar(fig: Figure, over: list[Axes], drawn: Any, label: str, ticks: list[float], extend: str) -> None:
