@@ -6,7 +6,7 @@ import pytest
 from image_cases import INFO, SPEC, chosen, images
 
 from guidelab.errors import UserError
-from guidelab.paper import columns, latex, summary, table
+from guidelab.paper import columns, latex, names, summary, table
 from guidelab.paper.images import compare, wording
 from guidelab.paper.sheets import to_latex, to_markdown
 
@@ -110,8 +110,8 @@ def test_other_step_counts_stand_apart_with_their_own_baseline(made):
     assert (six["section"], six["baseline"]) == ("6 sampler steps", "none_s6/w1.00")
     assert six["difference"] == pytest.approx(six["value"] - at(made, "none_s6", "fid@lite0")["value"])
     sections = list(dict.fromkeys(made["section"]))
-    assert sections[0] == wording.METHODS and sections[-2:] == ["6 sampler steps", "18 sampler steps"]
-    assert set(made.loc[made["section"] == wording.METHODS, "steps"].replace("", np.nan).dropna()) == {12}
+    assert sections[0] == names.METHODS and sections[-2:] == ["6 sampler steps", "18 sampler steps"]
+    assert set(made.loc[made["section"] == names.METHODS, "steps"].replace("", np.nan).dropna()) == {12}
 
 
 def test_a_planned_variant_that_is_missing_stays_and_says_so(made):
@@ -208,10 +208,11 @@ def test_decimals_follow_size(made):
 
 
 def test_words():
-    assert wording.label("main_ema050") == "main's EMA 0.050" and wording.label("a_b") == "a b"
-    assert wording.label("dropout", {"dropout": "dropout 5 % and 10 %"}) == "dropout 5 % and 10 %"
+    assert names.label("main_ema050") == "main's EMA 0.050" and names.label("a_b") == "a b"
+    with names.of({"looks": [{"variant": "dropout", "label": "dropout 5 % and 10 %"}]}):
+        assert names.label("dropout") == "dropout 5 % and 10 %"
     assert wording.point("none", 1.0) == "no guidance" and wording.point("cfg", 1.5) == "CFG, w = 1.5"
-    assert wording.ordered(["zz", "dg", "none", "dg"]) == ["none", "dg", "zz"]
+    assert names.ordered(["zz", "dg", "none", "dg"]) == ["none", "dg", "zz"]
     described = wording.describe(INFO, ["fid@lite0", "fid@classifier"])
     assert list(described["label"]) == ["FID, Lite0", "FID, classifier"]
     assert wording.spaces(["fid@lite0", "fid", "recall@lite0"]) == ["lite0"]

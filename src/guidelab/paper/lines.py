@@ -8,7 +8,6 @@ import pandas as pd
 
 from guidelab.errors import UserError
 from guidelab.paper import names, published
-from guidelab.paper.images import wording
 
 HEADLINE, CHOSEN, SINGLE, BOTH = "headline", "selected", "single weight", "headline and selected"
 PAPERS = "the paper's"  # in chosen_by: a weight that is printed for its published value
@@ -46,8 +45,7 @@ def lines(measurements: pd.DataFrame, selected: pd.DataFrame, spec: Mapping[str,
         fixed.append(Line(variant, 1.0 if w is None else w, HEADLINE))
     other: list[Line] = []
     of_papers = published.points(spec)
-    order = wording.ordered if images(spec) else names.ordered
-    for variant in order([*spec.get("variants", []), *measurements["variant"]]):
+    for variant in names.ordered([*spec.get("variants", []), *measurements["variant"]]):
         weights = sorted(measurements.loc[measurements["variant"] == variant, "w"].unique())
         mine = selected[selected["variant"] == variant]
         if len(weights) > 1 and mine.empty:

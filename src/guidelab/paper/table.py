@@ -55,8 +55,8 @@ def make_table(
         selected: the weight of each variant, one row for each metric that chose.
         metrics_info: workflow/resources/metrics.csv, unqualified names.
         listed: workflow/resources/published.csv; None where the papers have no numbers on this dataset.
-        spec: experiment, scale, headline (list of `variant/w1.40`), and optionally kind, variants (all planned), labels
-            (words for variants), mains (variant to its main net, where there are several) and published (point to
+        spec: experiment, scale, headline (list of `variant/w1.40`), and optionally kind, variants (all planned),
+            mains (variant to its main net, where there are several) and published (point to
             published rows).
     Raises:
         UserError: rows that may not be compared or printed; see `compare.report` and `checks`.
@@ -110,11 +110,10 @@ def _line(
     # no net was called: images of the dataset, which nothing sampled
     real = bool(first) and "nfe" in first and int(first["nfe"]) == 0
     first |= {"w_neutral": float("nan"), "steps": "", "nfe": ""} if real else {}
-    words = wording.label(line.variant, spec.get("labels")) if images(spec) else names.label(line.variant)
     return {
         "experiment": spec["experiment"], "scale": names.scale_name(str(spec["scale"])),
-        "section": f"{first['steps']} sampler steps" if other else wording.section(line.variant), "row": line.row,
-        "variant": line.variant, "label": names.prefix(str(spec["scale"])) + words, "guides": str(first.get("ref", "")),
+        "section": f"{first['steps']} sampler steps" if other else names.section(line.variant), "row": line.row,
+        "variant": line.variant, "label": names.prefix(str(spec["scale"])) + names.label(line.variant), "guides": str(first.get("ref", "")),
         "method": str(first.get("method", "")), "w": line.w, "w_neutral": first.get("w_neutral", float("nan")),
         "chosen_by": ", ".join(line.chosen_by), "chosen_on": line.chosen_on, "weights_tried": 0 if real else line.tried,
         "steps": first.get("steps", ""), "nfe": first.get("nfe", ""),

@@ -23,8 +23,7 @@ from numpy.typing import NDArray
 
 from guidelab.errors import UserError
 from guidelab.paper import arrays as ar
-from guidelab.paper import charts, page, style
-from guidelab.paper.images import wording
+from guidelab.paper import charts, names, page, style
 
 COLUMNS = ["row", "label", "point", "column", "seed", "class", "channels", "height", "width", "pixels"]
 THUMBNAIL = 64  # pixels a side: finer than a printed cell shows, and the CSV stays small
@@ -49,7 +48,7 @@ def rows(arrays: ar.Arrays, info: dict[str, Any]) -> pd.DataFrame:
         images = ar.take(arrays, f"images/{point}", (len(seeds), None, None, None), figure)[picked]
         for column, (at, image) in enumerate(zip(picked, images, strict=True)):
             small = _thumbnail(image)
-            name = wording.label(label, info.get("labels"))  # a variant's name is put in words
+            name = names.label(label)  # a variant's name is put in words
             found.append((i, name, point, column, seeds[at], labels[at], *small.shape, small.tobytes().hex()))
     return pd.DataFrame(found, columns=COLUMNS)
 

@@ -55,7 +55,7 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
     described = wording.describe(tables["metrics"], settings["metrics"]).to_dict("records")
     found: list[dict[str, object]] = [
         {
-            "kind": kind, "line": wording.label(line, info.get("labels")) if line in variants else line, "x": x, "point": f"{variant}/w{w:.2f}",
+            "kind": kind, "line": names.label(line) if line in variants else line, "x": x, "point": f"{variant}/w{w:.2f}",
             "features": wording.features_short(wording.features(str(d["metric"]))),
             **{key: d[key] for key in ("metric", "name", "unit", "direction")}, **weights.number(report, variant, w, d),
         }

@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import charts, looks, page, style, summary
+from guidelab.paper import charts, looks, names, page, style, summary
 from guidelab.paper.images import compare, wording
 
 NUMBER = ["value", "lo", "hi", "over", "n_trainings", "n_blocks", "n_generated", "status"]
@@ -62,7 +62,7 @@ def points(
                 space = wording.features(str(d["metric"]))
                 best = compare.chosen(mine, tables["selected"], variant, f"fid@{space}")
                 found.append({
-                    "variant": variant, "label": wording.label(variant, info.get("labels")), "w": w,
+                    "variant": variant, "label": names.label(variant), "w": w,
                     "offset": w - float(mine["w_neutral"].iloc[0]), "features": wording.features_short(space),
                     **{key: d[key] for key in ("metric", "name", "unit", "direction")},
                     **number(mine, variant, w, d),

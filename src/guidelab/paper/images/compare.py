@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from guidelab.errors import UserError
-from guidelab.paper import checks, summary
+from guidelab.paper import checks, names, summary
 from guidelab.paper.images import wording
 
 Key = tuple[int, str]  # training seed, seed block
@@ -156,9 +156,7 @@ def main_steps(measurements: pd.DataFrame) -> int:
     if "none" in counts.index:
         return int(counts["none"][0])
     alone = [
-        v
-        for v in unguided(measurements)
-        if wording.section(v) == wording.METHODS and not re.search(r"_s\d+$", v)
+        v for v in unguided(measurements) if names.section(v) == names.METHODS and not re.search(r"_s\d+$", v)
     ]
     if not alone:
         raise UserError(
@@ -244,7 +242,7 @@ def starts_unguided(rows: pd.DataFrame, variant: str, mains: Mapping[str, str] |
     if mains:
         base = baseline(rows, variant, mains)
         whole = whole and base is not None and mains.get(base[0]) == mains.get(variant)
-    return whole and wording.section(variant) in (wording.METHODS, wording.GUIDES, wording.TRAINED)
+    return whole and names.section(variant) in (names.METHODS, wording.GUIDES, wording.TRAINED)
 
 
 def choices(selected: pd.DataFrame, variant: str) -> dict[str, float]:

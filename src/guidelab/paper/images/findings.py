@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from guidelab.paper import summary
+from guidelab.paper import names, summary
 from guidelab.paper.images import compare, wording
 
 
@@ -30,7 +30,6 @@ class Findings:
         measurements: all rows, the choosing block too.
         selected: the chosen weights.
         info: workflow/resources/metrics.csv.
-        labels: words for variants that go before ours.
         mains: variant to `net/model` of what it guides, where an experiment has several; see `compare.baseline`.
     """
 
@@ -39,10 +38,9 @@ class Findings:
         measurements: pd.DataFrame,
         selected: pd.DataFrame,
         info: pd.DataFrame,
-        labels: Mapping[str, str],
         mains: Mapping[str, str] | None = None,
     ):
-        self.measurements, self.selected, self._labels, self.mains = measurements, selected, labels, mains
+        self.measurements, self.selected, self.mains = measurements, selected, mains
         self.all_rows = compare.report(measurements, selected)
         self.steps = compare.main_steps(measurements)
         self.rows = self.all_rows[self.all_rows["steps"] == self.steps]  # step counts are never compared
@@ -51,7 +49,7 @@ class Findings:
             str(m): r for m, r in wording.describe(info, measurements["metric"]).to_dict("index").items()
         }
         self.spaces = wording.spaces(m for m in self.info if wording.base(m) == "fid")
-        self.variants = wording.ordered(self.rows["variant"])
+        self.variants = names.ordered(self.rows["variant"])
 
     @cached_property
     def swept(self) -> list[str]:
@@ -75,7 +73,7 @@ class Findings:
 
     def label(self, variant: str) -> str:
         """A variant in words."""
-        return wording.label(variant, self._labels)
+        return names.label(variant)
 
     def space(self, name: str) -> str:
         """A feature space in running text."""
@@ -92,7 +90,7 @@ class Findings:
 
     def at(self, variant: str, space: str) -> str:
         """`CFG, w = 2`."""
-        return wording.point(variant, self.weight(variant, space), self._labels)
+        return wording.point(variant, self.weight(variant, space))
 
     def difference(self, before: str, after: str, space: str, metric: str) -> compare.Difference:
         """One metric of two variants at their own weights; empty when it was not measured in this space."""

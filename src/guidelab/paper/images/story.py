@@ -38,13 +38,13 @@ def text(measurements: pd.DataFrame, selected: pd.DataFrame, info: pd.DataFrame,
         measurements: tidy rows of one image experiment.
         selected: the chosen weights; the block that chose them is left out of every number.
         info: workflow/resources/metrics.csv.
-        spec: experiment, scale and optionally labels (words for variants) and mains (variant to the net it guides).
+        spec: experiment, scale and optionally mains (variant to the net it guides).
     Raises:
         UserError: rows that may not be compared; see `compare.report`.
     """
     if spec["scale"] == names.SMOKE:
         return _smoke(measurements, spec)
-    f = Findings(measurements, selected, info, spec.get("labels") or {}, spec.get("mains"))
+    f = Findings(measurements, selected, info, spec.get("mains"))
     sections = (
         ("Does each method beat no guidance?", _beats(f)),
         ("Is the best weight above neutral, and bracketed?", _bracketed(f)),
@@ -78,7 +78,7 @@ def _methods(f: Findings) -> dict[str, str]:
     """The guided methods that are told one by one, each with no guidance of the same net."""
     if not f.mains:
         return {v: "none" for v in f.variants if v in MAIN}
-    return {v: b for v, b in f.guided.items() if wording.section(v) == wording.METHODS}
+    return {v: b for v, b in f.guided.items() if names.section(v) == names.METHODS}
 
 
 def _opening(f: Findings, spec: dict[str, Any]) -> str:
@@ -103,7 +103,7 @@ def _beats(f: Findings) -> str:
     """Every guided method at its own weight against no guidance, in each feature space."""
     lines = []
     methods = _methods(f)
-    for variant in wording.ordered(methods):
+    for variant in names.ordered(methods):
         told = [words.sentence(f, space, f.gap(methods[variant], variant, space)) for space in f.spaces]
         lines.append(f"- {f.label(variant)}: {' '.join(told)}")
     if not lines:
@@ -122,9 +122,7 @@ def _bracketed(f: Findings) -> str:
     """Where the chosen weight lies among those tried, and whether the other blocks agree."""
     lines = []
     methods = _methods(f)
-    for variant in wording.ordered(
-        v for v in f.swept if v in methods or wording.section(v) == wording.GUIDES
-    ):
+    for variant in names.ordered(v for v in f.swept if v in methods or names.section(v) == wording.GUIDES):
         for space in f.spaces:
             lines.append(f"- {f.label(variant)}, {f.space(space)}: {words.bracket(f, variant, space)}")
     head = "By means over these blocks; neighbouring weights need not be told apart by their intervals."
@@ -209,7 +207,7 @@ def _against(f: Findings, one: str, others: Iterable[str]) -> str:
 
 def _guides(f: Findings) -> str:
     """Every guide of autoguidance against the one of the headline, and the best by the choosing block."""
-    rivals = [v for v in f.variants if wording.section(v) == wording.GUIDES]
+    rivals = [v for v in f.variants if names.section(v) == wording.GUIDES]
     kinds = {k: [v for v in rivals if wording.suffix(v) == k] for k in map(wording.suffix, rivals)}
     lines = [_against(f, f"autog{k}", mine) for k, mine in kinds.items()] or [
         f"{summary.NOT_RUN.capitalize()}."
@@ -271,4 +269,4 @@ def _agreement(f: Findings) -> str:
 
 
 def _variants(f: Findings, part: pd.DataFrame) -> str:
-    return "; ".join(f.label(v) for v in wording.ordered(part["variant"]))
+    return "; ".join(f.label(v) for v in names.ordered(part["variant"]))

@@ -1,14 +1,12 @@
 """What readers see instead of names: variants of image experiments, metrics qualified by a feature space."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import pandas as pd
 
 from guidelab.paper import checks, names
-from guidelab.paper.names import METHODS as METHODS
-from guidelab.paper.names import ordered as ordered
-from guidelab.paper.names import section as section
+from guidelab.paper.names import METHODS
 
 GUIDES, DEGRADED = "Choice of the weak model", "Degraded main model"
 TRAINED, AVERAGED = "Training of the discriminator", "Length of the average (EMA)"
@@ -36,14 +34,9 @@ _SHORT = {
 _TUNED = re.compile(r"_(fd|u|c|u_both)$")  # for another metric, of another kind of net
 
 
-def label(variant: str, given: Mapping[str, str] | None = None) -> str:
-    """A variant as printed; `given` goes before the job's own words."""
-    return (given or {}).get(variant) or names.label(variant)
-
-
-def point(variant: str, w: float, given: Mapping[str, str] | None = None) -> str:
+def point(variant: str, w: float) -> str:
     """`CFG, w = 2`; no guidance has no weight."""
-    return label(variant, given) if variant == "none" else f"{label(variant, given)}, w = {w:g}"
+    return names.label(variant) if variant == "none" else f"{names.label(variant)}, w = {w:g}"
 
 
 def kin(variants: "pd.Series[str]", start: str) -> "pd.Series[bool]":

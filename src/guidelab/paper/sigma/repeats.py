@@ -20,7 +20,7 @@ KINDS = {  # of rows -> the columns made of them
 _MANY = 0.1  # of the repeats flagged: the printed share says so
 
 
-def told(mine: Mapping[tuple[str, str, str], dict[Any, Any]], row: Mapping[Any, Any]) -> dict[str, Any]:
+def columns(mine: Mapping[tuple[str, str, str], dict[Any, Any]], row: Mapping[Any, Any]) -> dict[str, Any]:
     """COLUMNS of one estimate; nothing where it was not repeated.
 
     Args:

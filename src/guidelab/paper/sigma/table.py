@@ -37,7 +37,7 @@ def make_table(rows: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
             "label": numbers.point_label(str(row["point"])), "train_seed": row["train_seed"],
             **{key: row[key] for key in ("divergence", "estimator", "sigma_lo", "sigma_hi", "n", "note")},
             "bound": _FOR_MANY if row["estimator"].partition("@")[0] in _DV else row["bound"],
-            **numbers.interval(row), **_compared(mine, row), **repeats.told(mine, row),
+            **numbers.interval(row), **_compared(mine, row), **repeats.columns(mine, row),
         }
         for mine, row in _kept(rows)
     ]  # fmt: skip
