@@ -128,6 +128,17 @@ SIDES = {  # what discriminators are trained on
     "points": Entry("guidelab.jobs.point_sides:Points"),
     "images": Entry("guidelab.jobs.image_sides:Images"),
 }
+FOLDS = {  # how folds of real data are written
+    "points": Entry("guidelab.jobs.point_folds:save"),
+    "images": Entry("guidelab.jobs.image_folds:save"),
+}
+FIELDS = {  # what figures draw besides measurements
+    "fig1": Entry("guidelab.jobs.plane_fields:fig1"),
+    "fig2": Entry("guidelab.jobs.plane_fields:fig2"),
+    "fig9": Entry("guidelab.jobs.plane_fields:fig9"),
+    "grid": Entry("guidelab.jobs.shown_fields:shown"),
+    "variety": Entry("guidelab.jobs.shown_fields:shown"),
+}
 TRUTHS = {"toy2d": Entry("guidelab.data.toy2d_truth:truth_at")}  # datasets whose density is known
 FACTS = {
     "toy2d": Entry("guidelab.data.toy2d_truth:facts")
@@ -200,6 +211,8 @@ KINDS: dict[str, dict[str, Entry]] = {
     "image metric": IMAGE_METRICS,
     "representation": REPRESENTATIONS,
     "sides": SIDES,
+    "fold": FOLDS,
+    "field": FIELDS,
     "figure": FIGURES,
 }
 

@@ -45,8 +45,7 @@ def lines(module: str) -> int:
 def closures(plan: Plan, experiment: str, rule: str) -> list[set[str]]:
     """The modules that each job of a rule can reach."""
     jobs = (plan.job(rule, experiment, *names) for names in plan.experiment(experiment).planned(rule))
-    found = {(job.command or RULES[rule].entry, job.modules) for job in jobs}
-    return [set(reachable(command, modules)) for command, modules in sorted(found)]
+    return [set(reachable(RULES[rule].entry, modules)) for modules in sorted({job.modules for job in jobs})]
 
 
 def test_imagenet_runs_through_the_code_that_fashion_mnist_runs_through(plan):

@@ -89,7 +89,7 @@ def executed(plan, experiment):
     order, compared = in_order(plan, experiment)
     for key in order:
         job, payload = plan.job(*key), json.loads(plan.payload(*key))
-        run = import_module(f"guidelab.jobs.{payload.get('command', RULES[key[0]].entry)}").run
+        run = import_module(f"guidelab.jobs.{RULES[key[0]].entry}").run
         with lines if key in compared else nullcontext():
             run(payload, [Path(path) for path in job.outputs])
     return lines.found

@@ -85,8 +85,7 @@ def _precision(job: Mapping[str, Any]) -> Precision:
 
 
 def _data(job: Mapping[str, Any]) -> Data:
-    kind = "images" if job["inputs"]["real"][0].endswith(".zip") else "points"
-    made: Data = registry.load("sides", kind)(job)
+    made: Data = registry.load("sides", job["examples"])(job)
     return made
 
 

@@ -231,7 +231,3 @@ class PlannedExperiment:
         """A discriminator or classifier that guides, one net for each training seed."""
         held = self.pretrained("discriminators", disc)
         return self.path("obtain", "discriminators", disc) if held else self.path("discriminate", disc)
-
-    def image_command(self, name: str) -> str:
-        """The module under jobs/ that does a rule's job for images; empty for points, whose module is the rule's own."""
-        return f"image_{name}" if self.images else ""

@@ -16,14 +16,15 @@ _KINDS = {"models": "model", "autoencoders": "autoencoder", "references": "stati
 def prepare(e: "PlannedExperiment", fold: str) -> Job:
     """Draw or read one fold of real data."""
     dataset, row = e.spec.dataset, e.statistics(fold)
-    spec: dict[str, Any] = {"dataset": dataset.model_dump(), "fold": fold, **e.spec.folds[fold].model_dump()}
+    spec: dict[str, Any] = {"examples": slices.examples(e), "dataset": dataset.model_dump(), "fold": fold}
+    spec |= e.spec.folds[fold].model_dump()
     if row:
         spec |= {"checkpoint": slices.row(e, row), "folder": slices.folder(e)}
     elif e.synthetic:
         spec["dataset"] |= {"source": f"{e.root}/synthetic/images"}
     facts = registry.FACTS.get(dataset.name)
-    modules = (slices.dataset_module(e), *((facts.module,) if facts else ()))
-    return Job(slices.synthetic(e), spec, modules, e.image_command("prepare"))
+    modules = {slices.dataset_module(e), registry.FOLDS[spec["examples"]].module}
+    return Job(slices.synthetic(e), spec, tuple(sorted(modules | ({facts.module} if facts else set()))))
 
 
 def synthesize(e: "PlannedExperiment") -> Job:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from guidelab import registry
 from guidelab.plan.build import slices
 from guidelab.plan.job import Job
 
@@ -47,11 +48,12 @@ def _sampled(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -> Job:
 
 
 def field(e: "PlannedExperiment", figure: str) -> Job:
-    """Evaluate nets and samplers on what a figure draws; of images take the samples it shows."""
+    """What a figure draws: nets and samplers evaluated in a plane, or the stored samples of some points."""
     settings = getattr(e.spec.paper.figures, figure)
     spec: dict[str, Any] = {"figure": figure, "settings": settings.model_dump()}
-    if e.images:
-        return Job(_shown(e, spec["settings"]), spec, (), "image_field")
+    module = registry.FIELDS[figure].module
+    if "points" in spec["settings"]:
+        return Job(_shown(e, spec["settings"]), spec, (module,))
     runs = [e.runs_at(point)[0] for point in getattr(settings, "panels", [])]
     models = (settings.main, settings.cfg, settings.autog) if figure == "fig9" else ()
     inputs: dict[str, tuple[str, ...]] = {}
@@ -64,7 +66,7 @@ def field(e: "PlannedExperiment", figure: str) -> Job:
         "runs": {run.point: slices.sampler(e, run) for run in runs},
     }
     spec |= {"block": slices.report_block(e)} if figure == "fig1" else {}
-    modules = {slices.dataset_module(e), *(slices.model_module(e, model) for model in models)}
+    modules = {module, slices.dataset_module(e), *(slices.model_module(e, model) for model in models)}
     return Job(inputs, spec, tuple(sorted(modules | slices.sampler_modules(e, *runs))))
 
 

@@ -140,6 +140,11 @@ def sampler_modules(e: "PlannedExperiment", *runs: "Run") -> set[str]:
     return found
 
 
+def examples(e: "PlannedExperiment") -> str:
+    """What the dataset's examples are: points, which are drawn, or images, which are read."""
+    return "images" if e.images else "points"
+
+
 def dataset_module(e: "PlannedExperiment") -> str:
     """The module of the dataset."""
     return registry.DATASETS[e.spec.dataset.name].module
@@ -173,15 +178,16 @@ def report_block(e: "PlannedExperiment") -> str:
 def discriminator(e: "PlannedExperiment", disc: str) -> dict[str, Any]:
     """A discriminator and how it is trained."""
     d = e.spec.discriminators[disc]
+    spec = {"disc": disc, "examples": examples(e), "train": d.train.model_dump()}
     if not e.images:
-        return {"disc": disc, "net": d.net.model_dump(), "train": d.train.model_dump()}
+        return spec | {"net": d.net.model_dump()}
     net = {k: v for k, v in d.net.model_dump().items() if v is not None}
-    return {"disc": disc, "role": d.role, "net": net, "train": d.train.model_dump(), "classes": e.classes}
+    return spec | {"role": d.role, "net": net, "classes": e.classes}
 
 
 def discriminator_modules(e: "PlannedExperiment", *discs: str) -> tuple[str, ...]:
     """The modules that discriminators name, and the one that reads what they are trained on."""
-    read = registry.SIDES["images" if e.images else "points"].module
+    read = registry.SIDES[examples(e)].module
     return tuple(sorted({read, *(disc_module(e, disc) for disc in discs)}))
 
 

@@ -1,4 +1,4 @@
-"""`guidelab prepare` for images: one fold, streamed image by image into a ZIP in the EDM2 dataset format."""
+"""Folds of images, read from files: streamed image by image into a ZIP in the EDM2 dataset format."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ class Prepared(NamedTuple):
     classes: int
 
 
-def run(job: dict[str, Any], outputs: list[Path]) -> None:
+def save(job: Mapping[str, Any], output: Path) -> None:
     """Write the fold of a job: a split of its dataset, or the images of a released reference batch.
 
     The file's bytes depend on the dataset and the job, not on the number of threads. Nothing is left behind when a
@@ -38,9 +38,9 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     if job.get("checkpoint"):
         batch = _reference(job)
         labels = None if batch.labels is None else batch.labels.tolist()
-        _write(outputs[0], job["fold"], batch, labels, len(batch))
+        _write(output, job["fold"], batch, labels, len(batch))
     else:
-        prepare_dataset(job["dataset"], job["split"], job.get("n"), job.get("seed", 0), outputs[0])
+        prepare_dataset(job["dataset"], job["split"], job.get("n"), job.get("seed", 0), output)
 
 
 def prepare_dataset(
@@ -98,7 +98,7 @@ def _classes(labels: Sequence[int] | Tensor | None) -> int:
     return 0 if labels is None else len(set(map(int, labels)))
 
 
-def _reference(job: dict[str, Any]) -> ReferenceImages:
+def _reference(job: Mapping[str, Any]) -> ReferenceImages:
     row = job["checkpoint"]
     if row["format"] != "reference_npz":
         raise UserError(
