@@ -24,8 +24,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from guidelab.assemble import Nets, load_nets
 from guidelab.compute import device as devices
 from guidelab.compute import inference
-from guidelab.compute.device import Feed, device, effective, precision, settle
+from guidelab.compute.device import device
+from guidelab.compute.feed import Feed
 from guidelab.compute.inference import InferenceModel, graph_steps, inference_nets
+from guidelab.compute.precision import effective, precision, settle
 from guidelab.compute.processes import ProcessGroup, process_group
 from guidelab.core.noise import SeededNoise
 from guidelab.errors import UserError

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.io import save_arrays
-from guidelab.registry import load
+from guidelab.registry import FIELDS
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Save the arrays of the figure that the job names."""
-    arrays = load("field", job["figure"])(job)
+    arrays = FIELDS.load(job["figure"])(job)
     save_arrays(outputs[0], arrays, {"kind": "fields", "figure": job["figure"], "code": job["code"]})

@@ -17,7 +17,7 @@ from guidelab.data.reference import ReferenceImages
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError, home_path
 from guidelab.io import atomic_write
-from guidelab.registry import entry, load
+from guidelab.registry import DATASETS
 
 
 class Prepared(NamedTuple):
@@ -68,7 +68,7 @@ def prepare_dataset(
         UserError: no such dataset, one of points, or what the dataset says of its source.
     """
     name = dataset["name"].replace("-", "_")
-    found = entry("dataset", name)
+    found = DATASETS.entry(name)
     if not found.target.endswith(":prepare"):  # what reads images goes by this name
         raise UserError(f"guidelab prepare: {name} is no dataset of images, so it has no splits to prepare")
     source = dataset.get("source")
@@ -80,7 +80,7 @@ def prepare_dataset(
     if found.needs == "stream":
         source = source or os.environ.get(f"GUIDELAB_{name.upper()}")
         options = {"classes": dataset["classes"]} if dataset.get("classes") else {}
-    fold = load("dataset", name)(split, dataset["resolution_px"], source, n=n, seed=seed, **options)
+    fold = DATASETS.load(name)(split, dataset["resolution_px"], source, n=n, seed=seed, **options)
     if name == "imagenet" and n is None and not dataset.get("subset"):
         check_complete(fold.where, split, **options)
     pixels = fold.pixels(threads or torch.get_num_threads())

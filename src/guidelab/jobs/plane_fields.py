@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidelab.assemble import dataset, load_net, load_nets
+from guidelab.assemble import density, load_net, load_nets
 from guidelab.io import load_arrays, wanted
 from guidelab.sampling.codecs import Points
 from guidelab.sampling.draw import drawing
@@ -24,8 +24,8 @@ def _grid(window: list[float], side: int) -> tuple[Tensor, Tensor, Tensor]:
 def fig1(job: dict[str, Any]) -> dict[str, Tensor]:
     """Exact draws and each panel's samples with their exact log-densities, over the density of both classes."""
     f = job["settings"]
-    data = dataset(job["dataset"])
-    other = dataset({**job["dataset"], "classes": "B" if job["dataset"]["classes"] == "A" else "A"})
+    data = density(job["dataset"])
+    other = density({**job["dataset"], "classes": "B" if job["dataset"]["classes"] == "A" else "A"})
     x, y, points = _grid(f["window"], f["grid"])
     shape = (len(y), len(x))
     truth = data.draw(f["n"], torch.Generator().manual_seed(0))
@@ -59,7 +59,7 @@ def fig2(job: dict[str, Any]) -> dict[str, Tensor]:
     level = torch.full((len(starts),), f["sigma"])
     with torch.no_grad():
         gradient = (main.score(starts, level) - ref.score(starts, level)).T  # type: ignore[operator]
-    data = dataset(job["dataset"])
+    data = density(job["dataset"])
     arrays = {"grid/x": x, "grid/y": y, "grid/log_p1": log_p1.view(shape), "grid/log_p0": log_p0.view(shape)}
     arrays |= {"grid/log_p": data.log_density(points).view(shape)}
     arrays |= {

@@ -8,7 +8,7 @@ import torch
 
 from guidelab.assemble import dataset
 from guidelab.io import save_arrays
-from guidelab.registry import FACTS, load
+from guidelab.registry import FACTS
 
 
 def save(job: Mapping[str, Any], output: Path) -> None:
@@ -16,6 +16,6 @@ def save(job: Mapping[str, Any], output: Path) -> None:
     generator = torch.Generator().manual_seed(job["seed"])
     x = dataset(job["dataset"]).draw(job["n"], generator)
     name, classes = job["dataset"]["name"], job["dataset"]["classes"]
-    facts = load("facts", name)(classes) if job["fold"] == "reference" and name in FACTS else {}
+    facts = FACTS.load(name)(classes) if job["fold"] == "reference" and name in FACTS else {}
     about = {"kind": "data", "fold": job["fold"], "seed": job["seed"], "facts": facts, "code": job["code"]}
     save_arrays(output, {"x": x}, about)

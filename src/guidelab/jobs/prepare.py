@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
-from guidelab.registry import load
+from guidelab.registry import FOLDS
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Write the fold as the examples of its dataset are stored."""
-    load("fold", job["examples"])(job, outputs[0])
+    FOLDS.load(job["examples"])(job, outputs[0])

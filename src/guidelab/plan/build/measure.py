@@ -172,7 +172,7 @@ def _estimated(e: "PlannedExperiment") -> dict[str, list[int]]:
 
 def _diverge_modules(e: "PlannedExperiment", *runs: "Run") -> tuple[str, ...]:
     found = {slices.disc_module(e, slices.divergences(e).grader)}
-    found |= set() if e.images else {slices.dataset_module(e)}  # of images the files say what they are of
+    found |= slices.density_modules(e)  # without one the files say what the examples are
     return tuple(sorted(found | slices.sampler_modules(e, *runs)))
 
 

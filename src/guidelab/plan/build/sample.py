@@ -1,5 +1,6 @@
 """Samplers: samples, log-densities, what figures draw. Rules of workflow/rules/sample.smk."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
@@ -39,12 +40,13 @@ def density(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     """Exact log-densities of data and of samples under the sampler's ODE."""
     asked = e.spec.evaluate.density
     assert asked is not None  # only then a density is planned
-    return _sampled(e, e.run(variant, w, part), {"density": asked.model_dump(), "blocks": slices.blocks(e)})
+    spec = {"density": asked.model_dump(), "blocks": slices.blocks(e)}
+    return _sampled(e, e.run(variant, w, part), spec, slices.density_modules(e))
 
 
-def _sampled(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -> Job:
-    modules = tuple(sorted(slices.sampler_modules(e, run)))
-    return Job(slices.net_inputs(e, run), slices.sampler(e, run) | spec, modules)
+def _sampled(e: "PlannedExperiment", run: "Run", spec: dict[str, Any], modules: Iterable[str] = ()) -> Job:
+    reached = slices.sampler_modules(e, run) | set(modules)
+    return Job(slices.net_inputs(e, run), slices.sampler(e, run) | spec, tuple(sorted(reached)))
 
 
 def field(e: "PlannedExperiment", figure: str) -> Job:
@@ -66,7 +68,7 @@ def field(e: "PlannedExperiment", figure: str) -> Job:
         "runs": {run.point: slices.sampler(e, run) for run in runs},
     }
     spec |= {"block": slices.report_block(e)} if figure == "fig1" else {}
-    modules = {module, slices.dataset_module(e), *(slices.model_module(e, model) for model in models)}
+    modules = {module, *slices.density_modules(e), *(slices.model_module(e, model) for model in models)}
     return Job(inputs, spec, tuple(sorted(modules | slices.sampler_modules(e, *runs))))
 
 

@@ -12,7 +12,7 @@ from guidelab.released import Row, load_rows
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
-    from guidelab.spec import Denoiser, Discriminator
+    from guidelab.spec import Denoiser, Discriminator, Variant
     from guidelab.spec.divergences import Divergences
 
 METRICS_INFO = "workflow/resources/metrics.csv"  # direction, unit, digits and definition of every metric
@@ -135,9 +135,18 @@ def sampler_modules(e: "PlannedExperiment", *runs: "Run") -> set[str]:
         found |= {registry.CODECS[codec(e, run)].module}
         found |= {registry.SOURCES["fold"].module} if variant.real else set()
         found |= {registry.METHODS[t.method].module for t in variant.guide}
+        found |= {registry.ADDITIONS[name].module for name in _additions(e, variant)}
         found |= {model_module(e, m) for m in e.models_of(variant)}
         found |= {disc_module(e, t.disc) for t in variant.guide if t.disc}
     return found
+
+
+def _additions(e: "PlannedExperiment", variant: "Variant") -> set[str]:
+    """What terms and models of a variant need besides methods and nets."""
+    found = {"interval" for t in variant.guide if t.sigma_lo > 0 or t.sigma_hi is not None}
+    found |= {"boost" for t in variant.guide if t.boost}
+    degraded = (e.spec.models[m].degrade.model_dump() for m in e.models_of(variant))
+    return found | {key for given in degraded for key, value in given.items() if value}
 
 
 def examples(e: "PlannedExperiment") -> str:
@@ -148,6 +157,12 @@ def examples(e: "PlannedExperiment") -> str:
 def dataset_module(e: "PlannedExperiment") -> str:
     """The module of the dataset."""
     return registry.DATASETS[e.spec.dataset.name].module
+
+
+def density_modules(e: "PlannedExperiment") -> set[str]:
+    """The module of the dataset's exact density; none where it has no density."""
+    name = e.spec.dataset.name
+    return {registry.DENSITIES[name].module} if name in registry.DENSITIES else set()
 
 
 def model_module(e: "PlannedExperiment", model: str) -> str:
