@@ -54,6 +54,7 @@ ALLOWED = {
     "lineage": {
         "lineage",
         "provenance",
+        "paper",
         "plain",
         "registry",
         "nearest",

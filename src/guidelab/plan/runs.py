@@ -79,6 +79,11 @@ class PlannedExperiment:
         return self.streamed and self.spec.scale == "smoke"
 
     @property
+    def published(self) -> bool:
+        """Its table shows published values: the papers have numbers of it, or of the experiment it names."""
+        return bool(self.spec.paper.published or self.spec.paper.published_experiment)
+
+    @property
     def latent(self) -> Latent | None:
         """The latents of the dataset, where some nets work on them."""
         return getattr(self.spec.dataset, "latent", None)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
 from guidelab.plan.build import expected, slices
+from guidelab.plan.build import modules as named
 from guidelab.plan.job import Job
 from guidelab.spec.shrink import SIDE
 
@@ -23,7 +24,7 @@ def prepare(e: "PlannedExperiment", fold: str) -> Job:
     elif e.synthetic:
         spec["dataset"] |= {"source": f"{e.root}/synthetic/images"}
     facts = registry.FACTS.get(dataset.name)
-    modules = {slices.dataset_module(e), registry.FOLDS[spec["examples"]].module}
+    modules = {named.of_dataset(e), registry.FOLDS[spec["examples"]].module}
     return Job(slices.synthetic(e), spec, tuple(sorted(modules | ({facts.module} if facts else set()))))
 
 
@@ -36,7 +37,7 @@ def synthesize(e: "PlannedExperiment") -> Job:
         "pictures": SIDE * (3 if e.spec.divergences else 1),  # the null takes two sides of the test images
         "seed": 0,
     }
-    return Job({}, spec, (slices.dataset_module(e),))
+    return Job({}, spec, (named.of_dataset(e),))
 
 
 def obtain(e: "PlannedExperiment", kind: str, name: str) -> Job:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
+from guidelab.plan.build import modules as named
 from guidelab.plan.build import slices
 from guidelab.plan.job import Job
 
@@ -41,11 +42,11 @@ def density(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     asked = e.spec.evaluate.density
     assert asked is not None  # only then a density is planned
     spec = {"density": asked.model_dump(), "blocks": slices.blocks(e)}
-    return _sampled(e, e.run(variant, w, part), spec, slices.density_modules(e))
+    return _sampled(e, e.run(variant, w, part), spec, named.of_density(e))
 
 
 def _sampled(e: "PlannedExperiment", run: "Run", spec: dict[str, Any], modules: Iterable[str] = ()) -> Job:
-    reached = slices.sampler_modules(e, run) | set(modules)
+    reached = named.of_samplers(e, run) | set(modules)
     return Job(slices.net_inputs(e, run), slices.sampler(e, run) | spec, tuple(sorted(reached)))
 
 
@@ -68,8 +69,8 @@ def field(e: "PlannedExperiment", figure: str) -> Job:
         "runs": {run.point: slices.sampler(e, run) for run in runs},
     }
     spec |= {"block": slices.report_block(e)} if figure == "fig1" else {}
-    modules = {module, *slices.density_modules(e), *(slices.model_module(e, model) for model in models)}
-    return Job(inputs, spec, tuple(sorted(modules | slices.sampler_modules(e, *runs))))
+    modules = {module, *named.of_density(e), *(named.of_model(e, model) for model in models)}
+    return Job(inputs, spec, tuple(sorted(modules | named.of_samplers(e, *runs))))
 
 
 def _shown(e: "PlannedExperiment", settings: dict[str, Any]) -> dict[str, tuple[str, ...]]:
