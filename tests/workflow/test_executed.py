@@ -25,18 +25,7 @@ from guidelab.spec.load import load_spec
 pytestmark = pytest.mark.slow
 SRC = ROOT / "src/guidelab"
 COMPARED = ("train", "sample", "extract", "measure")
-POINTS = (
-    "train",
-    "sample",
-    "density",
-    "field",
-    "measure",
-    "diverge",
-    "diverge_null",
-    "story",
-    "figure",
-    "evaluations",
-)
+POINTS = ("train", "sample", "density", "field", "measure", "diverge", "diverge_null")
 OWN = (  # nets, codecs, chain samplers and importers: what the two do not share by design
     "nets/", "checkpoints/", "autoencoder.py", "core/latents.py", "core/chain.py", "core/samplers/chain.py",
     "core/hybrid_loss.py", "sampling/latents.py", "sampling/discrete.py", "sampling/codecs.py",
