@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from guidelab.assemble import Nets
-from guidelab.compute.device import DTYPES
 from guidelab.compute.inference import graph_steps, inference_nets
+from guidelab.compute.precision import DTYPES
 from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.guidance import Guided, Reference
 from guidelab.core.samplers.chain import ddpm

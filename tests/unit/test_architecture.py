@@ -20,8 +20,8 @@ ALLOWED = {
     "metrics": {"metrics", "core", "errors"},
     "paper": {"paper", "errors"},
     "train": {"train", "core", "io", "nets", "data", "errors"},
-    "io": {"errors"},
-    "registry": {"plugins", "errors"},
+    "io": {"io", "errors"},
+    "registry": {"registry", "plugins", "errors"},
     "plugins": {"errors"},
     "spec": {"spec", "registry", "plugins", "released", "nearest", "errors"},
     "plan": {
@@ -54,13 +54,14 @@ ALLOWED = {
     "lineage": {
         "lineage",
         "provenance",
+        "paper",
         "plain",
         "registry",
         "nearest",
         "errors",
     },  # from a printed number back to its data; a run for an archive
     "divergence": {"divergence", "metrics", "train", "core", "errors"},  # nets and examples in, lines out
-    "assemble": {"registry", "io", "core", "errors"},
+    "assemble": {"assemble", "registry", "io", "core", "errors"},
     "compute": {"compute", "assemble", "core", "environment", "shards", "errors"},
     "sampling": {
         "sampling",

@@ -2,8 +2,8 @@ import pytest
 import torch
 from exact import Blend, Counted, data, model, other, points
 
-from guidelab.core.denoiser import denoiser_from_score, score_from_denoiser
 from guidelab.core.guidance import Correction, Guided, Interval, Potential, Reference, truncation
+from guidelab.core.scores import denoiser_from_score, score_from_denoiser
 
 
 def log_ratio(x, sigma, cond):

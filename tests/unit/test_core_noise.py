@@ -2,7 +2,8 @@ import pytest
 import torch
 from exact import data, points
 
-from guidelab.core.degrade import _splitmix64, dropout_mask, hashed_normal, hashed_uniform, input_noise
+from guidelab.core.degrade import dropout_mask, hashed_normal, hashed_uniform, input_noise
+from guidelab.core.degrade.hashed import _splitmix64
 from guidelab.core.guidance import Guided, Interval, truncation
 from guidelab.core.noise import SeededNoise
 

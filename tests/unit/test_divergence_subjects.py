@@ -46,7 +46,7 @@ def job(tmp_path, monkeypatch):
     monkeypatch.setattr(subjects, "load_net", lambda path, seed, device: ("grader", path, seed))
     monkeypatch.setattr(subjects, "load_nets", lambda inputs, seed, discs: Nets({}, {}))
     monkeypatch.setattr(subjects, "denoisers", lambda job, nets: ("main", "guided"))
-    monkeypatch.setattr(subjects, "dataset", lambda spec: None)
+    monkeypatch.setattr(subjects, "density", lambda spec: None)
     real, samples, density = (str(tmp_path / f"{n}.safetensors") for n in ("real", "samples", "density"))
     save_arrays(real, {"x": _numbered(0, 100)}, {})
     tensors = {

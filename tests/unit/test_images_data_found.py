@@ -20,7 +20,7 @@ from guidelab.data.image_zip import read_zip, write_zip
 from guidelab.data.latents import holds_latents
 from guidelab.data.zip_reader import ZipLatents
 from guidelab.errors import UserError
-from guidelab.jobs.image_prepare import Prepared, prepare_dataset
+from guidelab.jobs.image_folds import Prepared, prepare_dataset
 
 LEFTOVERS = [
     ".ipynb_checkpoints/x-checkpoint.png", ".DS_Store", "__MACOSX/cat/._1.png", "Thumbs.db", "cat/Thumbs.db", ".hidden/1.png",

@@ -22,10 +22,12 @@ from sampling_jobs import (
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from guidelab.assemble import Nets, load_nets
-from guidelab.compute import device as devices
 from guidelab.compute import inference
-from guidelab.compute.device import Feed, device, effective, precision, settle
+from guidelab.compute import precision as arithmetic
+from guidelab.compute.device import device
+from guidelab.compute.feed import Feed
 from guidelab.compute.inference import InferenceModel, graph_steps, inference_nets
+from guidelab.compute.precision import effective, precision, settle
 from guidelab.compute.processes import ProcessGroup, process_group
 from guidelab.core.noise import SeededNoise
 from guidelab.errors import UserError
@@ -191,7 +193,7 @@ def test_edm2_in_half_precision_differs_by_rounding(dtype):
 
 @pytest.mark.parametrize("make", [dit, edm, adm], ids=["dit", "edm", "adm"])
 def test_other_nets_in_half_precision_differ_by_rounding(make, monkeypatch):
-    for module in (devices, inference):
+    for module in (arithmetic, inference):
         monkeypatch.setattr(module, "effective", lambda name, where: name)
     exact = make()(*batch(make()))
     low = inference_nets(Nets({"main": make()}, {}), CPU, "bfloat16").models["main"]

@@ -66,6 +66,7 @@ def made(real: Tensor, generated: dict[int, Tensor], **changes: Any) -> dict[str
     train = CONFIG | changes
     return {
         "disc": "guide",
+        "examples": "points",
         "net": NET,
         "train": train,
         "train_seeds": list(generated),

@@ -13,7 +13,7 @@ from guidelab.spec.load import load_spec
 from guidelab.spec.reading import read_yaml
 
 RESULTS = f"results/{EXPERIMENT}"
-ASSEMBLE, HEUN = "src/guidelab/assemble.py", "src/guidelab/core/samplers/heun.py"
+ASSEMBLE, HEUN = "src/guidelab/assemble/guided.py", "src/guidelab/core/samplers/heun.py"
 FIRST, DG = (f"{RESULTS}/samples/{name}/seed0.safetensors" for name in ("dg_first/w2.00", "dg/w1.00"))
 
 

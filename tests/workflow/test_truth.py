@@ -21,7 +21,7 @@ SHIFT = 7.0
 
 def shift(tree):
     """Edit the code of a tree: its data lie elsewhere."""
-    path = tree.root / "src/guidelab/data/toy2d.py"
+    path = tree.root / "src/guidelab/data/toy2d_tree.py"
     text = path.read_text()
     assert DRAW in text
     path.write_text(text.replace(DRAW, f"{DRAW} + {SHIFT}"))

@@ -137,7 +137,7 @@ def prepare(
             f"guidelab prepare {(names or [''])[0]}: wanted --resolution and one --output (for example: guidelab prepare "
             "fashion-mnist --resolution 16 -o train.zip), or an experiment and a fold"
         )
-    from guidelab.jobs.image_prepare import prepare_dataset
+    from guidelab.jobs.image_folds import prepare_dataset
 
     target = (output or [Path()])[0].resolve()
     if source is not None and (target == source.resolve() or source.resolve() in target.parents):

@@ -34,12 +34,8 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
                 )
     refuse_other_code(rule, job, lambda: code_now(outputs))
     module = RULES[rule].entry
-    command = job.get("command", module)
-    kinds = [module, f"image_{module}"]
-    if command not in kinds:
-        raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
-    sharing = (command == "train" and "data" in job["inputs"]) or (
-        command == "sample" and outputs[0].suffix == ".json"
+    sharing = (module == "train" and "data" in job["inputs"]) or (
+        module == "sample" and outputs[0].suffix == ".json"
     )
     if RULES[rule].shares_gpus and sharing and (count := processes()) > 1:  # a file of points has one writer
         with held(rule, outputs):
@@ -49,7 +45,7 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     with claimed(rule, job, outputs) as wanted:
         if wanted:
             with planned(rule, job, outputs), noted(job, outputs):
-                import_module(f"guidelab.jobs.{command}").run(job, outputs)
+                import_module(f"guidelab.jobs.{module}").run(job, outputs)
 
 
 def processes() -> int:

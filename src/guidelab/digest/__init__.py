@@ -7,7 +7,7 @@ Two more rules keep the reach narrow:
 
 * a package whose `__init__.py` only re-exports names is looked through: `from guidelab.core.guidance import
   Interval` reaches interval.py, not its neighbours;
-* of the tables in registry.py, a job sees only the entries that lead to modules it reaches anyway, so that a new
+* of the tables of the registry, a job sees only the entries that lead to modules it reaches anyway, so that a new
   method changes no job that does not use it.
 """
 
@@ -24,6 +24,11 @@ _NO_NUMBERS = {  # modules that are in no digest, and why
     f"{PACKAGE}.errors": "what it holds ends up on a screen",
     f"{PACKAGE}.train.stop": "an exception that ends a process; the training goes on from its saved state",
     f"{PACKAGE}.train.curves": "writes curves to watch below logs/; nothing reads them back",
+    f"{PACKAGE}.plugins": "finds and imports plugins; the digest holds the file of each by itself",
+    f"{PACKAGE}.registry.foreign": "refuses plugins of another kind; what they are is in their files",
+    f"{PACKAGE}.environment": "reads numbers that a user gives a process; they are in no payload and no result",
+    f"{PACKAGE}.compute.device": "where a job computes, not how, and a message; the arithmetic is in compute.precision",
+    f"{PACKAGE}.compute.processes": "which of several processes this one is; what each computes follows from seeds",
     f"{PACKAGE}.train.state": "where a training keeps its state; its content decides, not its place",
 }
 
@@ -99,7 +104,7 @@ class Tree:
                 reached.add(name)  # of an installed package: its version and its file stand for it
             elif not self._path(name):
                 raise UserError(
-                    f"{name}: a job needs this module, but {self.root} has none. Write it, or take its name from registry.py."
+                    f"{name}: a job needs this module, but {self.root} has none. Write it, or take its name from the registry."
                 )
             else:
                 module = self.module(name)

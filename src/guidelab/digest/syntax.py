@@ -36,8 +36,8 @@ class Module:
         return self._is_package and all(isinstance(s, ast.ImportFrom) for s in self._body)
 
     def fingerprint(self, reached: set[str]) -> str:
-        """sha256 of the normalised syntax tree; of registry.py, only with the entries that lead to `reached`."""
-        if self.name != _REGISTRY:
+        """sha256 of the normalised syntax tree; of tables of the registry, only with the entries that lead to `reached`."""
+        if not f"{self.name}.".startswith(f"{_REGISTRY}."):
             return self._fingerprint
         kept = [s for s in self._body if not _is_table(s)]
         entries = [e for s in self._body if _is_table(s) for e in _table_entries(s, reached)]

@@ -11,11 +11,12 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from guidelab import registry
-from guidelab.compute.device import device, settle
+from guidelab.compute.device import device
+from guidelab.compute.precision import settle
 from guidelab.compute.processes import process_group
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
+from guidelab.registry import NETS, SIDES
 from guidelab.sampling import progress
 from guidelab.train.classifiers import train_classifier
 from guidelab.train.discriminators import train_discriminator
@@ -85,8 +86,7 @@ def _precision(job: Mapping[str, Any]) -> Precision:
 
 
 def _data(job: Mapping[str, Any]) -> Data:
-    kind = "images" if job["inputs"]["real"][0].endswith(".zip") else "points"
-    made: Data = registry.load("sides", kind)(job)
+    made: Data = SIDES.load(job["examples"])(job)
     return made
 
 
@@ -165,7 +165,7 @@ def build(config: Mapping[str, Any], draws: Draws) -> nn.Module:
         UserError: arguments that do not fit it.
     """
     arguments = {k: v for k, v in config.items() if k != "name" and v is not None}
-    make = registry.load("net", config["name"])
+    make = NETS.load(config["name"])
     try:
         inspect.signature(make).bind(**arguments)
         net: nn.Module = make(**arguments, generator=draws.weights())

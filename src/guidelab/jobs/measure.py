@@ -13,7 +13,7 @@ import pandas as pd
 from guidelab.core.samplers.evaluations import per_step
 from guidelab.io import torch_version, write_csv
 from guidelab.metrics.value import Value
-from guidelab.registry import load
+from guidelab.registry import REPRESENTATIONS
 
 COLUMNS = [
     "experiment", "scale", "dataset", "variant", "method", "ref", "w", "w_neutral", "w_effective", "sigma_lo",
@@ -67,7 +67,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     Raises:
         UserError: files that are absent, broken, or of another point, block or extractor.
     """
-    spaces: list[Space] = load("representation", job["representation"])(job)
+    spaces: list[Space] = REPRESENTATIONS.load(job["representation"])(job)
     source, s = spaces[0].source, job["sampler"]
     common = job["row"] | {
         "dataset": job["dataset"]["name"],

@@ -9,7 +9,8 @@ import pandas as pd
 from guidelab.paper import published, summary
 from guidelab.paper.images import wording
 from guidelab.paper.reproduced import NOT_TARGET
-from guidelab.paper.sources import MEASURED, file, line
+from guidelab.paper.sources import file, line
+from guidelab.paper.sources_columns import MEASURED
 from guidelab.paper.table import COMPARED, LOWEST, SOURCES
 
 _LONG = {  # column of the CSV -> column of the table

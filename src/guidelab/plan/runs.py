@@ -79,6 +79,11 @@ class PlannedExperiment:
         return self.streamed and self.spec.scale == "smoke"
 
     @property
+    def published(self) -> bool:
+        """Its table shows published values: the papers have numbers of it, or of the experiment it names."""
+        return bool(self.spec.paper.published or self.spec.paper.published_experiment)
+
+    @property
     def latent(self) -> Latent | None:
         """The latents of the dataset, where some nets work on them."""
         return getattr(self.spec.dataset, "latent", None)
@@ -231,7 +236,3 @@ class PlannedExperiment:
         """A discriminator or classifier that guides, one net for each training seed."""
         held = self.pretrained("discriminators", disc)
         return self.path("obtain", "discriminators", disc) if held else self.path("discriminate", disc)
-
-    def image_command(self, name: str) -> str:
-        """The module under jobs/ that does a rule's job for images; empty for points, whose module is the rule's own."""
-        return f"image_{name}" if self.images else ""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from guidelab.assemble import Assembled, Nets
-from guidelab.compute.device import Feed
+from guidelab.compute.feed import Feed
 from guidelab.core.chain import Chain, respaced, schedule_of
 from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.chain import ddim, ddpm
@@ -17,7 +17,7 @@ Callback = Callable[[int, float, Tensor], None]
 
 
 class Ddpm:
-    """Ancestral sampling; see `draw.Sampler`.
+    """Ancestral sampling; see `interfaces.Sampler`.
 
     Attributes:
         chain: the steps.
@@ -29,7 +29,7 @@ class Ddpm:
         self.dtype = getattr(torch, self.how["dtype"])
 
     def scaled(self, noise: Tensor) -> Tensor:
-        """See `draw.Sampler`."""
+        """See `interfaces.Sampler`."""
         return noise
 
     def __call__(
@@ -42,7 +42,7 @@ class Ddpm:
         noise: SeededNoise,
         callback: Callback | None,
     ) -> Tensor:
-        """See `draw.Sampler`."""
+        """See `interfaces.Sampler`."""
         event = tuple(x.shape[1:])
         fresh = Feed(lambda step: noise.randn(event), x.device)
         how = {"correct": built.correct, "clip": self.how["clip"], "callback": callback, "noise": fresh}
@@ -53,7 +53,7 @@ class Ddpm:
 
 
 class Ddim(Ddpm):
-    """DDIM's sampler, with `eta` of its options; see `draw.Sampler`."""
+    """DDIM's sampler, with `eta` of its options; see `interfaces.Sampler`."""
 
     def _solved(self, predict: Any, x: Tensor, cond: Tensor | None, how: dict[str, Any]) -> Tensor:
         return ddim(predict, x, self.chain, cond, eta=self.how["eta"], **how)

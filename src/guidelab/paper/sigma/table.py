@@ -8,7 +8,8 @@ import pandas as pd
 from guidelab.paper import latex, markdown, names
 from guidelab.paper.sigma import numbers, relative, repeats
 from guidelab.paper.sigma.sheets import sheets
-from guidelab.paper.sources import ESTIMATED, Source, file, line
+from guidelab.paper.sources import Source, file, line
+from guidelab.paper.sources_columns import ESTIMATED
 
 COLUMNS = [
     "experiment", "scale", "point", "label", "train_seed", "divergence", "estimator", "sigma_lo", "sigma_hi", "n",

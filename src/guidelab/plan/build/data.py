@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
 from guidelab.plan.build import expected, slices
+from guidelab.plan.build import modules as named
 from guidelab.plan.job import Job
 from guidelab.spec.shrink import SIDE
 
@@ -16,14 +17,15 @@ _KINDS = {"models": "model", "autoencoders": "autoencoder", "references": "stati
 def prepare(e: "PlannedExperiment", fold: str) -> Job:
     """Draw or read one fold of real data."""
     dataset, row = e.spec.dataset, e.statistics(fold)
-    spec: dict[str, Any] = {"dataset": dataset.model_dump(), "fold": fold, **e.spec.folds[fold].model_dump()}
+    spec: dict[str, Any] = {"examples": slices.examples(e), "dataset": dataset.model_dump(), "fold": fold}
+    spec |= e.spec.folds[fold].model_dump()
     if row:
         spec |= {"checkpoint": slices.row(e, row), "folder": slices.folder(e)}
     elif e.synthetic:
         spec["dataset"] |= {"source": f"{e.root}/synthetic/images"}
     facts = registry.FACTS.get(dataset.name)
-    modules = (slices.dataset_module(e), *((facts.module,) if facts else ()))
-    return Job(slices.synthetic(e), spec, modules, e.image_command("prepare"))
+    modules = {named.of_dataset(e), registry.FOLDS[spec["examples"]].module}
+    return Job(slices.synthetic(e), spec, tuple(sorted(modules | ({facts.module} if facts else set()))))
 
 
 def synthesize(e: "PlannedExperiment") -> Job:
@@ -35,7 +37,7 @@ def synthesize(e: "PlannedExperiment") -> Job:
         "pictures": SIDE * (3 if e.spec.divergences else 1),  # the null takes two sides of the test images
         "seed": 0,
     }
-    return Job({}, spec, (slices.dataset_module(e),))
+    return Job({}, spec, (named.of_dataset(e),))
 
 
 def obtain(e: "PlannedExperiment", kind: str, name: str) -> Job:

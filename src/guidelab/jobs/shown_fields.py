@@ -1,17 +1,15 @@
-"""`guidelab field` for images: the samples a grid draws, the same seeds of several samplers."""
+"""The stored images that a grid shows: the same seeds of several samplers."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from guidelab.errors import UserError
-from guidelab.io import save_arrays
 from guidelab.shards import load_manifest, read_block
 
 
-def run(job: dict[str, Any], outputs: list[Path]) -> None:
+def shown(job: dict[str, Any]) -> dict[str, Tensor]:
     """Gather the block's images of every point of the settings.
 
     Raises:
@@ -32,8 +30,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
                     "ones, as they are shown side by side. Sample both again with one set of blocks."
                 )
         arrays[f"images/{point}"] = images
-    arrays = _needed(arrays, settings)
-    save_arrays(outputs[0], arrays, {"kind": "fields", "figure": job["figure"], "code": job["code"]})
+    return _needed(arrays, settings)
 
 
 def _point(path: str, point: str, train_seed: int, block: str) -> tuple[Tensor, Tensor]:

@@ -1,20 +1,16 @@
-"""Files and arrays: atomic writes, safetensors in and out, checksums. No mathematics, no paths of its own."""
+"""Arrays with a description: safetensors in and out. No mathematics, no paths of its own."""
 
-import contextlib
-import hashlib
 import json
-import os
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from guidelab.errors import UserError
+from guidelab.io.files import atomic_write
 
 _KEY = "guidelab"  # the one header entry we write: everything about the arrays, as JSON
 _TYPES = {  # as the format names them, in the order its own writer stores them: wide ones first
@@ -28,33 +24,6 @@ _TYPES = {  # as the format names them, in the order its own writer stores them:
     torch.bool: "BOOL",
 }
 _ALIGNED = 8  # bytes the header's length is a multiple of
-
-
-@contextlib.contextmanager
-def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it replaces `path` only when the block ends without an error.
-
-    Raises:
-        UserError: the folder cannot be written, or the disk is full. Nothing partial is left behind.
-    """
-    target = Path(path)
-    temporary: Path | None = None
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".tmp")
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o644)  # mkstemp makes 0600; results are meant to be shared
-        yield temporary
-        os.replace(temporary, target)
-    except OSError as error:
-        raise UserError(
-            f"{target}: cannot be written ({error.strerror or error}). Nothing was left behind; "
-            "free some space or choose another folder, then run the same command again."
-        ) from error
-    finally:
-        if temporary is not None:
-            temporary.unlink(missing_ok=True)
 
 
 def save_arrays(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -133,34 +102,6 @@ def wanted(tensors: dict[str, Tensor], name: str, path: str | Path, shape: tuple
     if len(found) != len(shape) or any(w is not None and w != f for w, f in zip(shape, found, strict=True)):
         raise UserError(f"{path}: {name} has shape {found}, wanted {shape}. Delete the file and run again.")
     return tensors[name]
-
-
-def sha256(path: str | Path) -> str:
-    """Hex sha256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def read_csv(path: str | Path) -> pd.DataFrame:
-    """A CSV of ours as a DataFrame; empty cells of text columns are empty strings, not NaN.
-
-    Raises:
-        UserError: missing, empty or malformed.
-    """
-    try:
-        return pd.read_csv(
-            path, keep_default_na=False, na_values={c: [""] for c in ("value", "std_error", "ess")}
-        )
-    except FileNotFoundError as error:
-        raise UserError(f"{path}: no such file. Build it with snakemake {path}") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not a readable CSV ({error}). Delete it and run again.") from error
-
-
-def write_csv(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table without its index, atomically; floats with 10 significant digits so that bytes repeat."""
-    with atomic_write(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
 
 
 def torch_version() -> str:

@@ -1,4 +1,4 @@
-"""`guidelab prepare` for images: one fold, streamed image by image into a ZIP in the EDM2 dataset format."""
+"""Folds of images, read from files: streamed image by image into a ZIP in the EDM2 dataset format."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,7 +17,7 @@ from guidelab.data.reference import ReferenceImages
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError, home_path
 from guidelab.io import atomic_write
-from guidelab.registry import entry, load
+from guidelab.registry import DATASETS
 
 
 class Prepared(NamedTuple):
@@ -29,7 +29,7 @@ class Prepared(NamedTuple):
     classes: int
 
 
-def run(job: dict[str, Any], outputs: list[Path]) -> None:
+def save(job: Mapping[str, Any], output: Path) -> None:
     """Write the fold of a job: a split of its dataset, or the images of a released reference batch.
 
     The file's bytes depend on the dataset and the job, not on the number of threads. Nothing is left behind when a
@@ -38,9 +38,9 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     if job.get("checkpoint"):
         batch = _reference(job)
         labels = None if batch.labels is None else batch.labels.tolist()
-        _write(outputs[0], job["fold"], batch, labels, len(batch))
+        _write(output, job["fold"], batch, labels, len(batch))
     else:
-        prepare_dataset(job["dataset"], job["split"], job.get("n"), job.get("seed", 0), outputs[0])
+        prepare_dataset(job["dataset"], job["split"], job.get("n"), job.get("seed", 0), output)
 
 
 def prepare_dataset(
@@ -68,7 +68,7 @@ def prepare_dataset(
         UserError: no such dataset, one of points, or what the dataset says of its source.
     """
     name = dataset["name"].replace("-", "_")
-    found = entry("dataset", name)
+    found = DATASETS.entry(name)
     if not found.target.endswith(":prepare"):  # what reads images goes by this name
         raise UserError(f"guidelab prepare: {name} is no dataset of images, so it has no splits to prepare")
     source = dataset.get("source")
@@ -80,7 +80,7 @@ def prepare_dataset(
     if found.needs == "stream":
         source = source or os.environ.get(f"GUIDELAB_{name.upper()}")
         options = {"classes": dataset["classes"]} if dataset.get("classes") else {}
-    fold = load("dataset", name)(split, dataset["resolution_px"], source, n=n, seed=seed, **options)
+    fold = DATASETS.load(name)(split, dataset["resolution_px"], source, n=n, seed=seed, **options)
     if name == "imagenet" and n is None and not dataset.get("subset"):
         check_complete(fold.where, split, **options)
     pixels = fold.pixels(threads or torch.get_num_threads())
@@ -98,7 +98,7 @@ def _classes(labels: Sequence[int] | Tensor | None) -> int:
     return 0 if labels is None else len(set(map(int, labels)))
 
 
-def _reference(job: dict[str, Any]) -> ReferenceImages:
+def _reference(job: Mapping[str, Any]) -> ReferenceImages:
     row = job["checkpoint"]
     if row["format"] != "reference_npz":
         raise UserError(
