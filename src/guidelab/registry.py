@@ -82,16 +82,10 @@ NETS = Table(
         "adm_discriminator": Entry("guidelab.nets.image_discriminator:AdmDiscriminator"),
     },
 )
-TRAINERS = Table(
-    "trainer",  # by net
-    {
-        "toy": Entry("guidelab.train.exact_score:learner"),
-        "edm2": Entry("guidelab.jobs.image_learner:learner"),
-        "edm": Entry("guidelab.jobs.image_learner:learner"),
-        "adm": Entry("guidelab.jobs.image_learner:learner"),
-        "dit": Entry("guidelab.jobs.image_learner:learner"),
-    },
-)
+TRAINERS = {  # what denoisers are trained on
+    "points": Entry("guidelab.jobs.point_learner:learner"),
+    "images": Entry("guidelab.jobs.image_learner:learner"),
+}
 DATASETS = Table(
     "dataset",
     {
@@ -259,8 +253,6 @@ def options_mistake(kind: str, name: str, options: Mapping[str, Any], own: int =
 
 def _elsewhere(kind: str, name: str, where: str = "params.yaml") -> Entry | None:
     """The entry of a plugin, read from the attributes of its class; None for a name that is none."""
-    if kind == "trainer":  # nets of one's own on images are trained as edm2 is
-        return TRAINERS["edm2"] if _elsewhere("net", name, where) else None
     if plugins.is_plugin(name):
         made, target = plugins.load(name, where), name
     elif "." in name or ":" in name:

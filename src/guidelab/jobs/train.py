@@ -1,6 +1,6 @@
 """`guidelab train`: one denoiser, one or more seeds in turn, with snapshots of its averages and the curve of its loss.
 
-The net's name decides the learner: its examples, loss and step.
+The data decide the learner: examples, loss and step.
 """
 
 from pathlib import Path
@@ -21,7 +21,8 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     folder = state_folder(job)
     with joined(device()) as group:
         settle(group.device)
-        learner = registry.load("trainer", job["net"]["name"])(job, group, outputs[0])
+        kind = "images" if "data" in job["inputs"] else "points"
+        learner = registry.load("trainer", kind)(job, group, outputs[0])
         tensors, meta, curve = train_denoiser(learner, job["seeds"], folder, progress=group.leader)
         if group.leader:
             save_arrays(outputs[0], tensors, {**meta, "kind": "checkpoints", "code": job["code"]})

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from guidelab.core.latents import encoding
 from guidelab.errors import UserError
+from guidelab.nets.build import build as built
 from guidelab.train.curves import Curves
 from guidelab.train.denoisers import Started
 from guidelab.train.distributed import ProcessGroup
@@ -155,11 +156,5 @@ def _build(
         "classes": config["classes"] if config["conditional"] else 0,
     }
     arguments = {key: value for key, value in described.items() if key != "name"}
-    try:
-        inspect.signature(build).bind(**arguments)
-        net = build(**arguments, generator=stream("image weights", seed))
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"net {config['net']['name']}: {error}; given {arguments}. Mend it in params.yaml."
-        ) from error
-    return net.train(), described
+    generator = stream("image weights", seed)
+    return built(build, config["net"]["name"], arguments, generator).train(), described

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def train(e: "PlannedExperiment", denoiser: str, part: str) -> Job:
     """Train one denoiser with some of its seeds, keeping snapshots."""
     d = e.spec.denoisers[denoiser]
-    modules = [registry.NETS[d.net.name].module, registry.TRAINERS[d.net.name].module]
+    modules = [registry.NETS[d.net.name].module, registry.TRAINERS["images" if e.images else "points"].module]
     spec: dict[str, Any] = {
         "net": d.net.model_dump(),
         "train": {k: v for k, v in d.train.model_dump().items() if k not in ("seeds", "seeds_per_job")},
