@@ -244,6 +244,23 @@ def described(name: str) -> dict[str, Any] | None:
     return plugins.described(load("metric", name))
 
 
+def evaluations(sampler: Mapping[str, Any]) -> tuple[int, int]:
+    """Evaluations of the main net in every step but the last, and in the last one.
+
+    Heun's method evaluates twice, and once in the step to 0; a discrete chain once; samplers of plugins say it themselves.
+
+    Args:
+        sampler: its `name`, and `evaluations` where a job has them.
+    """
+    name = sampler["name"]
+    if "evaluations" in sampler:
+        each, last = sampler["evaluations"]
+        return int(each), int(last)
+    if name not in SAMPLERS:
+        return entry("sampler", name).evaluations
+    return (1, 1) if SAMPLERS[name].needs == "chain" else (2, 1)
+
+
 def options_mistake(kind: str, name: str, options: Mapping[str, Any], own: int = 0, **project: Any) -> str:
     """Why options do not fit what a name stands for; empty where they do. `own`, `project`: see `plugins.mistakes`."""
     if name in KINDS[kind]:

@@ -10,7 +10,6 @@ import pytest
 import yaml
 
 from guidelab import digest, plugins, registry
-from guidelab.core.samplers.evaluations import per_step
 from guidelab.costs.levels import evaluations
 from guidelab.errors import UserError
 from guidelab.plan.build import measure
@@ -244,7 +243,7 @@ def test_a_sampler_of_a_plugin_is_planned_with_its_options_its_code_and_its_eval
     job = plan.job("sample", "toy2d_ci", "own", "w2.00", "seeds0-1")
     sampler = job.spec["sampler"]
     assert sampler["options"] == {"factor": 0.5} and "plugins.mine" in job.modules
-    assert per_step(sampler) == (1, 1) and evaluations(sampler) == sampler["steps"]
+    assert registry.evaluations(sampler) == (1, 1) and evaluations(sampler) == sampler["steps"]
     row = plan.job("measure", "toy2d_ci", "own", "w2.00", "seeds0-1").spec["row"]
     assert row["w_effective"] == row["w"]  # one slope a step: its weight acts whole
     assert not plan.experiment("toy2d_ci").has_density("own")
