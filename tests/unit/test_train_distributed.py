@@ -16,7 +16,7 @@ from training_cases import train
 
 from guidelab.errors import UserError
 from guidelab.io import load_arrays
-from guidelab.train.distributed import ProcessGroup, joined
+from guidelab.train.distributed import TrainingGroup, joined
 
 # Each process trains three times: to the end; until the second process alone is asked to stop, and on to the end;
 # and slowly, until the whole group is asked to stop from outside.
@@ -123,9 +123,9 @@ def test_two_processes_train_as_one_and_stop_together(tmp_path: Path) -> None:
 
 
 def test_shares_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [list(ProcessGroup(rank, 2).rows(6)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
+    assert [list(TrainingGroup(rank, 2).rows(6)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
     with pytest.raises(UserError, match="batch 7 cannot be shared equally by 2 processes"):
-        ProcessGroup(0, 2).rows(7)
+        TrainingGroup(0, 2).rows(7)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UserError, match="WORLD_SIZE is 2 but 'RANK' is not set"), joined():

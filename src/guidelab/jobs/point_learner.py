@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from guidelab import registry
-from guidelab.train.distributed import ProcessGroup
+from guidelab.train.distributed import TrainingGroup
 from guidelab.train.points import Points
 
 
-def learner(job: dict[str, Any], group: ProcessGroup, _output: Path) -> Points:
+def learner(job: dict[str, Any], group: TrainingGroup, _output: Path) -> Points:
     """Draw the job's density and make the learner of its net."""
     given = job["dataset"]
     return Points(

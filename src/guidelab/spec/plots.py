@@ -19,10 +19,12 @@ from guidelab.spec.base import (
     TrainSeed,
     format_weight,
     listed,
+    split_point,
 )
 from guidelab.spec.look import nets_known, seeds_of
 from guidelab.spec.marks import Once, PointRef, Ref
 from guidelab.spec.mistakes import Mistake, unknown
+from guidelab.spec.nets import PluginNet
 
 if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
@@ -76,6 +78,14 @@ class Map(Figure):
         shared = set.intersection(*(set(seeds_of(e, v)) for v in variants)) if variants else {self.train_seed}
         if self.train_seed not in shared:
             yield f"{where}.train_seed: given {self.train_seed}, wanted one of {sorted(shared)}, which every net has"
+        for model in dict.fromkeys(self._drawn(e)):
+            net = e.denoisers[e.models[model].denoiser].net
+            if isinstance(net, PluginNet) and not net.offers("log_density", "score"):
+                yield f"{where}: draws the density of model {model!r}, whose net {net.name} lacks log_density(x, sigma) or score(x, sigma); wanted both methods, or null for this figure"
+
+    def _drawn(self, e: "Experiment") -> Iterator[str]:
+        """The models whose densities it draws, of those that there are."""
+        yield from ()
 
 
 class Fig1(Map):
@@ -99,6 +109,12 @@ class Fig2(Map):
     lines: Annotated[int, Field(gt=0, le=100_000)]
     panels: Annotated[list[Panel], Field(min_length=2, max_length=2)]
 
+    def _drawn(self, e: "Experiment") -> Iterator[str]:
+        variants = (e.variants.get(split_point(point)[0]) for point in self.panels)
+        for variant in variants:
+            if variant and nets_known(e, variant):
+                yield from (variant.main, *(term.ref for term in variant.guide if term.ref))
+
 
 class Fig9(Map):
     """Learned densities and their ratios along sigma."""
@@ -110,6 +126,11 @@ class Fig9(Map):
     main: Annotated[Name, Ref("models")]
     cfg: Annotated[Name, Ref("models")]
     autog: Annotated[Name, Ref("models")]
+
+    def _drawn(self, e: "Experiment") -> Iterator[str]:
+        for model in (self.main, self.cfg, self.autog):
+            if model in e.models and e.models[model].denoiser in e.denoisers:
+                yield model
 
 
 class Sweep(Figure):

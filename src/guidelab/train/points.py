@@ -15,7 +15,7 @@ from guidelab.data.toy2d import Toy2d
 from guidelab.nets.build import build
 from guidelab.nets.toy import ToyDenoiser
 from guidelab.train.denoisers import Started, Stepping
-from guidelab.train.distributed import ProcessGroup
+from guidelab.train.distributed import TrainingGroup
 from guidelab.train.exact_score import Kernels, KernelTrainer, fresh
 from guidelab.train.recipe import Recipe
 from guidelab.train.step import Trainer
@@ -54,11 +54,11 @@ class Points:
         make: Callable[..., nn.Module],
         seeds: int,
         *,
-        group: ProcessGroup | None = None,
+        group: TrainingGroup | None = None,
         compile: bool = False,
         kernels: bool = True,
     ) -> None:
-        self.config, self.group = config, group or ProcessGroup()
+        self.config, self.group = config, group or TrainingGroup()
         self.key: dict[str, Any] = {"loss": "exact_score"}
         self.about = {"classes": config["classes"]}
         self._tree, self._make, self._compile = tree, make, compile

@@ -16,7 +16,7 @@ from guidelab.core.ema import beta, std_to_gamma
 from guidelab.errors import UserError
 from guidelab.train.ahead import Ahead
 from guidelab.train.curves import Curves
-from guidelab.train.distributed import ProcessGroup
+from guidelab.train.distributed import TrainingGroup
 from guidelab.train.loop import LOG_EVERY, State
 from guidelab.train.masks import dropout_masks
 from guidelab.train.rate import learning_rate
@@ -69,7 +69,7 @@ class Trainer:
         loader: Examples,
         config: Mapping[str, Any],
         objective: Objective,
-        group: ProcessGroup,
+        group: TrainingGroup,
         compile: bool = False,
         curves: Curves | None = None,
         workers: int | None = None,
