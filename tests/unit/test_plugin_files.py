@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -290,6 +291,19 @@ def test_a_net_of_points_is_planned_and_counted_and_asked_for_what_figures_draw(
         UserError, match=r"own.net.name: given 'toy_discriminator', wanted toy, or a net of plugins/"
     ):
         of_points("toy_discriminator", {"width": 6, "layers": 1})
+
+
+def test_the_documented_net_of_points_is_planned(tree):
+    text = (ROOT / "docs/own-data.md").read_text().partition("### A net on points")[2]
+    code, entry = (re.findall(rf"```{kind}\n(.*?)```", text, re.S)[0] for kind in ("python", "yaml"))
+    plugin(tree, code, "perceptron")
+    raw = {"default": ["toy2d_mine"], "experiments": {"toy2d": RAW["toy2d"], **yaml.safe_load(entry)}}
+    plan = Plan(spec_of(raw, "params.yaml"))
+    assert "plugins.perceptron" in plan.job("train", "toy2d_mine", "mine", "seeds0-4").modules
+    assert (
+        "results/toy2d_mine/models/mine.safetensors"
+        in plan.job("sample", "toy2d_mine", "autog_mine", "w2.00", "seeds0-4").files
+    )
 
 
 def sampled(name, **options):

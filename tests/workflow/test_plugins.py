@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tree import Tree
+from tree import ROOT, Tree
 
 from guidelab.io import load_arrays
 from guidelab.spec.reading import read_yaml
@@ -48,23 +48,8 @@ FIGURE = """
         figure.subplots().plot(rows["w"], rows["value"], "o")
         return figure
 """
-NET = """
-    import torch
-    from torch import nn
-
-    class Perceptron(nn.Module):
-        def __init__(self, width=8, generator=None):
-            super().__init__()
-            self.into, self.out = nn.Linear(3, width), nn.Linear(width, 2)
-            for parameter in self.parameters():
-                nn.init.normal_(parameter, std=0.3, generator=generator)
-
-        def forward(self, x, sigma, cond=None):
-            level = sigma[:, None]
-            scale = (level**2 + 0.25).sqrt()
-            hidden = torch.tanh(self.into(torch.cat([x / scale, level.log() / 4], dim=1)))
-            return 0.25 / scale**2 * x + level / scale * self.out(hidden)
-"""
+DOCS = (ROOT / "docs/own-data.md").read_text()
+NET = re.findall(r"`plugins/perceptron.py`:\n\n```python\n(.*?)```", DOCS, re.S)[0]
 IMAGES = {
     "stripes": """
         import torch
