@@ -213,14 +213,6 @@ class PluginNet(Strict):
         if wrong:
             yield f"{where}: {self.name}: {wrong}"
 
-    def offers(self, *methods: str) -> bool:
-        """Whether its class has some methods; True where it cannot be loaded, which its mark says."""
-        try:
-            made = registry.load("net", self.name)
-        except UserError:
-            return True
-        return all(hasattr(made, method) for method in methods)
-
 
 def latent_mirrored(e: "Experiment", where: str) -> bool:
     """Whether the net at a place learns from latents, which cannot be mirrored."""

@@ -21,10 +21,9 @@ from guidelab.spec.base import (
     listed,
     split_point,
 )
-from guidelab.spec.look import nets_known, seeds_of
+from guidelab.spec.look import nets_known, seeds_of, undrawable
 from guidelab.spec.marks import Once, PointRef, Ref
 from guidelab.spec.mistakes import Mistake, unknown
-from guidelab.spec.nets import PluginNet
 
 if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
@@ -78,10 +77,7 @@ class Map(Figure):
         shared = set.intersection(*(set(seeds_of(e, v)) for v in variants)) if variants else {self.train_seed}
         if self.train_seed not in shared:
             yield f"{where}.train_seed: given {self.train_seed}, wanted one of {sorted(shared)}, which every net has"
-        for model in dict.fromkeys(self._drawn(e)):
-            net = e.denoisers[e.models[model].denoiser].net
-            if isinstance(net, PluginNet) and not net.offers("log_density", "score"):
-                yield f"{where}: draws the density of model {model!r}, whose net {net.name} lacks log_density(x, sigma) or score(x, sigma); wanted both methods, or null for this figure"
+        yield from undrawable(e, where, self._drawn(e))
 
     def _drawn(self, e: "Experiment") -> Iterator[str]:
         """The models whose densities it draws, of those that there are."""
