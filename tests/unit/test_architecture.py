@@ -19,7 +19,7 @@ ALLOWED = {
     "data": {"data", "core", "plain", "errors"},
     "metrics": {"metrics", "core", "errors"},
     "paper": {"paper", "errors"},
-    "train": {"train", "core", "io", "nets", "data", "errors"},
+    "train": {"train", "compute", "core", "io", "nets", "data", "errors"},
     "io": {"io", "errors"},
     "registry": {"registry", "plugins", "errors"},
     "plugins": {"errors"},

@@ -13,12 +13,12 @@ from typing import Any
 from guidelab.data.zip_reader import ZipLatents
 from guidelab.jobs.examples import check_labels, event_shape, open_examples
 from guidelab.registry import NETS
-from guidelab.train.distributed import ProcessGroup
+from guidelab.train.distributed import TrainingGroup
 from guidelab.train.images import Data, Images
 from guidelab.train.loader import Kept
 
 
-def learner(job: dict[str, Any], group: ProcessGroup, output: Path) -> Images:
+def learner(job: dict[str, Any], group: TrainingGroup, output: Path) -> Images:
     """Open a job's examples and make the learner of its net."""
     conditional, classes = job["conditional"], job["dataset"]["classes"]
     (path,) = job["inputs"]["data"]

@@ -10,10 +10,9 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-from guidelab.core.samplers.evaluations import per_step
 from guidelab.io import torch_version, write_csv
 from guidelab.metrics.value import Value
-from guidelab.registry import REPRESENTATIONS
+from guidelab.registry import REPRESENTATIONS, evaluations
 
 COLUMNS = [
     "experiment", "scale", "dataset", "variant", "method", "ref", "w", "w_neutral", "w_effective", "sigma_lo",
@@ -99,5 +98,5 @@ def _evaluations(job: dict[str, Any]) -> int:
     """Calls of the main net for a sample; none for real images that stand for samples."""
     if job.get("real"):
         return 0
-    each, last = per_step(job["sampler"])
+    each, last = evaluations(job["sampler"])
     return each * (int(job["sampler"]["steps"]) - 1) + last

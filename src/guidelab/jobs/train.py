@@ -1,6 +1,6 @@
 """`guidelab train`: one denoiser, one or more seeds in turn, with snapshots of its averages and the curve of its loss.
 
-The net's name decides the learner: its examples, loss and step.
+The data decide the learner: examples, loss and step.
 """
 
 from pathlib import Path
@@ -22,7 +22,8 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     folder = state_folder(job)
     with joined(device()) as group:
         settle(group.device)
-        learner = TRAINERS.load(job["net"]["name"])(job, group, outputs[0])
+        kind = "images" if "data" in job["inputs"] else "points"
+        learner = TRAINERS.load(kind)(job, group, outputs[0])
         tensors, meta, curve = train_denoiser(learner, job["seeds"], folder, progress=group.leader)
         if group.leader:
             save_arrays(outputs[0], tensors, {**meta, "kind": "checkpoints", "code": job["code"]})

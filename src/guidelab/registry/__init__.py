@@ -5,12 +5,12 @@ from guidelab.registry.figures import FIELDS, FIGURES
 from guidelab.registry.kinds import KINDS, described, entry, load, options_mistake
 from guidelab.registry.measuring import DIVERGENCES, EXTRACTORS, IMAGE_METRICS, METRICS, REPRESENTATIONS
 from guidelab.registry.nets import NETS
-from guidelab.registry.sampling import ADDITIONS, CODECS, METHODS, SAMPLERS, SOURCES
+from guidelab.registry.sampling import ADDITIONS, CODECS, METHODS, SAMPLERS, SOURCES, evaluations
 from guidelab.registry.table import Entry, Table
 from guidelab.registry.training import SIDES, TRAINERS
 
 __all__ = [
     "ADDITIONS", "CODECS", "DATASETS", "DENSITIES", "DIVERGENCES", "EXTRACTORS", "FACTS", "FIELDS", "FIGURES", "FOLDS",
     "IMAGE_METRICS", "KINDS", "METHODS", "METRICS", "NETS", "REPRESENTATIONS", "SAMPLERS", "SIDES", "SOURCES",
-    "TRAINERS", "TRUTHS", "Entry", "Table", "described", "entry", "load", "options_mistake",
+    "TRAINERS", "TRUTHS", "Entry", "Table", "described", "entry", "evaluations", "load", "options_mistake",
 ]  # fmt: skip

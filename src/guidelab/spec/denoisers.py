@@ -20,7 +20,7 @@ from guidelab.spec.base import (
     TrainSeed,
 )
 from guidelab.spec.checkpoints import fits, lengths, row_of_kind
-from guidelab.spec.marks import Once, Ref, Registered
+from guidelab.spec.marks import Once, Ref
 from guidelab.spec.mistakes import Mistake, shown
 from guidelab.spec.nets import DENOISERS, Net, PluginNet, latent_mirrored
 
@@ -99,12 +99,18 @@ class Denoiser(Strict):
                 yield f"{where}.net.name: given {self.net.name!r}, wanted {' or '.join(DENOISERS)}, a denoiser of images"
         elif self.classes is None or self.conditional is not None:
             yield f"{where}.classes: wanted A, B or AB, and no `conditional`: this dataset has no images"
-        if isinstance(self.net, PluginNet) and not e.images:
-            yield f"{where}.net.name: given {self.net.name!r}, wanted a net of the 2D example: nets of plugins are denoisers of images"
-        elif not e.images or self.net.name in DENOISERS:
-            yield from Registered("trainer").problems(self.net.name, e, f"{where}.net.name")
+        if not e.images:
+            yield from self._points(where)
         if self.train.flip and latent_mirrored(e, where):
             yield f"{where}.train.flip: given for a net on latents; a mirrored latent is not the latent of the mirrored image, wanted none"
+
+    def _points(self, where: str) -> Iterator[str]:
+        """A net that is no denoiser of points, and options of trainings on images."""
+        if self.net.name != "toy" and not isinstance(self.net, PluginNet):
+            yield f"{where}.net.name: given {self.net.name!r}, wanted toy, or a net of plugins/: this dataset has points"
+        for key in ("loss", "label_dropout", "flip", "precision"):
+            if getattr(self.train, key) != Train.model_fields[key].default:
+                yield f"{where}.train.{key}: given {getattr(self.train, key)!r}, wanted it left out: points have no labels and no sides, and are trained on their exact score in float32"
 
 
 class Degrade(Strict):

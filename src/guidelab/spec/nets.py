@@ -194,7 +194,7 @@ _PLUGIN_NAME = {
 
 
 class PluginNet(Strict):
-    """A denoiser of images of a user's own, with the options of its class."""
+    """A net of a user's own, with the options of its class."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
@@ -206,14 +206,9 @@ class PluginNet(Strict):
             registry.entry("net", self.name)
         except UserError:
             return  # it cannot be loaded: its mark says so
+        of_images = {"resolution_px": 1, "image_channels": 1, "classes": 0} if e.images else {}
         wrong = registry.options_mistake(
-            "net",
-            self.name,
-            self.model_extra or {},
-            resolution_px=1,
-            image_channels=1,
-            classes=0,
-            generator=None,
+            "net", self.name, self.model_extra or {}, **of_images, generator=None
         )
         if wrong:
             yield f"{where}: {self.name}: {wrong}"

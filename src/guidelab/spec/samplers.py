@@ -47,7 +47,7 @@ class Sampler(Strict):
     @property
     def per_step(self) -> tuple[int, int]:
         """Evaluations of the net in every step but the last, and in the last one."""
-        return 2, 1
+        return registry.evaluations({"name": self.name})
 
 
 _PLUGIN_NAME = {"type": "string", "maxLength": 160, "not": {"enum": sorted(registry.SAMPLERS)}}
@@ -59,11 +59,6 @@ class PluginSampler(Sampler):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     name: Annotated[Plug, Registered("sampler"), WithJsonSchema(_PLUGIN_NAME)]
-
-    @property
-    def per_step(self) -> tuple[int, int]:
-        """As its class says."""
-        return registry.entry("sampler", self.name).evaluations
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str]:
         """Options that its class does not take."""
@@ -100,7 +95,7 @@ class ChainSampler(Strict):
     @property
     def per_step(self) -> tuple[int, int]:
         """See `Sampler`."""
-        return 1, 1
+        return registry.evaluations({"name": self.name})
 
 
 class Sampling(Strict):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def train(e: "PlannedExperiment", denoiser: str, part: str) -> Job:
     """Train one denoiser with some of its seeds, keeping snapshots."""
     d = e.spec.denoisers[denoiser]
-    modules = [registry.NETS[d.net.name].module, registry.TRAINERS[d.net.name].module]
+    modules = [registry.NETS[d.net.name].module, registry.TRAINERS["images" if e.images else "points"].module]
     spec: dict[str, Any] = {
         "net": d.net.model_dump(),
         "train": {k: v for k, v in d.train.model_dump().items() if k not in ("seeds", "seeds_per_job")},
@@ -23,7 +23,7 @@ def train(e: "PlannedExperiment", denoiser: str, part: str) -> Job:
     }
     if not e.images:  # points are drawn as the training goes
         spec |= {"dataset": {"name": e.spec.dataset.name, "classes": d.classes}}
-        return Job({}, spec, (*modules, named.of_dataset(e)))
+        return Job({}, spec, (*modules, *named.of_density(e)))
     spec |= {"conditional": bool(d.conditional), "dataset": {"classes": e.classes}, **slices.latent(e, d)}
     return Job({"data": slices.learnt(e, d, TRAIN)}, spec, tuple(modules))
 
