@@ -11,10 +11,10 @@ from guidelab.cli.published import published_commands
 from guidelab.errors import UserError
 from guidelab.io import read_csv, write_csv
 from guidelab.jobs import table as table_job
-from guidelab.paper import columns, latex, published_sheet, reproduced, table
+from guidelab.paper import columns, latex, published_sheet, reported, reproduced, table
 from guidelab.paper import published as beside
 from guidelab.paper.figures import weights
-from guidelab.paper.images import compare, story
+from guidelab.paper.images import story
 from guidelab.paper.sheets import to_latex, to_markdown
 
 FULL = large()
@@ -316,12 +316,12 @@ def test_no_guidance_tuned_for_the_same_metric_comes_first():
     tuned = FULL[FULL["variant"].isin(["none", "cfg"])].assign(variant=lambda t: t["variant"] + "_fd")
     rows = pd.concat([FULL, tuned], ignore_index=True)
     mains = SPEC["mains"] | {"none_fd": "dit/dit_190", "cfg_fd": "dit/dit_190"}
-    assert compare.baseline(rows, "cfg_fd", mains) == ("none_fd", 1.0)
-    assert compare.baseline(rows, "cfg", mains) == ("none", 1.0)
-    assert compare.baseline(rows, "cg", mains) == ("adm", 1.0)
-    assert compare.baseline(rows, "cg", {**mains, "adm": "other/adm"}) is None
-    assert compare.starts_unguided(rows, "cfg_fd", mains)
-    assert not compare.starts_unguided(rows, "cfg_fd", mains | {"cfg_fd": "dit/dit_085"})
+    assert reported.baseline(rows, "cfg_fd", mains) == ("none_fd", 1.0)
+    assert reported.baseline(rows, "cfg", mains) == ("none", 1.0)
+    assert reported.baseline(rows, "cg", mains) == ("adm", 1.0)
+    assert reported.baseline(rows, "cg", {**mains, "adm": "other/adm"}) is None
+    assert reported.starts_unguided(rows, "cfg_fd", mains)
+    assert not reported.starts_unguided(rows, "cfg_fd", mains | {"cfg_fd": "dit/dit_085"})
 
 
 def test_curves_of_several_nets_start_at_their_own_unguided_point():

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from guidelab.paper import summary
+from guidelab.paper import reported, summary
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,7 @@ def change(
     rows: pd.DataFrame, before: tuple[str, float], after: tuple[str, float], metric: str
 ) -> Change | None:
     """Compare two points (variant, w) on the trainings that both have; None when there are none."""
-    a, b = (summary.by_training(rows, variant, w, metric) for variant, w in (before, after))
+    a, b = (by_training(rows, variant, w, metric) for variant, w in (before, after))
     seeds = sorted(set(a) & set(b))
     if not seeds:
         return None
@@ -65,7 +66,7 @@ def means(rows: pd.DataFrame, variant: str, metric: str) -> list[tuple[float, fl
     """(w, mean over trainings) at every weight where all trainings have a sound number."""
     found = []
     for w in weights(rows, variant):
-        e = summary.estimate(summary.at_point(rows, variant, w, metric))
+        e = summary.estimate(reported.at_point(rows, variant, w, metric))
         if e.status == summary.OK:
             found.append((w, e.value))
     return found
@@ -75,3 +76,15 @@ def chosen_weight(selected: pd.DataFrame, variant: str) -> tuple[float, str] | N
     """The selected weight of a variant and the metric that chose it; None when nothing was selected."""
     mine = selected[(selected["variant"] == variant) & (selected["n_candidates"].astype(int) > 1)]
     return None if mine.empty else (float(mine["w"].iloc[0]), str(mine["metric"].iloc[0]))
+
+
+def by_training(rows: pd.DataFrame, variant: str, w: float, metric: str) -> dict[int, float]:
+    """Mean over report blocks for each training seed; trainings with a flagged or infinite number are left out."""
+    found = reported.at_point(rows, variant, w, metric)
+    bad = summary.notes(found).str.startswith(summary.NOT_ESTIMABLE) | ~np.isfinite(
+        found["value"].astype(float)
+    )
+    good = found[~found["train_seed"].isin(found.loc[bad, "train_seed"])]
+    return {
+        int(str(seed)): float(part["value"].mean()) for seed, part in good.groupby("train_seed", sort=True)
+    }

@@ -14,7 +14,7 @@ import seaborn as sns
 from matplotlib.colors import to_hex
 
 from guidelab.paper import names
-from guidelab.paper.sigma.numbers import NULL
+from guidelab.paper.divergence_numbers import NULL
 
 INK = "#1a1a1a"  # text, frames, samples; also no guidance
 GREY = "#777777"  # notes, and what is no sampler

@@ -6,16 +6,15 @@ from typing import Any
 import pandas as pd
 
 from guidelab.errors import counted
-from guidelab.paper import markdown, summary
+from guidelab.paper import markdown, metric_names, summary
 from guidelab.paper.cells import Sheet, interval, number
-from guidelab.paper.images import compare, wording
 from guidelab.paper.sheets import headline
 from guidelab.paper.table import make_table
 
 _MOST = 5  # sentences about metrics
 _OVER = {
     summary.TRAININGS: "95 % interval over {n} trainings",
-    compare.AS_UNPAIRED: "95 % interval over the samples of one training, as if unpaired",
+    summary.AS_UNPAIRED: "95 % interval over the samples of one training, as if unpaired",
     summary.BLOCKS: "95 % interval over the seed blocks of one training",
     summary.NOTHING: "one training, no interval",
 }
@@ -57,7 +56,7 @@ def _scope(table: pd.DataFrame) -> str:
 def _one_line_each(mine: pd.DataFrame) -> pd.DataFrame:
     """Of each variant the line whose weight was chosen in this metric's feature space, else the first."""
     space = str(mine["space"].iloc[0])
-    own = [space in [wording.features(m) for m in str(by).split(", ")] for by in mine["chosen_by"]]
+    own = [space in [metric_names.features(m) for m in str(by).split(", ")] for by in mine["chosen_by"]]
     return (
         mine.assign(_own=own).sort_values("_own", ascending=False, kind="stable").drop_duplicates("variant")
     )
@@ -70,15 +69,15 @@ def _of_metric(mine: pd.DataFrame) -> str:
         return ""
     info = mine.iloc[0]
     name = str(info["name"]) + (
-        f" in {wording.features_short(info['space'])} features" if info["space"] else ""
+        f" in {metric_names.features_short(info['space'])} features" if info["space"] else ""
     )
-    better, worse = (int((compared["verdict"] == word).sum()) for word in (compare.BETTER, compare.WORSE))
+    better, worse = (int((compared["verdict"] == word).sum()) for word in (summary.BETTER, summary.WORSE))
     count = f"of {counted(len(compared), 'variant')} {better} {'is' if better == 1 else 'are'} clearly better and {worse} clearly worse"
     sign = 1 if info["direction"] == "lower" else -1
     best = compared.iloc[int((sign * compared["difference"]).to_numpy().argmin())].to_dict()
     if sign * best["difference"] >= 0:
         return f"By {name}, no variant improves on no guidance: {count}."
-    sure = "" if best["verdict"] == compare.BETTER else ", not clearly"
+    sure = "" if best["verdict"] == summary.BETTER else ", not clearly"
     return f"By {name}, {best['label']} at w = {best['w']:g} improves most on no guidance{sure}: {_effect(best)}; {count}."
 
 

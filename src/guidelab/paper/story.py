@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from guidelab.paper import names, summary, verdicts
+from guidelab.paper import names, reported, summary, verdicts
 from guidelab.paper.evidence import Change, change, chosen_weight, means, weights
 from guidelab.paper.opening import unestimable
 
@@ -48,7 +48,7 @@ def text(measurements: pd.DataFrame, selected: pd.DataFrame) -> str:
     Raises:
         UserError: rows that may not be compared; see `checks`.
     """
-    rows = summary.report_rows(measurements, selected)
+    rows = reported.rows(measurements, selected)
     parts = [
         "# Findings: what these seeds show, and what the paper's pictures suggest",
         _opening(measurements, rows),

@@ -12,9 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from guidelab.paper import charts, looks, names, page, style
+from guidelab.paper import charts, divergence_numbers, looks, names, page, style
 from guidelab.paper.looks import INK
-from guidelab.paper.sigma import numbers
 
 COLUMNS = [
     "point", "variant", "series", "divergence", "sigma_lo", "sigma_hi", "sigma", "value", "lo", "hi", "status", "n",
@@ -57,7 +56,7 @@ BOUNDS = (
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     """The curves of the points that settings name, and of the null where there is no truth to compare with."""
     given = tables["divergences"]
-    exact = numbers.exact_known(given)
+    exact = divergence_numbers.exact_known(given)
     shown = _points(info, exact)
     curves = given[(given["kind"] == "curve") & given["point"].isin(shown)]
     found = []
@@ -68,7 +67,7 @@ def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
             found.append({
                 "point": row["point"], "variant": names.split_point(str(row["point"]))[0], "series": series,
                 "divergence": divergence, "sigma_lo": lo, "sigma_hi": hi, "sigma": float(f"{math.sqrt(lo * hi):.6g}"),
-                **numbers.interval(row), "n": row["n"], "train_seed": row["train_seed"],
+                **divergence_numbers.interval(row), "n": row["n"], "train_seed": row["train_seed"],
             })  # fmt: skip
     return pd.DataFrame(found, columns=COLUMNS)
 
@@ -76,7 +75,7 @@ def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
 def _points(info: dict[str, Any], exact: bool) -> list[str]:
     """The points of the settings, an unguided one at its neutral weight."""
     shown = [p if "/" in p else f"{p}/w1.00" for p in info["settings"]["points"]]
-    return shown if exact else [numbers.NULL, *shown]
+    return shown if exact else [divergence_numbers.NULL, *shown]
 
 
 def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
@@ -91,7 +90,7 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     low, high = int(rows["n"].min()), int(rows["n"].max())
     counted = f"{low:,} to {high:,}" if low < high else f"{low:,}"
     said = style.origin_line(info, f"{_range(rows)}; {(_EXACT if exact else _BOUNDS).format(n=counted)}")
-    handles = [page.handle(look, numbers.point_label(p)) for p, look in shown.items()]
+    handles = [page.handle(look, divergence_numbers.point_label(p)) for p, look in shown.items()]
     panels = EXACT if exact else BOUNDS
     with style.context():
         fig, axes = page.page(handles, len(panels), said, panel_mm=24.0)

@@ -15,10 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import charts, looks, page, style, summary
+from guidelab.paper import charts, divergence_numbers, looks, page, reported, style, summary
 from guidelab.paper.figures import divergence_points as points
 from guidelab.paper.figures import sweep
-from guidelab.paper.sigma import numbers
 
 COLUMNS = [
     "variant", "metric", "source", "label", "unit", "w", "offset", "value", "lo", "hi", "over", "n_trainings", "n_generated",
@@ -35,10 +34,10 @@ _MARKS: dict[str, dict[str, Any]] = {
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     """Measured numbers of the variants that settings name, and the bounds of those points that are graded."""
-    if not numbers.exact_known(tables["divergences"]):
+    if not divergence_numbers.exact_known(tables["divergences"]):
         return points.rows(tables, info)
     settings = info["settings"]
-    report = summary.report_rows(tables["measurements"], tables["selected"])
+    report = reported.rows(tables["measurements"], tables["selected"])
     report = report[report["variant"].isin([NEUTRAL, *settings["variants"]])]
     measured = sweep.estimates(report, [*DIVERGENCES, *settings["metrics"]], tables)
     described = tables["metrics"].set_index("metric")
@@ -62,7 +61,7 @@ def _graded(
             (mine["kind"] == kind) & (mine["divergence"] == metric) & (mine["estimator"] == estimator)
         ]
         for row in same.to_dict("records"):
-            e = numbers.interval(row)
+            e = divergence_numbers.interval(row)
             told = (described.loc[metric, "label"], "nat", w, offset, e["value"], e["lo"], e["hi"])
             found.append((variant, metric, source, *told, summary.SAMPLES, 1, row["n"], False, e["status"]))
     return found

@@ -20,9 +20,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from guidelab.errors import UserError, closest
 from guidelab.paper import arrays as ar
-from guidelab.paper import charts, looks, names, page, style, summary
+from guidelab.paper import charts, looks, metric_names, names, page, reported, style
 from guidelab.paper.figures import weights
-from guidelab.paper.images import compare, wording
 from guidelab.paper.looks import INK, Look
 
 COLUMNS = ["kind", "line", "x", "point", *weights.TITLE, *weights.NUMBER]
@@ -40,7 +39,7 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
         UserError: a point that was not measured, mixed step counts, or rows that may not be compared.
     """
     settings, figure = info["settings"], str(info.get("figure", "lines"))
-    report = compare.report(tables["measurements"], tables["selected"])
+    report = reported.rows(tables["measurements"], tables["selected"])
     wanted = [
         (LINE, line, float(x), _split(p, figure)) for line, at in settings["lines"].items() for x, p in at
     ]
@@ -49,14 +48,14 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
     ]
     used = pd.concat([_measured(report, point, figure) for _, _, _, point in wanted])
     if not settings.get("steps_differ"):
-        compare.same(used, ("steps",), f"figure {figure}")
+        reported.same(used, ("steps",), f"figure {figure}")
     report = _common_trainings(report, [point for _, _, _, point in wanted], figure)
     variants = set(report["variant"])
-    described = wording.describe(tables["metrics"], settings["metrics"]).to_dict("records")
+    described = metric_names.describe(tables["metrics"], settings["metrics"]).to_dict("records")
     found: list[dict[str, object]] = [
         {
             "kind": kind, "line": names.label(line) if line in variants else line, "x": x, "point": f"{variant}/w{w:.2f}",
-            "features": wording.features_short(wording.features(str(d["metric"]))),
+            "features": metric_names.features_short(metric_names.features(str(d["metric"]))),
             **{key: d[key] for key in ("metric", "name", "unit", "direction")}, **weights.number(report, variant, w, d),
         }
         for kind, line, x, (variant, w) in wanted
@@ -82,7 +81,7 @@ def _measured(report: pd.DataFrame, point: tuple[str, float], figure: str) -> pd
     Raises:
         UserError: none were measured; a line with a hole would look whole.
     """
-    at = summary.at_point(report, *point)
+    at = reported.at_point(report, *point)
     if at.empty:
         known = [
             f"{v}/w{w:.2f}" for v, w in report[["variant", "w"]].drop_duplicates().itertuples(index=False)
@@ -101,7 +100,7 @@ def _common_trainings(report: pd.DataFrame, points: list[tuple[str, float]], fig
     Raises:
         UserError: no training is common.
     """
-    trained = [set(summary.at_point(report, *point)["train_seed"]) for point in points]
+    trained = [set(reported.at_point(report, *point)["train_seed"]) for point in points]
     common = set.intersection(*trained)
     if not common:
         raise UserError(

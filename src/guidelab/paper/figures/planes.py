@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import charts, looks, names, page, style, summary
+from guidelab.paper import charts, looks, names, page, reported, style, summary
 from guidelab.paper.figures import sweep, weights
 
 FEATURES = ("lite0", "classifier")
@@ -23,11 +23,11 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
     """Every drawn point; of images settings.variants and settings.features say what is drawn.
 
     Raises:
-        UserError: rows that may not be compared; see `compare.report`.
+        UserError: rows that may not be compared; see `reported.rows`.
     """
     settings = info.get("settings", {})
     if info.get("kind") != "images":
-        report = summary.report_rows(tables["measurements"], tables["selected"])
+        report = reported.rows(tables["measurements"], tables["selected"])
         methods = report[report["variant"].map(names.section) == names.METHODS]
         return sweep.estimates(methods, [m for pair in POINTS for m in pair], tables)
     wanted = [NEUTRAL, *(settings.get("variants") or weights.VARIANTS)]

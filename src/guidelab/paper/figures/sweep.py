@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import charts, checks, looks, names, page, style, summary
+from guidelab.paper import charts, checks, looks, names, page, reported, style, summary
 
 COLUMNS = [
     "variant", "metric", "label", "unit", "w", "offset", "value", "lo", "hi", "over", "n_trainings", "n_generated",
@@ -32,7 +32,7 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
         UserError: rows that may not be compared; see `checks`.
     """
     settings = info["settings"]
-    report = summary.report_rows(tables["measurements"], tables["selected"])
+    report = reported.rows(tables["measurements"], tables["selected"])
     group = settings.get("group") or names.METHODS
     also = (NEUTRAL, *settings.get("compared_with", ()))
     drawn = report["variant"].map(lambda v: names.section(v) == group or v in also)

@@ -16,8 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import charts, looks, names, page, style, summary
-from guidelab.paper.images import compare, wording
+from guidelab.paper import charts, looks, metric_names, names, page, reported, style, summary
 
 NUMBER = ["value", "lo", "hi", "over", "n_trainings", "n_blocks", "n_generated", "status"]
 TITLE = ["metric", "name", "features", "unit", "direction"]
@@ -47,26 +46,26 @@ def points(
     tables: Mapping[str, pd.DataFrame], variants: list[str], metrics: Any, info: dict[str, Any]
 ) -> pd.DataFrame:
     """The points of some variants: columns COLUMNS."""
-    report = compare.report(tables["measurements"], tables["selected"])
+    report = reported.rows(tables["measurements"], tables["selected"])
     mains = info.get("mains")
-    bases = [compare.baseline(report, v, mains) for v in variants] if mains else []
+    bases = [reported.baseline(report, v, mains) for v in variants] if mains else []
     variants = [*dict.fromkeys([*(b[0] for b in bases if b), *variants])]
     report = report[report["variant"].isin(variants)]
-    compare.same(report, ("steps",), f"figure {info.get('figure', 'weights')}")
-    described = wording.describe(tables["metrics"], metrics).to_dict("records")
+    reported.same(report, ("steps",), f"figure {info.get('figure', 'weights')}")
+    described = metric_names.describe(tables["metrics"], metrics).to_dict("records")
     found: list[dict[str, object]] = []
     for variant in [v for v in dict.fromkeys(variants) if v in set(report["variant"])]:
         mine = report[report["variant"] == variant]
         for w in sorted(float(x) for x in mine["w"].unique()):
             for d in described:
-                space = wording.features(str(d["metric"]))
-                best = compare.chosen(mine, tables["selected"], variant, f"fid@{space}")
+                space = metric_names.features(str(d["metric"]))
+                best = reported.chosen(mine, tables["selected"], variant, f"fid@{space}")
                 found.append({
                     "variant": variant, "label": names.label(variant), "w": w,
-                    "offset": w - float(mine["w_neutral"].iloc[0]), "features": wording.features_short(space),
+                    "offset": w - float(mine["w_neutral"].iloc[0]), "features": metric_names.features_short(space),
                     **{key: d[key] for key in ("metric", "name", "unit", "direction")},
                     **number(mine, variant, w, d),
-                    "starts": compare.starts_unguided(report, variant, mains),
+                    "starts": reported.starts_unguided(report, variant, mains),
                     "selected": mine["w"].nunique() > 1 and best is not None and abs(best - w) < 5e-3,
                 })  # fmt: skip
     return pd.DataFrame(found, columns=COLUMNS)
@@ -74,7 +73,7 @@ def points(
 
 def number(rows: pd.DataFrame, variant: str, w: float, info: dict[Any, Any]) -> dict[str, object]:
     """The estimate of one metric at a point of report rows: columns NUMBER."""
-    e = summary.estimate(summary.at_point(rows, variant, w, str(info["metric"])), share=info["unit"] == "%")
+    e = summary.estimate(reported.at_point(rows, variant, w, str(info["metric"])), share=info["unit"] == "%")
     return {key: getattr(e, key) for key in NUMBER}
 
 

@@ -8,8 +8,7 @@ from typing import Any
 import pandas as pd
 from scipy import stats
 
-from guidelab.paper import names, summary
-from guidelab.paper.images import compare, wording
+from guidelab.paper import metric_names, names, reported, summary
 
 
 @dataclass(frozen=True)
@@ -19,7 +18,7 @@ class Gap:
     space: str
     before: str
     after: str
-    gap: compare.Difference
+    gap: summary.Difference
     direction: str = "lower"
 
 
@@ -30,7 +29,7 @@ class Findings:
         measurements: all rows, the choosing block too.
         selected: the chosen weights.
         info: workflow/resources/metrics.csv.
-        mains: variant to `net/model` of what it guides, where an experiment has several; see `compare.baseline`.
+        mains: variant to `net/model` of what it guides, where an experiment has several; see `reported.baseline`.
     """
 
     def __init__(
@@ -41,14 +40,14 @@ class Findings:
         mains: Mapping[str, str] | None = None,
     ):
         self.measurements, self.selected, self.mains = measurements, selected, mains
-        self.all_rows = compare.report(measurements, selected)
-        self.steps = compare.main_steps(measurements)
+        self.all_rows = reported.rows(measurements, selected)
+        self.steps = reported.main_steps(measurements)
         self.rows = self.all_rows[self.all_rows["steps"] == self.steps]  # step counts are never compared
         self._of_metric = {str(m): part for m, part in self.rows.groupby("metric")}
         self.info: dict[str, dict[Any, Any]] = {
-            str(m): r for m, r in wording.describe(info, measurements["metric"]).to_dict("index").items()
+            str(m): r for m, r in metric_names.describe(info, measurements["metric"]).to_dict("index").items()
         }
-        self.spaces = wording.spaces(m for m in self.info if wording.base(m) == "fid")
+        self.spaces = metric_names.spaces(m for m in self.info if metric_names.base(m) == "fid")
         self.variants = names.ordered(self.rows["variant"])
 
     @cached_property
@@ -61,13 +60,13 @@ class Findings:
         """No guidance of the net that a variant guides; None when it was not measured, or is this variant itself."""
         if not self.mains:
             return "none"
-        found = compare.baseline(self.rows, variant, self.mains)
+        found = reported.baseline(self.rows, variant, self.mains)
         return found[0] if found and found[0] != variant else None
 
     @cached_property
     def guided(self) -> dict[str, str]:
         """Guided variants that have an unguided one of the same net, with that one."""
-        alone = compare.unguided(self.rows)
+        alone = reported.unguided(self.rows)
         pairs = {v: self.base(v) for v in self.variants if v not in alone}
         return {v: b for v, b in pairs.items() if b is not None}
 
@@ -77,7 +76,7 @@ class Findings:
 
     def space(self, name: str) -> str:
         """A feature space in running text."""
-        return f"{wording.features_short(name)} features"
+        return f"{metric_names.features_short(name)} features"
 
     def has(self, *variants: str) -> bool:
         """Whether all of these were measured."""
@@ -85,21 +84,21 @@ class Findings:
 
     def weight(self, variant: str, space: str) -> float:
         """The weight a variant is told at in a feature space."""
-        w = compare.chosen(self.rows, self.selected, variant, f"fid@{space}")
+        w = reported.chosen(self.rows, self.selected, variant, f"fid@{space}")
         return float("nan") if w is None else w
 
     def at(self, variant: str, space: str) -> str:
         """`CFG, w = 2`."""
-        return wording.point(variant, self.weight(variant, space))
+        return names.point_label(f"{variant}/w{self.weight(variant, space):.2f}")
 
-    def difference(self, before: str, after: str, space: str, metric: str) -> compare.Difference:
+    def difference(self, before: str, after: str, space: str, metric: str) -> summary.Difference:
         """One metric of two variants at their own weights; empty when it was not measured in this space."""
         name = f"{metric}@{space}"
         points = [(v, self.weight(v, space)) for v in (before, after)]
         return (
-            compare.difference(self.rows, points[0], points[1], name)
+            summary.difference(self.rows, points[0], points[1], name)
             if name in self.info
-            else compare.Difference()
+            else summary.Difference()
         )
 
     def gap(self, before: str, after: str, space: str) -> Gap:
@@ -109,7 +108,7 @@ class Findings:
     def mean(self, variant: str, w: float, metric: str) -> float:
         """Mean over trainings and report blocks; nan when it cannot be trusted."""
         rows = self._of_metric.get(metric, self.rows.iloc[:0])
-        return summary.estimate(summary.at_point(rows, variant, w, metric)).value
+        return summary.estimate(reported.at_point(rows, variant, w, metric)).value
 
     def curve(self, variant: str, space: str) -> dict[float, float]:
         """Weight to FID over all weights measured, ascending."""
@@ -126,7 +125,7 @@ class Findings:
 
     def guides(self, start: str) -> int:
         """How many different guides the variants whose name starts so have, combinations aside."""
-        named = wording.kin(self.rows["variant"], start)
+        named = self.rows["variant"].isin(names.kin(self.rows["variant"], start))
         mine = self.rows[named & ~self.rows["ref"].astype(str).str.contains("+", regex=False)]
         return int(mine["ref"].nunique())
 
@@ -140,7 +139,9 @@ class Findings:
         seeds = [set(rows.loc[rows["variant"] == v, "train_seed"]) for v in named]
         rows = rows[rows["train_seed"].isin(set.intersection(*seeds) if seeds else set())]
         for variant in named:
-            e = summary.estimate(summary.at_point(rows, variant, self.weight(variant, space), f"fid@{space}"))
+            e = summary.estimate(
+                reported.at_point(rows, variant, self.weight(variant, space), f"fid@{space}")
+            )
             if e.status == summary.OK:
                 found[variant] = e.value
         return min(found, key=lambda v: found[v]) if found else None

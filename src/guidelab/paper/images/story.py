@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from guidelab.paper import names, summary
-from guidelab.paper.images import compare, wording, words
+from guidelab.paper.images import words
 from guidelab.paper.images.findings import Findings
 from guidelab.paper.opening import unestimable
 
@@ -40,7 +40,7 @@ def text(measurements: pd.DataFrame, selected: pd.DataFrame, info: pd.DataFrame,
         info: workflow/resources/metrics.csv.
         spec: experiment, scale and optionally mains (variant to the net it guides).
     Raises:
-        UserError: rows that may not be compared; see `compare.report`.
+        UserError: rows that may not be compared; see `reported.rows`.
     """
     if spec["scale"] == names.SMOKE:
         return _smoke(measurements, spec)
@@ -112,8 +112,8 @@ def _beats(f: Findings) -> str:
         gaps = [f.gap(base, v, space) for v, base in methods.items()]
         tally = [words.outcome(g) for g in gaps]
         lines.append(
-            f"- In all, in {f.space(space)}: {tally.count(compare.BETTER)} of {len(tally)} clearly better than no guidance, "
-            f"{tally.count(compare.WORSE)} clearly worse, the rest not told apart."
+            f"- In all, in {f.space(space)}: {tally.count(summary.BETTER)} of {len(tally)} clearly better than no guidance, "
+            f"{tally.count(summary.WORSE)} clearly worse, the rest not told apart."
         )
     return "\n".join(lines)
 
@@ -122,7 +122,7 @@ def _bracketed(f: Findings) -> str:
     """Where the chosen weight lies among those tried, and whether the other blocks agree."""
     lines = []
     methods = _methods(f)
-    for variant in names.ordered(v for v in f.swept if v in methods or names.section(v) == wording.GUIDES):
+    for variant in names.ordered(v for v in f.swept if v in methods or names.section(v) == names.GUIDES):
         for space in f.spaces:
             lines.append(f"- {f.label(variant)}, {f.space(space)}: {words.bracket(f, variant, space)}")
     head = "By means over these blocks; neighbouring weights need not be told apart by their intervals."
@@ -137,7 +137,7 @@ def _rivals(f: Findings) -> str:
     for space in f.spaces:
         gap = f.gap("cfg", "autog", space)
         winners[space] = words.outcome(gap)
-        said = {compare.BETTER: "**autoguidance wins**", compare.WORSE: "**CFG wins**"}.get(
+        said = {summary.BETTER: "**autoguidance wins**", summary.WORSE: "**CFG wins**"}.get(
             winners[space], "**a draw**"
         )
         more = [
@@ -149,7 +149,7 @@ def _rivals(f: Findings) -> str:
             f"{f.at('autog', space)}. "
             + "".join(f"{text}." for text in ["; ".join(filter(None, more))] if text)
         )
-    clear = {w for w in winners.values() if w in (compare.BETTER, compare.WORSE)}
+    clear = {w for w in winners.values() if w in (summary.BETTER, summary.WORSE)}
     if len(winners) > 1:
         lines.append(
             "- **The feature space decides which of the two wins.**" if len(clear) == 2
@@ -168,7 +168,7 @@ def _sums(f: Findings) -> list[tuple[str, tuple[str, ...]]]:
     """Sums of two methods with their parts; where there are several nets, those that were measured, of each."""
     if not f.mains:
         return [*_SUMS, *((both, parts) for both, parts in _MORE_SUMS if both in f.variants)]
-    kinds = dict.fromkeys(map(wording.suffix, f.variants))
+    kinds = dict.fromkeys(map(names.suffix, f.variants))
     every = [
         (b + kind, tuple(p + kind for p in parts)) for b, parts in (*_SUMS, *_MORE_SUMS) for kind in kinds
     ]
@@ -185,7 +185,7 @@ def _adds(f: Findings) -> str:
         for space in f.spaces:
             gaps = {v: f.gap(v, both, space) for v in parts if v in f.variants}
             outcomes = [words.outcome(g) for g in gaps.values()]
-            wins = len(gaps) == 2 and all(o == compare.BETTER for o in outcomes)
+            wins = len(gaps) == 2 and all(o == summary.BETTER for o in outcomes)
             said = "**beats either alone**" if wins else "**is not shown to beat either alone**"
             told = "; ".join(
                 f"FID {words.arrow(f, 'fid@' + space, g.gap)} from {f.at(v, space)}: {words.outcome(g)}"
@@ -207,8 +207,8 @@ def _against(f: Findings, one: str, others: Iterable[str]) -> str:
 
 def _guides(f: Findings) -> str:
     """Every guide of autoguidance against the one of the headline, and the best by the choosing block."""
-    rivals = [v for v in f.variants if names.section(v) == wording.GUIDES]
-    kinds = {k: [v for v in rivals if wording.suffix(v) == k] for k in map(wording.suffix, rivals)}
+    rivals = [v for v in f.variants if names.section(v) == names.GUIDES]
+    kinds = {k: [v for v in rivals if names.suffix(v) == k] for k in map(names.suffix, rivals)}
     lines = [_against(f, f"autog{k}", mine) for k, mine in kinds.items()] or [
         f"{summary.NOT_RUN.capitalize()}."
     ]
@@ -259,7 +259,7 @@ def _agreement(f: Findings) -> str:
     )
     bases = f.guided if f.mains else {v: "none" for v in f.variants if v != "none"}
     pairs = {v: tuple(words.outcome(f.gap(base, v, s)) for s in (a, b)) for v, base in bases.items()}
-    against = [v for v, pair in pairs.items() if set(pair) == {compare.BETTER, compare.WORSE}]
+    against = [v for v, pair in pairs.items() if set(pair) == {summary.BETTER, summary.WORSE}]
     same = sum(one == two for one, two in pairs.values())
     lines.append(
         f"- Verdicts against no guidance agree in {same} of {len(pairs)} variants and contradict each other in {len(against)}"

@@ -2,9 +2,8 @@
 
 import math
 
-from guidelab.paper import summary
+from guidelab.paper import reported, summary
 from guidelab.paper.cells import number
-from guidelab.paper.images import compare
 from guidelab.paper.images.findings import Findings, Gap
 
 
@@ -29,7 +28,7 @@ def outcome(g: Gap) -> str:
     return g.gap.verdict(g.direction)
 
 
-def arrow(f: Findings, metric: str, d: compare.Difference) -> str:
+def arrow(f: Findings, metric: str, d: summary.Difference) -> str:
     """`416 → 178 (difference −238 [−247, −229])`."""
     if math.isnan(d.value):
         return summary.NOT_RUN
@@ -46,7 +45,7 @@ def sentence(f: Findings, space: str, g: Gap) -> str:
     return f"{said}{'; ' + recall if recall else ''}."
 
 
-def brief(f: Findings, name: str, d: compare.Difference, space: str = "") -> str:
+def brief(f: Findings, name: str, d: summary.Difference, space: str = "") -> str:
     """`recall clearly higher, 0.449 → 0.558`; empty for a metric that was not measured."""
     metric = f"{name}@{space}" if space else next((m for m in f.info if m.startswith(f"{name}@")), "")
     if math.isnan(d.value) or not metric:
@@ -65,7 +64,7 @@ def bracket(f: Findings, variant: str, space: str) -> str:
     if chosen not in curve:
         return f"{summary.NOT_RUN}."
     base = f.base(variant)
-    whole = base is not None and compare.starts_unguided(f.rows, variant, f.mains)
+    whole = base is not None and reported.starts_unguided(f.rows, variant, f.mains)
     if chosen == neutral and whole:
         return f"the choice is the neutral weight {chosen:g}: no guidance."
     smaller = {w: v for w, v in curve.items() if w < chosen}
@@ -98,18 +97,18 @@ def bracket(f: Findings, variant: str, space: str) -> str:
 def repair(f: Findings, variant: str, space: str) -> str:
     """A damaged net, guided, against itself unguided (its neutral weight) and against the healthy net unguided."""
     metric, chosen, neutral = f"fid@{space}", f.weight(variant, space), f.neutral(variant)
-    healthy = compare.difference(f.rows, ("none", f.weight("none", space)), (variant, chosen), metric)
+    healthy = summary.difference(f.rows, ("none", f.weight("none", space)), (variant, chosen), metric)
     verdict = healthy.verdict("lower")
     against = f"against the healthy net unguided, FID {arrow(f, metric, healthy)}: {verdict}."
     if chosen == neutral:
         most = max(f.curve(variant, space))
-        guided = compare.difference(f.rows, (variant, neutral), (variant, most), metric)
+        guided = summary.difference(f.rows, (variant, neutral), (variant, most), metric)
         said = f"; guided at w = {most:g} FID {arrow(f, metric, guided)}: {guided.verdict('lower')}"
         return f"the best weight is {neutral:g}, no guidance{said if most != neutral else ''}; {against}"
-    own = compare.difference(f.rows, (variant, neutral), (variant, chosen), metric)
+    own = summary.difference(f.rows, (variant, neutral), (variant, chosen), metric)
     if math.isnan(own.value):
         return f"w = {chosen:g}; {against}"
-    said = {compare.BETTER: "guidance improves it", compare.WORSE: "guidance harms it"}.get(
+    said = {summary.BETTER: "guidance improves it", summary.WORSE: "guidance harms it"}.get(
         own.verdict("lower"), "guidance makes no clear difference"
     )
     return f"{said}, at w = {chosen:g} FID {arrow(f, metric, own)} from itself unguided; {against}"
