@@ -143,6 +143,8 @@ class Difference:
         most: largest.
         before: mean of the first point over what both have.
         after: mean of the second.
+        down: trainings in which the value fell.
+        up: in which it rose.
     """
 
     value: float = math.nan
@@ -154,6 +156,13 @@ class Difference:
     most: float = math.nan
     before: float = math.nan
     after: float = math.nan
+    down: int = 0
+    up: int = 0
+
+    @property
+    def excludes_zero(self) -> bool:
+        """The interval leaves out 0."""
+        return self.lo > 0 or self.hi < 0
 
     @property
     def clear(self) -> bool:
@@ -197,8 +206,12 @@ def paired(a: Sound, b: Sound) -> Difference:
         lo, hi, over = mean - half, mean + half, AS_UNPAIRED
     elif len(gap) >= 2:
         (lo, hi), over = t_interval(gap), BLOCKS
-    ends = (float(_by_training(both, np.asarray([side[key][0] for key in both])).mean()) for side in (a, b))
-    return Difference(mean, lo, hi, over, len(by_training), float(gap.min()), float(gap.max()), *ends)
+    before, after = (
+        float(_by_training(both, np.asarray([side[key][0] for key in both])).mean()) for side in (a, b)
+    )
+    down, up = int((by_training < 0).sum()), int((by_training > 0).sum())
+    least, most = float(gap.min()), float(gap.max())
+    return Difference(mean, lo, hi, over, len(by_training), least, most, before, after, down, up)
 
 
 def _by_training(keys: list[Key], values: NDArray[np.float64]) -> NDArray[np.float64]:
