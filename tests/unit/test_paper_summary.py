@@ -158,12 +158,17 @@ def test_missing_columns_are_named():
         checks.known_metrics(["recal"], pd.DataFrame({"metric": ["recall", "kl"]}))
 
 
-def test_by_training_leaves_out_flagged_trainings():
-    table = measured({("a", 2.0): {"kl": [1.0, 2.0]}})
-    table.loc[(table["train_seed"] == 1) & (table["seed_block"] == "report1"), "note"] = "not estimable: x"
+def test_flagged_numbers_enter_no_difference():
+    table = measured({("a", 2.0): {"kl": [1.0, 2.0]}, ("b", 2.0): {"kl": [3.0, 5.0]}})
+    flagged = (table["train_seed"] == 1) & (table["variant"] == "a")
+    table.loc[flagged & (table["seed_block"] == "report1"), "note"] = "not estimable: x"
     rows = table[table["seed_block"] != "select"]
-    found = summary.by_training(rows, "a", 2.0, "kl")
-    assert list(found) == [0] and np.isclose(found[0], 1.0)
+    found = summary.sound(reported.at_point(rows, "a", 2.0, "kl"))
+    assert sorted(found) == [(0, "report1"), (0, "report2"), (1, "report2")]
+    table.loc[flagged, "note"] = "not estimable: x"
+    rows = table[table["seed_block"] != "select"]
+    d = summary.difference(rows, ("a", 2.0), ("b", 2.0), "kl")
+    assert d.n_trainings == 1 and np.isclose(d.value, 2.0) and (d.down, d.up) == (0, 1)
 
 
 def test_a_flag_on_few_of_the_numbers_is_a_caution_and_on_half_of_them_a_verdict():

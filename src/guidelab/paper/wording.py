@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
 """Words for numbers: a value, a difference of two points, its verdict, where a curve has its lowest point."""
 
 import math
