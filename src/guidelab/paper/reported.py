@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from guidelab.errors import UserError
+from guidelab.errors import UserError, closest
 from guidelab.paper import checks, names
 
 # What must be equal, besides checks.COMPARABLE, wherever numbers stand in one column.
@@ -160,3 +160,50 @@ def chosen(rows: pd.DataFrame, selected: pd.DataFrame, variant: str, metric: str
         return picked.get(metric, next(iter(picked.values())))
     found = rows.loc[rows["variant"] == variant, "w"].unique()
     return float(found[0]) if len(found) == 1 else None
+
+
+# ---- points that a figure's settings name ----------------------------------------------------------------------------
+
+
+def point(text: str, figure: str) -> tuple[str, float]:
+    """`autog/w2.00` -> (autog, 2.0); a point without a weight is at 1."""
+    try:
+        variant, w = names.split_point(text)
+    except ValueError as error:
+        raise UserError(
+            f"figure {figure}: point {text!r} is no point; wanted VARIANT/wWEIGHT such as autog/w2.00. Mend settings.lines."
+        ) from error
+    return variant, 1.0 if w is None else w
+
+
+def measured_at(rows: pd.DataFrame, point: tuple[str, float], figure: str) -> pd.DataFrame:
+    """The rows of a point.
+
+    Raises:
+        UserError: none were measured; a line with a hole would look whole.
+    """
+    at = at_point(rows, *point)
+    if at.empty:
+        known = [f"{v}/w{w:.2f}" for v, w in rows[["variant", "w"]].drop_duplicates().itertuples(index=False)]
+        given = f"{point[0]}/w{point[1]:.2f}"
+        raise UserError(
+            f"figure {figure}: point {given} was not measured{closest(given, known)}; wanted one of the {len(known)} points "
+            "of measurements.csv. Add the weight to the variant, or take the point out of the figure's settings."
+        )
+    return at
+
+
+def common_trainings(rows: pd.DataFrame, points: list[tuple[str, float]], figure: str) -> pd.DataFrame:
+    """The rows of the trainings that every point has: else a line would mix what x does with luck in training.
+
+    Raises:
+        UserError: no training is common.
+    """
+    trained = [set(at_point(rows, *point)["train_seed"]) for point in points]
+    common = set.intersection(*trained)
+    if not common:
+        raise UserError(
+            f"figure {figure}: its {len(points)} points have no training in common; wanted at least one. Give the variants "
+            "the same train_seeds."
+        )
+    return rows[rows["train_seed"].isin(common)]

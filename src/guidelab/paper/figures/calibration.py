@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from guidelab.paper import charts, divergence_numbers, looks, names, page, style
+from guidelab.paper import captions, charts, divergence_numbers, looks, names, page, style
 from guidelab.paper.divergence_table import make_table
 from guidelab.paper.looks import GREY, INK
 
@@ -61,7 +61,7 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     lost = [divergence_numbers.NAMES[d] for d, _ in PANELS if d not in shown]
     left_out = [f"left out, not estimable for any sampler: {', '.join(lost)}"] if lost else []
     with style.context():
-        said = style.origin_line(info, _said(rows), *left_out)
+        said = style.origin_line(info, captions.calibration(rows), *left_out)
         fig, axes = page.page(_handles(rows), len(shown), said, panel_mm=27.0, left_mm=11.5)
         for index, (ax, divergence) in enumerate(zip(axes, shown, strict=True)):
             _panel(ax, rows[rows["divergence"] == divergence], curved=divergence in ("kl", "score_error"))
@@ -127,14 +127,3 @@ def _handles(rows: pd.DataFrame) -> list[Line2D]:
             color, label = looks.of_point(variant).color, divergence_numbers.point_label(variant)
             found.append(Line2D([], [], ls="", marker="s", color=color, ms=3.6, label=label))
     return found
-
-
-def _said(rows: pd.DataFrame) -> str:
-    here = rows[rows["divergence"] != "score_error"]
-    n = int(rows["n"].min())
-    return (
-        f"one training; divergences at σ = {here['sigma_lo'].min():g} (integral: to {here['sigma_hi'].max():g}), gains over "
-        f"σ {rows['sigma_lo'].min():g} to {rows['sigma_hi'].max():g}; at least {n:,} real points and samples no net has seen; exact: "
-        "log-densities of the sampler's flow, for gains the true score; bars 95 % over points; a bound may lie "
-        "anywhere below the diagonal, and that of a sampler guided by a discriminator of the grader's kind lies lower for it: do not rank by bounds"
-    )

@@ -4,7 +4,6 @@
 `rows(tables, info)` makes one row per (panel, point): columns panel, metric, point, variant, value, lo, hi, status, n, bound.
 """
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -12,8 +11,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from guidelab.paper import divergence_numbers, looks, metric_names, names, page, reported, style, summary
-from guidelab.paper.figures import weights
+from guidelab.paper import (
+    captions,
+    divergence_numbers,
+    looks,
+    metric_names,
+    names,
+    page,
+    plotted,
+    reported,
+    style,
+    summary,
+)
 from guidelab.paper.looks import INK
 
 COLUMNS = ["panel", "metric", "point", "variant", "value", "lo", "hi", "status", "n", "bound"]
@@ -61,7 +70,7 @@ def _measured(tables: dict[str, pd.DataFrame], metrics: list[str], points: list[
         for told in described:
             if w is None:  # the null
                 continue
-            e = weights.number(report, variant, w, told)
+            e = plotted.number(report, variant, w, told)
             if e["status"] != summary.NOT_RUN:
                 panel = f"{told['name']}, {metric_names.features_short(metric_names.features(str(told['metric'])))}"
                 found.append({"panel": panel, "metric": told["metric"], "point": point, "n": e["n_generated"], "bound": "no",
@@ -80,7 +89,7 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     titles = _estimable(rows)
     handles = [page.handle(looks.of_point(p), divergence_numbers.point_label(p)) for p in points]
     with style.context():
-        said = style.origin_line(info, _said(rows))
+        said = style.origin_line(info, captions.divergence_points(rows, titles))
         fig, axes = page.page(handles, len(titles), said, panel_mm=2.4 * len(points) + 2, left_mm=3.0)
         for index, (ax, panel) in enumerate(zip(axes, titles, strict=True)):
             _panel(ax, rows[rows["panel"] == panel], points)
@@ -112,17 +121,3 @@ def _panel(ax: Axes, rows: pd.DataFrame, points: list[str]) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.grid(False, axis="y")
     ax.margins(x=0.08)
-
-
-def _said(rows: pd.DataFrame) -> str:
-    n = int(rows.loc[rows["bound"] == "yes", "n"].min())
-    shown = _estimable(rows)
-    lost = [panel for panel in dict.fromkeys(rows["panel"]) if panel not in shown]
-    missing = f"; left out, not estimable for any sampler: {'; '.join(lost)}" if lost else ""
-    return (
-        f"points from top to bottom as in the legend; one training; bounds: lower bounds (NWJ) on at least {n:,} test images and samples a side that no net has seen, by a discriminator "
-        "trained for each sampler; those of DG's samplers are lowered by more than their divergence, not to be ranked by; features: clean "
-        f"images without their classes, JS is at most {math.log(2):.2f}; gain: held-out denoising loss removed, σ of the grader. A grader may "
-        "use traces in pixels that no eye sees. FID and recall: report blocks. Bars 95 %, over images; black line: nothing differs; × at "
-        f"the right: not estimable{missing}"
-    )

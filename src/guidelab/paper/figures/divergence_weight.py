@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
 """Exact divergences against the guidance weight, with the grader's bounds, with quality and diversity.
 
 `rows(tables, info)` makes one row per (variant, w, metric, source): source `measured` for report blocks of all trainings,
@@ -15,7 +14,17 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import charts, divergence_numbers, looks, page, reported, style, summary
+from guidelab.paper import (
+    captions,
+    charts,
+    divergence_numbers,
+    looks,
+    page,
+    plotted,
+    reported,
+    style,
+    summary,
+)
 from guidelab.paper.figures import divergence_points as points
 from guidelab.paper.figures import sweep
 
@@ -39,7 +48,7 @@ def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     settings = info["settings"]
     report = reported.rows(tables["measurements"], tables["selected"])
     report = report[report["variant"].isin([NEUTRAL, *settings["variants"]])]
-    measured = sweep.estimates(report, [*DIVERGENCES, *settings["metrics"]], tables)
+    measured = plotted.estimates(report, [*DIVERGENCES, *settings["metrics"]], tables)
     described = tables["metrics"].set_index("metric")
     parts = []
     for (variant, w), at in measured.groupby(["variant", "w"], sort=False):
@@ -85,7 +94,9 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
         for source, mark in _MARKS.items()
     ]
     with style.context():
-        fig, axes = page.page(handles, len(metrics), style.origin_line(info, page.WEIGHTS, _said(rows)))
+        fig, axes = page.page(
+            handles, len(metrics), style.origin_line(info, page.WEIGHTS, captions.divergence_weight(rows))
+        )
         for index, (ax, metric) in enumerate(zip(axes, metrics, strict=True)):
             _panel(ax, rows[rows["metric"] == metric], index)
     return fig
@@ -103,19 +114,3 @@ def _panel(ax: Axes, rows: pd.DataFrame, index: int) -> None:
     if len(graded):
         low, high = ax.get_ylim()
         ax.set_ylim(min(low, 0.98 * graded["value"].min()), max(high, 1.04 * graded["value"].max()))
-
-
-def _said(rows: pd.DataFrame) -> str:
-    measured, bounds = (rows[rows["source"] == source] for source in ("measured", "bound"))
-    n = int(measured["n_generated"].max())
-    graded = (
-        f"; small circles and bars: one training, the graded one; bounds (NWJ) on {int(bounds['n_generated'].min()):,} points a side that "
-        "no net has seen: a bound may lie anywhere below its circle, and that of DG lies lower for being guided by a net of the grader's "
-        "kind; do not rank by bounds"
-        if len(bounds)
-        else ""
-    )
-    return (
-        f"curves: exact divergences at the lowest σ, and metrics of blocks of up to {n:,} samples; bands 95 %, over trainings (filled) or "
-        f"samples of one (open){graded}"
-    )
