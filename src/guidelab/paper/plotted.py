@@ -121,3 +121,21 @@ def bars(rows: pd.DataFrame) -> str:
         f"{counts} training{'s' if ok['n_trainings'].max() > 1 else ''}, {blocks} blocks of {int(ok['n_generated'].iloc[0]):,} "
         f"images that chose no weight; bars: 95 %, over {over}"
     )
+
+
+def at_points(tables: dict[str, pd.DataFrame], metrics: list[str], points: list[str]) -> list[dict[str, Any]]:
+    """Rows of `divergence_points`: metrics of the report blocks, at the graded points."""
+    report = reported.rows(tables["measurements"], tables["selected"])
+    described = metric_names.describe(tables["metrics"], metrics).to_dict("records")
+    found = []
+    for point in points:
+        variant, w = names.split_point(point)
+        for told in described:
+            if w is None:  # the null
+                continue
+            e = number(report, variant, w, told)
+            if e["status"] != summary.NOT_RUN:
+                panel = f"{told['name']}, {metric_names.features_short(metric_names.features(str(told['metric'])))}"
+                found.append({"panel": panel, "metric": told["metric"], "point": point, "n": e["n_generated"], "bound": "no",
+                              **{key: e[key] for key in ("value", "lo", "hi", "status")}})  # fmt: skip
+    return found

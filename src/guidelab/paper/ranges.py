@@ -5,14 +5,15 @@ import math
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import NDArray
 
 from guidelab.paper import arrays
-from guidelab.paper.looks import look
+from guidelab.paper.looks import GREY, INK, look
 
 Float = NDArray[np.float64]
 _FAR = 1.4  # times the value of no guidance
+_LINEAR = 0.1  # below, axes of what spans decades are linear
 
 
 def limits(ax: Axes, value: Float, lo: Float, hi: Float) -> None:
@@ -72,3 +73,28 @@ def ticks(ax: Axes, at: list[float], log: bool) -> None:
         ax.xaxis.set_major_locator(FixedLocator([at[i] for i in kept]))
         ax.xaxis.set_minor_locator(NullLocator())
         ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+
+
+def square(ax: Axes, *, curved: bool, drawn: bool) -> None:
+    """The same range on both axes with its diagonal; `curved`: linear near 0 and by decades beyond; `drawn`: whether there are points."""
+    if curved:
+        ax.set_xscale("symlog", linthresh=_LINEAR)
+        ax.set_yscale("symlog", linthresh=_LINEAR)
+        ax.axhline(0, color=GREY, lw=0.4)
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(4))
+        ax.yaxis.set_major_locator(MaxNLocator(4))
+    if drawn:
+        ends = [*ax.get_xlim(), *ax.get_ylim()]
+        low, high = (min(ends), max(ends)) if curved else (min(0.0, min(ends)), max(ends))
+        ax.plot([low, high], [low, high], color=INK, lw=0.6, zorder=1)
+        ax.set(xlim=(low, high), ylim=(low, high))
+    if curved:
+        for axis in (ax.xaxis, ax.yaxis):
+            axis.set_major_locator(FixedLocator(decades(*axis.get_view_interval())))
+
+
+def decades(low: float, high: float) -> list[float]:
+    """0 and every second power of ten inside the limits, on both sides."""
+    powers = [10.0**k for k in range(-1, 7, 2)]
+    return [t for t in (*(-p for p in reversed(powers)), 0.0, *powers) if low <= t <= high]

@@ -12,11 +12,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from guidelab.paper import captions, charts, divergence_numbers, looks, names, page, style
+from guidelab.paper import captions, charts, divergence_numbers, looks, names, page, ranges, style
 from guidelab.paper.divergence_table import make_table
-from guidelab.paper.looks import GREY, INK
+from guidelab.paper.looks import GREY
 
 COLUMNS = [
     "point", "variant", "divergence", "estimator", "bound", "value", "lo", "hi", "truth", "truth_lo", "truth_hi", "status",
@@ -36,7 +35,6 @@ PANELS = (
     ("chi2", ("nwj", "plug_in", "integral")),
     ("score_error", ("gain_guidance", "gain_grader")),
 )
-_LINEAR = 0.1  # nats: below, the axes of what spans decades are linear
 
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
@@ -89,29 +87,9 @@ def _panel(ax: Axes, rows: pd.DataFrame, curved: bool) -> None:
         ax.plot([row["truth"]] * 2, [row["lo"], row["hi"]], "-", color=color, lw=0.6, zorder=2)
         face = color if filled else "white"
         ax.plot(row["truth"], row["value"], marker, color=color, mfc=face, ms=3.6, mew=0.8, zorder=3)
-    if curved:
-        ax.set_xscale("symlog", linthresh=_LINEAR)
-        ax.set_yscale("symlog", linthresh=_LINEAR)
-        ax.axhline(0, color=style.FAINT, lw=0.4)
-    else:
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.yaxis.set_major_locator(MaxNLocator(4))
+    ranges.square(ax, curved=curved, drawn=bool(len(ok)))
     ax.set_xlabel("exact", labelpad=1)
     ax.set_ylabel("estimate", labelpad=1)
-    if len(ok):
-        ends = [*ax.get_xlim(), *ax.get_ylim()]
-        low, high = (min(ends), max(ends)) if curved else (min(0.0, min(ends)), max(ends))
-        ax.plot([low, high], [low, high], color=INK, lw=0.6, zorder=1)
-        ax.set(xlim=(low, high), ylim=(low, high))
-    if curved:
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(FixedLocator(_decades(*axis.get_view_interval())))
-
-
-def _decades(low: float, high: float) -> list[float]:
-    """0 and every second power of ten inside the limits, on both sides."""
-    powers = [10.0**k for k in range(-1, 7, 2)]
-    return [t for t in (*(-p for p in reversed(powers)), 0.0, *powers) if low <= t <= high]
 
 
 def _handles(rows: pd.DataFrame) -> list[Line2D]:

@@ -19,9 +19,7 @@ from guidelab.paper import (
     names,
     page,
     plotted,
-    reported,
     style,
-    summary,
 )
 from guidelab.paper.looks import INK
 
@@ -52,30 +50,12 @@ def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
             told = divergence_numbers.interval(row)
             found.append({"panel": panel, "metric": f"{divergence} {estimator}", "point": row["point"], **told,
                           "n": row["n"], "bound": row["bound"]})  # fmt: skip
-    found += _measured(tables, info["settings"]["metrics"], wanted)
+    found += plotted.at_points(tables, info["settings"]["metrics"], wanted)
     table = pd.DataFrame(found)
     table["variant"] = [names.split_point(str(p))[0] for p in table["point"]]
     for column in ("value", "lo", "hi"):
         table[column] = table[column].map(lambda v: float(f"{v:.6g}"))
     return table[COLUMNS]
-
-
-def _measured(tables: dict[str, pd.DataFrame], metrics: list[str], points: list[str]) -> list[dict[str, Any]]:
-    """Metrics of the report blocks, at the graded points."""
-    report = reported.rows(tables["measurements"], tables["selected"])
-    described = metric_names.describe(tables["metrics"], metrics).to_dict("records")
-    found = []
-    for point in points:
-        variant, w = names.split_point(point)
-        for told in described:
-            if w is None:  # the null
-                continue
-            e = plotted.number(report, variant, w, told)
-            if e["status"] != summary.NOT_RUN:
-                panel = f"{told['name']}, {metric_names.features_short(metric_names.features(str(told['metric'])))}"
-                found.append({"panel": panel, "metric": told["metric"], "point": point, "n": e["n_generated"], "bound": "no",
-                              **{key: e[key] for key in ("value", "lo", "hi", "status")}})  # fmt: skip
-    return found
 
 
 def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:

@@ -36,19 +36,14 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
     """
     settings, figure = info["settings"], str(info.get("figure", "lines"))
     report = reported.rows(tables["measurements"], tables["selected"])
-    wanted = [
-        (LINE, line, float(x), reported.point(p, figure))
-        for line, at in settings["lines"].items()
-        for x, p in at
-    ]
-    wanted += [
-        (LEVEL, label, float("nan"), reported.point(p, figure))
-        for label, p in (settings.get("levels") or {}).items()
-    ]
-    used = pd.concat([reported.measured_at(report, point, figure) for _, _, _, point in wanted])
+    levels = settings.get("levels") or {}
+    given = [(LINE, line, float(x), p) for line, at in settings["lines"].items() for x, p in at]
+    given += [(LEVEL, label, float("nan"), p) for label, p in levels.items()]
+    wanted = [(kind, line, x, reported.point(p, figure)) for kind, line, x, p in given]
+    used = pd.concat([reported.measured_at(report, point, figure) for *_, point in wanted])
     if not settings.get("steps_differ"):
         reported.same(used, ("steps",), f"figure {figure}")
-    report = reported.common_trainings(report, [point for _, _, _, point in wanted], figure)
+    report = reported.common_trainings(report, [point for *_, point in wanted], figure)
     variants = set(report["variant"])
     described = metric_names.describe(tables["metrics"], settings["metrics"]).to_dict("records")
     found: list[dict[str, object]] = [
@@ -70,43 +65,33 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
         UserError: a column is missing, or there are no rows.
     """
     style.need(rows, COLUMNS, str(info.get("figure", "lines")))
+    settings = info.get("settings", {})
     metrics = list(dict.fromkeys(rows["metric"]))
-    lines = looks.of_lines(
-        {str(k): g["point"] for k, g in rows[rows["kind"] == LINE].groupby("line", sort=False)}
-    )
+    drawn = rows[rows["kind"] == LINE]
+    lines = looks.of_lines({str(k): part["point"] for k, part in drawn.groupby("line", sort=False)})
     across = dict.fromkeys(rows.loc[rows["kind"] == LEVEL, "line"])
     levels = {str(name): Look(INK, "", _LEVELS[i % len(_LEVELS)]) for i, name in enumerate(across)}
     handles = [page.handle(of, label) for label, of in lines.items()]
     handles += [page.handle(of, label, marker=False) for label, of in levels.items()]
     said = style.origin_line(info, "↓ lower is better, ↑ higher", plotted.bars(rows))
     with style.context():
-        text = _x_label(info)
-        below = 4.8 + 2.7 * (text.count("\n") + 1)
-        fig, axes = page.page(
-            handles + page.signs(rows[rows["kind"] == LINE]),
-            len(metrics),
-            said,
-            panel_mm=28.0,
-            below_mm=below,
-        )
+        below = 4.8 + 2.7 * (_x_label(settings).count("\n") + 1)
+        handles += page.signs(drawn)
+        fig, axes = page.page(handles, len(metrics), said, panel_mm=28.0, below_mm=below)
         for i, (ax, metric) in enumerate(zip(axes, metrics, strict=True)):
-            _panel(ax, rows[rows["metric"] == metric], lines, levels, info.get("settings", {}), i)
+            _panel(ax, rows[rows["metric"] == metric], lines | levels, settings)
+            style.letter(ax, i, plotted.title(rows[rows["metric"] == metric])[0])
+            ax.set_label(metric)
     return fig
 
 
-def _panel(
-    ax: Axes,
-    rows: pd.DataFrame,
-    lines: dict[str, Look],
-    levels: dict[str, Look],
-    settings: dict[str, Any],
-    index: int,
-) -> None:
-    text, factor = plotted.title(rows)
-    ok = charts.sound(rows, factor)
-    charts.curves(ax, ok[ok["kind"] == LINE], lines, x="x", key="line", band=False)
-    for row in ok[ok["kind"] == LEVEL].to_dict("records"):
-        charts.level(ax, row, levels[row["line"]])
+def _panel(ax: Axes, rows: pd.DataFrame, of: dict[str, Look], settings: dict[str, Any]) -> None:
+    """One metric: lines through their points, levels across."""
+    ok = charts.sound(rows, plotted.title(rows)[1])
+    lines, levels = (ok[ok["kind"] == kind] for kind in (LINE, LEVEL))
+    charts.curves(ax, lines, {k: v for k, v in of.items() if v.marker}, x="x", key="line", band=False)
+    for row in levels.to_dict("records"):
+        charts.level(ax, row, of[row["line"]])
     if len(ok):
         ranges.limits(ax, *(ok[c].to_numpy(float) for c in ("value", "lo", "hi")))
     else:
@@ -114,11 +99,9 @@ def _panel(
     if settings.get("log_x"):
         ax.set_xscale("log")
     ranges.ticks(ax, sorted(set(rows["x"].dropna())), bool(settings.get("log_x")))
-    ax.set(xlabel=_x_label({"settings": settings}), ylabel="")
-    style.letter(ax, index, text)
-    ax.set_label(str(rows["metric"].iloc[0]))
+    ax.set(xlabel=_x_label(settings), ylabel="")
 
 
-def _x_label(info: dict[str, Any]) -> str:
+def _x_label(settings: dict[str, Any]) -> str:
     """The label of the axis, in lines that fit below a panel."""
-    return textwrap.fill(str(info.get("settings", {}).get("x_label", "x")), 28)
+    return textwrap.fill(str(settings.get("x_label", "x")), 28)
