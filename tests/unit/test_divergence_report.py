@@ -306,7 +306,9 @@ def rows(lines):
     )
     other = [x for x in lines if (x.kind, x.estimator, x.divergence) != ("estimate", "nwj", "chi2")]
     null = [x for x in lines if x.kind in ("truth", "estimate", "check", "coverage", "above truth")]
-    return pd.concat([rows_of(null, divergence_numbers.NULL), rows_of([*other, flagged]), rows_of(lines, "none/w1.00")])
+    return pd.concat(
+        [rows_of(null, divergence_numbers.NULL), rows_of([*other, flagged]), rows_of(lines, "none/w1.00")]
+    )
 
 
 SPEC = {"experiment": "e", "scale": "reduced"}

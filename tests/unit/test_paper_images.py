@@ -56,7 +56,9 @@ def test_difference_is_by_block_with_the_errors_of_both_points(made):
 
 def test_three_trainings_have_student_intervals_over_trainings():
     rows = images(3)
-    gap = summary.difference(reported.rows(rows, chosen(rows)), ("none", 1.0), ("autog", 2.0), "fid@lite0")
+    report = reported.rows(rows, chosen(rows))
+    ends = (reported.at_point(report, *at, "fid@lite0") for at in (("none", 1.0), ("autog", 2.0)))
+    gap = summary.paired(*map(summary.sound, ends))
     wide = rows[(rows["seed_block"] != "select") & (rows["metric"] == "fid@lite0")]
     means = wide.groupby(["variant", "w", "train_seed"])["value"].mean()
     each = means.loc["autog", 2.0].to_numpy() - means.loc["none", 1.0].to_numpy()

@@ -167,7 +167,7 @@ def test_flagged_numbers_enter_no_difference():
     assert sorted(found) == [(0, "report1"), (0, "report2"), (1, "report2")]
     table.loc[flagged, "note"] = "not estimable: x"
     rows = table[table["seed_block"] != "select"]
-    d = summary.difference(rows, ("a", 2.0), ("b", 2.0), "kl")
+    d = summary.paired(*(summary.sound(reported.at_point(rows, v, 2.0, "kl")) for v in ("a", "b")))
     assert d.n_trainings == 1 and np.isclose(d.value, 2.0) and (d.down, d.up) == (0, 1)
 
 

@@ -138,7 +138,9 @@ def test_relative_errors_carry_the_intervals_of_both_numbers(made):
 
 def test_relative_errors_are_undefined_where_the_truth_is_zero_or_not_estimable(made):
     found = made.set_index(["point", "divergence", "estimator"])["relative_error"]
-    assert math.isnan(found[divergence_numbers.NULL, "js", "nwj"]) and math.isnan(found["cfg/w2.00", "chi2", "nwj"])
+    assert math.isnan(found[divergence_numbers.NULL, "js", "nwj"]) and math.isnan(
+        found["cfg/w2.00", "chi2", "nwj"]
+    )
 
 
 def test_the_section_of_relative_errors_names_the_best_estimate_and_what_cannot_be_compared(text):
@@ -308,7 +310,11 @@ def test_a_panel_that_no_sampler_has_is_left_out_and_named(graded, monkeypatch):
     monkeypatch.setattr(points, "_measured", lambda *a: [])
     values = dict.fromkeys(POINTS, 0.5)
     more = pd.DataFrame(in_features("lite0", values) + in_features("classifier", values))
-    lost = (more["estimator"] == "nwj@lite0") & (more["divergence"] == "kl") & (more["point"] != divergence_numbers.NULL)
+    lost = (
+        (more["estimator"] == "nwj@lite0")
+        & (more["divergence"] == "kl")
+        & (more["point"] != divergence_numbers.NULL)
+    )
     given = pd.concat([graded, more.assign(note=more["note"].mask(lost, FLAG))])
     info = {**SPEC, "settings": {"variants": ["cfg", "dg"], "metrics": []}}
     drawn = weight.rows({"divergences": given}, info)

@@ -63,9 +63,9 @@ class Evidence:
         mains: Mapping[str, str] | None = None,
     ):
         self.measurements, self.selected, self.mains = measurements, selected, mains
-        self.all_rows = reported.rows(measurements, selected)
+        report = reported.rows(measurements, selected)
         self.steps = reported.main_steps(measurements)
-        self.rows = self.all_rows[self.all_rows["steps"] == self.steps]  # step counts are never compared
+        self.rows = report[report["steps"] == self.steps]  # step counts are never compared
         self._of_metric = {str(m): part for m, part in self.rows.groupby("metric")}
         described = metric_names.describe(info, measurements["metric"])
         self.info: dict[str, dict[Any, Any]] = {str(m): r for m, r in described.to_dict("index").items()}

@@ -182,13 +182,6 @@ class Difference:
         return BETTER if (self.value < 0) == (direction == "lower") else WORSE
 
 
-def difference(
-    rows: pd.DataFrame, before: tuple[str, float], after: tuple[str, float], metric: str
-) -> Difference:
-    """Compare two points (variant, w) of report rows; see the module for what the interval covers."""
-    return paired(*(sound(reported.at_point(rows, *point, metric)) for point in (before, after)))
-
-
 def paired(a: Sound, b: Sound) -> Difference:
     """The difference of two points, given the values of each that can be trusted."""
     both = sorted(set(a) & set(b))
