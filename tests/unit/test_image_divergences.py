@@ -280,7 +280,7 @@ def test_the_figure_along_sigma_has_the_null_and_says_its_range(rows):
 def test_the_figure_of_points_draws_bounds_beside_metrics(rows, monkeypatch):
     fid = [{"panel": "FID, Lite0", "metric": "fid@lite0", "point": "cfg/w2.00", "n": 1000, "bound": "no",
             "value": 3.0, "lo": 2.0, "hi": 4.0, "status": "ok"}]  # fmt: skip
-    monkeypatch.setattr(points, "_measured", lambda *a: fid)
+    monkeypatch.setattr(points.plotted, "at_points", lambda *a: fid)
     info = {**SPEC, "settings": {"variants": ["cfg"], "metrics": ["fid@lite0"]}}
     made = weight.rows({"divergences": rows}, info)
     assert {"JS ≥, pixels, σ = 0.05", "JS ≥, Lite0", "gain of guidance, nats", "FID, Lite0"} <= set(

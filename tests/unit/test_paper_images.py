@@ -212,7 +212,9 @@ def test_words():
     assert names.label("main_ema050") == "main's EMA 0.050" and names.label("a_b") == "a b"
     with names.of({"looks": [{"variant": "dropout", "label": "dropout 5 % and 10 %"}]}):
         assert names.label("dropout") == "dropout 5 % and 10 %"
-    assert names.point("none", 1.0) == "no guidance" and names.point("cfg", 1.5) == "CFG, w = 1.5"
+    assert (
+        names.point_label("none/w1.00") == "no guidance" and names.point_label("cfg/w1.50") == "CFG, w = 1.5"
+    )
     assert names.ordered(["zz", "dg", "none", "dg"]) == ["none", "dg", "zz"]
     described = metric_names.describe(INFO, ["fid@lite0", "fid@classifier"])
     assert list(described["label"]) == ["FID, Lite0", "FID, classifier"]

@@ -307,7 +307,7 @@ def test_no_curve_runs_among_the_crosses(rows):
 
 
 def test_a_panel_that_no_sampler_has_is_left_out_and_named(graded, monkeypatch):
-    monkeypatch.setattr(points, "_measured", lambda *a: [])
+    monkeypatch.setattr(points.plotted, "at_points", lambda *a: [])
     values = dict.fromkeys(POINTS, 0.5)
     more = pd.DataFrame(in_features("lite0", values) + in_features("classifier", values))
     lost = (
