@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from guidelab.io import write_csv
 from guidelab.jobs.table import published_values
 from guidelab.paper import (
-    charts,
     columns,
     latex,
     looks,
     page,
     published,
     published_sheet,
+    ranges,
     render,
     style,
     summary,
@@ -111,7 +111,7 @@ def test_equal_values_have_an_axis_that_can_be_read():
 def test_equal_values_without_bands_are_in_the_middle_of_something(level):
     with style.context():
         ax = style.figure(60).add_axes((0.1, 0.1, 0.8, 0.8))
-        charts.limits(ax, np.full(3, level), np.full(3, np.nan), np.full(3, np.nan))
+        ranges.limits(ax, np.full(3, level), np.full(3, np.nan), np.full(3, np.nan))
     low, high = ax.get_ylim()
     assert low <= level < high and high - low >= 0.05
 

@@ -1,4 +1,13 @@
-"""From rows to one number with its interval, and what that interval runs over."""
+"""From rows to one number with its interval, and the difference of two; and what such intervals run over.
+
+A row's `std_error` is over the generated samples of one block, the reference held fixed: an estimate from one training has
+an interval over samples and says nothing of another training. With two trainings or more, intervals are Student's, over trainings.
+
+A difference is formed block by block, on the same trainings and sample seeds. Shared noise makes its error smaller than that of
+independent values, by how much cannot be told from two report blocks; so the errors are combined as if the points were
+independent, `sqrt(sum(a^2 + b^2)) / blocks`: wider than need be. The block that chose a weight is left out even here: its
+difference is biased in favour of the chosen weight.
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,14 +15,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from scipy import stats
 
-from guidelab.paper import checks
+from guidelab.paper import reported
 
 LEVEL = 0.95
 TRAININGS, BLOCKS, SAMPLES, NOTHING = "trainings", "seed blocks", "samples", ""
 OK, NOT_RUN, NOT_FINITE = "ok", "not run", "not finite"
 NOT_ESTIMABLE, NOT_DEFINED = "not estimable", "not defined"
+AS_UNPAIRED = "samples, errors combined as if unpaired"
+BETTER, WORSE, UNCLEAR, EQUAL = "better", "worse", "no clear difference", "the same point"
+Key = tuple[int, str]  # training seed, seed block
+Sound = dict[Key, tuple[float, float]]  # value and standard error
 
 
 @dataclass(frozen=True)
@@ -115,36 +129,116 @@ def notes(rows: pd.DataFrame) -> pd.Series:
     return rows["note"].fillna("").astype(str)
 
 
-def report_rows(
-    measurements: pd.DataFrame, selected: pd.DataFrame, report_blocks: list[str] | None = None
-) -> pd.DataFrame:
-    """The rows that may be printed: checked for comparability, without the blocks that selected weights.
+@dataclass(frozen=True)
+class Difference:
+    """How a metric differs between two points, `after` minus `before`, on common trainings, blocks and seeds.
 
-    Raises:
-        UserError: rows that may not be averaged or compared; see `checks`.
+    Attributes:
+        value: mean over trainings of the mean over blocks; nan when there is nothing sound in common.
+        lo: lower end of the 95 % interval; nan without one.
+        hi: upper end.
+        over: `trainings`, `seed blocks`, AS_UNPAIRED, or empty.
+        n_trainings: trainings both have.
+        least: smallest difference of a single block and training.
+        most: largest.
+        before: mean of the first point over what both have.
+        after: mean of the second.
+        down: trainings in which the value fell.
+        up: in which it rose.
     """
-    checks.require_columns(measurements, checks.MEASUREMENTS, "measurements")
-    checks.require_columns(selected, checks.SELECTED, "selected")
-    checks.one_scale(measurements)
-    checks.no_duplicates(measurements)
-    blocks = checks.honest_blocks(measurements, selected, report_blocks)
-    rows = measurements[measurements["seed_block"].isin(blocks)]
-    checks.comparable(rows)
-    checks.same_blocks(rows)
-    return rows
+
+    value: float = math.nan
+    lo: float = math.nan
+    hi: float = math.nan
+    over: str = NOTHING
+    n_trainings: int = 0
+    least: float = math.nan
+    most: float = math.nan
+    before: float = math.nan
+    after: float = math.nan
+    down: int = 0
+    up: int = 0
+
+    @property
+    def excludes_zero(self) -> bool:
+        """The interval leaves out 0."""
+        return self.lo > 0 or self.hi < 0
+
+    @property
+    def clear(self) -> bool:
+        """The interval leaves out 0, and every single block and training has the sign of the mean."""
+        return (self.lo > 0 and self.least > 0) or (self.hi < 0 and self.most < 0)
+
+    def verdict(self, direction: str) -> str:
+        """`better`, `worse` or `no clear difference`; `more` and `less` for a metric without a direction."""
+        if math.isnan(self.value):
+            return NOT_RUN
+        if self.least == self.most == 0:
+            return EQUAL
+        if not self.clear:
+            return UNCLEAR
+        if direction not in ("lower", "higher"):
+            return "more" if self.value > 0 else "less"
+        return BETTER if (self.value < 0) == (direction == "lower") else WORSE
 
 
-def at_point(rows: pd.DataFrame, variant: str, w: float, metric: str | None = None) -> pd.DataFrame:
-    """The rows of one point, of one metric if named. Weights are compared to the two digits paths carry."""
-    mask = (rows["variant"] == variant) & ((rows["w"] - w).abs() < 5e-3)
-    return rows[mask & (rows["metric"] == metric)] if metric is not None else rows[mask]
+def paired(a: Sound, b: Sound) -> Difference:
+    """The difference of two points, given the values of each that can be trusted."""
+    both = sorted(set(a) & set(b))
+    if not both:
+        return Difference()
+    gap = np.asarray([b[key][0] - a[key][0] for key in both])
+    by_training = _by_training(both, gap)
+    mean = float(by_training.mean())
+    lo, hi, over = math.nan, math.nan, NOTHING
+    errors = np.asarray([side[key][1] for key in both for side in (a, b)])
+    if len(by_training) >= 2:
+        (lo, hi), over = t_interval(by_training), TRAININGS
+    elif np.isfinite(errors).all():
+        half = float(stats.norm.ppf(0.5 + LEVEL / 2) * np.sqrt((errors**2).sum()) / len(gap))
+        lo, hi, over = mean - half, mean + half, AS_UNPAIRED
+    elif len(gap) >= 2:
+        (lo, hi), over = t_interval(gap), BLOCKS
+    before, after = (
+        float(_by_training(both, np.asarray([side[key][0] for key in both])).mean()) for side in (a, b)
+    )
+    down, up = int((by_training < 0).sum()), int((by_training > 0).sum())
+    least, most = float(gap.min()), float(gap.max())
+    return Difference(mean, lo, hi, over, len(by_training), least, most, before, after, down, up)
 
 
-def by_training(rows: pd.DataFrame, variant: str, w: float, metric: str) -> dict[int, float]:
-    """Mean over report blocks for each training seed; trainings with a flagged or infinite number are left out."""
-    found = at_point(rows, variant, w, metric)
-    bad = notes(found).str.startswith(NOT_ESTIMABLE) | ~np.isfinite(found["value"].astype(float))
-    good = found[~found["train_seed"].isin(found.loc[bad, "train_seed"])]
+def _by_training(keys: list[Key], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the blocks of each training."""
+    seeds = np.asarray([seed for seed, _ in keys])
+    return np.asarray([values[seeds == seed].mean() for seed in np.unique(seeds)])
+
+
+def sound(rows: pd.DataFrame) -> Sound:
+    """Value and standard error of every training and block of a point whose value can be trusted."""
+    flags = notes(rows)
+    found = zip(rows["train_seed"], rows["seed_block"], rows["value"], rows["std_error"], flags, strict=True)
     return {
-        int(str(seed)): float(part["value"].mean()) for seed, part in good.groupby("train_seed", sort=True)
+        (int(seed), str(block)): (float(value), float(error))
+        for seed, block, value, error, flag in found
+        if math.isfinite(value) and not flag.startswith(NOT_ESTIMABLE)
     }
+
+
+def lowest(rows: pd.DataFrame, variant: str, w: float, metric: str) -> tuple[float, int]:
+    """The papers' way to report: the least of all blocks of a training, the choosing one too, mean over trainings.
+
+    Returns:
+        the value and how many blocks a training has (nan and 0 without rows); optimistic by construction.
+    """
+    return least(sound(reported.at_point(rows, variant, w, metric)))
+
+
+def least(at: Sound) -> tuple[float, int]:
+    """`lowest` of a point, given its values that can be trusted."""
+    if not at:
+        return math.nan, 0
+    by_training: dict[int, list[float]] = {}
+    for (seed, _), (value, _) in at.items():
+        by_training.setdefault(seed, []).append(value)
+    found = [min(values) for values in by_training.values()]
+    return sum(found) / len(found), min(len(values) for values in by_training.values())

@@ -1,11 +1,12 @@
 """Names in params.yaml and the modules that carry them: one line per guidance method, net, dataset, metric, figure."""
 
 from guidelab.registry.data import DATASETS, DENSITIES, FACTS, FOLDS, TRUTHS
+from guidelab.registry.evaluations import evaluations
 from guidelab.registry.figures import FIELDS, FIGURES
 from guidelab.registry.kinds import KINDS, described, entry, load, options_mistake
 from guidelab.registry.measuring import DIVERGENCES, EXTRACTORS, IMAGE_METRICS, METRICS, REPRESENTATIONS
 from guidelab.registry.nets import NETS
-from guidelab.registry.sampling import ADDITIONS, CODECS, METHODS, SAMPLERS, SOURCES, evaluations
+from guidelab.registry.sampling import ADDITIONS, CODECS, METHODS, SAMPLERS, SOURCES
 from guidelab.registry.table import Entry, Table
 from guidelab.registry.training import SIDES, TRAINERS
 

@@ -33,8 +33,7 @@ def table(e: "PlannedExperiment") -> Job:
 
 def story(e: "PlannedExperiment") -> Job:
     """The findings in words."""
-    module = "guidelab.paper.images.story" if e.images else "guidelab.paper.story"
-    return Job(slices.printed(e), _about(e) | _mains(e), (module,))
+    return Job(slices.printed(e), _about(e) | _mains(e))
 
 
 def figure(e: "PlannedExperiment", figure: str) -> Job:

@@ -5,16 +5,15 @@ from typing import Any
 
 import pandas as pd
 
-from guidelab.paper import latex, markdown, names
-from guidelab.paper.sigma import numbers, relative, repeats
-from guidelab.paper.sigma.sheets import sheets
+from guidelab.paper import divergence_errors, divergence_numbers, divergence_repeats, latex, markdown, names
+from guidelab.paper.divergence_sheets import sheets
 from guidelab.paper.sources import Source, file, line
 from guidelab.paper.sources_columns import ESTIMATED
 
 COLUMNS = [
     "experiment", "scale", "point", "label", "train_seed", "divergence", "estimator", "sigma_lo", "sigma_hi", "n",
     "bound", "value", "lo", "hi", "status", "estimates", "truth", "truth_lo", "truth_hi", "truth_status",
-    "relative_error", "relative_lo", "relative_hi", *repeats.COLUMNS, "note",
+    "relative_error", "relative_lo", "relative_hi", *divergence_repeats.COLUMNS, "note",
 ]  # fmt: skip
 _Mine = dict[
     tuple[str, str, str], dict[Any, Any]
@@ -35,10 +34,10 @@ def make_table(rows: pd.DataFrame, spec: dict[str, Any]) -> pd.DataFrame:
     table = [
         {
             "experiment": spec["experiment"], "scale": names.scale_name(str(spec["scale"])), "point": row["point"],
-            "label": numbers.point_label(str(row["point"])), "train_seed": row["train_seed"],
+            "label": divergence_numbers.point_label(str(row["point"])), "train_seed": row["train_seed"],
             **{key: row[key] for key in ("divergence", "estimator", "sigma_lo", "sigma_hi", "n", "note")},
             "bound": _FOR_MANY if row["estimator"].partition("@")[0] in _DV else row["bound"],
-            **numbers.interval(row), **_compared(mine, row), **repeats.columns(mine, row),
+            **divergence_numbers.interval(row), **_compared(mine, row), **divergence_repeats.columns(mine, row),
         }
         for mine, row in _kept(rows)
     ]  # fmt: skip
@@ -61,8 +60,14 @@ def sources(rows: pd.DataFrame) -> pd.DataFrame:
                 (_RELATIVE, "relative error", part, key)
                 for part, key in (("value", own), ("truth", _key(truth)))
             ]
-        held = {kind: mine.get((kind, row["divergence"], row["estimator"])) for kind in repeats.KINDS}
-        parts += [(repeats.KINDS[k], "repeats", "value", _key(h)) for k, h in held.items() if h is not None]
+        held = {
+            kind: mine.get((kind, row["divergence"], row["estimator"])) for kind in divergence_repeats.KINDS
+        }
+        parts += [
+            (divergence_repeats.KINDS[k], "repeats", "value", _key(h))
+            for k, h in held.items()
+            if h is not None
+        ]
         found += [line(number, columns, Source(how, part, key)) for columns, how, part, key in parts]
     return file(found, ESTIMATED)
 
@@ -75,7 +80,7 @@ def _kept(rows: pd.DataFrame) -> Iterator[tuple[_Mine, dict[Any, Any]]]:
         for row in records:
             mine.setdefault((row["kind"], row["divergence"], row["estimator"]), row)
         for row in records:
-            if row["kind"] in numbers.TOTALS and not row["estimator"].endswith("_target"):
+            if row["kind"] in divergence_numbers.TOTALS and not row["estimator"].endswith("_target"):
                 yield mine, row
 
 
@@ -99,11 +104,11 @@ def _compared(mine: _Mine, row: dict[Any, Any]) -> dict[str, Any]:
     found = _truth(mine, row)
     if found is None:
         return {"estimates": "nothing known"}
-    truth = numbers.interval(found)
+    truth = divergence_numbers.interval(found)
     ends = {f"truth{'' if k == 'value' else '_' + k}": truth[k] for k in ("value", "lo", "hi", "status")}
     gain = row["divergence"] == "score_error"
     name = "exact difference of score errors" if gain else "exact divergence"
-    return {"estimates": name, **relative.error(numbers.interval(row), truth), **ends}
+    return {"estimates": name, **divergence_errors.error(divergence_numbers.interval(row), truth), **ends}
 
 
 def to_markdown(table: pd.DataFrame, rows: pd.DataFrame) -> str:

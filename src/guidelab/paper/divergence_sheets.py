@@ -5,9 +5,9 @@ import math
 
 import pandas as pd
 
+from guidelab.paper import divergence_errors, divergence_grader, divergence_numbers, divergence_repeats
 from guidelab.paper.cells import Sheet
-from guidelab.paper.sigma import grader, numbers, relative, repeats
-from guidelab.paper.sigma.numbers import CAVEAT, FOUND, MANY, NAMES
+from guidelab.paper.divergence_numbers import CAVEAT, FOUND, MANY, NAMES
 
 PIXELS = (
     "Pixels: a grader may tell samples from photographs by traces no eye sees, most of all at low σ, so these numbers are no measure of "
@@ -39,7 +39,7 @@ def sheets(table: pd.DataFrame, rows: pd.DataFrame) -> list[Sheet]:
         table: of `table.make_table`.
         rows: of `guidelab diverge`, all points of one experiment.
     """
-    found = _exact(table, rows) if numbers.exact_known(rows) else _bounds(rows)
+    found = _exact(table, rows) if divergence_numbers.exact_known(rows) else _bounds(rows)
     return [sheet for sheet in found if sheet.body]
 
 
@@ -57,16 +57,16 @@ def _exact(table: pd.DataFrame, rows: pd.DataFrame) -> list[Sheet]:
              "Exact: log-densities of the sampler's flow at this σ, before its last step. Bounds: of its final samples, with noise of this σ "
              "added, so with that step's error in them; KL(q‖p) feels it most.",
              CAVEAT]),
-        relative.sheet(table),
+        divergence_errors.sheet(table),
         _across(rows, f"Score error and gains, σ {span}, nats", [("score_error", e) for e in errors],
             ["Score error: of the main net and of the guided score, exact. Gain: how much of it a term removes, from real points "
              f"alone; a lower bound of the error, negative where the term harms. Exact: by the true score. {FOUND}"]),
         _across(rows, f"The sigma integral by the grader's gradient, σ {span}, nats: no bound", _INTEGRALS,
             ["Each under the measure that keeps its weight bounded or lets it grow least, with the divergence at the upper end. Not a "
              f"bound: right only as far as the grader's gradient is. {FOUND}"]),
-        grader.recalibrated(rows),
-        *repeats.sheets(table),
-        grader.checks(rows),
+        divergence_grader.recalibrated(rows),
+        *divergence_repeats.sheets(table),
+        divergence_grader.checks(rows),
     ]  # fmt: skip
 
 
@@ -93,14 +93,14 @@ def _bounds(rows: pd.DataFrame) -> list[Sheet]:
         _across(rows, f"The sigma integral by the grader's gradient, σ {low:g} to {high:g}, nats: no bound", _INTEGRALS,
             ["A mean of squares, so never below 0: a grader's noise adds to it, how much is not known (the null's grader is another net, stopped by "
              "its own validation, and no measure of it). Not a bound: right only as far as the grader's gradient is. " + FOUND]),
-        grader.recalibrated(rows),
-        grader.checks(rows, " in pixels"),
+        divergence_grader.recalibrated(rows),
+        divergence_grader.checks(rows, " in pixels"),
     ]  # fmt: skip
 
 
 def _sizes(table: pd.DataFrame) -> str:
     """`8,192 real points and samples (real against real: 3,072)`."""
-    null = table["point"] == numbers.NULL
+    null = table["point"] == divergence_numbers.NULL
     few, many = (int(table.loc[m, "n"].min()) if m.any() else 0 for m in (null, ~null))
     if not few or not many or few == many:
         return f"at least {few or many:,} real points and samples"
@@ -112,17 +112,19 @@ def _points(rows: pd.DataFrame) -> list[str]:
 
 
 def _cell(found: pd.DataFrame) -> str:
-    return numbers.cell(numbers.interval(found.iloc[0].to_dict())) if len(found) else "–"
+    return (
+        divergence_numbers.cell(divergence_numbers.interval(found.iloc[0].to_dict())) if len(found) else "–"
+    )
 
 
 def _across(rows: pd.DataFrame, title: str, pairs: list[tuple[str, str]], notes: list[str]) -> Sheet:
     """Points down, estimates and their truths across."""
-    body, totals = [], rows[rows["kind"].isin(numbers.TOTALS)]
+    body, totals = [], rows[rows["kind"].isin(divergence_numbers.TOTALS)]
     for point in _points(totals):
         mine = totals[totals["point"] == point]
         cells = [mine[(mine["divergence"] == d) & (mine["estimator"] == e)] for d, e in pairs]
-        body.append([numbers.point_label(point), *(_cell(c) for c in cells)])
-    header = ["", *(numbers.heading(d, e) for d, e in pairs)]
+        body.append([divergence_numbers.point_label(point), *(_cell(c) for c in cells)])
+    header = ["", *(divergence_numbers.heading(d, e) for d, e in pairs)]
     return Sheet(title, header, body, notes, "l" + "r" * len(pairs))
 
 
@@ -131,7 +133,7 @@ def _along(curves: pd.DataFrame, divergence: str, estimator: str, title: str, no
     shown = curves[(curves["divergence"] == divergence) & (curves["estimator"] == estimator)]
     bins = list(dict.fromkeys(zip(shown["sigma_lo"], shown["sigma_hi"], strict=True)))
     body = [
-        [numbers.point_label(point), *(_cell(shown[(shown["point"] == point) & (shown["sigma_lo"] == lo)]) for lo, _ in bins)]
+        [divergence_numbers.point_label(point), *(_cell(shown[(shown["point"] == point) & (shown["sigma_lo"] == lo)]) for lo, _ in bins)]
         for point in _points(shown)
     ]  # fmt: skip
     header = ["σ", *(f"{lo:.2g}–{hi:.2g}" for lo, hi in bins)]
@@ -140,10 +142,10 @@ def _along(curves: pd.DataFrame, divergence: str, estimator: str, title: str, no
 
 def _features(rows: pd.DataFrame) -> Sheet:
     """Bounds and the two-sample test in every feature space."""
-    body, known = [], numbers.spaces(rows)
+    body, known = [], divergence_numbers.spaces(rows)
     for point in _points(rows):
         mine = rows[rows["point"] == point]
-        cells = [numbers.point_label(point)]
+        cells = [divergence_numbers.point_label(point)]
         for name in known:
             found = [
                 mine[(mine["estimator"] == f"{e}@{name}") & (mine["divergence"] == d)]
@@ -153,7 +155,7 @@ def _features(rows: pd.DataFrame) -> Sheet:
             p = mine[mine["estimator"] == f"p_value@{name}"]["value"].astype(float)
             cells += [_cell(mine[mine["estimator"] == f"auc@{name}"]), f"{p.iloc[0]:.3f}" if len(p) else "–"]
         body.append(cells)
-    columns = [*(numbers.heading(d, e) for d, e in _IN_FEATURES), "AUC", "p"]
+    columns = [*(divergence_numbers.heading(d, e) for d, e in _IN_FEATURES), "AUC", "p"]
     header = ["", *(f"{name}: {what}" for name in known for what in columns)]
     told = rows[rows["estimator"].str.contains("@", regex=False)]["n"]
     n = int(told.min()) if len(told) else 0
@@ -175,7 +177,9 @@ def _found(rows: pd.DataFrame) -> str:
 def _saturated(rows: pd.DataFrame, space: str) -> str:
     """What to say of a space in which every sampler's bound is near the largest JS there is."""
     found = rows[
-        (rows["estimator"] == f"nwj@{space}") & (rows["divergence"] == "js") & (rows["point"] != numbers.NULL)
+        (rows["estimator"] == f"nwj@{space}")
+        & (rows["divergence"] == "js")
+        & (rows["point"] != divergence_numbers.NULL)
     ]
     values = found["value"].astype(float)
     if values.empty or values.min() < _NEAR * _FULL:

@@ -1,18 +1,11 @@
-"""What readers see instead of names: variants of image experiments, metrics qualified by a feature space."""
+"""Metrics qualified by a feature space, `fid@lite0`: their parts, and what metrics.csv says of them."""
 
-import re
 from collections.abc import Iterable
 
 import pandas as pd
 
-from guidelab.paper import checks, names
-from guidelab.paper.names import METHODS
+from guidelab.paper import checks
 
-GUIDES, DEGRADED = "Choice of the weak model", "Degraded main model"
-TRAINED, AVERAGED = "Training of the discriminator", "Length of the average (EMA)"
-SECTIONS = (METHODS, GUIDES, DEGRADED, TRAINED, AVERAGED)  # groups of params.yaml in the order of the tables
-
-_METHODS = {"cfg": "CFG", "autog": "autoguidance", "dg": "DG"}
 _FEATURES = {
     "lite0": "EfficientNet-Lite0 features (trained on ImageNet)",
     "classifier": "classifier features (trained on this dataset's labels)",
@@ -31,25 +24,6 @@ _SHORT = {
     "paper": "Inception (paper)",
     "dinov2": "DINOv2",
 }
-_TUNED = re.compile(r"_(fd|u|c|u_both)$")  # for another metric, of another kind of net
-
-
-def point(variant: str, w: float) -> str:
-    """`CFG, w = 2`; no guidance has no weight."""
-    return names.label(variant) if variant == "none" else f"{names.label(variant)}, w = {w:g}"
-
-
-def kin(variants: "pd.Series[str]", start: str) -> "pd.Series[bool]":
-    """Which variants are of one method alone, `cfg`, `autog` or `dg`, on a main model that the experiment's methods guide."""
-    alike = {v: about for v, about in names.looks().items() if about["method"] == _METHODS[start]}
-    mains = {about["main"] for about in alike.values() if about["section"] == METHODS}
-    return variants.isin([v for v, about in alike.items() if about["main"] in mains])
-
-
-def suffix(variant: str) -> str:
-    """`_fd`, `_u` or `_c`, of a method tuned for another metric or of another kind of net; else empty."""
-    found = _TUNED.search(variant)
-    return f"_{found[1].removesuffix('_both')}" if found else ""
 
 
 def base(metric: str) -> str:

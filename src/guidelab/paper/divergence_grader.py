@@ -5,8 +5,8 @@ import math
 
 import pandas as pd
 
+from guidelab.paper import divergence_numbers
 from guidelab.paper.cells import Sheet
-from guidelab.paper.sigma import numbers
 
 _OFF = 1e-6  # a scale this small leaves nothing of the logit
 _CHECKS = ("ratio_mean", "inverse_ratio_mean", "ratio_mean_raw", "inverse_ratio_mean_raw")
@@ -19,7 +19,7 @@ def recalibrated(rows: pd.DataFrame) -> Sheet:
         mine = rows[rows["point"] == point]
         bounds = mine[(mine["kind"] == "estimate") & (mine["divergence"] == "js")]
         cells = [_cell(bounds[bounds["estimator"] == name]) for name in ("nwj", "nwj_raw")]
-        body.append([numbers.point_label(str(point)), *cells, _changed(mine), *_pair(mine, "ece")])
+        body.append([divergence_numbers.point_label(str(point)), *cells, _changed(mine), *_pair(mine, "ece")])
     header = [
         "",
         "JS ≥ NWJ",
@@ -46,7 +46,11 @@ def checks(rows: pd.DataFrame, where: str = "") -> Sheet:
             mine[mine["estimator"] == name]["value"].astype(float) for name in ("accuracy", "auc", "p_value")
         ]
         body.append(
-            [numbers.point_label(str(point)), *cells, *(f"{t.iloc[0]:.3f}" if len(t) else "–" for t in tests)]
+            [
+                divergence_numbers.point_label(str(point)),
+                *cells,
+                *(f"{t.iloc[0]:.3f}" if len(t) else "–" for t in tests),
+            ]
         )
     header = [
         "",
@@ -68,7 +72,9 @@ def checks(rows: pd.DataFrame, where: str = "") -> Sheet:
 
 
 def _cell(found: pd.DataFrame) -> str:
-    return numbers.cell(numbers.interval(found.iloc[0].to_dict())) if len(found) else "–"
+    return (
+        divergence_numbers.cell(divergence_numbers.interval(found.iloc[0].to_dict())) if len(found) else "–"
+    )
 
 
 def _changed(mine: pd.DataFrame) -> str:
@@ -99,10 +105,10 @@ def _pair(mine: pd.DataFrame, name: str) -> list[str]:
 
 def _worst(found: pd.DataFrame) -> str:
     """`1.068 ± 0.040`: of the bins that are estimable the one farthest from 1, by its logarithm."""
-    told = [numbers.interval(row) for row in found.to_dict("records")]
-    sound = [t for t in told if t["status"] == numbers.OK and t["value"] > 0]
+    told = [divergence_numbers.interval(row) for row in found.to_dict("records")]
+    sound = [t for t in told if t["status"] == divergence_numbers.OK and t["value"] > 0]
     lost = f"{len(told) - len(sound)} n. e." if len(sound) < len(told) else ""
     if not sound:
-        return numbers.NOT_ESTIMABLE if told else "–"
-    cell = numbers.cell(max(sound, key=lambda t: abs(math.log(t["value"]))))
+        return divergence_numbers.NOT_ESTIMABLE if told else "–"
+    cell = divergence_numbers.cell(max(sound, key=lambda t: abs(math.log(t["value"]))))
     return f"{cell}; {lost}" if lost else cell

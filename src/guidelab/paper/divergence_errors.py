@@ -6,10 +6,9 @@ from typing import Any
 
 import pandas as pd
 
-from guidelab.paper import names
+from guidelab.paper import divergence_numbers, names
 from guidelab.paper.cells import Sheet
-from guidelab.paper.sigma import numbers
-from guidelab.paper.sigma.numbers import CAVEAT, NAMES, OK
+from guidelab.paper.divergence_numbers import CAVEAT, NAMES, OK
 
 PAIRS = {  # bounds, then estimates that are none
     "kl": ("nwj", "dv", "plug_in", "integral"),
@@ -39,16 +38,21 @@ def sheet(table: pd.DataFrame) -> Sheet:
         for row in table.to_dict("records")
         if row["estimator"] in PAIRS.get(row["divergence"], ())
     }
-    points = [p for p in dict.fromkeys(table["point"].astype(str)) if p != numbers.NULL]
+    points = [p for p in dict.fromkeys(table["point"].astype(str)) if p != divergence_numbers.NULL]
     known = {d: [p for p in points if all(_known(found, p, d, e) for e in PAIRS[d])] for d in PAIRS}
     shown = [d for d in PAIRS if any(_known(found, p, d, e) for p in points for e in PAIRS[d])]
     pairs = [(d, e) for d in shown for e in PAIRS[d]]
-    body = [[numbers.point_label(p), *(_cell(found.get((p, d, e))) for d, e in pairs)] for p in points]
+    body = [
+        [divergence_numbers.point_label(p), *(_cell(found.get((p, d, e))) for d, e in pairs)] for p in points
+    ]
     medians = {(d, e): _median(found, known[d], d, e) for d, e in pairs}
     body.append(["median size", *(f"{100 * m:.0f}" if not math.isnan(m) else "–" for m in medians.values())])
     header = [
         "",
-        *(f"{NAMES[d]} {_INTEGRAL}" if e == "integral" else numbers.heading(d, e) for d, e in pairs),
+        *(
+            f"{NAMES[d]} {_INTEGRAL}" if e == "integral" else divergence_numbers.heading(d, e)
+            for d, e in pairs
+        ),
     ]
     notes = [
         "(Estimate − exact) / exact; ± 95 %, as if both errors were independent. What a grader does not see is missing, and not in "
@@ -74,7 +78,7 @@ def _cell(row: Any) -> str:
     if row is None:
         return "–"
     if math.isnan(row["relative_error"]):
-        return numbers.NOT_ESTIMABLE
+        return divergence_numbers.NOT_ESTIMABLE
     half = (row["relative_hi"] - row["relative_lo"]) / 2
     shown = round(100 * row["relative_error"]) + 0.0  # + 0.0 turns -0.0 into 0.0
     return f"{shown:.0f} ± {100 * half:.0f}".replace("-", "−")
@@ -92,7 +96,7 @@ def _best(medians: dict[tuple[str, str], float], known: dict[str, list[str]]) ->
         mine = {e: m for (d, e), m in medians.items() if d == divergence and not math.isnan(m)}
         if mine:
             e = min(mine, key=lambda name: mine[name])
-            name = _INTEGRAL if e == "integral" else numbers.estimator_label(e).removeprefix("≥ ")
+            name = _INTEGRAL if e == "integral" else divergence_numbers.estimator_label(e).removeprefix("≥ ")
             n = len(known[divergence])
             told.append(
                 f"of {NAMES[divergence]} {name}, {100 * mine[e]:.0f} % ({n} sampler{'s' if n > 1 else ''})"
@@ -102,7 +106,9 @@ def _best(medians: dict[tuple[str, str], float], known: dict[str, list[str]]) ->
 
 def _example(table: pd.DataFrame) -> str:
     """The sampler of the smallest bound beside no guidance: how much less by the exact JS, how much less by its bound."""
-    js = table[(table["divergence"] == "js") & (table["status"] == OK) & (table["point"] != numbers.NULL)]
+    js = table[
+        (table["divergence"] == "js") & (table["status"] == OK) & (table["point"] != divergence_numbers.NULL)
+    ]
     exact, bound = (
         {str(row["point"]): float(row["value"]) for row in js[js["estimator"] == e].to_dict("records")}
         for e in ("exact", "nwj")
@@ -114,6 +120,6 @@ def _example(table: pd.DataFrame) -> str:
         return ""
     change = [100 * (values[least] / values[plain] - 1) for values in (exact, bound)]
     return (
-        f"The smallest bound here, {numbers.point_label(least)}: against no guidance the exact JS changes by {change[0]:+.0f} %, its "
+        f"The smallest bound here, {divergence_numbers.point_label(least)}: against no guidance the exact JS changes by {change[0]:+.0f} %, its "
         f"bound by {change[1]:+.0f} %.".replace("-", "−")
     )

@@ -8,9 +8,9 @@ from typing import Any
 
 import pandas as pd
 
+from guidelab.paper import divergence_numbers
 from guidelab.paper.cells import Sheet
-from guidelab.paper.sigma import numbers
-from guidelab.paper.sigma.numbers import NOT_ESTIMABLE, OK, Z95
+from guidelab.paper.divergence_numbers import NOT_ESTIMABLE, OK, Z95
 
 COLUMNS = ["coverage", "above_truth", "repeats", "repeats_flagged", "repeats_n", "repeats_status"]
 KINDS = {  # of rows -> the columns made of them
@@ -51,7 +51,7 @@ def _sheet(table: pd.DataFrame, column: str) -> Sheet:
     for point in dict.fromkeys(held["point"]):
         mine = held[held["point"] == point]
         cells = [mine[(mine["divergence"] == d) & (mine["estimator"] == e)] for d, e in pairs]
-        body.append([numbers.point_label(point), *(_percent(cell, column) for cell in cells)])
+        body.append([divergence_numbers.point_label(point), *(_percent(cell, column) for cell in cells)])
     repeats = int(held["repeats"].max()) if len(held) else 0
     half = 100 * Z95 * math.sqrt(0.05 * 0.95 / max(repeats, 1))
     if column == "coverage":
@@ -68,7 +68,13 @@ def _sheet(table: pd.DataFrame, column: str) -> Sheet:
         notes = [
             f"At most 2.5 % are expected, at equality. {_sizes(held)} –: the truth itself is not estimable."
         ]
-    return Sheet(title, ["", *(numbers.heading(d, e) for d, e in pairs)], body, notes, "l" + "r" * len(pairs))
+    return Sheet(
+        title,
+        ["", *(divergence_numbers.heading(d, e) for d, e in pairs)],
+        body,
+        notes,
+        "l" + "r" * len(pairs),
+    )
 
 
 def _sizes(held: pd.DataFrame) -> str:
@@ -76,7 +82,7 @@ def _sizes(held: pd.DataFrame) -> str:
     gain = held["divergence"] == "score_error"
     few, many = (f"{int(held.loc[m, 'repeats_n'].min()):,}" if m.any() else "" for m in (~gain, gain))
     counted = f"{few} points a side (gains: {many})" if few and many else f"{few or many} points"
-    printed = sorted(set(held.loc[held["point"] != numbers.NULL, "n"].astype(int)))
+    printed = sorted(set(held.loc[held["point"] != divergence_numbers.NULL, "n"].astype(int)))
     return (
         f"Repeats have {counted}; intervals printed above rest on {' to '.join(f'{n:,}' for n in printed[:: max(1, len(printed) - 1)])}."
         if printed
