@@ -11,6 +11,7 @@ from guidelab.cli.accept import accept_commands
 from guidelab.cli.commands import Params, commands
 from guidelab.cli.cost import cost_commands
 from guidelab.cli.crate import crate_commands
+from guidelab.cli.generate import generate
 from guidelab.cli.published import published_commands
 from guidelab.cli.released import released_commands
 from guidelab.cli.run import execute
@@ -70,8 +71,9 @@ for _group in (
 ):
     app.add_typer(_group)
 for _rule in RULES:
-    if _rule != "prepare":
+    if _rule not in ("prepare", "generate"):
         app.command(_rule, rich_help_panel="Jobs")(_command(_rule))
+app.command(rich_help_panel="Your own files")(generate)
 
 
 @app.command("run", rich_help_panel="Workflow")

@@ -1,4 +1,4 @@
-"""Heun's sampler along EDM's noise levels, with the boosting of discriminator guidance where a term has it."""
+"""Heun's sampler along EDM's noise levels, stochastic or not, with the boosting of discriminator guidance where a term has it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from guidelab.assemble import Assembled, Nets
+from guidelab.compute.device import Feed
 from guidelab.core.denoiser import Denoiser
 from guidelab.core.guidance.boosting import Boosting
 from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.boosted import boosted
-from guidelab.core.samplers.heun import Correct, heun
+from guidelab.core.samplers.heun import Churn, Correct, heun
 from guidelab.core.schedules import edm_sigmas
 
 
@@ -29,7 +30,7 @@ class Continuous:
         levels = edm_sigmas(s["steps"], max(s["sigma_min"], low), min(s["sigma_max"], high), s["rho"])
         self.sigmas: list[float] = main.levels(levels).tolist()  # type: ignore[operator]
         self.boosts = [term for term in job["terms"] if term.get("boost")]
-        self.nets, self.dtype = nets, getattr(torch, s["dtype"])
+        self.nets, self.dtype, self.options = nets, getattr(torch, s["dtype"]), s
 
     def scaled(self, noise: Tensor) -> Tensor:
         """See `draw.Sampler`."""
@@ -48,10 +49,19 @@ class Continuous:
         """See `draw.Sampler`."""
         how: dict[str, Any] = {"correct": built.correct, "callback": callback}
         x = x.to(self.dtype)
+        if self.options.get("S_churn"):
+            return heun(built.predict, x, self.sigmas, cond, churn=self._churn(x, noise), **how)
         if not self.boosts:
             return self.solved(built.predict, x, cond, **how)
         boosting, churn = _boosting(self.boosts[0], self.nets), _churn_noise(seeds)
         return boosted(built.predict, x, self.sigmas, cond, boosting=boosting, noise=churn, **how)
+
+    def _churn(self, x: Tensor, noise: SeededNoise) -> Churn:
+        """EDM's fresh noise of the steps, which every sample's own generator goes on to draw, as EDM2's does."""
+        event, s = tuple(x.shape[1:]), self.options
+        fresh = Feed(lambda step: noise.randn(event, x.dtype), x.device)
+        high = s.get("S_max") or math.inf
+        return Churn(s["S_churn"], fresh, s.get("S_min", 0.0), high, s.get("S_noise", 1.0))
 
     def solved(
         self,

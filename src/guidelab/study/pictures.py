@@ -1,0 +1,105 @@
+"""Samples as PNG files with a list of what they are, and a contact sheet."""
+
+import contextlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from guidelab.errors import UserError
+from guidelab.io import atomic_write
+from guidelab.jobs.preview import tile
+from guidelab.shards import read_block
+
+LISTING = ".generated.json"  # hidden: readers of image folders pass it over
+LABELS = "dataset.json"  # EDM2's file of labels
+_SHEET, _COLUMNS, _SUBDIR = 64, 8, 1000
+
+
+def name_of(seed: int, subdirs: bool) -> str:
+    """The file of a seed, named as by EDM2's generator."""
+    return f"{seed // _SUBDIR * _SUBDIR:06d}/{seed:06d}.png" if subdirs else f"{seed:06d}.png"
+
+
+def listed(folder: Path, settings: Mapping[str, Any]) -> list[int]:
+    """The seeds a folder holds already, all of these settings.
+
+    Raises:
+        UserError: it holds other files, or samples of other settings.
+    """
+    listing = folder / LISTING
+    if not listing.is_file():
+        others = [path.name for path in folder.iterdir() if path.name[0] != "."] if folder.is_dir() else []
+        if others:
+            raise UserError(
+                f"{folder}: holds other files ({', '.join(sorted(others)[:3])}); give --output a new or empty folder"
+            )
+        return []
+    try:
+        held = json.loads(listing.read_text(encoding="utf-8"))
+        seeds, of = [int(seed) for seed in held["seeds"]], dict(held["settings"])
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise UserError(
+            f"{listing}: is no list of samples. Delete the folder, or give another one."
+        ) from error
+    for key, wanted in json.loads(json.dumps(settings)).items():
+        if of.get(key) != wanted:
+            raise UserError(
+                f"{folder}: holds samples with {key} {str(of.get(key))[:200]}, wanted {str(wanted)[:200]}; give --output "
+                "another folder"
+            )
+    return [seed for seed in seeds if (folder / name_of(seed, bool(of["subdirs"]))).is_file()]
+
+
+def write_pngs(
+    folder: Path, manifest: Path, blocks: Mapping[str, Sequence[int]], seed: int, settings: Mapping[str, Any]
+) -> None:
+    """One PNG a sample, then the list of seeds and labels; a PNG is whole or absent."""
+    labels = _labels(folder)
+    for block, (first, last) in blocks.items():
+        images, classes = read_block(manifest, seed, block)
+        seeds = range(first, last + 1)
+        for row, number in enumerate(tqdm(seeds, desc="PNG", unit="image", mininterval=1.0, leave=False)):
+            name = name_of(number, bool(settings["subdirs"]))
+            with atomic_write(folder / name) as temporary:
+                _picture(images[row]).save(temporary, format="PNG")
+            if classes is not None:
+                labels[name] = int(classes[row])
+    if labels:
+        text = json.dumps({"labels": [[name, labels[name]] for name in sorted(labels)]}, indent=0) + "\n"
+        with atomic_write(folder / LABELS) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    held = sorted(int(path.stem) for path in folder.rglob("*.png"))
+    with atomic_write(folder / LISTING) as temporary:
+        temporary.write_text(json.dumps({"settings": dict(settings), "seeds": held}) + "\n", encoding="utf-8")
+
+
+def _labels(folder: Path) -> dict[str, int]:
+    """The labels of PNGs of earlier calls."""
+    if not (folder / LABELS).is_file():
+        return {}
+    return dict(json.loads((folder / LABELS).read_text(encoding="utf-8"))["labels"])
+
+
+def _picture(image: Tensor) -> Image.Image:
+    """An image `[C, H, W]` uint8."""
+    pixels = image.permute(1, 2, 0).numpy()
+    return Image.fromarray(pixels[:, :, 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def write_sheet(target: Path, images: Tensor) -> None:
+    """The first images `[N, C, H, W]` side by side."""
+    sheet = tile(images[:_SHEET], _COLUMNS, max(1, 64 // images.shape[-1]))
+    with atomic_write(target) as temporary:
+        _picture(sheet.permute(2, 0, 1)).save(temporary, format="PNG", optimize=True)
+
+
+def drop(work: Path) -> None:
+    """Remove the folder of shards and converted nets."""
+    with contextlib.suppress(OSError):
+        shutil.rmtree(work)
