@@ -11,6 +11,7 @@ from guidelab.cli.accept import accept_commands
 from guidelab.cli.commands import Params, commands
 from guidelab.cli.cost import cost_commands
 from guidelab.cli.crate import crate_commands
+from guidelab.cli.evaluate import evaluate_commands
 from guidelab.cli.generate import generate
 from guidelab.cli.published import published_commands
 from guidelab.cli.released import released_commands
@@ -68,6 +69,7 @@ for _group in (
     released_commands,
     trace_commands,
     crate_commands,
+    evaluate_commands,
 ):
     app.add_typer(_group)
 for _rule in RULES:

@@ -147,7 +147,10 @@ def _alone(output: Path) -> Iterator[None]:
     try:
         (output / WORK).mkdir(parents=True, exist_ok=True)
         with FileLock(output / LOCK, timeout=0):
-            yield
+            try:
+                yield
+            finally:
+                _tidied(output)
     except Timeout as error:
         raise UserError(
             f"{output}: another process fills this folder; wait for it, or give another one"
@@ -156,14 +159,12 @@ def _alone(output: Path) -> Iterator[None]:
         raise UserError(
             f"{output}: cannot be written ({error.strerror or error}); give --output another folder"
         ) from error
-    finally:
-        _tidied(output)
 
 
 def _tidied(output: Path) -> None:
-    """Remove what holds nothing: the work folder, and an output folder that was made for nothing."""
+    """Remove the work folder where it holds nothing, the lock, and an output folder that was made for nothing."""
     with contextlib.suppress(OSError):
         (output / WORK).rmdir()
-        if [path.name for path in output.iterdir()] == [LOCK]:
-            (output / LOCK).unlink()
-            output.rmdir()
+    with contextlib.suppress(OSError):
+        (output / LOCK).unlink()
+        output.rmdir()

@@ -16,8 +16,8 @@ from guidelab.io import atomic_write
 from guidelab.jobs.preview import tile
 from guidelab.shards import read_block
 
-LISTING = ".generated.json"  # hidden: readers of image folders pass it over
-LABELS = "dataset.json"  # EDM2's file of labels
+LISTING = "dataset.json"  # EDM2's file of labels, with one more key
+_OURS = "guidelab"  # that key: the settings and seeds of all images
 _SHEET, _COLUMNS, _SUBDIR = 64, 8, 1000
 
 
@@ -26,64 +26,65 @@ def name_of(seed: int, subdirs: bool) -> str:
     return f"{seed // _SUBDIR * _SUBDIR:06d}/{seed:06d}.png" if subdirs else f"{seed:06d}.png"
 
 
+def is_ours(folder: Path) -> bool:
+    """Whether a folder holds samples that were written here."""
+    return _OURS in _listing(folder)
+
+
+def _listing(folder: Path) -> dict[str, Any]:
+    """What dataset.json of a folder says; nothing where there is none."""
+    try:
+        found = json.loads((folder / LISTING).read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
 def listed(folder: Path, settings: Mapping[str, Any]) -> list[int]:
     """The seeds a folder holds already, all of these settings.
 
     Raises:
         UserError: it holds other files, or samples of other settings.
     """
-    listing = folder / LISTING
-    if not listing.is_file():
+    held = _listing(folder).get(_OURS)
+    if not isinstance(held, dict):
         others = [path.name for path in folder.iterdir() if path.name[0] != "."] if folder.is_dir() else []
         if others:
             raise UserError(
                 f"{folder}: holds other files ({', '.join(sorted(others)[:3])}); give --output a new or empty folder"
             )
         return []
-    try:
-        held = json.loads(listing.read_text(encoding="utf-8"))
-        seeds, of = [int(seed) for seed in held["seeds"]], dict(held["settings"])
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise UserError(
-            f"{listing}: is no list of samples. Delete the folder, or give another one."
-        ) from error
+    of = held.get("settings", {})
     for key, wanted in json.loads(json.dumps(settings)).items():
         if of.get(key) != wanted:
             raise UserError(
                 f"{folder}: holds samples with {key} {str(of.get(key))[:200]}, wanted {str(wanted)[:200]}; give --output "
                 "another folder"
             )
-    return [seed for seed in seeds if (folder / name_of(seed, bool(of["subdirs"]))).is_file()]
+    return [seed for seed in held.get("seeds", []) if (folder / name_of(seed, bool(of["subdirs"]))).is_file()]
 
 
 def write_pngs(
     folder: Path, manifest: Path, blocks: Mapping[str, Sequence[int]], seed: int, settings: Mapping[str, Any]
 ) -> None:
     """One PNG a sample, then the list of seeds and labels; a PNG is whole or absent."""
-    labels = _labels(folder)
+    held = _listing(folder)
+    seeds = set(held.get(_OURS, {}).get("seeds", []))
+    labels = dict(held.get("labels") or [])
     for block, (first, last) in blocks.items():
         images, classes = read_block(manifest, seed, block)
-        seeds = range(first, last + 1)
-        for row, number in enumerate(tqdm(seeds, desc="PNG", unit="image", mininterval=1.0, leave=False)):
+        bar = tqdm(range(first, last + 1), desc="PNG", unit="image", mininterval=1.0, leave=False)
+        for row, number in enumerate(bar):
             name = name_of(number, bool(settings["subdirs"]))
             with atomic_write(folder / name) as temporary:
                 _picture(images[row]).save(temporary, format="PNG")
+            seeds.add(number)
             if classes is not None:
                 labels[name] = int(classes[row])
-    if labels:
-        text = json.dumps({"labels": [[name, labels[name]] for name in sorted(labels)]}, indent=0) + "\n"
-        with atomic_write(folder / LABELS) as temporary:
-            temporary.write_text(text, encoding="utf-8")
-    held = sorted(int(path.stem) for path in folder.rglob("*.png"))
+    listed_labels = [[name, labels[name]] for name in sorted(labels)] or None
+    ours = {"settings": dict(settings), "seeds": sorted(seeds)}
     with atomic_write(folder / LISTING) as temporary:
-        temporary.write_text(json.dumps({"settings": dict(settings), "seeds": held}) + "\n", encoding="utf-8")
-
-
-def _labels(folder: Path) -> dict[str, int]:
-    """The labels of PNGs of earlier calls."""
-    if not (folder / LABELS).is_file():
-        return {}
-    return dict(json.loads((folder / LABELS).read_text(encoding="utf-8"))["labels"])
+        temporary.write_text(json.dumps({"labels": listed_labels, _OURS: ours}) + "\n", encoding="utf-8")
 
 
 def _picture(image: Tensor) -> Image.Image:
