@@ -13,6 +13,7 @@ from guidelab.checkpoints import statistics, vae
 from guidelab.checkpoints.pickles import read_networks
 from guidelab.checkpoints.tensors import read_tensors
 from guidelab.errors import UserError, closest
+from guidelab.io import load_arrays
 
 Read = tuple[dict[str, Any], dict[str, Tensor]]
 
@@ -47,6 +48,8 @@ def read_denoiser(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Tens
     source = Path(path)
     if not source.is_file():
         raise UserError(f"{path}: no such file; wanted a net: a pickle of EDM or EDM2, a .pt of ADM or DiT")
+    if source.suffix == ".safetensors":
+        return "guidelab", *_sound(path, *_ours(source, {}))
     if source.open("rb").read(2) in _PICKLES and not _is_torch(source):
         network = read_networks(source)["ema"]
         format, module = _OF_PICKLES["edm2" if network.class_name == _EDM2_CLASS else "edm"]
@@ -122,6 +125,16 @@ def _plain(path: Path, hints: dict[str, Any]) -> Read:
     }  # counters of batches seen are not
 
 
+def _ours(path: Path, hints: dict[str, Any]) -> Read:
+    """A net of our own training, at its first training seed."""
+    tensors, about = load_arrays(path)
+    if not isinstance(about.get("net"), dict) or not about.get("seeds"):
+        raise UserError(f"{path}: holds {about.get('kind', 'something else')!r}, wanted a net of images")
+    prefix = f"seed{about['seeds'][0]}/"
+    found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    return about["net"], {key: value for key, value in found.items() if value.is_floating_point()}
+
+
 def _converted(path: Path, module: str, function: str, *given: Any) -> Read:
     """A converter's answer; its refusal names the file."""
     try:
@@ -143,4 +156,5 @@ _READERS: dict[str, Callable[[Path, dict[str, Any]], Read]] = {
     "reference_pkl": lambda path, hints: statistics.read_pkl(path),
     "inception_pt": _plain,
     "dinov2_pth": _plain,
+    "guidelab": _ours,
 }

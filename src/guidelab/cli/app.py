@@ -16,6 +16,7 @@ from guidelab.cli.generate import generate
 from guidelab.cli.published import published_commands
 from guidelab.cli.released import released_commands
 from guidelab.cli.run import execute
+from guidelab.cli.study import study_commands
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
 from guidelab.plain import plain
@@ -70,6 +71,7 @@ for _group in (
     trace_commands,
     crate_commands,
     evaluate_commands,
+    study_commands,
 ):
     app.add_typer(_group)
 for _rule in RULES:

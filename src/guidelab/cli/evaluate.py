@@ -96,9 +96,10 @@ def _measure(
         found = measured.features_of(path, extractor)
         numbers = measured.measured(found, real, names, counts=how[0], neighbours=how[1])
         tables.append(measured.rows_of(found, numbers, reference, name, extractor.sha256))
-        for row in tables[-1].itertuples():
-            note = f"  ({row.note})" if row.note else ""
-            typer.echo(f"{path}  {row.metric} = {row.value:.4g} +- {row.std_error:.2g}{note}")
+        for number in numbers:
+            value = number.value
+            note = f"  ({value.note})" if value.note else ""
+            typer.echo(f"{path}  {number.metric}@{name} = {value.value:.4g} +- {value.std_error:.2g}{note}")
     if output is not None:
         write_csv(output, pd.concat(tables))
 

@@ -81,7 +81,11 @@ def generate(
     from guidelab.study.seeds import parse_seeds
 
     usable()  # a device that is not there is refused before anything is read
-    weights, acts, wanted = numbers(w, "--w"), _interval(interval), parse_seeds(seeds)
+    weights, acts, wanted = (
+        numbers(w, "--w"),
+        interval_of(interval) if interval else (0.0, None),
+        parse_seeds(seeds),
+    )
     if guide is None and (weights != [1.0] or interval):
         raise UserError(
             f"--w: given {w}{' and --interval' if interval else ''} without --guide; wanted the weak net that guides"
@@ -120,9 +124,12 @@ def numbers(text: str, option: str) -> list[float]:
     return found
 
 
-def _interval(text: str | None) -> tuple[float, float | None]:
-    if text is None:
-        return 0.0, None
+def interval_of(text: str) -> tuple[float, float]:
+    """`0.28,2.9` as two noise levels.
+
+    Raises:
+        UserError: anything else.
+    """
     try:
         low, high = (float(part) for part in text.split(","))
     except ValueError:

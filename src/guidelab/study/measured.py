@@ -22,6 +22,7 @@ from guidelab.jobs.extract import PIECE, Piece, ahead, build_extractor, gathered
 from guidelab.metrics.frechet_fixed import Spread, spread
 from guidelab.metrics.images import Generated, Number, Reference, measure_images, released_statistics
 from guidelab.study.pictures import is_ours
+from guidelab.study.spaces import space_of
 
 NEEDS_IMAGES = ("kid", "precision", "recall")
 METRICS = ("fid", *NEEDS_IMAGES)
@@ -46,8 +47,7 @@ def extractor_of(text: str) -> tuple[str, Extractor]:
     Raises:
         UserError: not known, or its weights are absent.
     """
-    name, _, path = text.partition("=")
-    options: dict[str, Any] = SHORT.get(name, {"name": name}) | ({"path": path} if path else {})
+    name, options = space_of(text)
     where = device()
     settle(where)
     return name, on_device(build_extractor({"features": name, "extractor": options, "inputs": {}}), where)
