@@ -8,6 +8,7 @@ import yaml
 
 from guidelab.errors import UserError, counted
 from guidelab.io import atomic_write
+from guidelab.spec import format_weight
 from guidelab.spec.load import bases, spec_of
 from guidelab.study.drawing import ENCODINGS, SAMPLERS, Nets
 
@@ -54,10 +55,12 @@ def entry(wanted: Wanted) -> dict[str, Any]:
         found["features"] = {"lite0": None, wanted.features[0]: wanted.features[1]}
     if wanted.nets.guide is None:
         found |= {"models": {"guide": None}, "variants": dict.fromkeys(_GUIDED)}
-        found["paper"] = {"headline": ["none"], "figures": {"weights": None}}
-    else:
-        found |= _swept(wanted)
-    found |= _evaluate(wanted)
+    elif changed := _swept(wanted):
+        found["variants"] = changed
+    if changed := _evaluate(wanted):
+        found["evaluate"] = changed
+    if changed := _paper(wanted):
+        found["paper"] = changed
     return found
 
 
@@ -125,13 +128,21 @@ def _swept(wanted: Wanted) -> dict[str, Any]:
         low, high = wanted.interval
         term = {"method": "reference", "ref": "guide", "sigma_lo": low, "sigma_hi": high}
         changed["interval"] = changed.get("interval", {}) | {"guide": term}
-    if not changed:
-        return {}
-    found: dict[str, Any] = {"variants": changed}
+    return changed
+
+
+def _paper(wanted: Wanted) -> dict[str, Any]:
+    """Other points of the headline, other numbers in the figure."""
+    if wanted.nets.guide is None:
+        return {"headline": ["none"], "figures": {"weights": None}}
+    changed: dict[str, Any] = {}
     if wanted.weights and 2.0 not in wanted.weights:
-        first = f"w{wanted.weights[0]:.2f}"
-        found["paper"] = {"headline": ["none", f"guided/{first}", f"interval/{first}"]}
-    return found
+        first = format_weight(wanted.weights[0])
+        changed["headline"] = ["none", f"guided/{first}", f"interval/{first}"]
+    if wanted.features:
+        name = wanted.features[0]
+        changed["figures"] = {"weights": {"metrics": [f"fid@{name}", f"recall@{name}"]}}
+    return changed
 
 
 def _evaluate(wanted: Wanted) -> dict[str, Any]:
@@ -147,7 +158,7 @@ def _evaluate(wanted: Wanted) -> dict[str, Any]:
         name = wanted.features[0]
         changed["select_metric"] = [f"fid@{name}"]
         changed["metrics"] = [f"{metric}@{name}" for metric in ("fid", "kid", "precision", "recall")]
-    return {"evaluate": changed} if changed else {}
+    return changed
 
 
 def text_of(name: str, found: dict[str, Any]) -> str:

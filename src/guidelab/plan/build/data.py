@@ -52,7 +52,7 @@ def obtain(e: "PlannedExperiment", kind: str, name: str) -> Job:
     if disc and disc.extractor:
         beneath = e.spec.discriminators[disc.extractor].checkpoint
         spec["extractor"] = slices.row(e, beneath) if beneath else None
-    return Job(slices.synthetic(e) | slices.own_file(checkpoint), spec)
+    return Job({**slices.synthetic(e), **slices.own_file(checkpoint)}, spec)
 
 
 def encode(e: "PlannedExperiment", side: str) -> Job:
