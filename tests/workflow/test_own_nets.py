@@ -24,9 +24,7 @@ def tree(tmp_path_factory):
     made = Tree.new(tmp_path_factory.mktemp("own") / "tree", fake=False, warm=True)
     for seed, name in enumerate(("main.pkl", "weak.pkl")):
         row = Row(name, "net", "edm2_pickle", name, "", None, None, "", "", "", None, None, None, "")
-        write_synthetic(
-            row, made.root, resolution_px=SIDE, image_channels=3, classes=CLASSES, seed=seed
-        )
+        write_synthetic(row, made.root, resolution_px=SIDE, image_channels=3, classes=CLASSES, seed=seed)
     random = np.random.default_rng(0)
     (made.root / "pictures").mkdir()
     for index in range(PICTURES):
@@ -68,7 +66,9 @@ def test_images_and_numbers(tree):
     assert len(list((tree.root / "out").glob("*.png"))) == 64
     found = rows(tree.root / "sweep.csv")
     assert {(row["images"], row["metric"]) for row in found} == {
-        (f"sweep/w{w}.00", f"{metric}@lite0") for w in (1, 2) for metric in ("fid", "kid", "precision", "recall")
+        (f"sweep/w{w}.00", f"{metric}@lite0")
+        for w in (1, 2)
+        for metric in ("fid", "kid", "precision", "recall")
     }
     assert all(math.isfinite(float(row["std_error"])) for row in found if not row["metric"].startswith("fid"))
 
