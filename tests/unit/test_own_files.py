@@ -18,6 +18,8 @@ from guidelab.cli import app
 from guidelab.released import Row
 from guidelab.sampling.pixels import rounded
 from guidelab.shards import read_block
+from guidelab.study.drawing import sampler_of
+from guidelab.study.nets import read_net
 from guidelab.synthetic import pickles
 from guidelab.synthetic.checkpoints import write_synthetic
 
@@ -174,6 +176,47 @@ def test_nets_and_a_discriminator_of_our_own_and_shards(run):
     )  # fmt: skip
     plain, guided = (read_block(f"{name}/samples.json", 0, "0-3")[0] for name in ("plain", "guided"))
     assert plain.shape == (4, 3, SIDE, SIDE) and not torch.equal(plain, guided)
+    again = ("generate", "--net", "main.safetensors", *words, *FEW, "-o", "plain", "--seeds")
+    run(*again, "0-3")
+    assert "holds samples with blocks" in run(
+        *again, "4-7", refused=True
+    )  # its manifest would list these alone
+    assert torch.equal(read_block("plain/samples.json", 0, "0-3")[0], plain)
+
+
+@pytest.mark.parametrize(
+    ("format", "net", "channels"),
+    [("edm2_pickle", "edm2", 3), ("edm_pickle", "edm", 3), ("adm_pt", "adm", 3), ("dit_pt", "dit", 4)],
+)
+def test_what_a_file_holds_is_told_from_its_content(tmp_path, format, net, channels):
+    row = Row("any.bin", "net", format, "any.bin", "", None, None, "", "", "", None, None, None, "")
+    path = write_synthetic(
+        row, tmp_path, resolution_px=SIDE, image_channels=channels, classes=CLASSES, seed=0
+    )
+    found = read_net(path)
+    assert (found.format, found.config["name"], found.event, found.classes) == (
+        format,
+        net,
+        (channels, SIDE),
+        CLASSES,
+    )
+    assert sampler_of(net, {})["name"] == ("heun" if net.startswith("edm") else "ddpm")
+
+
+def test_latents_are_decoded_by_the_autoencoder_of_the_net(run):
+    for name, kind, format, channels in (
+        ("latent.pkl", "net", "edm2_pickle", 4),
+        ("vae", "autoencoder", "vae", 3),
+    ):
+        row = Row(name, kind, format, name, "", None, None, "", "", "", None, None, None, "")
+        side = (
+            {"resolution_px": 2 * SIDE, "side_px": SIDE} if kind == "autoencoder" else {"resolution_px": SIDE}
+        )
+        write_synthetic(row, ".", image_channels=channels, classes=0, seed=3, **side)
+    words = ("generate", "--net", "latent.pkl", "--seeds", "0-1", *FEW, "-o", "out")
+    assert "give --autoencoder" in run(*words, refused=True)
+    run(*words, "--autoencoder", "vae")
+    assert {image.shape for image in pixels("out").values()} == {(2 * SIDE, 2 * SIDE, 3)}
 
 
 def test_an_interrupted_call_leaves_no_pngs_and_goes_on(run, monkeypatch):

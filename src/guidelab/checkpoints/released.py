@@ -18,6 +18,16 @@ from guidelab.io import load_arrays
 Read = tuple[dict[str, Any], dict[str, Tensor]]
 
 
+_PICKLES = tuple(bytes([0x80, version]) for version in (2, 3, 4, 5))
+_EDM2_CLASS = "Precond"
+_OF_PICKLES = {"edm": ("edm_pickle", "from_edm"), "edm2": ("edm2_pickle", "from_edm2")}
+_MARKS = {  # a tensor that only this network has
+    "dit_pt": ("x_embedder.proj.weight", "from_dit", "convert"),
+    "adm_pt": ("out.2.weight", "from_adm", "convert_unet"),
+}
+_OLD_TORCH = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # how torch.save began before it used archives
+
+
 def read_released(path: str | Path, format: str, hints: Mapping[str, Any] | None = None) -> Read:
     """Configuration and tensors of a released file, read without running anything in it.
 
@@ -63,16 +73,6 @@ def read_denoiser(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Tens
         f"{path}: holds the tensors {', '.join(sorted(state)[:3]) or 'of nothing'} ..., which are of no denoiser of ADM or DiT; "
         "for a discriminator or classifier see `guidelab import --help`"
     )
-
-
-_PICKLES = tuple(bytes([0x80, version]) for version in (2, 3, 4, 5))
-_EDM2_CLASS = "Precond"
-_OF_PICKLES = {"edm": ("edm_pickle", "from_edm"), "edm2": ("edm2_pickle", "from_edm2")}
-_MARKS = {  # a tensor that only this network has
-    "dit_pt": ("x_embedder.proj.weight", "from_dit", "convert"),
-    "adm_pt": ("out.2.weight", "from_adm", "convert_unet"),
-}
-_OLD_TORCH = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # how torch.save began before it used archives
 
 
 def _is_torch(source: Path) -> bool:

@@ -57,6 +57,8 @@ class Evaluate(Strict):
         classes = getattr(e.dataset, "classes", 0) if e.images else 0
         if isinstance(self.label_policy, int) and self.label_policy >= classes:
             yield f"{where}.label_policy: given {self.label_policy}, wanted random, or a class from 0 to {classes - 1} of a dataset of images"
+        elif isinstance(self.label_policy, int) and not any(d.conditional for d in e.denoisers.values()):
+            yield f"{where}.label_policy: given {self.label_policy}, wanted random: no net of this experiment knows classes"
         for metric in self.metrics:
             yield from (
                 self._metric(e, metric, where)

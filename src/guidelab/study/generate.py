@@ -12,7 +12,6 @@ from filelock import FileLock, Timeout
 
 from guidelab.errors import UserError
 from guidelab.jobs.sample import run as draw
-from guidelab.shards import read_block
 from guidelab.spec import format_weight
 from guidelab.study import drawing, pictures
 from guidelab.study.nets import common_seed
@@ -66,8 +65,7 @@ def generate(request: Request, shared: Sequence[str] | None = None) -> list[Path
         todo = {}
         for w, job in jobs.items():
             folder = request.output if len(jobs) == 1 else request.output / format_weight(w)
-            held = [] if request.shards else pictures.listed(folder, _settings(request, job))
-            todo[w] = (folder, [s for s in request.seeds if s not in set(held)])
+            todo[w] = (folder, _left(request, job, folder))
         work = request.output / WORK
         inputs = _inputs(nets, work, seed) if any(seeds for _, seeds in todo.values()) else {}
         for w, (folder, seeds) in todo.items():
@@ -84,6 +82,16 @@ def _job(request: Request, w: float, seed: int) -> dict[str, Any]:
         request.nets, terms, request.sampler, request.sampling,
         name=format_weight(w), class_=request.class_, seed=seed, blocks={},
     )  # fmt: skip
+
+
+def _left(request: Request, job: dict[str, Any], folder: Path) -> list[int]:
+    """The seeds that are still to be drawn; of shards all, as those that are there are kept."""
+    if request.shards:
+        kept = {key: job[key] for key in ("terms", "sampler", "labels", "latent", "code")}
+        pictures.check_shards(folder, kept | {"blocks": blocks_of(request.seeds)})
+        return list(request.seeds)
+    held = set(pictures.listed(folder, _settings(request, job)))
+    return [seed for seed in request.seeds if seed not in held]
 
 
 def _settings(request: Request, job: dict[str, Any]) -> dict[str, Any]:
@@ -114,7 +122,7 @@ def _one(
     request: Request, job: dict[str, Any], folder: Path, work: Path, shared: Sequence[str] | None
 ) -> None:
     """Draw the samples of one weight."""
-    manifest = folder / "samples.json" if request.shards else work / job["variant"] / "samples.json"
+    manifest = (folder if request.shards else work / job["variant"]) / pictures.MANIFEST
     if shared is None:
         draw(job, [manifest])
     else:
@@ -129,12 +137,10 @@ def _one(
             raise UserError(
                 f"{folder}: the processes that draw its samples failed; run the same command again to go on"
             )
-    seed, blocks = job["train_seeds"][0], job["blocks"]
     if request.sheet:
-        first = next(iter(blocks))
-        pictures.write_sheet(folder.with_name(f"{folder.name}.png"), read_block(manifest, seed, first)[0])
+        pictures.write_sheet(folder.with_name(f"{folder.name}.png"), manifest)
     if not request.shards:
-        pictures.write_pngs(folder, manifest, blocks, seed, _settings(request, job))
+        pictures.write_pngs(folder, manifest, _settings(request, job))
 
 
 @contextlib.contextmanager

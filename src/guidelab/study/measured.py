@@ -21,7 +21,7 @@ from guidelab.io import atomic_write, sha256
 from guidelab.jobs.extract import PIECE, Piece, ahead, build_extractor, gathered, on_device, opened
 from guidelab.metrics.frechet_fixed import Spread, spread
 from guidelab.metrics.images import Generated, Number, Reference, measure_images, released_statistics
-from guidelab.study.pictures import is_ours
+from guidelab.study.pictures import MANIFEST, is_ours
 from guidelab.study.spaces import space_of
 
 NEEDS_IMAGES = ("kid", "precision", "recall")
@@ -29,7 +29,6 @@ METRICS = ("fid", *NEEDS_IMAGES)
 SHORT = {
     "lite0": {"name": "efficientnet_lite0", "size_px": 64}
 }  # features by the name that params.yaml gives them
-SAMPLES = "samples.json"  # the manifest of a folder of shards
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def points(path: Path) -> list[Path]:
 
 
 def _is_point(folder: Path) -> bool:
-    return (folder / SAMPLES).is_file() or is_ours(folder)
+    return (folder / MANIFEST).is_file() or is_ours(folder)
 
 
 def features_of(path: Path, extractor: Extractor) -> Images:
@@ -70,7 +69,7 @@ def features_of(path: Path, extractor: Extractor) -> Images:
     Raises:
         UserError: absent, without images, of several sizes, damaged.
     """
-    manifest = path / SAMPLES if (path / SAMPLES).is_file() else path
+    manifest = path / MANIFEST if (path / MANIFEST).is_file() else path
     if manifest.suffix == ".json":
         _, total, pieces = opened(str(manifest))
         digest = sha256(manifest)

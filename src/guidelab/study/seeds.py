@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from guidelab.errors import UserError
 
 _END = 2**32  # the CPU's generator keeps 32 bits of a seed
-_MOST = 10**8
+_MOST = 10**7
 
 
 def parse_seeds(text: str) -> list[int]:
