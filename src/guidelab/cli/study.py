@@ -63,13 +63,14 @@ def study(
     text = entry.text_of(name, entry.entry(wanted))
     lines = entry.write(target, text)
     typer.echo(f"{target}: {lines}; {len(real)} real images. Next:")
-    typer.echo(_next(name, target))
+    typer.echo(_next(name, target, guide is not None))
 
 
-def _next(name: str, target: Path) -> str:
-    """The command that makes the table and its figures."""
+def _next(name: str, target: Path, figure: bool) -> str:
+    """The command that makes the table, its findings and its figure."""
     there = Path(__file__).parents[3]
     here = Path("Snakefile").is_file() or not (there / "Snakefile").is_file()
-    path = target if here else target.absolute()
-    begin = "" if here else f"cd {there} && "
-    return f"{begin}snakemake -c{os.cpu_count() or 1} --config params={path} -- results/tables/{name}.csv results/tables/{name}.story.md"
+    begin, path = ("", target) if here else (f"cd {there} && ", target.absolute())
+    wanted = [f"results/tables/{name}.csv", f"results/tables/{name}.story.md"]
+    wanted += [f"results/figures/{name}/weights.pdf"] if figure else []
+    return f"{begin}snakemake -c{os.cpu_count() or 1} --config params={path} -- {' '.join(wanted)}"
