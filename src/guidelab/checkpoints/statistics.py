@@ -1,5 +1,6 @@
 """Published statistics of real images: means and covariances of features, as EDM, EDM2 and ADM publish them."""
 
+import json
 import math
 import zipfile
 from pathlib import Path
@@ -24,7 +25,8 @@ NEGATIVE = (
     1e-6  # least eigenvalue of a covariance, relative to the largest: rounding stays far above minus this
 )
 FAMILIES = ("fid", "fd_dinov2")  # Inception and DINOv2, as the files call them
-_IMAGES = "arr_0.npy"
+_IMAGES, _FEATURES, _ABOUT = "arr_0.npy", "features.npy", "guidelab.npy"
+_LONG = (_IMAGES, _FEATURES, _ABOUT)  # of any length
 _PAIRS = {"": ("mu", "sigma"), "_spatial": ("mu_s", "sigma_s")}  # suffix of ours -> names in an .npz
 _READ = ("mu", "sigma", "mu_s", "sigma_s", "arr_0")  # other entries are passed over
 
@@ -67,6 +69,35 @@ def read_npz(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "features": len(tensors["mean"]),
     }
     return config, tensors
+
+
+def read_features(path: str | Path) -> tuple[dict[str, Any], Tensor | None]:
+    """The features of single images that `guidelab statistics` adds to an .npz, and what it says of them.
+
+    Returns:
+        `features` (name), `sha256` of their extractor, `n`; empty for a file of others. And `[N, F]` float32, or None.
+    Raises:
+        UserError: as `read_npz`.
+    """
+    source = _sized(path, limits.STATISTICS_BYTES, ".npz")
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = {e.filename: e for e in archive.infolist()}
+            if not {_FEATURES, _ABOUT} <= set(entries):
+                return {}, None
+            for name in (_ABOUT, _FEATURES):
+                _shape(archive, entries[name])
+            if entries[_ABOUT].file_size > limits.NPY_HEADER_BYTES:
+                raise RefusedError(f"holds {entries[_ABOUT].file_size} bytes of description")
+            about = json.loads(_array(archive, entries[_ABOUT]).tobytes())
+            features = torch.from_numpy(_array(archive, entries[_FEATURES]).astype(np.float32))
+    except RefusedError as error:
+        raise UserError(f"{source}: {error}; nothing in the file was run.") from error
+    except Exception as error:  # as in `read_npz`
+        raise UserError(f"{source}: is not a readable .npz of plain arrays ({brief(error)})") from error
+    if not isinstance(about, dict) or features.ndim != 2 or not bool(torch.isfinite(features).all()):
+        raise UserError(f"{source}: holds no features [N, F] of finite numbers with their description")
+    return about, features
 
 
 def read_pkl(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -115,7 +146,7 @@ def _shape(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[int, ...]:
         raise RefusedError(f"holds {entry.filename} of type {dtype}, wanted plain numbers")
     if len(shape) > limits.RANK or math.prod(shape) * dtype.itemsize != left:
         raise RefusedError(f"claims shape {str(shape)[:80]} for {entry.filename}, which holds {left} bytes")
-    if entry.filename != _IMAGES and any(side > limits.FEATURES for side in shape[:2]):
+    if entry.filename not in _LONG and any(side > limits.FEATURES for side in shape[:2]):
         raise RefusedError(
             f"holds {entry.filename} of shape {shape}, wanted at most {limits.FEATURES} features"
         )

@@ -11,9 +11,12 @@ from guidelab.cli.accept import accept_commands
 from guidelab.cli.commands import Params, commands
 from guidelab.cli.cost import cost_commands
 from guidelab.cli.crate import crate_commands
+from guidelab.cli.evaluate import evaluate_commands
+from guidelab.cli.generate import generate
 from guidelab.cli.published import published_commands
 from guidelab.cli.released import released_commands
 from guidelab.cli.run import execute
+from guidelab.cli.study import study_commands
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
 from guidelab.plain import plain
@@ -67,11 +70,14 @@ for _group in (
     released_commands,
     trace_commands,
     crate_commands,
+    evaluate_commands,
+    study_commands,
 ):
     app.add_typer(_group)
 for _rule in RULES:
-    if _rule != "prepare":
+    if _rule not in ("prepare", "generate"):
         app.command(_rule, rich_help_panel="Jobs")(_command(_rule))
+app.command(rich_help_panel="Your own files")(generate)
 
 
 @app.command("run", rich_help_panel="Workflow")

@@ -70,10 +70,14 @@ def share(rule: str, job: Mapping[str, Any], outputs: Sequence[Path], count: int
 
     They get the job as an argument, for each would read all of a standard input: a job of one point is short.
     """
+    command = sharing(rule, count, int(os.environ.get("OMP_NUM_THREADS", "1")))
+    os.execv(sys.executable, [*command, "--job", json.dumps(job), "--output", *map(str, outputs)])
+
+
+def sharing(rule: str, count: int, threads: int) -> list[str]:
+    """The beginning of the command that runs a job in `count` processes; `--job` and `--output` follow."""
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    given = [rule, "--job", json.dumps(job), "--threads", os.environ.get("OMP_NUM_THREADS", "1")]
-    files = ["--output", *map(str, outputs)]
-    os.execv(sys.executable, [sys.executable, *run, "-m", "guidelab.cli.app", *given, *files])
+    return [sys.executable, *run, "-m", "guidelab.cli.app", rule, "--threads", str(threads)]
 
 
 def execute(

@@ -17,6 +17,7 @@ SAMPLERS = Table("sampler", "sampler", {
 })  # fmt: skip
 ADDITIONS = Table("addition", "", {  # keys of terms and models that a sampler needs more code for
     "interval": Entry("guidelab.core.guidance.interval:Interval"),
+    "churn": Entry("guidelab.sampling.churned:churn"),
     "boost": Entry("guidelab.sampling.boosting:boosted_samples"),
     "dropout": Entry("guidelab.core.degrade.dropout:dropout"),
     "input_noise": Entry("guidelab.core.degrade.input_noise:input_noise"),

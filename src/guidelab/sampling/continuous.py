@@ -1,4 +1,4 @@
-"""Heun's sampler along EDM's noise levels; a term with `boost` brings its own loop."""
+"""Heun's sampler along EDM's noise levels, stochastic or not; a term with `boost` brings its own loop."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -28,7 +28,7 @@ class Continuous:
         levels = edm_sigmas(s["steps"], max(s["sigma_min"], low), min(s["sigma_max"], high), s["rho"])
         self.sigmas: list[float] = main.levels(levels).tolist()  # type: ignore[operator]
         self.boosts = [term for term in job["terms"] if term.get("boost")]
-        self.nets, self.dtype = nets, getattr(torch, s["dtype"])
+        self.nets, self.dtype, self.options = nets, getattr(torch, s["dtype"]), s
 
     def scaled(self, noise: Tensor) -> Tensor:
         """See `interfaces.Sampler`."""
@@ -47,6 +47,9 @@ class Continuous:
         """See `interfaces.Sampler`."""
         how: dict[str, Any] = {"correct": built.correct, "callback": callback}
         x = x.to(self.dtype)
+        if self.options.get("S_churn"):
+            churn = ADDITIONS.load("churn")(self.options, x, noise)
+            return heun(built.predict, x, self.sigmas, cond, churn=churn, **how)
         if not self.boosts:
             return self.solved(built.predict, x, cond, **how)
         disc = self.nets.discriminators[self.boosts[0]["disc"]]

@@ -71,7 +71,7 @@ class Drawing:
             with memory_named(f"sample: {self.job['variant']}", f"`batch` (now {self.job['batch']})"):
                 noise = SeededNoise(seeds.tolist())
                 start = self._started(noise)  # EDM2's order: noise first, then the label
-                cond = noise.randint(self.main.classes) if self.job.get("labels") is not None else None
+                cond = self._classes(noise)
                 x = self.solve(seeds, start, cond, noise, callback)
             if self.codec.finite:
                 self._check_finite(x, seeds)
@@ -86,6 +86,14 @@ class Drawing:
         if self.start is None:
             return noise.randn(self.main.event)
         return self.start(noise, self.job["sampler"]["sigma_max"])
+
+    def _classes(self, noise: SeededNoise) -> Tensor | None:
+        """Each sample's class `[B]`: drawn, or the one class of all; then too it is drawn, for the noise that follows."""
+        policy = self.job.get("labels")
+        if policy is None:
+            return None
+        drawn = noise.randint(self.main.classes)
+        return drawn if policy == "random" else torch.full_like(drawn, policy)
 
     def _check_finite(self, x: Tensor, seeds: Tensor) -> None:
         if not bool(torch.isfinite(x).all()):

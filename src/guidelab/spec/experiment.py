@@ -111,7 +111,8 @@ class Experiment(Strict):
 
     def _folds(self) -> Iterator[str | Mistake | None]:
         """Folds that are needed, and folds that hold the same data."""
-        for name in (LEARNT, REFERENCE) if self.images else (REFERENCE,):
+        learns = self.images and (self.discriminators or any(d.train for d in self.denoisers.values()))
+        for name in (LEARNT, REFERENCE) if learns else (REFERENCE,):
             if name not in self.folds:
                 yield f"folds: has no {name!r}, wanted one (it has {shown(list(self.folds))})"
         if not self.images:

@@ -21,7 +21,7 @@ def is_large(e: "Experiment") -> bool:
 def seeds_of(e: "Experiment", variant: "Variant") -> list[int]:
     """The training seeds a variant can run with: those every net of it was trained with."""
     names = [variant.main, *(t.ref for t in variant.guide if t.ref)]
-    seeds = [e.denoisers[e.models[name].denoiser].train.seeds for name in names]
+    seeds = [e.denoisers[e.models[name].denoiser].seeds for name in names]
     for term in variant.guide:
         if term.disc in e.discriminators:
             disc = e.discriminators[term.disc]

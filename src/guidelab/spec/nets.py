@@ -7,7 +7,19 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, Wit
 
 from guidelab import plugins, registry
 from guidelab.errors import UserError
-from guidelab.spec.base import UNION, Channels, Few, Name, Pixels, Plug, Positive, Share, Strict, listed
+from guidelab.spec.base import (
+    UNION,
+    Channels,
+    Few,
+    Name,
+    Pixels,
+    Plug,
+    Positive,
+    Share,
+    Source,
+    Strict,
+    listed,
+)
 from guidelab.spec.marks import Registered
 
 if TYPE_CHECKING:
@@ -186,6 +198,13 @@ class ImageNet(_Levelled):
             yield from _adm_widths(where, self.channels, mult, 64)
 
 
+class FileNet(Strict):
+    """A denoiser of images in a file of the user's: it says its architecture itself, and nothing is trained."""
+
+    name: Literal["edm2", "edm", "adm", "dit"]
+    file: Source
+
+
 _PLUGIN_NAME = {
     "type": "string",
     "maxLength": 160,
@@ -228,6 +247,8 @@ _IMAGE_NETS = {name: f"{UNION}{name}" for name in DENOISERS} | dict.fromkeys(
 
 def _by_name(value: Any) -> str | None:
     """Which class a net is of; None, which is refused, for a name that is not known."""
+    if isinstance(value, FileNet) or (isinstance(value, dict) and "file" in value):
+        return f"{UNION}file"
     name = str(value.get("name") if isinstance(value, dict) else getattr(value, "name", None))
     if name not in _IMAGE_NETS and (plugins.is_plugin(name) or name in plugins.installed("net")):
         return f"{UNION}plugin"
@@ -241,6 +262,7 @@ Net = Annotated[
     | Annotated[AdmNet, Tag(f"{UNION}adm")]
     | Annotated[DitNet, Tag(f"{UNION}dit")]
     | Annotated[ImageNet, Tag(f"{UNION}image")]
+    | Annotated[FileNet, Tag(f"{UNION}file")]
     | Annotated[PluginNet, Tag(f"{UNION}plugin")],
     Discriminator(_by_name),
 ]

@@ -46,7 +46,7 @@ def obtain(e: "PlannedExperiment", kind: str, name: str) -> Job:
     disc = e.spec.discriminators[name] if kind == "discriminators" else None
     spec: dict[str, Any] = {
         "checkpoint": slices.row(e, checkpoint),
-        "folder": slices.folder(e),
+        "folder": slices.folder(e, checkpoint),
         "as": _KINDS.get(kind) or ("classifier" if disc and disc.role == "classifier" else "discriminator"),
         "expect": expected.expected(e, kind, name),
         "seeds": expected.seeds(e, kind, name),
@@ -54,7 +54,7 @@ def obtain(e: "PlannedExperiment", kind: str, name: str) -> Job:
     if disc and disc.extractor:
         beneath = e.spec.discriminators[disc.extractor].checkpoint
         spec["extractor"] = slices.row(e, beneath) if beneath else None
-    return Job(slices.synthetic(e), spec)
+    return Job({**slices.synthetic(e), **slices.own_file(checkpoint)}, spec)
 
 
 def encode(e: "PlannedExperiment", side: str) -> Job:

@@ -79,7 +79,9 @@ def _measured_images(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -
         if space["statistics"]:
             inputs[f"statistics:{name}"] = e.outputs("obtain", "references", space["reference"])
     metrics = [m for m in e.spec.evaluate.metrics if m.partition("@")[2] in apart]
-    spec |= {"representation": "features", "label_policy": e.spec.evaluate.label_policy}
+    policy = e.spec.evaluate.label_policy
+    spec |= {"representation": "features"}
+    spec |= {"label_policy": policy if policy == "random" else f"class {policy}"}
     spec |= {"metrics": metrics, "spaces": apart, "real": real}
     modules = {registry.IMAGE_METRICS[metric.partition("@")[0]].module for metric in e.spec.evaluate.metrics}
     return Job(inputs, spec, tuple(sorted(modules | {registry.REPRESENTATIONS["features"].module})))

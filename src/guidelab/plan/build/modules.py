@@ -29,6 +29,7 @@ def _additions(e: "PlannedExperiment", variant: "Variant") -> set[str]:
     """What terms and models of a variant need besides methods and nets."""
     found = {"interval" for t in variant.guide if t.sigma_lo > 0 or t.sigma_hi is not None}
     found |= {"boost" for t in variant.guide if t.boost}
+    found |= {"churn"} if getattr(e.sampler(variant), "S_churn", 0) else set()
     degraded = (e.spec.models[m].degrade.model_dump() for m in e.models_of(variant))
     return found | {key for given in degraded for key, value in given.items() if value}
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from functools import cache
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
 from guidelab.errors import UserError, closest
 from guidelab.plan.instances import AUTOENCODER
 from guidelab.plan.job import Files
-from guidelab.released import Row, load_rows
+from guidelab.released import FILE, Row, load_rows, row_of_file
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -32,6 +33,9 @@ def row(e: "PlannedExperiment", name: str) -> dict[str, Any]:
     Raises:
         UserError: no such row; names the closest.
     """
+    if name.startswith(FILE):
+        nets = (d.net for d in e.spec.denoisers.values() if d.file == name.removeprefix(FILE))
+        return dict(row_of_file(name.removeprefix(FILE), next(nets).name).__dict__)
     if name not in rows():
         raise UserError(
             f"{e.name}: no checkpoint {name!r} in workflow/resources/checkpoints.csv{closest(name, list(rows()))}"
@@ -39,9 +43,16 @@ def row(e: "PlannedExperiment", name: str) -> dict[str, Any]:
     return dict(rows()[name].__dict__)
 
 
-def folder(e: "PlannedExperiment") -> str | None:
-    """Where pretrained files lie; None: where the user keeps them."""
+def folder(e: "PlannedExperiment", name: str = "") -> str | None:
+    """Where pretrained files lie, or a user's own one; None: where the user keeps published ones."""
+    if name.startswith(FILE):
+        return str(PurePath(name.removeprefix(FILE)).parent)
     return f"{e.root}/synthetic/checkpoints" if e.synthetic else None
+
+
+def own_file(name: str) -> Files:
+    """A user's own file as an input, so that a change of it is seen; nothing for a row of checkpoints.csv."""
+    return {"file": (name.removeprefix(FILE),)} if name.startswith(FILE) else {}
 
 
 def synthetic(e: "PlannedExperiment") -> Files:

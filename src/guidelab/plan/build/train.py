@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 def train(e: "PlannedExperiment", denoiser: str, part: str) -> Job:
     """Train one denoiser with some of its seeds, keeping snapshots."""
     d = e.spec.denoisers[denoiser]
+    assert d.train is not None  # only then it is trained here
     modules = [registry.NETS[d.net.name].module, registry.TRAINERS["images" if e.images else "points"].module]
     spec: dict[str, Any] = {
         "net": d.net.model_dump(),
