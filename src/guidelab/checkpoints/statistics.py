@@ -17,7 +17,7 @@ from guidelab.checkpoints.tensors import check_member
 from guidelab.data import limits
 from guidelab.data.archive import unreadable
 from guidelab.data.foreign import foreign_file
-from guidelab.data.zip_reader import npy_header
+from guidelab.data.npy import npy_header
 from guidelab.errors import UserError, brief
 
 NEGATIVE = (
