@@ -2,14 +2,20 @@
 
 from pathlib import Path
 
+from guidelab.plain import plain
+
 _COMPARED = 200  # names, and characters of a name: comparing takes the square of them
 
 
 class UserError(Exception):
     """A mistake the user can mend: where, what was given, what was wanted, what to do.
 
-    The command line prints the message alone and exits with 1; every other exception is a defect of ours.
+    The command line prints the message alone and exits with 1; every other exception is a defect of ours. The message
+    holds no control characters, whatever names and contents of files it repeats; its line breaks stay.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(plain(line) for line in message.split("\n")))
 
 
 def closest(given: str, known: list[str] | tuple[str, ...]) -> str:

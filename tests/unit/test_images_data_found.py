@@ -128,7 +128,7 @@ def test_sixteen_bits_never_hide_in_a_second_header(tmp_path):
 def test_no_shape_of_an_array_ends_in_a_traceback(tmp_path, shape):
     header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".encode().ljust(117) + b"\n"
     array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(192)
-    with pytest.raises(UserError, match="a.npy (has shape|is no NPY array)") as error:
+    with pytest.raises(UserError, match=r"a\.npy (has shape|is no NPY array)") as error:
         read_zip(packed(tmp_path / "a.zip", {"a.npy": array}))
     assert "\n" not in str(error.value)
 

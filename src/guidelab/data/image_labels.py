@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from guidelab.data.notice import notice, some
+from guidelab.data.strict_json import read_json
 from guidelab.errors import UserError, brief
 
 MAX_CLASSES = 1 << 20  # a larger index is a mistake: networks have one weight vector a class
@@ -52,8 +53,8 @@ def labels_of(names: Sequence[str], listing: bytes | None, where: str) -> Tensor
 
 def _listed(listing: bytes, where: str) -> dict[str, int] | None:
     try:
-        content = json.loads(listing, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
+        content = read_json(listing)
+    except ValueError as error:
         raise UserError(f"{where}: dataset.json is not JSON ({brief(error)}); wanted {_WANTED}") from error
     if not isinstance(content, dict):
         raise UserError(f"{where}: dataset.json holds a {type(content).__name__}, wanted {_WANTED}")
@@ -71,14 +72,6 @@ def _listed(listing: bytes, where: str) -> dict[str, int] | None:
             raise UserError(f"{where}: dataset.json labels {known} twice; keep one of the lines")
         listed[known] = _class(value, width, f"{where}: dataset.json gives {known} the label {_short(value)}")
     return listed or None
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object; Python's own reader keeps the last value of a repeated key."""
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a key is given twice")
-    return found
 
 
 def _is_pair(pair: Any) -> bool:
