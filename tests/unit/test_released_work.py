@@ -80,10 +80,10 @@ def one_hash(count: int, after: bytes = b"") -> bytes:
 
 
 PICKLES = {
-    "keys of one hash": b"}(" + one_hash(60_000, b"N") + b"u",
-    "members of one hash": b"\x8f(" + one_hash(60_000) + b"\x90",
-    "a call with members of one hash": SET + b"](" + one_hash(60_000) + b"e\x85R",
-    "a call with keys of one hash": ORDERED + b"](" + one_hash(60_000, b"N\x86") + b"e\x85R",
+    "keys of one hash": b"}(" + one_hash(20_000, b"N") + b"u",
+    "members of one hash": b"\x8f(" + one_hash(20_000) + b"\x90",
+    "a call with members of one hash": SET + b"](" + one_hash(20_000) + b"e\x85R",
+    "a call with keys of one hash": ORDERED + b"](" + one_hash(20_000, b"N\x86") + b"e\x85R",
     "a key that is a tuple doubled 60 times": b"}" + TUPLE + b"Ns",
     "keys of one call": b"}(" + TUPLE + b"Nu",
     "a member of a set doubled 60 times": b"\x8f(" + TUPLE + b"\x90",
