@@ -14,8 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from guidelab.errors import UserError
+from guidelab.errors import UserError, brief
 
+_HEADER_BYTES = 1 << 16  # of a CSV: parsing takes the square of the number of columns
 _KEY = "guidelab"  # the one header entry we write: everything about the arrays, as JSON
 _TYPES = {  # as the format names them, in the order its own writer stores them: wide ones first
     torch.int64: "I64",
@@ -151,16 +152,26 @@ def read_csv(path: str | Path) -> pd.DataFrame:
     """A CSV of ours as a DataFrame; empty cells of text columns are empty strings, not NaN.
 
     Raises:
-        UserError: missing, empty or malformed.
+        UserError: missing, empty or malformed, with rows longer than the header, or with a header no table has.
     """
     try:
-        return pd.read_csv(
+        with open(path, "rb") as file:
+            if len(file.readline(_HEADER_BYTES + 1)) > _HEADER_BYTES:
+                raise ValueError(f"its header has more than {_HEADER_BYTES} bytes")
+        table = pd.read_csv(
             path, keep_default_na=False, na_values={c: [""] for c in ("value", "std_error", "ess")}
         )
+        if not isinstance(
+            table.index, pd.RangeIndex
+        ):  # pandas takes the first cells for names of the rows then
+            raise ValueError("its rows have more cells than its header")
+        return table
     except FileNotFoundError as error:
         raise UserError(f"{path}: no such file. Build it with snakemake {path}") from error
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: is not a readable CSV ({error}). Delete it and run again.") from error
+    except (ValueError, OSError) as error:  # pandas' own errors are ValueErrors
+        raise UserError(
+            f"{path}: is not a readable CSV ({brief(error)}). Mend it, or delete it and run again."
+        ) from error
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:

@@ -72,9 +72,8 @@ def _compare(row: Row, path: Path, config: dict[str, Any], tensors: Any) -> None
     try:
         _compare_parts(row, path, config, tensors)
     except UserError as error:
-        raise UserError(
-            f"{path}: is not {row.name} of {CSV}: {error}. {advice}".replace("..", ".")
-        ) from error
+        reason = str(error).removesuffix(".")
+        raise UserError(f"{path}: is not {row.name} of {CSV}: {reason}. {advice}") from error
 
 
 def _compare_parts(row: Row, path: Path, config: dict[str, Any], tensors: Any) -> None:
