@@ -1,8 +1,7 @@
-"""The one exception whose message is written for the person who typed the command."""
+"""The one exception whose message is written for the person who typed the command; text made safe for a terminal."""
 
+import unicodedata
 from pathlib import Path
-
-from guidelab.plain import plain
 
 _COMPARED = 200  # names, and characters of a name: comparing takes the square of them
 
@@ -65,3 +64,8 @@ def home_path(path: str | Path, otherwise: Path | None = None) -> Path:
         raise UserError(
             f"{path}: there is no home folder ({error}); give the whole path, or set HOME"
         ) from error
+
+
+def plain(text: str) -> str:
+    """Text of others without control and format characters: no colours, no moved cursor, no line that it made up."""
+    return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Zl", "Zp", "Cs"))

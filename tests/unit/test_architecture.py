@@ -12,11 +12,10 @@ SRC = ROOT / "src" / "guidelab"
 
 # room -> rooms it may import; "*" for everything below the command line
 ALLOWED = {
-    "errors": {"plain"},
-    "plain": set(),
+    "errors": set(),
     "core": {"core", "errors"},
     "nets": {"nets", "core", "errors"},
-    "data": {"data", "core", "plain", "errors"},
+    "data": {"data", "core", "errors"},
     "metrics": {"metrics", "core", "errors"},
     "paper": {"paper", "errors"},
     "train": {"train", "core", "io", "nets", "data", "errors"},
@@ -44,7 +43,6 @@ ALLOWED = {
         "environment",
         "io",
         "plan",
-        "plain",
         "provenance",
         "spec",
         "train",
@@ -54,7 +52,6 @@ ALLOWED = {
     "lineage": {
         "lineage",
         "provenance",
-        "plain",
         "registry",
         "nearest",
         "errors",
@@ -133,7 +130,6 @@ PARSE_TIME = (
     "runtime.restart",
     "runtime.running",
     "runtime.worker",
-    "plain",
     "runtime.slurm.orphans",
     "runtime.slurm.site",
     "runtime.summary",

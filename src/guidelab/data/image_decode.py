@@ -16,8 +16,7 @@ from guidelab.data import limits
 from guidelab.data.foreign import foreign
 from guidelab.data.npy import npy_header
 from guidelab.data.png import decode_plain, header_fault
-from guidelab.errors import UserError, brief
-from guidelab.plain import plain
+from guidelab.errors import UserError, brief, plain
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # what Pillow may try; its other readers stay out of reach
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".npy")
