@@ -135,7 +135,7 @@ def test_no_shape_of_an_array_ends_in_a_traceback(tmp_path, shape):
 
 def test_the_last_of_two_lists_of_labels_is_never_taken(tmp_path):
     listing = b'{"labels": [["a.png", 0]], "labels": [["a.png", 5]]}'
-    with pytest.raises(UserError, match="a key is given twice"):
+    with pytest.raises(UserError, match="the key 'labels' is given twice"):
         read_zip(packed(tmp_path / "a.zip", {"a.png": png(), "dataset.json": listing}))
 
 
