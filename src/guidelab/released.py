@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from guidelab.errors import UserError, closest
+from guidelab.errors import UserError, brief, closest
 
 CSV = "workflow/resources/checkpoints.csv"
 FOLDER_VARIABLE = "GUIDELAB_CHECKPOINTS"
@@ -80,10 +80,14 @@ def load_rows(path: str | Path = CSV) -> dict[str, Row]:
             reader = csv.DictReader(file)
             wanted = list(Row.__annotations__)
             if reader.fieldnames != wanted:
-                raise UserError(f"{source}: has columns {reader.fieldnames}, wanted {', '.join(wanted)}")
+                raise UserError(
+                    f"{source}: has columns {str(reader.fieldnames)[:200]}, wanted {', '.join(wanted)}"
+                )
             rows = [row_of(fields, f"{source}: line {reader.line_num}") for fields in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{source}: cannot be read ({error}); wanted the list of published files") from error
+        raise UserError(
+            f"{source}: cannot be read ({brief(error)}); wanted the list of published files"
+        ) from error
     found: dict[str, Row] = {}
     for row in rows:
         if row.name in found:

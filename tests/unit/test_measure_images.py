@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from guidelab.errors import UserError
-from guidelab.io import read_csv, save_arrays
+from guidelab.io import load_arrays, read_csv, save_arrays
 from guidelab.jobs import measure
 from guidelab.jobs.measure import COLUMNS
 from guidelab.metrics import images
@@ -324,3 +324,15 @@ def test_mix_ups_are_refused(job, tmp_path, change, said):
 def test_values_are_finite(job, tmp_path):
     rows = rows_of(job, tmp_path)
     assert np.isfinite(pd.to_numeric(rows["value"])).all() and np.isfinite(rows["std_error"]).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_reference_that_is_not_finite_is_never_compared_with(job, tmp_path, value):
+    (path,) = real_file(tmp_path, "inception", "reference", N, F)
+    tensors, about = load_arrays(path)
+    tensors["features"][3, 1] = value
+    save_arrays(path, tensors, about)
+    with pytest.raises(
+        UserError, match=r"reference.safetensors: 1 of \d+ real images have features that are not finite"
+    ):
+        rows_of(job, tmp_path)

@@ -326,3 +326,8 @@ def test_the_table_of_an_experiment_without_published_values_is_ours_alone():
     ours = pd.DataFrame({"section": ["a"], "value": [1.0]})
     spec = {"experiment": "mine", "scale": "full", "published": {}, "published_experiment": "mine"}
     assert published_values.append(ours, ours, published, spec) is ours
+
+
+def test_an_experiment_is_never_a_default_twice():
+    with pytest.raises(UserError, match=r"default: given 'toy2d' 2 times, wanted it once"):
+        spec_of({"default": ["toy2d", "toy2d"], "experiments": {"toy2d": RAW["experiments"]["toy2d"]}}, "p")

@@ -18,7 +18,7 @@ from guidelab.checkpoints.tensors import check_member
 from guidelab.data import limits
 from guidelab.data.archive import unreadable
 from guidelab.data.foreign import foreign_file
-from guidelab.data.zip_reader import npy_header
+from guidelab.data.npy import npy_header
 from guidelab.errors import UserError, brief
 
 NEGATIVE = (
@@ -44,6 +44,8 @@ def read_npz(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with zipfile.ZipFile(source) as archive:
             entries = {e.filename.removesuffix(".npy"): e for e in archive.infolist()}
+            if len(entries) != len(archive.infolist()):
+                raise RefusedError("packs two entries of the same name")
             shapes = {name: _shape(archive, entries[name]) for name in _READ if name in entries}
             held = {
                 name: _array(archive, entries[name])
@@ -179,12 +181,29 @@ def _checked(mean: Any, cov: Any, where: str) -> tuple[Tensor, Tensor]:
         raise UserError(f"{where}: shapes {m.shape} and {c.shape}, wanted [F] and [F, F]")
     if not (np.isfinite(m).all() and np.isfinite(c).all()):
         raise UserError(f"{where}: holds values that are not finite")
+    if max(np.abs(m).max(), np.abs(c).max()) > limits.FEATURE_VALUE:
+        raise UserError(f"{where}: holds values above {limits.FEATURE_VALUE:g}, which no features have")
+    return torch.from_numpy(m.copy()), torch.from_numpy(_covariance(c, where))
+
+
+def _covariance(c: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+    """A covariance [F, F], exactly symmetric.
+
+    Raises:
+        UserError: it is none, or that of a single image.
+    """
+    if not c.any():
+        raise UserError(f"{where}: sigma is 0 throughout, the covariance of a single image")
     if np.abs(c - c.T).max() > 1e-6 * np.abs(c).max() or np.diag(c).min() < 0:
         raise UserError(f"{where}: sigma is no covariance (not symmetric, or a negative variance)")
     symmetric: NDArray[np.float64] = (c + c.T) / 2
-    spectrum = np.linalg.eigvalsh(symmetric)
+    try:  # a fifth of the time of the eigenvalues, which only a covariance of less than full rank needs
+        np.linalg.cholesky(symmetric + NEGATIVE * np.diag(c).max() * np.eye(len(c)))
+        return symmetric
+    except np.linalg.LinAlgError:
+        spectrum = np.linalg.eigvalsh(symmetric)
     if spectrum[0] < -NEGATIVE * abs(spectrum[-1]):
         raise UserError(
             f"{where}: sigma is no covariance (it has the eigenvalue {spectrum[0]:.3g}, wanted none below 0)"
         )
-    return torch.from_numpy(m.copy()), torch.from_numpy(symmetric)
+    return symmetric

@@ -19,7 +19,6 @@ from guidelab.cli.run import execute
 from guidelab.cli.study import study_commands
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
-from guidelab.plain import plain
 from guidelab.plan.rules import RULES, maker
 
 app = typer.Typer(
@@ -162,11 +161,6 @@ def prepare(
     typer.echo(f"{target}: {made.n} {made.what} of {size}, {labels}, split {split}")
 
 
-def _plain_lines(text: str) -> str:
-    """A message without control characters, which names of files may hold; its line breaks stay."""
-    return "\n".join(plain(line) for line in text.split("\n"))
-
-
 def main() -> None:
     """Run a command; a mistake the user can mend is one message and exit status 1, without a traceback."""
     from guidelab.cli.runtime import EXIT_STOPPED
@@ -177,7 +171,7 @@ def main() -> None:
         if isinstance(code, int) and code:  # typer turns Ctrl-C into a return value: 130
             sys.exit(code)
     except UserError as error:
-        sys.exit(f"guidelab: {_plain_lines(str(error))}")
+        sys.exit(f"guidelab: {error}")
     except Stopped as error:
         print(f"guidelab: {error}", file=sys.stderr)
         sys.exit(EXIT_STOPPED)

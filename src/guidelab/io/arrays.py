@@ -86,7 +86,13 @@ def load_arrays(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             f"{source}: is a safetensors file, but not one written by guidelab (its header has no '{_KEY}' entry). "
             "Give the file guidelab made."
         )
-    return tensors, json.loads(header[_KEY])
+    try:
+        about = json.loads(header[_KEY])
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{source}: its description is not JSON ({error}). Delete it and run again."
+        ) from error
+    return tensors, about
 
 
 def wanted(tensors: dict[str, Tensor], name: str, path: str | Path, shape: tuple[int | None, ...]) -> Tensor:

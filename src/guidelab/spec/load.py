@@ -12,7 +12,7 @@ from guidelab.errors import UserError, closest
 from guidelab.spec import walk
 from guidelab.spec.describe import Described
 from guidelab.spec.experiment import Experiment, Spec
-from guidelab.spec.mistakes import refuse, shown, unknown
+from guidelab.spec.mistakes import refuse, repeated, shown, unknown
 from guidelab.spec.reading import read_yaml
 from guidelab.spec.shrink import shrink
 
@@ -90,9 +90,10 @@ def _whole(raw: dict[str, Any], path: str, mistakes: list[Any], names: list[str]
         found = [Described(e) for e in _errors(error) if not (empty and e["loc"] == ("experiments",))]
     default = raw.get("default")
     listed = names or list(raw["experiments"]) if isinstance(raw.get("experiments"), dict) else []
-    for name in default if isinstance(default, list) and len(default) <= _MOST and listed else ():
-        if isinstance(name, str):
-            found += filter(None, [unknown("default", name, "an experiment", listed)])
+    if isinstance(default, list) and len(default) <= _MOST:
+        given = [name for name in default if isinstance(name, str)]
+        found += repeated("default", given)
+        found += filter(None, (unknown("default", name, "an experiment", listed) for name in given if listed))
     refuse(path, [*found, *mistakes])
     assert spec is not None  # or there was a mistake
     return spec

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from guidelab.errors import UserError
+from guidelab.errors import UserError, brief
 from guidelab.spec.mistakes import shown
 
 _MAX_BYTES = 1_000_000  # a params.yaml is text typed by people; anything larger is a mistake
@@ -83,9 +83,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        raise UserError(f"{source}{place}: {getattr(error, 'problem', None) or error}") from error
+        reason = getattr(error, "problem", None) or brief(error)
+        raise UserError(f"{source}{place}: {reason}") from error
     except (UnicodeDecodeError, RecursionError, ValueError, OSError) as error:
-        raise UserError(f"{source}: cannot be read as YAML ({str(error)[:200]})") from error
+        raise UserError(f"{source}: cannot be read as YAML ({brief(error)})") from error
     if not isinstance(content, dict):
         raise UserError(
             f"{source}: holds {type(content).__name__}, wanted a mapping with `default` and `experiments`"
