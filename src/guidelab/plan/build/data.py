@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Any
 from guidelab import registry
 from guidelab.plan.build import expected, slices
 from guidelab.plan.job import Job
-from guidelab.spec.shrink import SIDE
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment
@@ -28,6 +27,8 @@ def prepare(e: "PlannedExperiment", fold: str) -> Job:
 
 def synthesize(e: "PlannedExperiment") -> Job:
     """Make synthetic images, and checkpoints in the published formats."""
+    from guidelab.spec.shrink import SIDE  # here: `guidelab --help` reads the table of rules without the specification
+
     rows = {row: expected.shape_of_row(e, row) for row in expected.needed(e)}
     spec = {
         "dataset": e.spec.dataset.model_dump(),
