@@ -7,14 +7,16 @@ import os
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from guidelab.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _KEY = "guidelab"  # the one header entry we write: everything about the arrays, as JSON
 _TYPES = {  # as the format names them, in the order its own writer stores them: wide ones first
@@ -141,12 +143,14 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_csv(path: str | Path) -> pd.DataFrame:
+def read_csv(path: str | Path) -> "pd.DataFrame":
     """A CSV of ours as a DataFrame; empty cells of text columns are empty strings, not NaN.
 
     Raises:
         UserError: missing, empty or malformed.
     """
+    import pandas as pd  # here: most jobs write arrays alone, and its import takes .3 s
+
     try:
         return pd.read_csv(
             path, keep_default_na=False, na_values={c: [""] for c in ("value", "std_error", "ess")}
@@ -157,7 +161,7 @@ def read_csv(path: str | Path) -> pd.DataFrame:
         raise UserError(f"{path}: is not a readable CSV ({error}). Delete it and run again.") from error
 
 
-def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+def write_csv(path: str | Path, table: "pd.DataFrame") -> None:
     """Write a table without its index, atomically; floats with 10 significant digits so that bytes repeat."""
     with atomic_write(path) as temporary:
         table.to_csv(temporary, index=False, float_format="%.10g", lineterminator="\n")
