@@ -27,9 +27,8 @@ def prepare(e: "PlannedExperiment", fold: str) -> Job:
 
 def synthesize(e: "PlannedExperiment") -> Job:
     """Make synthetic images, and checkpoints in the published formats."""
-    from guidelab.spec.shrink import (
-        SIDE,
-    )  # here: `guidelab --help` reads the table of rules without the specification
+    # here: `guidelab --help` reads the table of rules without the specification
+    from guidelab.spec.shrink import SIDE
 
     rows = {row: expected.shape_of_row(e, row) for row in expected.needed(e)}
     spec = {

@@ -56,9 +56,8 @@ def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
 
 def _about(e: "PlannedExperiment") -> dict[str, Any]:
     """Whose results they are, whether they are of images, and what their variants are called."""
-    from guidelab.spec import (
-        labels,
-    )  # here: `guidelab --help` reads the table of rules without the specification
+    # here: `guidelab --help` reads the table of rules without the specification
+    from guidelab.spec import labels
 
     kind = {"kind": "images"} if e.images else {}
     # a list: canonical JSON sorts keys, and the order of params.yaml is that of legends and tables
