@@ -3,8 +3,9 @@
 import ast
 import gc
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from guidelab.errors import UserError
@@ -22,20 +23,23 @@ class Module:
         with _no_collection():
             body = [s for s in _parsed(path).body if not _is_bookkeeping(s)]
             self.imports: list[tuple[str, str]] = sorted(set(self._find_imports(body)))
-            self._fingerprint = sha256(_canonical(body))
+            self._pieces = [_piece(s) for s in body if name != _REGISTRY or not _is_table(s)]
+            tables = [s for s in body if name == _REGISTRY and _is_table(s)]
+            self._entries = [(modules, _piece(e)) for s in tables for modules, e in _table_entries(s)]
         # nothing but a docstring and names such as `__version__`
         self.is_empty = not body
         # a package that only re-exports: importing it does nothing else
         self.is_facade = self._is_package and all(isinstance(s, ast.ImportFrom) for s in body)
-        self._body = body if name == _REGISTRY else []  # the trees of all modules are 370,000 objects
 
     def fingerprint(self, reached: set[str]) -> str:
         """sha256 of the normalised syntax tree; of registry.py, only with the entries that lead to `reached`."""
-        if self.name != _REGISTRY:
-            return self._fingerprint
-        kept = [s for s in self._body if not _is_table(s)]
-        entries = [e for s in self._body if _is_table(s) for e in _table_entries(s, reached)]
-        return sha256(_canonical([*kept, *entries]))
+        if not self._entries:
+            return self._whole
+        return _hashed([*self._pieces, *(piece for modules, piece in self._entries if modules & reached)])
+
+    @cached_property
+    def _whole(self) -> str:
+        return _hashed(self._pieces)
 
     def _find_imports(self, nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str]]:
         todo: list[object] = list(nodes)
@@ -84,8 +88,15 @@ def _no_collection() -> Iterator[None]:
             gc.enable()
 
 
-def _canonical(body: Sequence[ast.AST]) -> str:
-    """Syntax trees as text that any Python version writes alike: absent and empty fields are left out."""
+def _hashed(pieces: Iterable[tuple[str, set[str]]]) -> str:
+    """sha256 of statements as text, and of what they import in any order."""
+    kept = [*pieces]
+    imports: set[str] = set().union(*(imported for _, imported in kept))
+    return sha256("".join(f"{text}," for text, _ in kept if text) + "\n" + "\n".join(sorted(imports)))
+
+
+def _piece(node: ast.AST) -> tuple[str, set[str]]:
+    """A syntax tree as text that any Python version writes alike, and its imports: absent and empty fields are left out."""
     out: list[str] = []
     imports: set[str] = set()
 
@@ -119,8 +130,8 @@ def _canonical(body: Sequence[ast.AST]) -> str:
                 out.append(";")
             out.append(")")
 
-    visit(list(body))
-    return "".join(out) + "\n" + "\n".join(sorted(imports))
+    visit(node)
+    return "".join(out), imports
 
 
 def _is_words(node: ast.AST) -> bool:
@@ -163,16 +174,15 @@ def _content(table: ast.AST) -> ast.AST | None:
     return value.args[-1] if isinstance(value, ast.Call) and value.args else value
 
 
-def _table_entries(table: ast.AST, reached: set[str]) -> Iterator[ast.AST]:
-    """The `key: value` pairs of a table whose value names a reached module; a comprehension counts as one pair."""
+def _table_entries(table: ast.AST) -> Iterator[tuple[set[str], ast.AST]]:
+    """Keys and values of a table, each with the modules that the value names; a comprehension counts as one value."""
     value = _content(table)
     pairs = (
         list(zip(value.keys, value.values, strict=True)) if isinstance(value, ast.Dict) else [(None, value)]
     )
     for key, content in pairs:
-        texts = {n.value.split(":")[0] for n in ast.walk(content) if _is_text(n)}  # type: ignore[attr-defined, arg-type]
-        if texts & reached:
-            yield from filter(None, (key, content))  # type: ignore[misc]
+        modules = {n.value.split(":")[0] for n in ast.walk(content) if _is_text(n)}  # type: ignore[attr-defined, arg-type]
+        yield from ((modules, node) for node in (key, content) if node is not None)
 
 
 def sha256(text: str) -> str:
