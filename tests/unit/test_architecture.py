@@ -188,6 +188,12 @@ def test_the_snakefile_imports_nothing_heavy():
     assert done.stdout.strip() == "[]"
 
 
+def test_the_help_imports_neither_the_specification_nor_anything_heavy():
+    code = f"import guidelab.cli.app, sys; print(sorted(set(sys.modules) & {HEAVY | {'pydantic', 'guidelab.spec'}!r}))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("name", ["core", "metrics", "nets", "paper"])
 def test_rooms_of_pure_functions_touch_no_files_environment_or_arguments(name):
     forbidden = {"argparse", "os", "pathlib", "subprocess", "typer", "yaml", "tempfile"}

@@ -53,6 +53,11 @@ def covered() -> dict[str, tuple[str, ...]]:
     return {code: (entry, *extra) for (entry, extra), code in _tree(None).digests.items()}
 
 
+def content() -> str:
+    """The sha256 of all files of the installed package, taken before this process computed a digest of them."""
+    return _tree(None).content
+
+
 def reachable(entry: str, extra: Sequence[str] = (), root: Path | None = None) -> list[str]:
     """The names of all modules `code_digest` covers, sorted.
 
@@ -76,6 +81,7 @@ class Tree:
 
     def __init__(self, root: Path):
         self.root = root
+        self.content = _content(root)  # first: an edit from now on makes it another
         self._modules: dict[str, Module] = {}
         self.digests: dict[tuple[str, tuple[str, ...]], str] = {}
         self._paths: dict[str, Path | None] = {}
@@ -159,6 +165,11 @@ class Tree:
                 yield base
         else:
             yield base
+
+
+def _content(root: Path) -> str:
+    files = sorted(root.rglob("*.py"))
+    return sha256("".join(f"{path.relative_to(root)} {path.read_bytes().hex()}\n" for path in files))
 
 
 def _is_read(module: str) -> bool:  # followed: the package's own code, and the files in plugins/

@@ -118,7 +118,7 @@ class Strict(BaseModel):
     `problems(experiment, where)`, which `walk` calls.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
     _later: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")

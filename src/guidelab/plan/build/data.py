@@ -6,7 +6,6 @@ from guidelab import registry
 from guidelab.plan.build import expected, slices
 from guidelab.plan.build import modules as named
 from guidelab.plan.job import Job
-from guidelab.spec.shrink import SIDE
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment
@@ -30,6 +29,9 @@ def prepare(e: "PlannedExperiment", fold: str) -> Job:
 
 def synthesize(e: "PlannedExperiment") -> Job:
     """Make synthetic images, and checkpoints in the published formats."""
+    # here: `guidelab --help` reads the table of rules without the specification
+    from guidelab.spec.shrink import SIDE
+
     rows = {row: expected.shape_of_row(e, row) for row in expected.needed(e)}
     spec = {
         "dataset": e.spec.dataset.model_dump(),

@@ -7,7 +7,6 @@ from guidelab.plan.build import modules as named
 from guidelab.plan.build import slices
 from guidelab.plan.instances import diverging
 from guidelab.plan.job import Job
-from guidelab.spec import labels
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -57,6 +56,9 @@ def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
 
 def _about(e: "PlannedExperiment") -> dict[str, Any]:
     """Whose results they are, whether they are of images, and what their variants are called."""
+    # here: `guidelab --help` reads the table of rules without the specification
+    from guidelab.spec import labels
+
     kind = {"kind": "images"} if e.images else {}
     # a list: canonical JSON sorts keys, and the order of params.yaml is that of legends and tables
     looks = [{"variant": name, **about} for name, about in labels.printed(e.spec).items()]
