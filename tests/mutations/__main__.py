@@ -1,20 +1,23 @@
 """Mutation test: change one line of a formula at a time and see whether a test fails.
 
-    python tests/mutations                 every change of mutations.yaml (about half an hour on two cores)
+    python tests/mutations                 every change of mutations.yaml (docs/robustness.md states the last tally)
     python tests/mutations core/ema toy    changes of files whose path contains one of the words
 
-Each change is made in a temporary copy of the tree; the tests that import the changed module are run there until the
-first failure. Exits with 1 and names what no test noticed.
+Each change is made in a temporary copy of the tree. The test files that name the changed module run there one by one, the
+likeliest first, until one fails; the test that fails must pass without the change. Exits with 1 and names the changes that no
+test noticed.
 """
 
 import argparse
+import importlib
+import multiprocessing
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,12 +25,42 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("mutations.yaml")
-LIMIT_S = 600  # for the tests of one change; a change that makes a test hang counts as noticed
-_COPIED = ("src", "tests", "pyproject.toml", "params.yaml", "workflow", "Snakefile", "README.md")
+LIMIT_S = 300  # for one test file; a change that makes a test hang counts as noticed
+_COPIED = (
+    *(
+        "src",
+        "tests",
+        "workflow",
+        "docs",
+        "slurm",
+        "benchmarks",
+        "pyproject.toml",
+        "params.yaml",
+        "Snakefile",
+    ),
+    *("README.md", "Makefile", "dvc.yaml", "dvc.lock", "CITATION.cff", "CHANGELOG.md", "requirements.lock"),
+)
+_STEPS = 3  # from a module to its tests, over modules that import it
+_PARITY = ("core", "nets", "features", "train")  # rooms that tests/parity compares with published code
+_IMPORTED = (
+    *(
+        "torch",
+        "torch.fx.experimental.symbolic_shapes",
+        "pandas",
+        "scipy.stats",
+        "scipy.special",
+        "pydantic",
+        "pytest",
+    ),
+    *("safetensors.torch", "PIL.Image", "matplotlib.pyplot", "filelock", "tqdm"),
+)
+_FORK = multiprocessing.get_context(
+    "fork"
+)  # the libraries are imported once, and the package anew in each process
 
 
 class Mutation(NamedTuple):
-    """One change: `old` becomes `new` in a file below `src/guidelab`; `tests` names test files that run it unnamed."""
+    """One change: `old` becomes `new` in a file below `src/guidelab`; `tests`: test files to run first."""
 
     file: str
     old: str
@@ -59,51 +92,109 @@ def mutated(text: str, change: Mutation) -> str:
 
 
 def tests_of(change: Mutation, tree: Path) -> list[str]:
-    """Test files that mention the module, those of the same name first; the parity tests for networks and core."""
-    module = change.file.removesuffix(".py").replace("/", ".")
+    """The change's own test files, then those that mention the module, those of the same name first, and parity."""
+    own = [path for name in change.tests if (path := tree / "tests" / f"{name}.py").is_file()]
+    units = sorted((tree / "tests" / "unit").glob("test_*.py"))
+    source = tree / "src" / "guidelab"
+    modules = [change.file]
+    for _ in range(_STEPS):  # no test names the module: those that name a module that imports it, and so on
+        found = [path for path in units if any(_mentions(path, module) for module in modules)]
+        if found:
+            break
+        users = [path for path in source.rglob("*.py") if any(_mentions(path, module) for module in modules)]
+        modules = [str(path.relative_to(source)) for path in users]
+    name, package = Path(change.file).stem, change.file.split("/")[0]
+    found.sort(
+        key=lambda path: (f"_{name}_" not in f"{path.stem}_", name not in path.stem, path.stat().st_size)
+    )
+    parity = sorted((tree / "tests" / "parity").glob("test_*.py")) if package in _PARITY else []
+    return [str(path.relative_to(tree)) for path in dict.fromkeys([*own, *found, *parity])]
+
+
+@cache
+def _mentions(path: Path, file: str) -> bool:
+    """Whether a module imports or names another."""
+    module = file.removesuffix(".py").replace("/", ".")
     package, _, name = module.rpartition(".")
     above = re.escape(f"guidelab.{package}".rstrip("."))
-    mention = re.compile(
-        rf"guidelab\.{re.escape(module)}\b|from {above} import [^#]*?\b{name}\b"
-        + (rf"|from {above} import" if package.startswith("core.") else "")
-    )
-    paths = sorted((tree / "tests" / "unit").glob("test_*.py"))
-    found = [p for p in paths if p.stem in change.tests or mention.search(p.read_text(encoding="utf-8"))]
-    found.sort(key=lambda path: (name not in path.stem, path.stat().st_size))
-    parity = (
-        [tree / "tests" / "parity" / "test_parity.py"] if package.split(".")[0] in ("core", "nets") else []
-    )
-    return [str(path.relative_to(tree)) for path in [*found, *parity]]
+    all_of_it = rf"|from {above} import" if package.startswith("core.") else ""
+    pattern = rf"guidelab\.{re.escape(module)}\b|from {above} import [^#]*?\b{name}\b{all_of_it}"
+    return re.search(pattern, _text(path)) is not None
 
 
-def noticed(change: Mutation, tree: Path) -> bool:
-    """Whether a test fails with the change; the tree is as before afterwards."""
-    path = tree / "src" / "guidelab" / change.file
-    original = path.read_text(encoding="utf-8")
-    tests = tests_of(change, tree)
-    if not tests:
-        return False
-    path.write_text(mutated(original, change), encoding="utf-8")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tree / "src"),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", *tests]
-    try:
-        ended = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=LIMIT_S
+@cache
+def _text(path: Path) -> str:
+    return path.read_text(encoding="utf-8")
+
+
+def _pytest(tree: Path, test: str, log: Path) -> None:
+    """Run one test file, or one test, in this process, which is a fork; exits with pytest's status."""
+    os.chdir(tree)
+    sys.path.insert(0, str(tree / "src"))
+    os.environ["PYTHONPATH"] = str(tree / "src")
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    import pytest
+
+    arguments = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-m", "not slow and not long", test]
+    os._exit(int(pytest.main(arguments)))
+
+
+class Tree:
+    """A copy of the tree in which changes are made and tests run."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._log = folder / "tree", folder / "log"
+        self._sound: dict[str, bool] = {}  # test -> whether it passes without a change
+        self._changes = 0
+        self.folder.mkdir()
+        for name in _COPIED:
+            source = ROOT / name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, self.folder / name)
+
+    def noticed_by(self, change: Mutation) -> str:
+        """The test that fails with the change, or the file that hangs; empty if none does. The tree is as before afterwards."""
+        path = self.folder / "src" / "guidelab" / change.file
+        original, times = path.read_text(encoding="utf-8"), path.stat()
+        for test in tests_of(change, self.folder):
+            self._changes += 1
+            path.write_text(mutated(original, change), encoding="utf-8")
+            os.utime(
+                path, (self._changes,) * 2
+            )  # bytecode is known by time and size: no two changes share them
+            try:
+                found = self._failing(test)
+            finally:
+                path.write_text(original, encoding="utf-8")
+                os.utime(path, (times.st_atime, times.st_mtime))
+            if found and self._is_sound(found):
+                return found
+        return ""
+
+    def _is_sound(self, test: str) -> bool:
+        """Whether the test passes without a change: else its failure shows nothing."""
+        if test not in self._sound:
+            self._sound[test] = not self._failing(test)
+            if not self._sound[test]:
+                print(f"{test} fails without a change:\n{self._log.read_text(errors='replace')[-1500:]}")
+        return self._sound[test]
+
+    def _failing(self, test: str) -> str:
+        """The first test that fails of a test file; empty if all pass."""
+        process = _FORK.Process(target=_pytest, args=(self.folder, test, self._log))
+        process.start()
+        process.join(LIMIT_S)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            return test
+        if process.exitcode in (0, 5):  # passed, or none of its tests is chosen
+            return ""
+        failed = re.search(
+            r"^(?:FAILED|ERROR) ([^\s\[]+)", self._log.read_text(errors="replace"), re.MULTILINE
         )
-    except subprocess.TimeoutExpired:
-        return True
-    finally:
-        path.write_text(original, encoding="utf-8")
-    if ended.returncode not in (0, 1, 2):  # 2: a test file that cannot be imported any more
-        raise RuntimeError(
-            f"pytest ended with {ended.returncode}:\n{ended.stdout[-2000:]}{ended.stderr[-2000:]}"
-        )
-    return ended.returncode != 0
+        return failed[1] if failed else test
 
 
 def main() -> int:
@@ -114,22 +205,31 @@ def main() -> int:
     parser.add_argument("words", nargs="*", help="only changes of files whose path contains one of these")
     words = parser.parse_args().words
     chosen = [m for m in mutations() if not words or any(word in m.file for word in words)]
-    missed: list[Mutation] = []
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+    }  # a fork of threads would hang
+    for name in _IMPORTED:
+        importlib.import_module(name)
+    began, missed, equivalent = time.monotonic(), 0, 0
     with tempfile.TemporaryDirectory() as folder:
-        tree = Path(folder)
-        for name in _COPIED:
-            source = ROOT / name
-            (shutil.copytree if source.is_dir() else shutil.copy)(source, tree / name)
+        tree = Tree(Path(folder))
         for number, change in enumerate(chosen, 1):
             start = time.monotonic()
-            outcome = f"equivalent ({change.equivalent})" if change.equivalent else ""
-            if not outcome:
-                outcome = "noticed" if noticed(change, tree) else "MISSED"
-            missed += [change] if outcome == "MISSED" else []
+            by = "" if change.equivalent else tree.noticed_by(change)
+            outcome = (
+                f"noticed by {by}"
+                if by
+                else f"equivalent ({change.equivalent})"
+                if change.equivalent
+                else "MISSED"
+            )
+            missed, equivalent = missed + (outcome == "MISSED"), equivalent + bool(change.equivalent)
             line = f"{number}/{len(chosen)} {change.file}: {change.old!r} -> {change.new!r}: {outcome}"
-            print(f"{line} ({time.monotonic() - start:.0f} s)", flush=True)
-    equivalent = sum(bool(m.equivalent) for m in chosen)
-    print(f"{len(chosen) - equivalent - len(missed)} noticed, {len(missed)} missed, {equivalent} equivalent")
+            print(f"{line} ({time.monotonic() - start:.1f} s)", flush=True)
+    noticed = len(chosen) - equivalent - missed
+    took = f"{time.monotonic() - began:.0f} s"
+    print(f"{len(chosen)} changes in {took}: {noticed} noticed, {missed} missed, {equivalent} equivalent")
     return 1 if missed else 0
 
 
