@@ -13,6 +13,7 @@ import importlib
 import multiprocessing
 import os
 import re
+import resource
 import shutil
 import sys
 import tempfile
@@ -25,7 +26,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 LIST = Path(__file__).with_name("mutations.yaml")
-LIMIT_S = 300  # for one test file; a change that makes a test hang counts as noticed
+_CPU_S, _WALL_S = 300, 1800  # for one test file; a change that makes a test hang counts as noticed
 _COPIED = (
     *(
         "src",
@@ -73,9 +74,9 @@ def mutations() -> list[Mutation]:
     """All changes of mutations.yaml."""
     listed = yaml.safe_load(LIST.read_text(encoding="utf-8"))
     return [
-        Mutation(file, **{**entry, "tests": tuple(entry.get("tests", ()))})
-        for file, entries in listed.items()
-        for entry in entries
+        Mutation(file, **change, tests=tuple(held["tests"]))
+        for file, held in listed.items()
+        for change in held["changes"]
     ]
 
 
@@ -91,9 +92,11 @@ def mutated(text: str, change: Mutation) -> str:
     return text.replace(change.old, change.new)
 
 
-def tests_of(change: Mutation, tree: Path) -> list[str]:
-    """The change's own test files, then those that mention the module, those of the same name first, and parity."""
+def tests_of(change: Mutation, tree: Path, near: bool = False) -> list[str]:
+    """The change's own test files; unless `near`, those that mention the module, of the same name first, and parity too."""
     own = [path for name in change.tests if (path := tree / "tests" / f"{name}.py").is_file()]
+    if near:
+        return [str(path.relative_to(tree)) for path in own]
     units = sorted((tree / "tests" / "unit").glob("test_*.py"))
     source = tree / "src" / "guidelab"
     modules = [change.file]
@@ -127,17 +130,18 @@ def _text(path: Path) -> str:
     return path.read_text(encoding="utf-8")
 
 
-def _pytest(tree: Path, test: str, log: Path) -> None:
-    """Run one test file, or one test, in this process, which is a fork; exits with pytest's status."""
+def _pytest(tree: Path, tests: tuple[str, ...], log: Path) -> None:
+    """Run a test file, or some tests, in this process, which is a fork; exits with pytest's status."""
     os.chdir(tree)
     sys.path.insert(0, str(tree / "src"))
     os.environ["PYTHONPATH"] = str(tree / "src")
+    resource.setrlimit(resource.RLIMIT_CPU, (_CPU_S, _CPU_S))
     with log.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     import pytest
 
-    arguments = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-m", "not slow and not long", test]
+    arguments = ["-x", "-q", "--tb=short", "-p", "no:cacheprovider", "-m", "not slow and not long", *tests]
     os._exit(int(pytest.main(arguments)))
 
 
@@ -146,55 +150,53 @@ class Tree:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._log = folder / "tree", folder / "log"
-        self._sound: dict[str, bool] = {}  # test -> whether it passes without a change
+        self._noticed: set[str] = set()  # tests that failed with a change
         self._changes = 0
         self.folder.mkdir()
         for name in _COPIED:
             source = ROOT / name
             (shutil.copytree if source.is_dir() else shutil.copy)(source, self.folder / name)
 
-    def noticed_by(self, change: Mutation) -> str:
+    def noticed_by(self, change: Mutation, near: bool) -> str:
         """The test that fails with the change, or the file that hangs; empty if none does. The tree is as before afterwards."""
         path = self.folder / "src" / "guidelab" / change.file
         original, times = path.read_text(encoding="utf-8"), path.stat()
-        for test in tests_of(change, self.folder):
+        for test in tests_of(change, self.folder, near):
             self._changes += 1
             path.write_text(mutated(original, change), encoding="utf-8")
             os.utime(
                 path, (self._changes,) * 2
-            )  # bytecode is known by time and size: no two changes share them
+            )  # bytecode is known by time and size: every change has its own
             try:
                 found = self._failing(test)
             finally:
                 path.write_text(original, encoding="utf-8")
                 os.utime(path, (times.st_atime, times.st_mtime))
-            if found and self._is_sound(found):
+            if found:
+                self._noticed.add(found)
                 return found
         return ""
 
-    def _is_sound(self, test: str) -> bool:
-        """Whether the test passes without a change: else its failure shows nothing."""
-        if test not in self._sound:
-            self._sound[test] = not self._failing(test)
-            if not self._sound[test]:
-                print(f"{test} fails without a change:\n{self._log.read_text(errors='replace')[-1500:]}")
-        return self._sound[test]
+    def unsound(self) -> list[str]:
+        """Of the tests that noticed a change, those that fail without one too: their failure shows nothing."""
+        files = sorted({test.partition("::")[0] for test in self._noticed})
+        groups = [sorted(test for test in self._noticed if test.partition("::")[0] == file) for file in files]
+        return [test for group in groups if (test := self._failing(*group))]
 
-    def _failing(self, test: str) -> str:
-        """The first test that fails of a test file; empty if all pass."""
-        process = _FORK.Process(target=_pytest, args=(self.folder, test, self._log))
+    def _failing(self, *tests: str) -> str:
+        """The first test that fails of some tests or of a test file; empty if all pass."""
+        process = _FORK.Process(target=_pytest, args=(self.folder, tests, self._log))
         process.start()
-        process.join(LIMIT_S)
+        process.join(_WALL_S)
         if process.is_alive():
             process.kill()
             process.join()
-            return test
+            return tests[0]
         if process.exitcode in (0, 5):  # passed, or none of its tests is chosen
             return ""
-        failed = re.search(
-            r"^(?:FAILED|ERROR) ([^\s\[]+)", self._log.read_text(errors="replace"), re.MULTILINE
-        )
-        return failed[1] if failed else test
+        log = self._log.read_text(errors="replace")
+        failed = re.search(r"^(?:FAILED|ERROR) ([^\s\[]+)", log, re.MULTILINE)
+        return failed[1] if failed else tests[0]
 
 
 def main() -> int:
@@ -203,34 +205,28 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("words", nargs="*", help="only changes of files whose path contains one of these")
-    words = parser.parse_args().words
+    parser.add_argument("--near", action="store_true", help="only the test files that mutations.yaml names")
+    words, near = (given := parser.parse_args()).words, given.near
     chosen = [m for m in mutations() if not words or any(word in m.file for word in words)]
-    os.environ |= {
-        "OMP_NUM_THREADS": "1",
-        "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-    }  # a fork of threads would hang
+    os.environ |= {"OMP_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}  # forks cannot keep threads
     for name in _IMPORTED:
         importlib.import_module(name)
-    began, missed, equivalent = time.monotonic(), 0, 0
+    began, counts = time.monotonic(), dict.fromkeys(("noticed", "missed", "equivalent"), 0)
     with tempfile.TemporaryDirectory() as folder:
         tree = Tree(Path(folder))
         for number, change in enumerate(chosen, 1):
             start = time.monotonic()
-            by = "" if change.equivalent else tree.noticed_by(change)
-            outcome = (
-                f"noticed by {by}"
-                if by
-                else f"equivalent ({change.equivalent})"
-                if change.equivalent
-                else "MISSED"
-            )
-            missed, equivalent = missed + (outcome == "MISSED"), equivalent + bool(change.equivalent)
+            by = "" if change.equivalent else tree.noticed_by(change, near)
+            outcome = "equivalent" if change.equivalent else "noticed" if by else "missed"
+            counts[outcome] += 1
             line = f"{number}/{len(chosen)} {change.file}: {change.old!r} -> {change.new!r}: {outcome}"
-            print(f"{line} ({time.monotonic() - start:.1f} s)", flush=True)
-    noticed = len(chosen) - equivalent - missed
-    took = f"{time.monotonic() - began:.0f} s"
-    print(f"{len(chosen)} changes in {took}: {noticed} noticed, {missed} missed, {equivalent} equivalent")
-    return 1 if missed else 0
+            print(f"{line} {by or change.equivalent} ({time.monotonic() - start:.1f} s)", flush=True)
+        unsound = tree.unsound()
+    for test in unsound:
+        print(f"{test} fails without a change: what it noticed shows nothing")
+    tally = ", ".join(f"{count} {outcome}" for outcome, count in counts.items())
+    print(f"{len(chosen)} changes in {time.monotonic() - began:.0f} s: {tally}")
+    return 1 if counts["missed"] or unsound else 0
 
 
 if __name__ == "__main__":
