@@ -1,10 +1,11 @@
 """Jobs on points: data, exact densities, the numbers of a sampler, fields of figures, and what a smoke run is made of.
 
 What must never happen: a fold that ignores its seed; data of a density that are the sampler's own starts; a grader's bounds
-at another noise level or with its sides exchanged; axes or differences of a figure exchanged; test images fewer than two folds.
+at another noise level or with its sides exchanged; a bound that is not called one; axes or differences of a figure exchanged; test images fewer than two folds.
 """
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -15,10 +16,12 @@ from sampling_jobs import save_net
 from guidelab.assemble import Nets
 from guidelab.core.noise import SeededNoise
 from guidelab.data.toy2d import fractal
+from guidelab.divergence.subject import Space
 from guidelab.io import load_arrays, read_csv, save_arrays
 from guidelab.jobs import (
     coordinates,
     density,
+    diverge,
     divergences,
     field,
     figure,
@@ -27,7 +30,9 @@ from guidelab.jobs import (
     printed,
     synthesize,
 )
+from guidelab.metrics.divergence_report import Line
 from guidelab.metrics.grader import grade
+from guidelab.metrics.value import Value
 from guidelab.nets.toy import ToyDenoiser
 
 TREE = {"name": "toy2d", "classes": "A"}
@@ -172,6 +177,28 @@ def test_metrics_of_plugins_stand_behind_those_that_are_built_in(tmp_path):
     own = {"name": "mine", "label": "Mine"}
     found = metrics_info.metrics_info({"inputs": {"metrics": [str(path)]}, "metrics_of_plugins": [own]})
     assert found["name"].tolist() == ["fid", "mine"]
+
+
+def test_a_divergence_keeps_six_digits_and_says_whether_it_is_a_bound(tmp_path, monkeypatch):
+    (tmp_path / "grader").write_text("")
+    lines = [
+        Line("estimate", f"nwj{space}", "kl", "m", 0.1, 0.2, Value(1.23456789, 0.1), 4, bound=not space)
+        for space in ("", "@lite0")
+    ]
+    spaces = {"lite0": Space(*[torch.zeros(1)] * 3, "f" * 16)}
+    monkeypatch.setattr(diverge, "null", lambda job: SimpleNamespace(spaces=spaces))
+    monkeypatch.setattr(diverge, "estimate", lambda *_: iter(lines))
+    job = dict.fromkeys(("experiment", "scale", "point", "code", "reference_split"), "x")
+    job |= {
+        "train_seeds": [0],
+        "sigmas": [0.1, 0.2],
+        "estimate": {},
+        "inputs": {"grader": [str(tmp_path / "grader")]},
+    }
+    diverge.run(job, [tmp_path / "rows.csv"])
+    rows = read_csv(tmp_path / "rows.csv")
+    assert rows["value"].tolist() == [1.23457] * 2 and rows["bound"].tolist() == ["yes", "no"]
+    assert rows["grader_sha256"].astype(bool).tolist() == [True, False]
 
 
 def test_the_null_comes_first_among_the_rows_of_divergences(tmp_path, monkeypatch):
