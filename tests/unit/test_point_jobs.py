@@ -1,38 +1,30 @@
 """Jobs on points: data, exact densities, the numbers of a sampler, fields of figures, and what a smoke run is made of.
 
 What must never happen: a fold that ignores its seed; data of a density that are the sampler's own starts; a grader's bounds
-at another noise level or with its sides exchanged; a bound that is not called one; axes or differences of a figure exchanged; test images fewer than two folds.
+at another noise level or with its sides exchanged; samples lost without a count; a model
+of another seed or of later training; axes or differences of a figure exchanged; test images fewer than two folds.
 """
 
 from pathlib import Path
-from types import SimpleNamespace
 
-import pandas as pd
 import pytest
 import torch
-from matplotlib.figure import Figure
 from sampling_jobs import save_net
 
 from guidelab.assemble import Nets
 from guidelab.core.noise import SeededNoise
 from guidelab.data.toy2d import fractal
-from guidelab.divergence.subject import Space
-from guidelab.io import load_arrays, read_csv, save_arrays
+from guidelab.io import load_arrays, save_arrays
 from guidelab.jobs import (
     coordinates,
     density,
-    diverge,
-    divergences,
     field,
-    figure,
-    metrics_info,
     prepare,
-    printed,
+    reconstruct,
     synthesize,
 )
-from guidelab.metrics.divergence_report import Line
+from guidelab.jobs.point_sides import Points
 from guidelab.metrics.grader import grade
-from guidelab.metrics.value import Value
 from guidelab.nets.toy import ToyDenoiser
 
 TREE = {"name": "toy2d", "classes": "A"}
@@ -67,6 +59,44 @@ def test_densities_of_the_exact_denoiser_are_the_truth_at_the_lowest_level(out, 
     torch.testing.assert_close(data[0], tree.log_density(apart, 0.05))
     torch.testing.assert_close(data[1], data[0], atol=0.3, rtol=0)
     torch.testing.assert_close(model[1], model[0], atol=0.3, rtol=0)
+
+
+def test_samples_that_are_not_finite_are_left_out_of_a_discriminators_side_and_counted(tmp_path):
+    real, generated = torch.ones(3, 2), torch.tensor([[0.0, 1.0], [float("nan"), 0.0], [2.0, 3.0]])
+    save_arrays(tmp_path / "real", {"x": real}, {})
+    save_arrays(tmp_path / "generated", {"seed1/generated/x": generated}, {"blocks": {"generated": [0, 2]}})
+    points = Points({"inputs": {name: [str(tmp_path / name)] for name in ("real", "generated")}, "net": {}})
+    sides = points.sides(1, 0)
+    assert [len(side) for side in sides] == [3, 2]
+    assert points.reported({"bce": 0.5, "bce_bin0": 0.4}) == {"bce": 0.5, "not_finite": 1}
+
+
+@pytest.mark.parametrize("std", [0.05, 0.07])
+def test_a_model_is_of_its_own_seed_and_of_nothing_after_its_length_of_training(tmp_path, out, std):
+    tensors = {
+        f"seed{seed}/ema{tracked:.3f}/nimg{nimg}/w": torch.full(
+            (2,), seed + 1.0 if nimg <= 16 else float("nan")
+        )
+        for seed in (0, 1)
+        for tracked in (0.05, 0.1)
+        for nimg in (8, 16, 24)
+    }
+    about = {"seeds": [0, 1], "nimg": [8, 16, 24], "ema_stds": [0.05, 0.1], "net": {"name": "toy"}}
+    save_arrays(tmp_path / "kept", tensors, about)
+    job = {
+        "inputs": {"checkpoints": [str(tmp_path / "kept")]},
+        "nimg": 16,
+        "ema_std": std,
+        "model": "m",
+        "code": "c",
+    }
+    reconstruct.run(job, [out])
+    found, told = load_arrays(out)
+    torch.testing.assert_close(
+        found["seed0/w"], torch.full((2,), 1.0)
+    )  # an average of equal values is that value
+    torch.testing.assert_close(found["seed1/w"], torch.full((2,), 2.0))
+    assert (told["nimg"], told["ema_std"], told["seeds"]) == (16, std, [0, 1])
 
 
 class Grader(torch.nn.Module):
@@ -151,66 +181,6 @@ def test_arrows_are_the_main_score_less_the_guides_and_axes_keep_their_place(tmp
     torch.testing.assert_close(torch.stack([found["arrow/u"], found["arrow/v"]], dim=1), wanted)
     corner = torch.tensor([[found["grid/x"][2], found["grid/y"][0]]])
     assert found["grid/log_p"][0, 2] == pytest.approx(float(fractal("A").log_density(corner)[0]), rel=1e-4)
-
-
-def test_a_figure_keeps_the_rows_it_plots(tmp_path, monkeypatch):
-    class Drawn:
-        rows = staticmethod(lambda given, job: pd.DataFrame({"a": [1, 2]}))
-        make = staticmethod(lambda rows, job: Figure())
-
-    monkeypatch.setattr(figure.registry, "module", lambda kind, name: Drawn)
-    outputs = [tmp_path / name for name in ("f.pdf", "f.png", "f.csv")]
-    figure.run({"figure": "mine", "settings": {}, "inputs": {}, "looks": {}}, outputs)
-    assert read_csv(outputs[2])["a"].tolist() == [1, 2]
-
-
-def test_a_table_is_written_in_the_forms_its_files_name(tmp_path):
-    outputs = [tmp_path / name for name in ("t.csv", "t.md", "t.tex", "t.sources.csv")]
-    printed.write(outputs, pd.DataFrame({"a": [1]}), "| md |", "\\tex", pd.DataFrame({"b": [2]}))
-    assert (outputs[1].read_text(), outputs[2].read_text()) == ("| md |", "\\tex")
-    assert (list(read_csv(outputs[0])), list(read_csv(outputs[3]))) == (["a"], ["b"])
-
-
-def test_metrics_of_plugins_stand_behind_those_that_are_built_in(tmp_path):
-    path = tmp_path / "metrics.csv"
-    path.write_text("name,label\nfid,FID\n")
-    own = {"name": "mine", "label": "Mine"}
-    found = metrics_info.metrics_info({"inputs": {"metrics": [str(path)]}, "metrics_of_plugins": [own]})
-    assert found["name"].tolist() == ["fid", "mine"]
-
-
-def test_a_divergence_keeps_six_digits_and_says_whether_it_is_a_bound(tmp_path, monkeypatch):
-    (tmp_path / "grader").write_text("")
-    lines = [
-        Line("estimate", f"nwj{space}", "kl", "m", 0.1, 0.2, Value(1.23456789, 0.1), 4, bound=not space)
-        for space in ("", "@lite0")
-    ]
-    spaces = {"lite0": Space(*[torch.zeros(1)] * 3, "f" * 16)}
-    monkeypatch.setattr(diverge, "null", lambda job: SimpleNamespace(spaces=spaces))
-    monkeypatch.setattr(diverge, "estimate", lambda *_: iter(lines))
-    job = dict.fromkeys(("experiment", "scale", "point", "code", "reference_split"), "x")
-    job |= {
-        "train_seeds": [0],
-        "sigmas": [0.1, 0.2],
-        "estimate": {},
-        "inputs": {"grader": [str(tmp_path / "grader")]},
-    }
-    diverge.run(job, [tmp_path / "rows.csv"])
-    rows = read_csv(tmp_path / "rows.csv")
-    assert rows["value"].tolist() == [1.23457] * 2 and rows["bound"].tolist() == ["yes", "no"]
-    assert rows["grader_sha256"].astype(bool).tolist() == [True, False]
-
-
-def test_the_null_comes_first_among_the_rows_of_divergences(tmp_path, monkeypatch):
-    for name in ("null", "point"):
-        (tmp_path / name).write_text(f"point\n{name}\n")
-    seen = []
-    monkeypatch.setattr(divergences, "make_table", lambda rows, job: seen.append(rows))
-    for name in ("to_markdown", "to_latex", "sources", "write"):
-        monkeypatch.setattr(divergences, name, lambda *_: None)
-    inputs = {"null": [str(tmp_path / "null")], "rows": [str(tmp_path / "point")]}
-    divergences.run({"inputs": inputs, "looks": {}}, [tmp_path / "all.csv"])
-    assert read_csv(tmp_path / "all.csv")["point"].tolist() == ["null", "point"]
 
 
 @pytest.mark.parametrize(("dataset", "counts"), [("cifar10", (10, 40)), ("imagenet", (24, 2))])
