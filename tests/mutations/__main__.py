@@ -1,6 +1,6 @@
 """Mutation test: change one line of a formula at a time and see whether a test fails.
 
-    python tests/mutations                 every change of mutations.yaml (docs/robustness.md states the last tally)
+    python tests/mutations                 every change of mutations.yaml (docs/testing.md states the last tally)
     python tests/mutations core/ema toy    changes of files whose path contains one of the words
 
 Each change is made in a temporary copy of the tree. The test files that name the changed module run there one by one, the
