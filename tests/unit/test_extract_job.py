@@ -156,6 +156,11 @@ def test_tiny_is_the_same_in_every_process_and_sees_every_image_alone():
     assert torch.equal(gray.features, Tiny()(images[:, :1].expand(-1, 3, -1, -1)).features)
 
 
+def test_the_random_weights_of_tiny_keep_magnitudes():
+    for weight in Tiny().weights.values():
+        assert float(weight.square().mean() * weight[0].numel()) == pytest.approx(1, abs=0.2)
+
+
 def test_spatial_features_are_rows_columns_channels():
     layer = torch.arange(2 * 9 * 3 * 4).reshape(2, 9, 3, 4).float()
     found = spatial_features(layer)
