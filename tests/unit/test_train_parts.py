@@ -1,7 +1,8 @@
 """Parts of trainers by themselves.
 
 What must never happen: another optimiser than the recipe's; a learning rate that stays; a later net that is no better; classes of
-an unconditional net; noise levels or deviations that are dropped on the way; bounds of unequal sides.
+an unconditional net; noise levels or deviations that are dropped on the way; a probe
+that depends on the unit of its features; bounds of unequal sides.
 """
 
 import copy
@@ -19,6 +20,7 @@ from guidelab.train.judge import Judge
 from guidelab.train.loop import Course
 from guidelab.train.noisy import NoisyBatch
 from guidelab.train.precision import NetInTraining, Precision
+from guidelab.train.probe import train_probe
 from guidelab.train.sides import Side
 
 CPU = torch.device("cpu")
@@ -85,6 +87,20 @@ def test_a_frozen_extractor_sees_the_noise_level():
     sigma = torch.tensor([0.5, 2.0])
     Judge(disc, Precision(CPU)).look(NoisyBatch(torch.zeros(2, 1), sigma, None))
     assert torch.equal(seen[0], sigma)
+
+
+def test_a_probe_does_not_depend_on_the_unit_of_its_features():
+    generator = torch.Generator().manual_seed(0)
+    real, generated = (torch.randn(100, 3, generator=generator) + shift for shift in (0.0, 1.0))
+    config = {
+        "validation": 0.2, "test": 0.2, "hidden": 4, "lr": 0.05, "weight_decay": 0.0, "batch": 32, "iterations": 20,
+        "evaluate_every": 5, "patience": 3,
+    }  # fmt: skip
+    plain, changed = (
+        train_probe(config, *(50 * k * x + k for x in (real, generated)), seed=0) for k in (0.02, 2.0)
+    )
+    assert plain.best_at == changed.best_at > 0
+    torch.testing.assert_close(plain.at_data, changed.at_data, rtol=1e-3, atol=1e-3)
 
 
 def test_latents_are_drawn_with_their_own_deviation():
