@@ -12,6 +12,7 @@ from guidelab.core.denoiser import per_sample
 from guidelab.core.guidance import Correction, Guided, Interval, Potential, Reference
 from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.chain import ddim, ddpm, posterior
+from guidelab.core.samplers.evaluations import per_step
 from guidelab.core.schedules import edm_sigmas
 from guidelab.nets.image_discriminator import variance_preserving
 
@@ -230,6 +231,11 @@ def test_channels_guides_these_and_nothing_else():
     assert not torch.equal(
         stepped.at_step(2.0).delta(x, sigma, None, x), stepped.at_step(1.0).delta(x, sigma, None, x)
     )
+
+
+@pytest.mark.parametrize(("name", "counts"), [("ddpm", (1, 1)), ("ddim", (1, 1)), ("heun", (2, 1))])
+def test_a_chain_is_evaluated_once_a_step(name, counts):
+    assert per_step({"name": name}) == counts
 
 
 def test_discrete_times_of_classifiers_are_the_chains_own_steps():

@@ -222,6 +222,13 @@ def test_bounds_and_plug_ins_say_what_they_are(lines):
     assert not told["dv"]  # only for many points
 
 
+def test_a_plug_in_counts_the_points_of_its_own_side():
+    data, model = np.zeros((3, 1)), np.ones((5, 1))
+    found = report.estimates(Logits(data, data, model, model), 0.1, 0.1)
+    sides = {line.divergence: (line.measure, line.n) for line in found if line.estimator == "plug_in"}
+    assert (sides["kl"], sides["kl_reverse"], sides["chi2"]) == (("p", 3), ("q", 5), ("q", 5))
+
+
 def test_noise_is_antithetic_stratified_and_within_its_range():
     made = noisy(Examples(torch.zeros(64, 2).double()), 0.01, 1.0, 2, torch.Generator().manual_seed(0))
     assert made.x.shape == (64, 4, 2)

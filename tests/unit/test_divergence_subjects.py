@@ -85,6 +85,7 @@ def test_a_sampler_is_fitted_on_its_own_block_and_part_of_the_fold(job):
     assert len(found.fitted[0]) == 20 and len(found.report[0]) == 80
     assert set(ids(found.fitted[0])).isdisjoint(ids(found.report[0]))
     assert found.grader == ("grader", "g", 3) and not found.guided and not found.exact.zero
+    assert (found.main, found.sampler) == ("main", "guided")
 
 
 def test_exact_divergences_have_their_direction(job):

@@ -9,7 +9,7 @@ import torch
 
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, read_csv, save_arrays
-from guidelab.jobs import measure
+from guidelab.jobs import feature_spaces, measure
 from guidelab.jobs.measure import COLUMNS
 from guidelab.metrics import images
 from guidelab.metrics.class_scores import inception_score
@@ -255,6 +255,21 @@ def test_rows_name_what_each_number_met(job, tmp_path):
     assert first.loc["fid@adm", "value"] == pytest.approx(want, rel=1e-9)
     assert first.loc["recall@adm", "value"] == pytest.approx(brute_share(draw(M, F, 40 + M), fake, 3))
     assert first.loc["fid@adm", "checkpoint_sha256"] and first.loc["fid@adm", "code"].endswith("+measurecode")
+
+
+def test_a_subset_of_real_images_is_drawn_by_the_blocks_first_seed(job, tmp_path, monkeypatch):
+    seen, load = [], feature_spaces.measurer
+
+    def measurer(kind, name):
+        def measured(*arguments, **how):
+            seen.append(how["seed"])
+            return load(kind, name)(*arguments, **how)
+
+        return measured
+
+    monkeypatch.setattr(feature_spaces, "measurer", measurer)
+    rows_of(job, tmp_path)
+    assert set(seen) == {first for first, _ in BLOCKS.values()} == {0, 100}
 
 
 def test_nfe_of_heun_is_two_calls_a_step_but_the_last(job, tmp_path):
