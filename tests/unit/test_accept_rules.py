@@ -7,21 +7,21 @@ import pytest
 import torch
 
 from guidelab.accept.changes import Change
-from guidelab.accept.choice import (
+from guidelab.accept.choice import Group, chosen_names, groups, options, tried_whole
+from guidelab.accept.compare import begins, close, same
+from guidelab.accept.estimate import Candidate, chosen, pairs_left_out, seconds_of
+from guidelab.accept.judgement import ALIKE, SAME, judge
+from guidelab.accept.parts import (
+    FEW_REPEATS,
+    FIRST_BLOCK,
+    FIRST_EVALUATION,
     FIRST_ROWS,
     FIRST_SNAPSHOT,
     WHOLE,
-    Group,
-    cheapest_trainings,
-    chosen_names,
-    groups,
-    options,
+    cost,
     part,
     whole,
 )
-from guidelab.accept.compare import begins, close, same
-from guidelab.accept.estimate import Candidate, chosen, seconds_of
-from guidelab.accept.judgement import judge
 from guidelab.accept.replay import Replayed
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
@@ -102,29 +102,49 @@ def test_a_sampler_that_is_a_chain_is_of_another_kind(plan):
 # ---- how much ----------------------------------------------------------------------------------------------------
 
 
-def test_the_cheapest_training_runs_whole_and_others_to_their_first_snapshot(plan):
+def test_the_cheapest_training_of_each_trainer_runs_whole_and_others_to_their_first_snapshot(plan):
     trained = [finished(plan, "fashion", "train", name, "seed0") for name in ("s", "xs", "xs_uncond")]
-    made = groups(trained, plan.spec.experiments["fashion"])
-    assert cheapest_trainings(made) == {"results/fashion/checkpoints/xs/seed0.csv"}
-    assert part(trained[1], short_training=False).kind == WHOLE
-    short = part(trained[0], short_training=True)
+    assert tried_whole(trained, {}) == {"results/fashion/checkpoints/xs/seed0.csv"}
+    known = dict(zip((job.name for job in trained), (9.0, 30.0, 20.0), strict=True))
+    assert tried_whole(trained, known) == {trained[0].name}
+    short = part(trained[0])
     assert short.kind == FIRST_SNAPSHOT and short.now["train"]["nimg"] == short.now["train"]["snapshot_nimg"]
+    discs = [finished(plan, "fashion", "discriminate", name) for name in ("guide", "clean")]
+    assert tried_whole(discs, {}) == {job.name for job in discs}, "a classifier has a trainer of its own"
+
+
+def test_a_training_that_stops_early_is_replayed_to_its_first_evaluation(plan):
+    """The step size may follow from the number of iterations, so that stays."""
+    job = finished(plan, "fashion", "discriminate", "clean")
+    short = part(job)
+    assert short.kind == FIRST_EVALUATION and short.ran["train"] == {**job.ran["train"], "patience": 0}
+    assert cost(short.now) < cost(job.now)
+
+
+def test_of_measurements_the_first_block_and_of_divergences_few_repeats_are_replayed(plan):
+    point = ("none", "w1.00", "seeds0-4")
+    measured = part(finished(plan, "toy2d", "measure", *point))
+    assert measured.kind == FIRST_BLOCK and list(measured.now["blocks"]) == ["select"]
+    diverged = part(finished(plan, "toy2d", "diverge", *point))
+    coverage = diverged.now["estimate"]["coverage"]
+    first, last = coverage["seeds"]
+    assert diverged.kind == FEW_REPEATS and last - first + 1 == coverage["draws"] * coverage["n_samples"]
 
 
 def test_of_samples_the_first_rows_of_a_block_are_drawn(plan):
     change = finished(plan, "fashion", "sample", "cfg", "w2.00", "seed0")
-    short = part(change, short_training=False)
+    short = part(change)
     assert short.kind == FIRST_ROWS and short.now["blocks"] == {"report1": [100000, 100249]}
-    points = part(finished(plan, "toy2d", "sample", "cfg", "w2.00", "seeds0-4"), short_training=False)
+    points = part(finished(plan, "toy2d", "sample", "cfg", "w2.00", "seeds0-4"))
     assert points.now["train_seeds"] == [0] and set(points.now["blocks"]) == {"select", "report1", "report2"}
     assert points.now["grader_blocks"]["grade"]["seeds"] == [2000000, 2002047]
 
 
-def candidate(option, seconds, required=False):
-    return Candidate(Group(("a", "b"), json.dumps(option)), [], seconds, required)
+def candidate(option, seconds, required=False, experiment="e"):
+    return Candidate(experiment, Group(("a", "b"), json.dumps(option)), [], seconds, required)
 
 
-def test_all_kinds_are_replayed_within_the_limit_else_every_option_in_use_cheapest_first():
+def test_all_kinds_are_replayed_within_the_limit_else_every_option_in_use_then_pairs_cheapest_first():
     plain, both = candidate({"method": "a"}, 30), candidate({"method": "a", "stages": "first"}, 40)
     boosted, other = candidate({"method": "a", "boost": True}, 5), candidate({"method": "b"}, 100)
     kinds = [plain, both, boosted, other]
@@ -132,17 +152,29 @@ def test_all_kinds_are_replayed_within_the_limit_else_every_option_in_use_cheape
     assert chosen(kinds, 160) == [both, boosted, other], "the options of `plain` occur in the others"
     assert chosen(kinds, 1) == [both, boosted, other], "no option in use is left out, however long it takes"
     assert chosen([candidate({"method": "a"}, 30, required=True), *kinds], 1)[0].required
+    elsewhere = candidate({"method": "a"}, 30, experiment="f")
+    assert chosen([*kinds, elsewhere], 1) == [both, boosted, other, elsewhere], "of each experiment"
+
+
+def test_pairs_of_options_come_before_further_kinds_and_those_left_out_are_counted():
+    alone = [candidate({"a": value, "b": value}, 10) for value in (2, 3)]
+    mixed, again = candidate({"a": 2, "b": 3}, 20), candidate({"a": 2, "b": 2}, 15)
+    kinds = [*alone, mixed, again]
+    assert chosen(kinds, 36) == [*alone, again], "no time for the third pair"
+    assert pairs_left_out([*alone, again], kinds) == (1, 3)
+    assert chosen(kinds, 40) == [*alone, mixed], "the pair first"
+    assert pairs_left_out([*alone, mixed], kinds) == (0, 3)
 
 
 def test_the_estimate_is_the_recorded_time_times_the_share_that_is_replayed(plan):
     change = finished(plan, "fashion", "sample", "cfg", "w2.00", "seed0")
-    first = part(change, short_training=False)
+    first = part(change)
     assert seconds_of(first, {change.name: 120.0}, []) == pytest.approx(120 * 250 / 3000)
     assert seconds_of(whole(change), {}, [10.0, 30.0, 20.0]) == 20.0
 
 
 def test_a_density_is_replayed_for_one_training_and_one_block(plan):
-    short = part(finished(plan, "toy2d", "density", "autog", "w3.00", "seeds0-4"), short_training=False)
+    short = part(finished(plan, "toy2d", "density", "autog", "w3.00", "seeds0-4"))
     assert (
         short.kind == FIRST_ROWS
         and short.now["train_seeds"] == [0]
@@ -225,10 +257,10 @@ def test_what_a_replay_shows(tmp_path, old, new, rtol, why, differs):
         True,
     )
     results = [replayed(tmp_path, name, x + by, path) for name, by in (("old", old), ("new", new))]
-    shown = judge(part(change, False), "commit", *results, tmp_path, rtol, renamed=False)
+    shown = judge(part(change), "commit", *results, tmp_path, rtol, renamed=False)
     assert (why in shown.why if why else not shown.why) and shown.differs is differs, shown
     failed = judge(
-        part(change, False), "commit", results[0], Replayed(tmp_path, "KeyError: 'a'"), tmp_path, rtol, False
+        part(change), "commit", results[0], Replayed(tmp_path, "KeyError: 'a'"), tmp_path, rtol, False
     )
     assert failed.differs and "KeyError: 'a'" in failed.why
 

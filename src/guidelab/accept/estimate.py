@@ -3,11 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from guidelab.accept.choice import WHOLE, Group, Part, cost
+from guidelab.accept.choice import Group
+from guidelab.accept.parts import WHOLE, Part, cost
 from guidelab.plan.plan import Plan
 from guidelab.provenance import runs
 
@@ -20,19 +23,21 @@ class Candidate:
     """What can be replayed of one kind of jobs.
 
     Attributes:
+        experiment: whose jobs these are.
         group: the kind. parts: of its jobs. seconds: estimate of all parts together.
-        required: replayed whatever it takes: an earlier attempt on its rules was refused.
+        required: replayed whatever it takes: an earlier attempt on its rules was refused, or a training that is tried whole.
     """
 
+    experiment: str
     group: Group
     parts: Sequence[Part]
     seconds: float
     required: bool = False
 
-    @property
-    def options(self) -> set[tuple[str, ...]]:
-        """Every option of the kind, with its rules; a term of a variant counts as one option with all it holds."""
-        return {(*self.group.rules, option) for option in _options(json.loads(self.group.options))}
+    def sets(self, size: int) -> set[tuple[str, ...]]:
+        """All sets of so many options of the kind, with experiment and rules; a term of a variant is one option, with all it holds."""
+        names = sorted(set(_options(json.loads(self.group.options))))
+        return {(self.experiment, *self.group.rules, *some) for some in combinations(names, size)}
 
 
 def recorded_seconds(plan: Plan, experiment: str, root: Path) -> dict[str, float]:
@@ -53,26 +58,38 @@ def seconds_of(part: Part, known: Mapping[str, float], of_rule: Sequence[float])
 
 
 def chosen(candidates: Sequence[Candidate], limit_s: float) -> list[Candidate]:
-    """Kinds to replay: all within a limit; else some in which every option in use occurs, and further ones, cheapest first.
+    """Kinds to replay: all within a limit; else every option in use, then as many pairs of options as there is time for.
 
     Args:
         candidates: one for each kind.
-        limit_s: seconds; exceeded only by what has to be replayed.
+        limit_s: seconds; exceeded only by what is required, and by options that occur nowhere else.
+    Returns:
+        in the order given.
     """
     kept = [c for c in candidates if c.required]
-    left = sorted((c for c in candidates if not c.required), key=lambda c: c.seconds)
-    met: set[tuple[str, ...]] = {option for c in kept for option in c.options}
-    while new := [c for c in left if c.options - met]:
-        best = min(new, key=lambda c: c.seconds / len(c.options - met))
+    left = [c for c in candidates if not c.required]
+    for size, limit in ((1, inf), (2, limit_s), (None, limit_s)):
+        _add(kept, left, size, limit)
+    return [c for c in candidates if any(c is one for one in kept)]
+
+
+def _add(kept: list[Candidate], left: list[Candidate], size: int | None, limit_s: float) -> None:
+    """Move kinds that fit from `left` to `kept`, at the least seconds for each new set of `size` options; without, cheapest first."""
+    sets = {id(c): c.sets(size) if size else {()} for c in (*kept, *left)}
+    known = {one for c in kept for one in sets[id(c)]} if size else set()
+    total = sum(c.seconds for c in kept)
+    while fitting := [c for c in left if total + c.seconds <= limit_s and sets[id(c)] - known]:
+        best = min(fitting, key=lambda c: c.seconds / len(sets[id(c)] - known))
         kept.append(best)
         left.remove(best)
-        met |= best.options
-    total = sum(c.seconds for c in kept)
-    for candidate in left:
-        if total + candidate.seconds <= limit_s:
-            kept.append(candidate)
-            total += candidate.seconds
-    return [c for c in candidates if any(c is one for one in kept)]
+        total += best.seconds
+        known |= sets[id(best)] if size else set()
+
+
+def pairs_left_out(kept: Sequence[Candidate], candidates: Sequence[Candidate]) -> tuple[int, int]:
+    """How many pairs of options occur in no replayed kind, and how many there are."""
+    every, met = ({pair for c in some for pair in c.sets(2)} for some in (candidates, kept))
+    return len(every - met), len(every)
 
 
 def _options(content: Any, place: str = "") -> Iterator[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from guidelab.accept.choice import Part
+from guidelab.accept.parts import Part
 from guidelab.accept.history import environment
 from guidelab.errors import UserError
 
