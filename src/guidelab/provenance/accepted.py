@@ -48,13 +48,13 @@ def translated(ran: Mapping[str, Any], table: Mapping[str, Any], code: str, rule
     Args:
         ran: the payload as recorded.
         table: `keys` maps dotted names to dotted names, or to None for a key that is dropped; `replaced` maps dotted names (as
-            before the change) to old and new words; `values` maps dotted names of new keys to the value that all old jobs had.
+            before the change) to old and new words; `values` maps dotted names of new keys to the value of old jobs without them.
             A star stands for one name: `runs.*.terms.*.stages`. A list counts as names 0, 1, ... `train:lr` holds for the
             rule `train` alone.
         code: the digest to carry.
         rule: the rule of the job, as recorded.
     Raises:
-        UserError: a new key is there already.
+        UserError: the new name of a key is that of another.
     """
     found: dict[str, Any] = json.loads(json.dumps(dict(ran)))
     for old, words in _of_rule(table, "replaced", rule):
@@ -71,12 +71,16 @@ def translated(ran: Mapping[str, Any], table: Mapping[str, Any], code: str, rule
         for part in _parts(found, above):
             if name in part:
                 value = part.pop(name)
+                if new is not None and _split(new)[1] in part:
+                    raise UserError(
+                        f"--table: keys: {old}: the old payloads hold {name} and {_split(new)[1]}; wanted a new name"
+                    )
                 if new is not None:
-                    _add(part, _split(new)[1], value, new)
+                    part[_split(new)[1]] = value
     for new, value in _of_rule(table, "values", rule):
         above, name = _split(new)
         for part in _parts(found, above):
-            _add(part, name, value, new)
+            part.setdefault(name, value)
     return {**found, "code": code}
 
 
@@ -89,12 +93,6 @@ def _of_rule(table: Mapping[str, Any], key: str, rule: str) -> list[tuple[str, A
 def _split(name: str) -> tuple[list[str], str]:
     *above, last = name.split(".")
     return above, last
-
-
-def _add(part: dict[str, Any], name: str, value: Any, where: str) -> None:
-    if name in part:
-        raise UserError(f"--table: {where}: is a key of the old payloads already; wanted a new name")
-    part[name] = value
 
 
 def _parts(content: Any, names: Sequence[str]) -> list[dict[str, Any]]:
