@@ -1,6 +1,7 @@
 """The parts of `guidelab accept`: which jobs are of one kind, how much is replayed, what counts as the same, who wrote the ledger."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,6 @@ from guidelab.accept.parts import (
     FIRST_EVALUATION,
     FIRST_ROWS,
     FIRST_SNAPSHOT,
-    WHOLE,
     cost,
     part,
     whole,
@@ -207,9 +207,54 @@ def test_bytes_are_the_same_or_the_place_is_named(arrays, tmp_path):
 def test_first_rows_are_those_of_the_recorded_file(arrays):
     x = torch.arange(8.0).reshape(4, 2)
     whole = arrays("whole.safetensors", x)
-    assert begins(arrays("part.safetensors", x[:2]), whole) == ""
-    assert begins(arrays("later.safetensors", x[1:3]), whole) == "tensor x"
-    assert begins(arrays("wide.safetensors", x[:2, :1]), whole) == "tensor x"
+    assert begins(arrays("part.safetensors", x[:2]), whole, FIRST_ROWS) == ""
+    assert begins(arrays("later.safetensors", x[1:3]), whole, FIRST_ROWS) == "tensor x"
+    assert begins(arrays("wide.safetensors", x[:2, :1]), whole, FIRST_ROWS) == "tensor x"
+
+
+@pytest.mark.parametrize(
+    "kind, name, text, where",
+    [
+        (
+            FIRST_SNAPSHOT,
+            "loss.csv",
+            "0,8,8,0.5\n0,16,16,0.3\n0,20,20,0.9\n",
+            "",
+        ),  # the last line is of fewer steps
+        (FIRST_SNAPSHOT, "loss.csv", "0,8,8,0.5\n0,16,16,0.4\n0,20,20,0.9\n", "row ['0', '16', '16']"),
+        (FIRST_BLOCK, "a.csv", "0,8,8,0.5\n", ""),
+        (FIRST_BLOCK, "a.csv", "0,8,8,0.6\n", "row ['0', '8', '8', '0.6']"),
+        (FEW_REPEATS, "d.csv", "kind,value\ntruth,1\ncoverage,0.75\n", ""),
+        (FEW_REPEATS, "d.csv", "kind,value\ntruth,2\ncoverage,0.75\n", "row ['truth', '2']"),
+    ],
+)
+def test_lines_of_a_shortened_replay_are_recorded_ones_but_for_what_only_the_whole_job_gives(
+    tmp_path, kind, name, text, where
+):
+    whole = tmp_path / "whole.csv"
+    whole.write_text(
+        "kind,value\ntruth,1\ncoverage,0.95\n"
+        if kind == FEW_REPEATS
+        else "0,8,8,0.5\n0,16,16,0.3\n0,24,24,0.2\n"
+    )
+    (tmp_path / name).write_text(text)
+    assert begins(tmp_path / name, whole, kind) == where
+
+
+def test_the_first_evaluation_of_a_training_is_the_recorded_one_and_its_choice_is_not_compared(tmp_path):
+    def disc(name, first, chosen, loss):
+        course = {"0": [[10, 0.7, loss], [20, 0.6, 0.4]][: 1 if name == "part" else 2]}
+        save_arrays(
+            tmp_path / name,
+            {"it10/seed0/w": torch.tensor(first), "seed0/w": torch.tensor(chosen)},
+            {"history": course},
+        )
+        return tmp_path / name
+
+    whole = disc("whole", 1.0, 5.0, 0.5)
+    assert begins(disc("part", 1.0, 1.0, 0.5), whole, FIRST_EVALUATION) == ""
+    assert begins(disc("part", 2.0, 1.0, 0.5), whole, FIRST_EVALUATION) == "tensor it10/seed0/w"
+    assert begins(disc("part", 1.0, 1.0, 0.6), whole, FIRST_EVALUATION) == "the course of the training"
 
 
 def test_a_tolerance_is_relative_to_the_largest_value(arrays, tmp_path):
@@ -263,6 +308,17 @@ def test_what_a_replay_shows(tmp_path, old, new, rtol, why, differs):
         part(change), "commit", results[0], Replayed(tmp_path, "KeyError: 'a'"), tmp_path, rtol, False
     )
     assert failed.differs and "KeyError: 'a'" in failed.why
+
+
+@pytest.mark.parametrize("course, result", [({"0": [[10, 0.7, 0.5]]}, SAME), ({}, ALIKE)])
+def test_a_shortened_training_says_whether_the_record_could_be_compared(tmp_path, plan, course, result):
+    change = finished(plan, "fashion", "discriminate", "guide")
+    (path,) = change.outputs
+    for place in ("", "old", "new"):
+        save_arrays(tmp_path / place / path, {"seed0/w": torch.ones(3)}, {"history": course})
+    change = replace(change, outputs={path: sha256(tmp_path / path)})
+    replays = [Replayed(tmp_path / name) for name in ("old", "new")]
+    assert judge(part(change), "commit", *replays, tmp_path, None, renamed=False).result == result
 
 
 # ---- the ledger --------------------------------------------------------------------------------------------------
@@ -370,7 +426,7 @@ def test_a_table_renames_drops_and_adds_keys():
     assert accepted.translated(RAN, {"values": {"sampler.low": 2}}, "b")["sampler"] == {"low": 1}, (
         "it had one"
     )
-    with pytest.raises(UserError, match="keys: sampler.low: the old payloads hold low and w"):
+    with pytest.raises(UserError, match=r"keys: sampler\.low: the old payloads hold low and w"):
         accepted.translated(
             {**RAN, "sampler": {"low": 1, "w": 2}}, {"keys": {"sampler.low": "sampler.w"}}, "b"
         )

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from guidelab.accept.parts import Part
 from guidelab.accept.history import environment
+from guidelab.accept.parts import Part
 from guidelab.errors import UserError
 
 # Forks once a job: torch is imported once, and no job sees what another left in memory. `run_job` is what old and new code
