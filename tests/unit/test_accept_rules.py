@@ -64,7 +64,7 @@ def sampled(plan, experiment):
 )
 def test_every_branch_in_use_has_jobs_of_its_own(plan, experiment, alone):
     """Stages, boosting, intervals, dropout, noisy inputs: no job without them speaks for those with them."""
-    made = groups(sampled(plan, experiment), plan.spec.experiments[experiment])
+    made = groups(sampled(plan, experiment), plan.spec.experiments[experiment], {})
     for name in alone:
         mine = [group for group in made if any(f"/{name}/" in job.name for job in group.jobs)]
         others = {job.name.split("/")[3] for group in mine for job in group.jobs} - {name}
@@ -72,7 +72,7 @@ def test_every_branch_in_use_has_jobs_of_its_own(plan, experiment, alone):
 
 
 def test_names_and_numbers_make_no_kind_of_their_own(plan):
-    made = groups(sampled(plan, "toy2d"), plan.spec.experiments["toy2d"])
+    made = groups(sampled(plan, "toy2d"), plan.spec.experiments["toy2d"], {})
     together = next(group for group in made if any("/autog_ema/" in job.name for job in group.jobs))
     assert {"autog", "autog_xs", "autog_t16", "autog_ema"} <= {
         job.name.split("/")[3] for job in together.jobs
@@ -154,6 +154,19 @@ def test_all_kinds_are_replayed_within_the_limit_else_every_option_in_use_then_p
     assert chosen([candidate({"method": "a"}, 30, required=True), *kinds], 1)[0].required
     elsewhere = candidate({"method": "a"}, 30, experiment="f")
     assert chosen([*kinds, elsewhere], 1) == [both, boosted, other, elsewhere], "of each experiment"
+
+
+def test_a_cheap_kind_is_dropped_again_when_dearer_ones_have_all_its_options():
+    cheap, first, second = candidate({"a": 2}, 5), candidate({"a": 2, "b": 2}, 20), candidate({"b": 3}, 10)
+    assert chosen([cheap, first, second], 1) == [first, second]
+
+
+def test_the_cheapest_job_of_a_kind_is_that_of_the_least_recorded_seconds(plan):
+    jobs = sampled(plan, "toy2d")
+    plain = next(g for g in groups(jobs, plan.spec.experiments["toy2d"], {}) if len(g.jobs) > 2)
+    known = {job.name: 9.0 - place for place, job in enumerate(plain.jobs)}
+    (again,) = groups(plain.jobs, plan.spec.experiments["toy2d"], known)
+    assert again.jobs == plain.jobs[::-1]
 
 
 def test_pairs_of_options_come_before_further_kinds_and_those_left_out_are_counted():

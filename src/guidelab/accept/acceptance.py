@@ -10,7 +10,7 @@ from guidelab import provenance
 from guidelab.accept.changes import Change, changes
 from guidelab.accept.choice import Group, groups
 from guidelab.accept.compare import MAY_DIFFER
-from guidelab.accept.estimate import Candidate, chosen, pairs_left_out
+from guidelab.accept.estimate import Candidate, chosen, pairs_left_out, recorded_seconds
 from guidelab.accept.history import History
 from guidelab.accept.judgement import Shown
 from guidelab.accept.ledger import whole_ledger
@@ -126,14 +126,15 @@ class _Acceptance:
         self.ledgers = whole_ledger(root, experiment)
         found, other = changes(plan, experiment, root, options.table, shell)
         self.outcome.outdated |= dict.fromkeys(other, _OTHER)
-        self.made = groups(found, plan.spec.experiments[experiment])
+        self.known = recorded_seconds(plan, experiment, root)
+        self.made = groups(found, plan.spec.experiments[experiment], self.known)
         self.commits = history.of(found, options.old) if found else {}
         self.thinned: list[Group] = []
 
     def candidates(self) -> list[Candidate]:
         """What can be replayed here; the jobs of other kinds stay outdated, with the reason."""
         ready = Ready(self.root, self.commits, self.options.old)
-        found, left = candidates(self.plan, self.experiment, ready, self.made, self.ledgers)
+        found, left = candidates(self.experiment, ready, self.made, self.ledgers, self.known)
         self.outcome.outdated |= left
         self.thinned = [candidate.group for candidate in found]
         return found

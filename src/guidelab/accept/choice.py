@@ -37,7 +37,7 @@ class Group:
 
     Attributes:
         codes: the digest that ran and the planned one. options: the normalised payload, see `options`.
-        jobs: cheapest first; jobs of equal cost in an order that follows from the digests.
+        jobs: cheapest first, by recorded seconds; equal ones in an order that follows from the digests.
     """
 
     codes: tuple[str, str]
@@ -50,8 +50,12 @@ class Group:
         return sorted({job.rule for job in self.jobs})
 
 
-def groups(found: Iterable[Change], spec: Experiment) -> list[Group]:
-    """Jobs grouped by code and options."""
+def groups(found: Iterable[Change], spec: Experiment, known: Mapping[str, float]) -> list[Group]:
+    """Jobs grouped by code and options.
+
+    Args:
+        found: the jobs. spec: their experiment. known: recorded seconds by job.
+    """
     names = chosen_names(spec)
     made: dict[tuple[tuple[str, str], str], Group] = {}
     for change in found:
@@ -59,13 +63,17 @@ def groups(found: Iterable[Change], spec: Experiment) -> list[Group]:
         made.setdefault(key, Group(*key)).jobs.append(change)
     for group in made.values():
         group.jobs.sort(
-            key=lambda job: (cost(job.now), hashlib.sha256(f"{job.codes}{job.name}".encode()).hexdigest())
+            key=lambda job: (
+                known.get(job.name, inf),
+                cost(job.now),
+                hashlib.sha256(f"{job.codes}{job.name}".encode()).hexdigest(),
+            )
         )
     return list(made.values())
 
 
 def tried_whole(jobs: Iterable[Change], known: Mapping[str, float]) -> set[str]:
-    """The trainings that are replayed whole, by name: of each trainer, a digest with a net, the cheapest.
+    """The trainings that are replayed whole, by name: of each trainer, a planned digest with a net, the cheapest.
 
     Args:
         jobs: one of each kind.
@@ -73,7 +81,7 @@ def tried_whole(jobs: Iterable[Change], known: Mapping[str, float]) -> set[str]:
     """
     first: dict[tuple[Any, ...], Change] = {}
     for job in (job for job in jobs if job.now.get("train")):
-        trainer = (*job.codes, (job.now.get("net") or {}).get("name"))
+        trainer = (job.codes[1], (job.now.get("net") or {}).get("name"))
         best = first.setdefault(trainer, job)
         if (known.get(job.name, inf), cost(job.now)) < (known.get(best.name, inf), cost(best.now)):
             first[trainer] = job

@@ -68,8 +68,10 @@ def chosen(candidates: Sequence[Candidate], limit_s: float) -> list[Candidate]:
     """
     kept = [c for c in candidates if c.required]
     left = [c for c in candidates if not c.required]
-    for size, limit in ((1, inf), (2, limit_s), (None, limit_s)):
-        _add(kept, left, size, limit)
+    _add(kept, left, 1, inf)
+    _drop_covered(kept, left)
+    for size in (2, None):
+        _add(kept, left, size, limit_s)
     return [c for c in candidates if any(c is one for one in kept)]
 
 
@@ -84,6 +86,15 @@ def _add(kept: list[Candidate], left: list[Candidate], size: int | None, limit_s
         left.remove(best)
         total += best.seconds
         known |= sets[id(best)] if size else set()
+
+
+def _drop_covered(kept: list[Candidate], left: list[Candidate]) -> None:
+    """Move kinds back to `left` whose options all occur in others, those that take longest first."""
+    for candidate in sorted(kept, key=lambda c: -c.seconds):
+        others = {option for c in kept if c is not candidate for option in c.sets(1)}
+        if not candidate.required and candidate.sets(1) <= others:
+            kept[:] = [c for c in kept if c is not candidate]
+            left.append(candidate)
 
 
 def pairs_left_out(kept: Sequence[Candidate], candidates: Sequence[Candidate]) -> tuple[int, int]:

@@ -6,11 +6,10 @@ from typing import Any
 
 from guidelab.accept.changes import Change
 from guidelab.accept.choice import Group, tried_whole
-from guidelab.accept.estimate import Candidate, recorded_seconds, seconds_of
+from guidelab.accept.estimate import Candidate, seconds_of
 from guidelab.accept.history import SEARCHED
 from guidelab.accept.parts import part, whole
 from guidelab.errors import counted
-from guidelab.plan.plan import Plan
 from guidelab.provenance.disk import sha256
 
 
@@ -43,12 +42,12 @@ class Ready:
 
 
 def candidates(
-    plan: Plan, experiment: str, ready: Ready, made: Sequence[Group], ledgers: Sequence[Mapping[str, Any]]
-) -> tuple[list[Candidate], dict[str, str]]:
+    experiment: str, ready: Ready, made: Sequence[Group], ledgers: Sequence[Mapping[str, Any]], known: Mapping[str, float]
+) -> tuple[list[Candidate], dict[str, str]]:  # fmt: skip
     """What can be replayed of each kind: one job, twice as many after every refused attempt on its rules.
 
     Args:
-        plan: of params.yaml. experiment: its name. ready: of its jobs. made: its kinds. ledgers: its earlier attempts.
+        experiment: its name. ready: of its jobs. made: its kinds. ledgers: its earlier attempts. known: recorded seconds by job.
     Returns:
         one candidate for each kind; the jobs of kinds that cannot be replayed, and why.
     """
@@ -69,7 +68,6 @@ def candidates(
         else:
             reason = f"not replayed, of its kind {counted(wanted, 'job')} has to be: {why[0]}"
             left |= {job.name: reason for job in group.jobs}
-    known = recorded_seconds(plan, experiment, ready.root)
     full = tried_whole((jobs[0] for _, jobs, _ in found), known)
     made_of = []
     for group, jobs, refused in found:
