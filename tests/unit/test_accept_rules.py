@@ -10,7 +10,7 @@ import torch
 from guidelab.accept.changes import Change
 from guidelab.accept.choice import Group, chosen_names, groups, options, tried_whole
 from guidelab.accept.compare import begins, close, same
-from guidelab.accept.estimate import Candidate, chosen, pairs_left_out, seconds_of
+from guidelab.accept.estimate import Candidate, seconds_of
 from guidelab.accept.judgement import ALIKE, SAME, judge
 from guidelab.accept.parts import (
     FEW_REPEATS,
@@ -23,6 +23,7 @@ from guidelab.accept.parts import (
     whole,
 )
 from guidelab.accept.replay import Replayed
+from guidelab.accept.selection import chosen, pairs_left_out
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
 from guidelab.plan.plan import Plan

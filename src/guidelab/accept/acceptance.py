@@ -10,20 +10,19 @@ from guidelab import provenance
 from guidelab.accept.changes import Change, changes
 from guidelab.accept.choice import Group, groups
 from guidelab.accept.compare import MAY_DIFFER
-from guidelab.accept.estimate import Candidate, chosen, pairs_left_out, recorded_seconds
+from guidelab.accept.estimate import Candidate, recorded_seconds
 from guidelab.accept.history import History
 from guidelab.accept.judgement import Shown
 from guidelab.accept.ledger import whole_ledger
 from guidelab.accept.ready import Ready, candidates
-from guidelab.accept.rules import shell_lines
+from guidelab.accept.selection import within
 from guidelab.accept.trials import Trials
-from guidelab.errors import UserError, counted
+from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
 from guidelab.provenance import accepted, notes, records
 from guidelab.provenance.disk import Metadata
 
 Log = Callable[[str], None]
-_OTHER = "its parameters differ as well, not only its code; it has to run"
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,14 @@ class Outcome:
         return any(shown.differs for shown in self.replays)
 
 
-def accept(plan: Plan, experiments: Sequence[str], root: Path, options: Options, log: Log) -> list[Outcome]:
+def accept(
+    plan: Plan, experiments: Sequence[str], root: Path, options: Options, shell: Mapping[str, str], log: Log
+) -> list[Outcome]:
     """Accept the changes of code that leave the results of some experiments as they were.
 
+    Args:
+        plan: of params.yaml. experiments: their names. root: the project's folder. options: what a user declares.
+        shell: the present shell line of every rule. log: is given what is replayed, and what it shows.
     Raises:
         UserError: Snakemake runs here, a ledger or provenance file was edited, no such experiment or commit.
     """
@@ -79,70 +83,59 @@ def accept(plan: Plan, experiments: Sequence[str], root: Path, options: Options,
         )
     stages = [stage for name in plan.spec.experiments for stage in plan.stages(name)]
     provenance.restore(root, stages, log)
-    shell = shell_lines(root) if options.shell else {}
     with tempfile.TemporaryDirectory(prefix="guidelab-accept-") as place:
-        trials = Trials(root, Path(place), History(root, Path(place) / "old", options.params))
+        trials = Trials(root, Path(place), History(root, Path(place) / "old", options.params), log)
         every = [_Acceptance(plan, name, root, options, trials.history, shell) for name in experiments]
-        kept = _within([candidate for one in every for candidate in one.candidates()], options.minutes, log)
-        renamed = options.table != accepted.NO_TABLE
-        commits = {name: commit for one in every for name, commit in one.commits.items()}
-        for shown in trials.run(
-            [part for c in kept for part in c.parts], commits, options.rtol, renamed, log
-        ):
-            next(one for one in every if shown.part.change.name in one.commits).outcome.replays.append(shown)
-    found = [one.finish(kept) for one in every]
+        commits = {name: commit for one in every for name, commit in one.ready.commits.items()}
+        kept, late = within(
+            [candidate for one in every for candidate in one.candidates()], options.minutes, log
+        )
+        bad = trials.make(list({job.name: job for c in kept for job in c.first}.values()), commits)
+        lost = {id(c): bad[job.name] for c in kept for job in c.first if job.name in bad}
+        parts = [part for c in kept if id(c) not in lost for part in c.parts]
+        shown = list(trials.run(parts, commits, options.rtol, options.table != accepted.NO_TABLE))
+    found = [one.finish(kept, {**late, **lost}, shown) for one in every]
     if any(outcome.ledger for outcome in found):
         provenance.restore(root, stages, log)
     return found
-
-
-def _within(candidates: Sequence[Candidate], minutes: float, log: Log) -> list[Candidate]:
-    """The kinds that are replayed in the given minutes; says how long that is expected to take, and what is left out."""
-    kept = chosen(candidates, 60 * minutes)
-    if kept:
-        kinds, expected = counted(len(candidates), "kind"), sum(c.seconds for c in kept) / 60
-        left, pairs = pairs_left_out(kept, candidates)
-        thin = (
-            f"; {left} of {pairs} pairs of options are in none of them" if len(kept) < len(candidates) else ""
-        )
-        log(
-            f"replays {len(kept)} of {kinds} of jobs, about {expected:.1f} minutes by the recorded times{thin}"
-        )
-    return kept
 
 
 class _Acceptance:
     def __init__(
         self, plan: Plan, experiment: str, root: Path, options: Options, history: History, shell: Mapping[str, str]
     ):  # fmt: skip
-        self.plan, self.experiment, self.root, self.options, self.history = (
-            plan,
-            experiment,
-            root,
-            options,
-            history,
-        )
-        self.outcome = Outcome(experiment)
+        self.plan, self.experiment, self.root, self.options = plan, experiment, root, options
+        self.history, self.outcome = history, Outcome(experiment)
         self.ledgers = whole_ledger(root, experiment)
-        found, other = changes(plan, experiment, root, options.table, shell)
-        self.outcome.outdated |= dict.fromkeys(other, _OTHER)
+        found, other, recorded = changes(plan, experiment, root, options.table, shell, options.shell)
+        self.outcome.outdated |= other
         self.known = recorded_seconds(plan, experiment, root)
         self.made = groups(found, plan.spec.experiments[experiment], self.known)
-        self.commits = history.of(found, options.old) if found else {}
+        self.ready = Ready(root, history, options.old, recorded)
+        self.ready.look_for(found)
         self.thinned: list[Group] = []
+        self._found: list[Candidate] = []
 
     def candidates(self) -> list[Candidate]:
         """What can be replayed here; the jobs of other kinds stay outdated, with the reason."""
-        ready = Ready(self.root, self.commits, self.options.old)
-        found, left = candidates(self.experiment, ready, self.made, self.ledgers, self.known)
+        self._found, left = candidates(self.experiment, self.ready, self.made, self.ledgers, self.known)
         self.outcome.outdated |= left
-        self.thinned = [candidate.group for candidate in found]
-        return found
+        return self._found
 
-    def finish(self, kept: Sequence[Candidate]) -> Outcome:
-        """Judge what was replayed, and write."""
-        self.thinned = [group for group in self.thinned if not any(group is c.group for c in kept)]
-        self._decide(self.made)
+    def finish(self, kept: Sequence[Candidate], lost: Mapping[int, str], shown: Sequence[Shown]) -> Outcome:
+        """Judge what was replayed, and write.
+
+        Args:
+            kept: the kinds that were chosen. lost: by `id`, kinds whose inputs are not here, and why. shown: all replays.
+        """
+        mine = {job.name for group in self.made for job in group.jobs}
+        self.outcome.replays = [one for one in shown if one.part.change.name in mine]
+        for candidate in self._found:
+            if id(candidate) in lost:
+                self.outcome.outdated |= {job.name: lost[id(candidate)] for job in candidate.group.jobs}
+            elif not any(candidate is one for one in kept):
+                self.thinned.append(candidate.group)
+        self._decide([c.group for c in self._found if id(c) not in lost])
         if self.outcome.accepted or self.outcome.differs:
             self._write(self.ledgers)
         return self.outcome

@@ -52,48 +52,78 @@ class Change:
 
 
 def changes(
-    plan: Plan, experiment: str, root: Path, table: Mapping[str, Any], shell: Mapping[str, str]
-) -> tuple[list[Change], list[str]]:
-    """The jobs of an experiment that differ from the plan only in their code, and in what a table declares.
+    plan: Plan,
+    experiment: str,
+    root: Path,
+    table: Mapping[str, Any],
+    shell: Mapping[str, str],
+    declared: bool,
+) -> tuple[list[Change], dict[str, str], list[Change]]:
+    """The jobs of an experiment that differ from the plan only in their code, and in what is declared.
 
     Args:
         plan: of params.yaml. experiment: its name. root: the project's folder.
         table: see `provenance.accepted.translated`.
-        shell: the present shell line of every rule, where changed ones are to be accepted; else empty.
+        shell: the present shell line of every rule. declared: changed ones are to be accepted.
     Returns:
-        these jobs; the first outputs of jobs whose parameters differ otherwise: no change of code, they have to run.
+        these jobs; the first outputs of jobs that cannot be accepted, and why; all recorded jobs.
     Raises:
         UserError: no such experiment, or a provenance file that was edited, or refers to a ledger file that was.
     """
-    stages = plan.stages(experiment)
     known: dict[str, tuple[str, Entry]] = {}
-    for stage in stages:
+    for stage in plan.stages(experiment):
         entries, complaint = records.read(root, stage)
         if complaint:
             raise UserError(complaint)
         known |= {path: (stage.name, entry) for path, entry in entries.items()}
     shas = {path: entry.sha256 for path, (_, entry) in known.items()}
     found: list[Change] = []
-    other: list[str] = []
+    other: dict[str, str] = {}
+    every: list[Change] = []
     for job in _jobs(known):
         path = min(job)
-        stage_name, entry = known[path]
-        now = planned(plan, path)
-        recorded = accepted.payload_of(entry.record.get("params") or [])
-        rule, rule_now = str(entry.record["rule"]), (maker(path) or ("",))[0]
-        line = str(entry.record.get("code"))
-        if now is None or not recorded or (recorded == now and line == shell.get(rule_now, line)):
+        entry, change = known[path][1], _change(plan, *known[path], job, shas, shell)
+        if change is None:
             continue
-        ran = accepted.payload_of(entry.as_ran.get("params") or [])
-        if accepted.translated(ran, table, str(now.get("code")), rule) != now:
-            other.append(path)
+        every.append(change)
+        line, line_now = str(entry.record.get("code")), change.shell[1]
+        if accepted.payload_of(entry.record.get("params") or []) == change.now and line == line_now:
             continue
-        fed = None if entry.inputs_sha256 is None else entry.inputs_sha256 == combined(entry.sources, shas)
-        sources = {source: shas[source] for source in entry.sources if source in shas}
-        outputs = {out: shas[out] for out in plan.job(*(maker(path) or ())).outputs if out in job}
-        lines = str(entry.as_ran.get("code")), shell.get(rule_now, line)
-        found.append(Change(stage_name, rule, rule_now, outputs, sources, ran, now, fed, lines))
-    return found, other
+        if line != line_now and not declared:
+            other[path] = f"the shell line of rule {change.rule_now} is another now; --shell accepts it"
+        elif accepted.translated(change.ran, table, change.codes[1], change.rule) != change.now:
+            other[path] = "its parameters differ as well, not only its code; it has to run"
+        else:
+            found.append(change)
+    return found, other, every
+
+
+def _change(
+    plan: Plan,
+    stage: str,
+    entry: Entry,
+    job: Sequence[str],
+    shas: Mapping[str, str],
+    shell: Mapping[str, str],
+) -> Change | None:
+    """One recorded job beside its plan; None for one that is not planned, or has no payload."""
+    path = min(job)
+    now, ran = planned(plan, path), accepted.payload_of(entry.as_ran.get("params") or [])
+    if now is None or not ran:
+        return None
+    key = maker(path) or ("",)
+    line = str(entry.as_ran.get("code"))
+    return Change(
+        stage=stage,
+        rule=str(entry.record["rule"]),
+        rule_now=key[0],
+        outputs={out: shas[out] for out in plan.job(*key).outputs if out in job},
+        sources={source: shas[source] for source in entry.sources if source in shas},
+        ran=ran,
+        now=now,
+        fed=None if entry.inputs_sha256 is None else entry.inputs_sha256 == combined(entry.sources, shas),
+        shell=(line, shell.get(key[0], line)),
+    )
 
 
 def _jobs(known: Mapping[str, tuple[str, Entry]]) -> list[list[str]]:

@@ -91,8 +91,8 @@ def cost(payload: Mapping[str, Any]) -> float:
     train, coverage = payload.get("train") or {}, (payload.get("estimate") or {}).get("coverage") or {}
     trainings = len(payload.get("seeds") or payload.get("train_seeds") or [0])
     iterations = train.get("iterations", 0)
-    if train.get("patience") == 0:  # one evaluation, and reading, judging and writing as for all of it
-        iterations = min(iterations, 3 * train.get("evaluate_every", iterations))
+    if train.get("patience") == 0:  # one evaluation, and reading and judging as for all of it
+        iterations = min(iterations, 1.5 * train.get("evaluate_every", iterations))
     images = train.get("nimg") or iterations * train.get("batch", 0)
     rows = sum(_count(seeds) for seeds in (payload.get("blocks") or {}).values())
     graders = (payload.get("grader_blocks") or {}).values()

@@ -64,20 +64,25 @@ class Replayed:
 
 
 class Replays:
-    """Runs parts of jobs with the code of one folder."""
+    """Runs parts of jobs with the code of one folder.
 
-    def __init__(self, code: Path, place: Path, root: Path, old: bool):
-        self.code, self.place, self.root, self.old = code, place, root, old
+    Args:
+        code: the folder. place: for what the jobs write. roots: folders with their inputs, the first one that has a file counts.
+        old: the payloads that ran are given to the jobs, else the planned ones.
+    """
+
+    def __init__(self, code: Path, place: Path, roots: Sequence[Path], old: bool):
+        self.code, self.place, self.roots, self.old = code, place, roots, old
         place.mkdir(parents=True, exist_ok=True)
 
-    def start(self, parts: Sequence[Part]) -> "Running":
-        """Begin to run some parts, one after the other, in one process.
+    def start(self, parts: Sequence[Part], into: Path | None = None) -> "Running":
+        """Begin to run some parts, one after the other, in one process, each in a folder of its own or in one given.
 
         Both codes are given the digest that ran: it is written into files, and decides nothing.
         """
         tasks, folders = [], []
         for part in parts:
-            folder = Path(tempfile.mkdtemp(dir=self.place))
+            folder = into or Path(tempfile.mkdtemp(dir=self.place))
             job = dict(part.ran) if self.old else {**part.now, "code": part.ran.get("code")}
             for paths in job["inputs"].values():
                 for path in paths:
@@ -108,8 +113,9 @@ class Replays:
         """Show a job an input, with the shards beside a manifest."""
         beside = [path] if not path.endswith(".json") else [path, str(Path(path).with_suffix(""))]
         for name in beside:
-            target, link = (self.root / name).resolve(), folder / name
-            if target.exists() and not link.exists():
+            found = [(root / name).resolve() for root in self.roots if (root / name).exists()]
+            target, link = found[0] if found else None, folder / name
+            if target and not link.exists():
                 link.parent.mkdir(parents=True, exist_ok=True)
                 link.symlink_to(target)
 

@@ -3,41 +3,72 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from guidelab.accept.changes import Change
 from guidelab.accept.history import History
 from guidelab.accept.judgement import Shown, judge
 from guidelab.accept.parts import Part, whole
 from guidelab.accept.replay import Replays, copy_of
+from guidelab.provenance.disk import sha256
 
 
 class Trials:
     """Runs both codes on this machine.
 
     Args:
-        root: the project's folder. place: an empty folder. history: the old code.
+        root: the project's folder. place: an empty folder. history: the old code. log: is given one line for each replay.
     """
 
-    def __init__(self, root: Path, place: Path, history: History):
-        self.root, self.place, self.history = root, place, history
+    def __init__(self, root: Path, place: Path, history: History, log: Callable[[str], None]):
+        self.root, self.place, self.history, self.log = root, place, history, log
+        self._made = place / "made-again"
+
+    def make(self, jobs: Sequence[Change], commits: Mapping[str, str]) -> dict[str, str]:
+        """Make absent inputs again with the old code.
+
+        Args:
+            jobs: whose files are absent, each after those it reads. commits: see `run`.
+        Returns:
+            jobs that do not give the recorded bytes here, by name, and the reason.
+        """
+        bad: dict[str, str] = {}
+        for job in jobs:
+            code, commit = self.place / "of-old", commits[job.name]
+            replays = Replays(self.history.unpacked(commit), code, (self.root, self._made), old=True)
+            (done,) = replays.start([whole(job)], self._made).end()
+            apart = [
+                p
+                for p, sha in job.outputs.items()
+                if not done.file(p).is_file() or sha256(done.file(p)) != sha
+            ]
+            if done.failed or apart:
+                why = done.failed or f"{apart[0]} has other bytes than recorded"
+                bad[job.name] = (
+                    f"{job.name} is not here (dvc pull {job.name}); made again with the old code: {why}"
+                )
+            self.log(
+                f"  {job.rule} {job.name} (made again): {'refused' if job.name in bad else 'same bytes as recorded'}"
+            )
+        return bad
 
     def run(
-        self, parts: Sequence[Part], commits: Mapping[str, str], rtol: float | None, renamed: bool, log: Callable[[str], None]
+        self, parts: Sequence[Part], commits: Mapping[str, str], rtol: float | None, renamed: bool
     ) -> Iterator[Shown]:  # fmt: skip
         """Replay parts; a shortened replay that decides nothing is followed by the whole job.
 
         Args:
             parts: of jobs. commits: the old code of each job, by the job's name.
             rtol, renamed: see `judgement.judge`.
-            log: is given one line for each replay.
         """
+        here = (self.root, self._made)
         new, todo = copy_of(self.root, self.place) if parts else self.place, list(parts)
         while todo:
             again: list[Part] = []
             for commit in dict.fromkeys(commits[p.change.name] for p in todo):
                 these = [p for p in todo if commits[p.change.name] == commit]
-                old = Replays(
-                    self.history.unpacked(commit), self.place / "of-old", self.root, old=True
-                ).start(these)
-                now = Replays(new, self.place / "of-new", self.root, old=False).start(these)
+                old = Replays(self.history.unpacked(commit), self.place / "of-old", here, old=True).start(
+                    these
+                )
+                now = Replays(new, self.place / "of-new", here, old=False).start(these)
                 try:
                     results = list(zip(these, old.end(shown=True), now.end(), strict=True))
                 finally:
@@ -45,7 +76,7 @@ class Trials:
                     now.kill()
                 for p, first, second in results:
                     shown = judge(p, commit, first, second, self.root, rtol, renamed)
-                    log(f"  {p.change.rule} {p.change.name} ({p.kind}): {shown.result}")
+                    self.log(f"  {p.change.rule} {p.change.name} ({p.kind}): {shown.result}")
                     if shown.again:
                         again.append(whole(p.change))
                     else:

@@ -42,7 +42,7 @@ def accept(
     minutes: Annotated[
         float,
         typer.Option(
-            help="for the replays of an experiment: where all kinds take longer, fewer that have every option in use",
+            help="for all replays: where those of all kinds take longer, every option in use and as many pairs as fit",
             min=0.0,
         ),
     ] = 10.0,
@@ -76,8 +76,8 @@ def accept(
     def say(text: str) -> None:
         typer.echo(text, err=True)
 
-    found = prove(plan, names, root, options, say)
-    lines = shell_lines(root) if any(outcome.ledger for outcome in found) else {}
+    lines = shell_lines(root)
+    found = prove(plan, names, root, options, lines, say)
     for outcome in found:
         locked = lock(plan, outcome.experiment, root, lines, say) if outcome.ledger else []
         typer.echo(_said(outcome, locked))
