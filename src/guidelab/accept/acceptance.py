@@ -107,12 +107,12 @@ class _Acceptance:
         self.plan, self.experiment, self.root, self.options = plan, experiment, root, options
         self.history, self.outcome = history, Outcome(experiment)
         self.ledgers = whole_ledger(root, experiment)
-        found, other, recorded = changes(plan, experiment, root, options.table, shell, options.shell)
-        self.outcome.outdated |= other
+        self.recorded = changes(plan, experiment, root, options.table, shell, options.shell)
+        self.outcome.outdated |= self.recorded.other
         self.known = recorded_seconds(plan, experiment, root)
-        self.made = groups(found, plan.spec.experiments[experiment], self.known)
-        self.ready = Ready(root, history, options.old, recorded)
-        self.ready.look_for(found)
+        self.made = groups(self.recorded.changed, plan.spec.experiments[experiment], self.known)
+        self.ready = Ready(root, history, options.old, self.recorded.jobs)
+        self.ready.look_for(self.recorded.changed)
         self.thinned: list[Group] = []
         self._found: list[Candidate] = []
 
@@ -180,12 +180,15 @@ class _Acceptance:
         }
         done.ledger = accepted.write(self.root, self.experiment, content)
         for stage in self.plan.stages(self.experiment):
-            entries, _ = records.read(self.root, stage)
-            for job in (job for job in done.accepted if job.stage == stage.name):
-                about = {"code": job.codes[1], "ledger": done.ledger}
-                for path in job.outputs:
-                    entry = entries[path]
-                    ran = {key: entry.as_ran[key] for key in ("params", "code")}
-                    entries[path] = replace(entry, ran=ran, accepted=about)
-            if any(job.stage == stage.name for job in done.accepted):
-                records.write(self.root, stage, entries)
+            mine = {path: job for job in done.accepted if job.stage == stage.name for path in job.outputs}
+            if mine:
+                entries, _ = records.read(self.root, stage)
+                records.write(
+                    self.root, stage, entries | {path: self._accepted(path, mine[path]) for path in mine}
+                )
+
+    def _accepted(self, path: str, job: Change) -> records.Entry:
+        """The record of a file as its job ran, with the accepted digest beside it."""
+        entry = self.recorded.entries[path]
+        ran = {key: entry.as_ran[key] for key in ("params", "code")}
+        return replace(entry, ran=ran, accepted={"code": job.codes[1], "ledger": self.outcome.ledger})

@@ -1,7 +1,7 @@
 """Finished jobs that count as outdated only because their code, or a declared key of their payload, changed."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ class Change:
         ran: its payload as it ran. now: the planned payload.
         fed: whether the recorded inputs are those it read; None when not known.
         shell: the recorded shell line of its rule and the present one.
+        was: the old names of its files that a table renames, by the new ones, which all else here has.
     """
 
     stage: str
@@ -33,6 +34,7 @@ class Change:
     now: Mapping[str, Any]
     fed: bool | None
     shell: tuple[str, str] = ("", "")
+    was: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -51,38 +53,44 @@ class Change:
         return list(dict.fromkeys(path for paths in given.values() for path in paths))
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """What the records of an experiment hold.
+
+    Attributes:
+        changed: jobs that differ from the plan only in their code, and in what is declared.
+        other: the first outputs of jobs that cannot be accepted, and why.
+        jobs: all that are planned. entries: the records, with new names of files.
+    """
+
+    changed: list[Change]
+    other: dict[str, str]
+    jobs: list[Change]
+    entries: records.Entries
+
+
 def changes(
-    plan: Plan,
-    experiment: str,
-    root: Path,
-    table: Mapping[str, Any],
-    shell: Mapping[str, str],
-    declared: bool,
-) -> tuple[list[Change], dict[str, str], list[Change]]:
-    """The jobs of an experiment that differ from the plan only in their code, and in what is declared.
+    plan: Plan, experiment: str, root: Path, table: Mapping[str, Any], shell: Mapping[str, str], declared: bool
+) -> Recorded:  # fmt: skip
+    """The recorded jobs of an experiment beside its plan.
 
     Args:
         plan: of params.yaml. experiment: its name. root: the project's folder.
         table: see `provenance.accepted.translated`.
         shell: the present shell line of every rule. declared: changed ones are to be accepted.
-    Returns:
-        these jobs; the first outputs of jobs that cannot be accepted, and why; all recorded jobs.
     Raises:
         UserError: no such experiment, or a provenance file that was edited, or refers to a ledger file that was.
     """
-    known: dict[str, tuple[str, Entry]] = {}
-    for stage in plan.stages(experiment):
-        entries, complaint = records.read(root, stage)
-        if complaint:
-            raise UserError(complaint)
-        known |= {path: (stage.name, entry) for path, entry in entries.items()}
-    shas = {path: entry.sha256 for path, (_, entry) in known.items()}
+    known = _entries(plan, experiment, root, table)
+    shas = {path: entry.sha256 for path, (_, entry, _) in known.items()}
     found: list[Change] = []
     other: dict[str, str] = {}
     every: list[Change] = []
     for job in _jobs(known):
         path = min(job)
-        entry, change = known[path][1], _change(plan, *known[path], job, shas, shell)
+        stage, entry, _ = known[path]
+        was = {new: known[new][2] for new in job}
+        change = _change(plan, stage, entry, was, shas, table, shell)
         if change is None:
             continue
         every.append(change)
@@ -95,41 +103,82 @@ def changes(
             other[path] = "its parameters differ as well, not only its code; it has to run"
         else:
             found.append(change)
-    return found, other, every
+    return Recorded(found, other, every, {path: entry for path, (_, entry, _) in known.items()})
+
+
+def _entries(
+    plan: Plan, experiment: str, root: Path, table: Mapping[str, Any]
+) -> dict[str, tuple[str, Entry, str]]:
+    """Every record of an experiment: by the name that a table gives its file, the stage that owns it, the record, the old name.
+
+    Raises:
+        UserError: see `changes`.
+    """
+    stages = plan.stages(experiment)
+    found: records.Entries = {}
+    for stage in stages:
+        entries, complaint = records.read(root, stage)
+        if complaint and not table.get("paths"):
+            raise UserError(complaint)
+        found |= entries
+    if table.get("paths"):
+        for file in sorted((root / "results" / experiment / "provenance").glob("*.json")):
+            found |= records.all_of(root, file.relative_to(root).as_posix())
+        refused = next((entry.refused for entry in found.values() if entry.refused), "")
+        if refused:
+            raise UserError(refused)
+    was = {accepted.moved(path, table): path for path in found}
+    found = renamed(found, table)
+    owners = {path: [stage.name for stage in stages if records.owns(stage, path)] for path in found}
+    return {path: (owners[path][0], entry, was[path]) for path, entry in found.items() if owners[path]}
+
+
+def renamed(entries: records.Entries, table: Mapping[str, Any]) -> records.Entries:
+    """Records with new names of files; the hash of a job's inputs, which holds their names, only where it was right before."""
+    before = {path: entry.sha256 for path, entry in entries.items()}
+    after = {accepted.moved(path, table): sha for path, sha in before.items()}
+    found: records.Entries = {}
+    for path, entry in entries.items():
+        fed = entry.inputs_sha256 == combined(entry.sources, before)
+        sources = [accepted.moved(source, table) for source in entry.sources]
+        sums = {accepted.moved(k, table): v for k, v in (entry.record.get("input_checksums") or {}).items()}
+        record = {**entry.record, "input": sources, "input_checksums": sums}
+        inputs_sha256 = combined(sources, after) if fed else entry.inputs_sha256
+        found[accepted.moved(path, table)] = replace(entry, record=record, inputs_sha256=inputs_sha256)
+    return found
 
 
 def _change(
-    plan: Plan,
-    stage: str,
-    entry: Entry,
-    job: Sequence[str],
-    shas: Mapping[str, str],
+    plan: Plan, stage: str, entry: Entry, was: Mapping[str, str], shas: Mapping[str, str], table: Mapping[str, Any],
     shell: Mapping[str, str],
-) -> Change | None:
+) -> Change | None:  # fmt: skip
     """One recorded job beside its plan; None for one that is not planned, or has no payload."""
-    path = min(job)
+    path = min(was)
     now, ran = planned(plan, path), accepted.payload_of(entry.as_ran.get("params") or [])
     if now is None or not ran:
         return None
     key = maker(path) or ("",)
     line = str(entry.as_ran.get("code"))
+    read = [old for paths in (ran.get("inputs") or {}).values() for old in paths]
+    names = {**was, **{accepted.moved(old, table): old for old in read}}
     return Change(
         stage=stage,
         rule=str(entry.record["rule"]),
         rule_now=key[0],
-        outputs={out: shas[out] for out in plan.job(*key).outputs if out in job},
+        outputs={out: shas[out] for out in plan.job(*key).outputs if out in was},
         sources={source: shas[source] for source in entry.sources if source in shas},
         ran=ran,
         now=now,
         fed=None if entry.inputs_sha256 is None else entry.inputs_sha256 == combined(entry.sources, shas),
         shell=(line, shell.get(key[0], line)),
+        was={new: old for new, old in names.items() if new != old},
     )
 
 
-def _jobs(known: Mapping[str, tuple[str, Entry]]) -> list[list[str]]:
+def _jobs(known: Mapping[str, tuple[str, Entry, str]]) -> list[list[str]]:
     """The files of each job together; those of one job share stage, rule and parameters."""
     jobs: dict[tuple[str, ...], list[str]] = {}
-    for path, (stage, entry) in known.items():
+    for path, (stage, entry, _) in known.items():
         key = (stage, str(entry.record.get("rule")), *map(str, entry.as_ran.get("params") or []))
         jobs.setdefault(key, []).append(path)
     return list(jobs.values())

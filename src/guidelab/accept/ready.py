@@ -61,6 +61,8 @@ class Ready:
         found: dict[str, Change] = {}
         for path in self._absent(job):
             maker = self._makers.get(path)
+            if maker is not None and maker.was:
+                raise UserError(f"its input {path} is not here; files whose names a table changes have to be")
             if maker is None or maker.outputs[path] != job.sources.get(path):
                 raise UserError(f"its input {path} is not here, and no record says how it was made")
             try:
