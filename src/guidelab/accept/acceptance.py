@@ -95,7 +95,7 @@ def accept(
         parts = [part for c in kept if id(c) not in lost for part in c.parts]
         shown = list(trials.run(parts, commits, options.rtol, options.table != accepted.NO_TABLE))
     found = [one.finish(kept, {**late, **lost}, shown) for one in every]
-    if any(outcome.ledger for outcome in found):
+    if any(outcome.ledger for outcome in found) or options.table.get("paths"):
         provenance.restore(root, stages, log)
     return found
 
@@ -138,6 +138,8 @@ class _Acceptance:
         self._decide([c.group for c in self._found if id(c) not in lost])
         if self.outcome.accepted or self.outcome.differs:
             self._write(self.ledgers)
+        if self.outcome.accepted or self.options.table.get("paths"):
+            self._write_records()  # without a record, Snakemake would take a renamed file for up to date
         return self.outcome
 
     def _decide(self, made: Sequence[Group]) -> None:
@@ -156,7 +158,7 @@ class _Acceptance:
                 self.outcome.outdated |= dict.fromkeys(sorted(names), why)
 
     def _write(self, ledgers: Sequence[Mapping[str, Any]]) -> None:
-        """The ledger file first, then the records that refer to it."""
+        """The ledger file; records refer to it."""
         done = self.outcome
         head = self.history.git("rev-parse", "HEAD").decode().strip()
         edited = bool(self.history.git("status", "--porcelain", "--", "src/guidelab", self.options.params))
@@ -179,16 +181,17 @@ class _Acceptance:
             "previous": [ledger["name"] for ledger in ledgers],
         }
         done.ledger = accepted.write(self.root, self.experiment, content)
-        for stage in self.plan.stages(self.experiment):
-            mine = {path: job for job in done.accepted if job.stage == stage.name for path in job.outputs}
-            if mine:
-                entries, _ = records.read(self.root, stage)
-                records.write(
-                    self.root, stage, entries | {path: self._accepted(path, mine[path]) for path in mine}
-                )
 
-    def _accepted(self, path: str, job: Change) -> records.Entry:
+    def _write_records(self) -> None:
+        """The records of accepted jobs with the digest and the ledger beside them; those of renamed files all under the new name."""
+        every = {path: job for job in self.outcome.accepted for path in job.outputs}
+        for stage in self.plan.stages(self.experiment):
+            entries = {p: e for p, e in self.recorded.entries.items() if records.owns(stage, p)}
+            if entries and (self.options.table.get("paths") or set(entries) & set(every)):
+                mine = {path: self._accepted(every[path], entries[path]) for path in entries if path in every}
+                records.write(self.root, stage, entries | mine)
+
+    def _accepted(self, job: Change, entry: records.Entry) -> records.Entry:
         """The record of a file as its job ran, with the accepted digest beside it."""
-        entry = self.recorded.entries[path]
         ran = {key: entry.as_ran[key] for key in ("params", "code")}
         return replace(entry, ran=ran, accepted={"code": job.codes[1], "ledger": self.outcome.ledger})

@@ -82,15 +82,14 @@ def changes(
         UserError: no such experiment, or a provenance file that was edited, or refers to a ledger file that was.
     """
     known = _entries(plan, experiment, root, table)
-    shas = {path: entry.sha256 for path, (_, entry, _) in known.items()}
+    shas = {path: entry.sha256 for path, (_, entry) in known.items()}
     found: list[Change] = []
     other: dict[str, str] = {}
     every: list[Change] = []
     for job in _jobs(known):
         path = min(job)
-        stage, entry, _ = known[path]
-        was = {new: known[new][2] for new in job}
-        change = _change(plan, stage, entry, was, shas, table, shell)
+        stage, entry = known[path]
+        change = _change(plan, stage, entry, job, shas, table, shell)
         if change is None:
             continue
         every.append(change)
@@ -103,13 +102,13 @@ def changes(
             other[path] = "its parameters differ as well, not only its code; it has to run"
         else:
             found.append(change)
-    return Recorded(found, other, every, {path: entry for path, (_, entry, _) in known.items()})
+    return Recorded(found, other, every, {path: entry for path, (_, entry) in known.items()})
 
 
 def _entries(
     plan: Plan, experiment: str, root: Path, table: Mapping[str, Any]
-) -> dict[str, tuple[str, Entry, str]]:
-    """Every record of an experiment: by the name that a table gives its file, the stage that owns it, the record, the old name.
+) -> dict[str, tuple[str, Entry]]:
+    """Every record of an experiment with the stage that owns the file; files have the names that a table gives them.
 
     Raises:
         UserError: see `changes`.
@@ -127,10 +126,9 @@ def _entries(
         refused = next((entry.refused for entry in found.values() if entry.refused), "")
         if refused:
             raise UserError(refused)
-    was = {accepted.moved(path, table): path for path in found}
-    found = renamed(found, table)
+        found = renamed(found, table)
     owners = {path: [stage.name for stage in stages if records.owns(stage, path)] for path in found}
-    return {path: (owners[path][0], entry, was[path]) for path, entry in found.items() if owners[path]}
+    return {path: (owners[path][0], entry) for path, entry in found.items() if owners[path]}
 
 
 def renamed(entries: records.Entries, table: Mapping[str, Any]) -> records.Entries:
@@ -149,23 +147,26 @@ def renamed(entries: records.Entries, table: Mapping[str, Any]) -> records.Entri
 
 
 def _change(
-    plan: Plan, stage: str, entry: Entry, was: Mapping[str, str], shas: Mapping[str, str], table: Mapping[str, Any],
+    plan: Plan, stage: str, entry: Entry, job: Sequence[str], shas: Mapping[str, str], table: Mapping[str, Any],
     shell: Mapping[str, str],
 ) -> Change | None:  # fmt: skip
     """One recorded job beside its plan; None for one that is not planned, or has no payload."""
-    path = min(was)
+    path = min(job)
     now, ran = planned(plan, path), accepted.payload_of(entry.as_ran.get("params") or [])
     if now is None or not ran:
         return None
     key = maker(path) or ("",)
     line = str(entry.as_ran.get("code"))
     read = [old for paths in (ran.get("inputs") or {}).values() for old in paths]
-    names = {**was, **{accepted.moved(old, table): old for old in read}}
+    back = {"paths": {new: old for old, new in (table.get("paths") or {}).items()}}
+    names = {accepted.moved(old, table): old for old in read} | {
+        new: accepted.moved(new, back) for new in job
+    }
     return Change(
         stage=stage,
         rule=str(entry.record["rule"]),
         rule_now=key[0],
-        outputs={out: shas[out] for out in plan.job(*key).outputs if out in was},
+        outputs={out: shas[out] for out in plan.job(*key).outputs if out in job},
         sources={source: shas[source] for source in entry.sources if source in shas},
         ran=ran,
         now=now,
@@ -175,10 +176,10 @@ def _change(
     )
 
 
-def _jobs(known: Mapping[str, tuple[str, Entry, str]]) -> list[list[str]]:
+def _jobs(known: Mapping[str, tuple[str, Entry]]) -> list[list[str]]:
     """The files of each job together; those of one job share stage, rule and parameters."""
     jobs: dict[tuple[str, ...], list[str]] = {}
-    for path, (stage, entry, _) in known.items():
+    for path, (stage, entry) in known.items():
         key = (stage, str(entry.record.get("rule")), *map(str, entry.as_ran.get("params") or []))
         jobs.setdefault(key, []).append(path)
     return list(jobs.values())

@@ -23,8 +23,8 @@ def within(
         else:
             job = one.first[-1].name
             late[id(one)] = (
-                f"not replayed, {job} is not here (dvc pull {job}); with making it again that takes about "
-                f"{one.seconds / 60:.1f} minutes more than --minutes {minutes:g} leaves"
+                f"not replayed, {job} is not here (dvc pull {job}); making it again and the replay take about "
+                f"{one.seconds / 60:.1f} minutes, which --minutes {minutes:g} does not leave"
             )
     if kept:
         kinds, expected = counted(len(candidates), "kind"), sum(c.seconds for c in kept) / 60
