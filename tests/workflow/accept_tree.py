@@ -18,9 +18,9 @@ FIRST, DG = (f"{RESULTS}/samples/{name}/seed0.safetensors" for name in ("dg_firs
 
 
 def smaller(params):
-    """Points without guidance, with autoguidance and with a discriminator at one or both stages of a step; one training seed."""
+    """Points without guidance and with a discriminator at one or both stages of a step; one training seed."""
     part = params["experiments"][EXPERIMENT]
-    kept = ("autog", "dg", "dg_first")
+    kept = ("dg", "dg_first")
     variants = params["experiments"]["toy2d"]["variants"]
     part["variants"] = {name: None for name in variants if name not in (*kept, "none")}
     part["variants"] |= {name: {"weights": [2.0 if name != "dg" else 1.0]} for name in kept}

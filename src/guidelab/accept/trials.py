@@ -1,11 +1,12 @@
 """Replays of chosen jobs by the old and the new code, side by side, and what each shows."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 
 from guidelab.accept.changes import Change
 from guidelab.accept.history import History
-from guidelab.accept.judgement import Shown, judge
+from guidelab.accept.judgement import SAME, Shown, judge
 from guidelab.accept.parts import Part, whole
 from guidelab.accept.replay import Replays, copy_of
 from guidelab.provenance.disk import sha256
@@ -31,23 +32,22 @@ class Trials:
             jobs that do not give the recorded bytes here, by name, and the reason.
         """
         bad: dict[str, str] = {}
-        for job in jobs:
-            code, commit = self.place / "of-old", commits[job.name]
-            replays = Replays(self.history.unpacked(commit), code, (self.root, self._made), old=True)
-            (done,) = replays.start([whole(job)], self._made).end()
-            apart = [
-                p
-                for p, sha in job.outputs.items()
-                if not done.file(p).is_file() or sha256(done.file(p)) != sha
-            ]
-            if done.failed or apart:
-                why = done.failed or f"{apart[0]} has other bytes than recorded"
-                bad[job.name] = (
-                    f"{job.name} is not here (dvc pull {job.name}); made again with the old code: {why}"
-                )
-            self.log(
-                f"  {job.rule} {job.name} (made again): {'refused' if job.name in bad else 'same bytes as recorded'}"
-            )
+        for commit, some in groupby(jobs, lambda job: commits[job.name]):
+            these = list(some)
+            code = self.history.unpacked(commit)
+            replays = Replays(code, self.place / "of-old", (self.root, self._made), old=True)
+            running = replays.start([whole(job) for job in these], self._made)
+            for job, done in zip(these, running.end(shown=True), strict=True):
+                files = {path: done.file(path) for path in job.outputs}
+                apart = [
+                    p for p, sha in job.outputs.items() if not files[p].is_file() or sha256(files[p]) != sha
+                ]
+                if done.failed or apart:
+                    why = done.failed or f"{apart[0]} has other bytes than recorded"
+                    bad[job.name] = (
+                        f"{job.name} is not here (dvc pull {job.name}); made again with the old code: {why}"
+                    )
+                self.log(f"  {job.rule} {job.name} (made again): {'refused' if job.name in bad else SAME}")
         return bad
 
     def run(
