@@ -170,6 +170,14 @@ def test_the_cheapest_job_of_a_kind_is_that_of_the_least_recorded_seconds(plan):
     assert again.jobs == plain.jobs[::-1]
 
 
+def test_options_inside_a_list_count_without_their_place_and_in_pairs():
+    first, second = (
+        candidate({"terms": [{"stages": "first"}]}, 1),
+        candidate({"terms": [{"a": 2}, {"stages": "first"}]}, 1),
+    )
+    assert first.sets(1) < second.sets(1) and len(second.sets(2)) == 1
+
+
 def test_pairs_of_options_come_before_further_kinds_and_those_left_out_are_counted():
     alone = [candidate({"a": value, "b": value}, 10) for value in (2, 3)]
     mixed, again = candidate({"a": 2, "b": 3}, 20), candidate({"a": 2, "b": 2}, 15)

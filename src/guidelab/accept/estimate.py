@@ -37,7 +37,7 @@ class Candidate:
     first: Sequence[Change] = ()
 
     def sets(self, size: int) -> set[tuple[str, ...]]:
-        """All sets of so many options of the kind, with experiment and rules; a term of a variant is one option, with all it holds."""
+        """All sets of so many options of the kind, with its experiment and rules; what a list holds counts without its place."""
         names = sorted(set(_options(json.loads(self.group.options))))
         return {(self.experiment, *self.group.rules, *some) for some in combinations(names, size)}
 
@@ -65,6 +65,6 @@ def _options(content: Any, place: str = "") -> Iterator[str]:
             yield from _options(value, f"{place}.{key}")
     elif isinstance(content, list) and content:
         for value in content:
-            yield f"{place}[] {json.dumps(value, sort_keys=True)}"
+            yield from _options(value, f"{place}[]")
     else:
         yield f"{place} {json.dumps(content)}"
