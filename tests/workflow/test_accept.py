@@ -127,9 +127,9 @@ def test_a_ledger_written_for_another_job_changes_nothing_and_is_named(harmless,
 
 
 def traced(tree):
-    """What `guidelab trace` says of a discriminator."""
+    """What `guidelab trace` says of a point's numbers."""
     done = subprocess.run(
-        [sys.executable, "-m", "guidelab.cli.app", "trace", f"{RESULTS}/discriminators/guide.safetensors"],
+        [sys.executable, "-m", "guidelab.cli.app", "trace", f"{RESULTS}/measurements/dg/w1.00/seed0.csv"],
         cwd=tree.root, env=tree.environment, capture_output=True, text=True, check=False,
     )  # fmt: skip
     return done.stdout
