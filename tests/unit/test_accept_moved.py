@@ -1,4 +1,4 @@
-"""Files that have other names since a change: declared in the table, replayed under both names, recorded under the new ones."""
+"""Shell lines and names of files that changed: declared in the table, replayed under both names, recorded under the new ones."""
 
 import json
 from pathlib import Path
@@ -66,6 +66,17 @@ def test_a_declared_layout_gives_the_planned_payloads_under_the_new_names(tree, 
 def test_an_undeclared_layout_is_refused(tree, plan):
     with pytest.raises(UserError, match=r"speaks of 'results/toy2d_ci/folds/reference\.safetensors'"):
         changes(plan, "toy2d_ci", tree[0], accepted.NO_TABLE, {}, declared=False)
+
+
+def test_a_changed_shell_line_that_is_not_declared_is_refused_by_name(tree, plan):
+    root, measured = tree
+    lines = {"prepare": "guidelab --new", "measure": SHELL}
+    found = changes(plan, "toy2d_ci", root, TABLE, lines, declared=False)
+    assert found.other == {NEW: "the shell line of rule prepare is another now; --shell accepts it"}
+    assert [job.name for job in found.changed] == [measured]
+    declared = changes(plan, "toy2d_ci", root, TABLE, lines, declared=True)
+    fold = next(job for job in declared.changed if job.name == NEW)
+    assert not declared.other and fold.shell == (SHELL, "guidelab --new")
 
 
 def test_inputs_that_were_others_stay_others_under_new_names(tree, plan):
