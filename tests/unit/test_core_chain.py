@@ -6,13 +6,13 @@ from itertools import pairwise
 import pytest
 import torch
 from exact import Blend, Counted, other
+from guidelab.core.samplers.evaluations import per_step
 
 from guidelab.core.chain import Schedule, respaced, schedule_of
 from guidelab.core.denoiser import per_sample
 from guidelab.core.guidance import Correction, Guided, Interval, Potential, Reference
 from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.chain import ddim, ddpm, posterior
-from guidelab.core.samplers.evaluations import per_step
 from guidelab.core.schedules import edm_sigmas
 from guidelab.nets.image_discriminator import variance_preserving
 

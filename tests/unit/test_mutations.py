@@ -10,7 +10,18 @@ from guidelab.plan.rules import RULES
 
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "guidelab"
-FORMULAS = ("assemble", "core", "metrics", "divergence", "features", "nets", "sampling", "train", "data", "jobs")
+FORMULAS = (
+    "assemble",
+    "core",
+    "metrics",
+    "divergence",
+    "features",
+    "nets",
+    "sampling",
+    "train",
+    "data",
+    "jobs",
+)
 LOOSE = {"autoencoder.py"}  # modules at the root that compute
 NO_FORMULA = {
     "data/archive.py": "judges the entries of a ZIP",
