@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, sha256
-from guidelab.registry import DATASETS, DENSITIES, NETS
+from guidelab.registry import DATASETS, NETS
 
 
 @dataclass(frozen=True)
@@ -98,8 +98,3 @@ def nets_sha256(inputs: Mapping[str, Sequence[str]]) -> dict[str, str]:
 def dataset(spec: Mapping[str, Any]) -> Any:
     """The registered dataset of a spec's `dataset` entry: its examples, and what a sampler starts from."""
     return DATASETS.load(spec["name"])(spec["classes"])
-
-
-def density(spec: Mapping[str, Any]) -> Any:
-    """The same dataset with its exact density at every noise level."""
-    return DENSITIES.load(spec["name"])(spec["classes"])

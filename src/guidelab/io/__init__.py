@@ -1,8 +1,9 @@
 """Files, arrays and tables in and out."""
 
-from guidelab.io.arrays import load_arrays, save_arrays, torch_version, wanted
+from guidelab.io.arrays import load_arrays, save_arrays, wanted
 from guidelab.io.csv import read_csv, write_csv
 from guidelab.io.files import atomic_write, sha256
+from guidelab.io.versions import torch_version
 
 __all__ = [
     "atomic_write",

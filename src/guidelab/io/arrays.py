@@ -108,8 +108,3 @@ def wanted(tensors: dict[str, Tensor], name: str, path: str | Path, shape: tuple
     if len(found) != len(shape) or any(w is not None and w != f for w, f in zip(shape, found, strict=True)):
         raise UserError(f"{path}: {name} has shape {found}, wanted {shape}. Delete the file and run again.")
     return tensors[name]
-
-
-def torch_version() -> str:
-    """The torch version without its build label (`2.13.0`, not `2.13.0+cpu`): the label names no arithmetic."""
-    return str(torch.__version__).split("+")[0]
