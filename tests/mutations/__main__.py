@@ -141,7 +141,7 @@ def _pytest(tree: Path, tests: tuple[str, ...], log: Path) -> None:
         os.dup2(file.fileno(), 2)
     import pytest
 
-    arguments = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", "not slow and not long", *tests]
+    arguments = ["-x", "-q", "--tb=no", "-p", "no:cacheprovider", "-m", "not slow", *tests]
     os._exit(int(pytest.main(arguments)))
 
 

@@ -7,9 +7,11 @@ import pytest
 import torch
 from torch import nn
 
-from guidelab.assemble import Nets, assemble
+from guidelab.assemble import Nets, assemble, load_nets
 from guidelab.core.denoiser import at_step
 from guidelab.core.samplers.heun import heun
+from guidelab.io import save_arrays
+from guidelab.nets.toy import ToyDenoiser
 
 
 class Constant(nn.Module):
@@ -62,3 +64,14 @@ def test_guidance_of_first_evaluations_is_not_in_the_second(stages, second):
         callback=lambda step, sigma, x: seen.append(float(x[0, 0])),
     )  # fmt: skip
     assert seen[1] == pytest.approx(middle)
+
+
+def test_a_net_is_that_of_its_own_training_seed(tmp_path):
+    path = tmp_path / "main.safetensors"
+    nets = [ToyDenoiser(4, 1, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+    held = {f"seed{seed}/{name}": value for seed in (0, 1) for name, value in nets[seed].state_dict().items()}
+    config = {"name": "toy", "width": 4, "layers": 1}
+    save_arrays(path, held, {"kind": "model", "net": config, "seeds": [0, 1]})
+    for seed in (0, 1):
+        found = load_nets({"model:main": [str(path)]}, seed).models["main"].state_dict()
+        assert all(torch.equal(found[name], value) for name, value in nets[seed].state_dict().items())

@@ -24,6 +24,12 @@ FORMULAS = (
 )
 LOOSE = {"autoencoder.py"}  # modules at the root that compute
 NO_FORMULA = {
+    "assemble/densities.py": "looks a density up",
+    "core/guidance/term.py": "an interface",
+    "data/loose.py": "reads a folder of images",
+    "data/npy.py": "reads a header",
+    "data/strict_json.py": "reads JSON",
+    "sampling/interfaces.py": "interfaces",
     "data/archive.py": "judges the entries of a ZIP",
     "data/crop_files.py": "hands files to processes",
     "data/download.py": "fetches a file",

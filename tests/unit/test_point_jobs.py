@@ -19,6 +19,7 @@ from guidelab.jobs import (
     coordinates,
     density,
     field,
+    plane_fields,
     prepare,
     reconstruct,
     synthesize,
@@ -38,7 +39,7 @@ def out(tmp_path):
 
 
 def test_a_fold_is_drawn_from_its_own_seed(out):
-    job = {"dataset": TREE, "n": 8, "seed": 3, "fold": "train", "code": "c"}
+    job = {"examples": "points", "dataset": TREE, "n": 8, "seed": 3, "fold": "train", "code": "c"}
     prepare.run(job, [out])
     drawn, about = load_arrays(out)
     assert torch.equal(drawn["x"], fractal("A").draw(8, torch.Generator().manual_seed(3)))
@@ -145,7 +146,7 @@ def test_a_grader_judges_both_sides_at_the_lowest_level_of_the_sampler(measured)
 
 
 def test_arrows_are_the_main_score_less_the_guides_and_axes_keep_their_place(tmp_path, out, monkeypatch):
-    monkeypatch.setattr(field, "CANDIDATES", 8)
+    monkeypatch.setattr(plane_fields, "CANDIDATES", 8)
     config, nets = {"name": "toy", "width": 8, "layers": 1}, {}
     for seed, name in enumerate(("main", "weak")):
         nets[name] = ToyDenoiser(8, 1, generator=torch.Generator().manual_seed(seed))

@@ -18,7 +18,7 @@ def test_a_figure_keeps_the_rows_it_plots(tmp_path, monkeypatch):
         rows = staticmethod(lambda given, job: pd.DataFrame({"a": [1, 2]}))
         make = staticmethod(lambda rows, job: Figure())
 
-    monkeypatch.setattr(figure.registry, "module", lambda kind, name: Drawn)
+    monkeypatch.setattr(figure.FIGURES, "module", lambda name: Drawn)
     outputs = [tmp_path / name for name in ("f.pdf", "f.png", "f.csv")]
     figure.run({"figure": "mine", "settings": {}, "inputs": {}, "looks": {}}, outputs)
     assert read_csv(outputs[2])["a"].tolist() == [1, 2]

@@ -8,7 +8,7 @@ from guidelab.assemble import load_nets
 from guidelab.core.noise import SeededNoise
 from guidelab.core.schedules import edm_sigmas
 from guidelab.jobs.sample import run
-from guidelab.sampling.continuous import _churn_noise
+from guidelab.sampling.boosting import churn_noise
 from guidelab.sampling.draw import drawing
 from guidelab.sampling.pixels import Pixels, rounded, truncated
 from guidelab.shards import read_block
@@ -54,7 +54,7 @@ def test_a_chain_clips_and_takes_fresh_noise_as_the_job_says(files, sampler, cha
 
 
 def test_the_noise_of_churn_differs_by_sample_and_from_its_start():
-    churn = _churn_noise(torch.tensor([0, 1, 2])).randn((4,))
+    churn = churn_noise(torch.tensor([0, 1, 2])).randn((4,))
     both = torch.cat([churn, SeededNoise([0, 1, 2]).randn((4,))])
     assert len(both.unique(dim=0)) == 6
 

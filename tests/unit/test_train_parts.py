@@ -19,6 +19,7 @@ from guidelab.train.early import run_until_no_better
 from guidelab.train.judge import Judge
 from guidelab.train.loop import Course
 from guidelab.train.noisy import NoisyBatch
+from guidelab.train.objectives import draws_of, recipe_of
 from guidelab.train.precision import NetInTraining, Precision
 from guidelab.train.probe import train_probe
 from guidelab.train.sides import Side
@@ -124,3 +125,8 @@ def test_bounds_of_repeats_have_as_many_real_examples_as_samples(monkeypatch):
     list(repeats.coverage(asked, None, exact, (0.1, 1.0), torch.tensor([0.1, 1.0]).numpy()))
     real, samples = seen[0]
     assert [len(side) for side in real] == [len(side) for side in samples] == [4, 4, 4]
+
+
+def test_the_label_dropout_of_a_training_reaches_its_examples():
+    config = {"net": {"name": "edm2"}, "label_dropout": 0.1, "conditional": True}
+    assert draws_of(config, recipe_of(config), None).label_dropout == 0.1

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 from guidelab.core.ema import beta, std_to_gamma
 from guidelab.data.toy2d import fractal
 from guidelab.errors import UserError
+from guidelab.jobs import point_learner
 from guidelab.nets.toy import ToyDenoiser
 from guidelab.train import exact_score, points
 from guidelab.train.denoisers import train_denoiser
+from guidelab.train.distributed import TrainingGroup
 from guidelab.train.exact_score import KernelTrainer
 from guidelab.train.points import Points
 from guidelab.train.step import Trainer
@@ -294,3 +296,9 @@ def test_in_double_precision_the_hand_written_step_is_autograd_and_adam() -> Non
         net.load_state_dict(net.constrained(net.state_dict()))
         assert value.item() == pytest.approx(loss.item(), rel=1e-9)
     assert (average[0] - mean).norm() <= 1e-9 * mean.norm()
+
+
+def test_a_training_draws_the_classes_it_is_given():
+    job = {"net": CONFIG["net"], "train": CONFIG, "seeds": [0], "dataset": {"name": "toy2d", "classes": "B"}}
+    found = point_learner.learner(job, TrainingGroup(), Path())
+    assert torch.equal(found._tree.means, fractal("B").means)

@@ -30,6 +30,9 @@ def boosted_samples(
         seeds: `[B]` int64 of the samples.
     """
     boosting = Boosting(disc, term["weight"], term["sigma_lo"], term["sigma_hi"] or math.inf)
-    # churn of a sample's own seed, and not from the generator that its start and label came from
-    churn = SeededNoise([(int(seed) * 2654435761 + 97) % (1 << 32) for seed in seeds])
-    return boosted(predict, x, sigmas, cond, boosting=boosting, noise=churn, **how)
+    return boosted(predict, x, sigmas, cond, boosting=boosting, noise=churn_noise(seeds), **how)
+
+
+def churn_noise(seeds: Tensor) -> SeededNoise:
+    """Noise of each sample's own seed, and not from the generator that its start and label came from."""
+    return SeededNoise([(int(seed) * 2654435761 + 97) % (1 << 32) for seed in seeds])
