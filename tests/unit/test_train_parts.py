@@ -1,8 +1,8 @@
 """Parts of trainers by themselves.
 
 What must never happen: another optimiser than the recipe's; a learning rate that stays; a later net that is no better; classes of
-an unconditional net; noise levels or deviations that are dropped on the way; a probe
-that depends on the unit of its features; bounds of unequal sides.
+an unconditional net; noise levels or deviations that are dropped on the way; a probe that depends on the unit of its features;
+bounds of unequal sides.
 """
 
 import copy
