@@ -3,6 +3,7 @@
 test_reach.py compares the modules that jobs can reach; this compares the lines of functions that their smallest forms run.
 """
 
+import gc
 import inspect
 import json
 import shutil
@@ -92,6 +93,7 @@ def executed(plan, experiment, rules):
     for key in order:
         job, payload, lines = plan.job(*key), json.loads(plan.payload(*key)), Lines()
         run = import_module(f"guidelab.jobs.{RULES[key[0]].entry}").run
+        gc.collect()  # readers of an earlier job are closed now, and not while the next one is watched
         with lines if key in compared else nullcontext():
             run(payload, [Path(path) for path in job.outputs])
         found |= {key: lines.found} if key in compared else {}

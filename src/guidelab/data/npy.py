@@ -1,11 +1,16 @@
 """Headers of NPY files: parsed as literals and judged before any value is read; pickled objects are never read."""
 
+import threading
 from typing import Any
 
 import numpy as np
 
 from guidelab.data import limits
 from guidelab.errors import brief
+
+_PARSING = (
+    threading.Lock()
+)  # Python 3.11's parser of literals fails where several threads are in it (gh-106905)
 
 
 def npy_header(file: Any) -> tuple[tuple[int, ...], bool, "np.dtype[Any]"]:
@@ -21,7 +26,8 @@ def npy_header(file: Any) -> tuple[tuple[int, ...], bool, "np.dtype[Any]"]:
         version = np.lib.format.read_magic(file)
         if version not in read:
             raise ValueError(f"format version {version} is not known")
-        shape, fortran, dtype = read[version](file, max_header_size=limits.NPY_HEADER_BYTES)
+        with _PARSING:
+            shape, fortran, dtype = read[version](file, max_header_size=limits.NPY_HEADER_BYTES)
     except Exception as error:  # numpy's parser raises several kinds
         raise ValueError(f"is no NPY array ({brief(error)})") from error
     if dtype.hasobject:
