@@ -11,7 +11,7 @@ METHODS = Table("method", "guidance", {
     "independent": Entry("guidelab.core.guidance.independent:Independent", needs="ref", neutral=1.0, itself=True),
 })  # fmt: skip
 SAMPLERS = Table("sampler", "sampler", {
-    "heun": Entry("guidelab.sampling.continuous:Continuous"),
+    "heun": Entry("guidelab.sampling.continuous:Continuous", evaluations=(2, 1)),  # once in the step to 0
     "ddpm": Entry("guidelab.sampling.discrete:Ddpm", needs="chain"),
     "ddim": Entry("guidelab.sampling.discrete:Ddim", needs="chain"),
 })  # fmt: skip

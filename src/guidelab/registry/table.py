@@ -26,7 +26,7 @@ class Entry:
         False  # methods: the main net may be its own reference, as it is evaluated with another class
     )
     classes: int | None = None  # datasets: how many there are, where that is fixed
-    evaluations: tuple[int, int] = (1, 1)  # samplers of plugins: of the net in a step, and in the last one
+    evaluations: tuple[int, int] = (1, 1)  # samplers: of the main net in a step, and in the last one
 
     @property
     def module(self) -> str:
