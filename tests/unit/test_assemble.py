@@ -5,6 +5,7 @@ What must never happen: a limit of guidance, or the stages it acts at, that is i
 
 import pytest
 import torch
+from sampling_jobs import term
 from torch import nn
 
 from guidelab.assemble import Nets, assemble, load_nets
@@ -29,15 +30,8 @@ class Constant(nn.Module):
 
 def guided(**more):
     """Main net 1, reference 0, weight 2: 2 where guidance is on."""
-    term = {
-        "method": "reference",
-        "ref": "weak",
-        "disc": None,
-        "weight": 2.0,
-        "sigma_lo": 0.0,
-        "sigma_hi": None,
-    }
-    spec = {"main": "main", "terms": [term | {"stages": "both"} | more], "sampler": {"dtype": "float32"}}
+    terms = [term("reference", 2.0, ref="weak", **more)]
+    spec = {"main": "main", "terms": terms, "sampler": {"dtype": "float32"}}
     spec["degrade"] = {name: {"dropout": 0.0, "input_noise": 0.0} for name in ("main", "weak")}
     return assemble(spec, Nets({"main": Constant(1.0), "weak": Constant(0.0)}, {}), None)
 

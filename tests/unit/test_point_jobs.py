@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from sampling_jobs import save_net
+from sampling_jobs import save_net, term
 
 from guidelab.assemble import Nets
 from guidelab.core.noise import SeededNoise
@@ -152,17 +152,9 @@ def test_arrows_are_the_main_score_less_the_guides_and_axes_keep_their_place(tmp
         nets[name] = ToyDenoiser(8, 1, generator=torch.Generator().manual_seed(seed))
         nets[name].gain.data.fill_(0.5)
         save_net(tmp_path / name, nets[name], config)
-    guide = {
-        "method": "reference",
-        "ref": "weak",
-        "disc": None,
-        "weight": 2.0,
-        "sigma_lo": 0.0,
-        "sigma_hi": None,
-    }
     run = {
         "main": "main", "degrade": {"main": WHOLE, "weak": WHOLE}, "sampler": HEUN, "batch": 8, "variant": "autog",
-        "terms": [guide | {"stages": "both"}], "precision": "float32", "unlabelled": [], "labels": None,
+        "terms": [term("reference", 2.0, ref="weak")], "precision": "float32", "unlabelled": [], "labels": None,
     }  # fmt: skip
     settings = {"window": [-1.0, 1.0, 0.0, 2.0], "grid": 3, "train_seed": 0, "sigma": 0.1, "lines": 2}
     inputs = {f"model:{name}": [str(tmp_path / name)] for name in nets}
