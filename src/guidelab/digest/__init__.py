@@ -11,6 +11,7 @@ Two more rules keep the reach narrow:
   method changes no job that does not use it.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -168,8 +169,10 @@ class Tree:
 
 
 def _content(root: Path) -> str:
-    files = sorted(root.rglob("*.py"))
-    return sha256("".join(f"{path.relative_to(root)} {path.read_bytes().hex()}\n" for path in files))
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _is_read(module: str) -> bool:  # followed: the package's own code, and the files in plugins/
