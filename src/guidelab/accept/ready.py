@@ -53,10 +53,8 @@ class Ready:
         for path in job.files:
             if (self.root / path).is_file() and path not in self._sha256:
                 self._sha256[path] = sha256(self.root / path)
-            if (
-                self._sha256.get(path, "") != job.sources.get(path, self._sha256.get(path))
-                and path in self._sha256
-            ):
+            held = self._sha256.get(path)
+            if held is not None and held != job.sources.get(path, held):
                 raise UserError(f"its input {path} is not what its job wrote")
         found: dict[str, Change] = {}
         for path in self._absent(job):

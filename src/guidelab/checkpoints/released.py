@@ -50,7 +50,7 @@ def read_released(path: str | Path, format: str, hints: Mapping[str, Any] | None
 
 
 def read_denoiser(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
-    """Format, configuration and tensors of a released denoiser, told from what the file holds.
+    """Format, configuration and tensors of a released denoiser; which format it is follows from the content.
 
     Raises:
         UserError: as `read_released`; or it is none of EDM, EDM2, ADM or DiT.

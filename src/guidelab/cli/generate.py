@@ -40,7 +40,7 @@ def generate(
     train_seed: Annotated[int | None, typer.Option(help="of files with nets of several trainings")] = None,
     shards: Annotated[bool, typer.Option("--shards", help="safetensors shards in the place of PNGs")] = False,
     subdirs: Annotated[bool, typer.Option("--subdirs", help="a folder for every 1,000 PNGs")] = False,
-    sheet: Annotated[bool, typer.Option("--sheet/--no-sheet", help="a contact sheet beside the folder")] = True,
+    sheet: Annotated[bool, typer.Option("--sheet/--no-sheet", help="a contact sheet next to the folder")] = True,
     job: Annotated[str | None, typer.Option("--job", help="a planned job as JSON; - reads standard input")] = None,
     output: Annotated[list[Path] | None, typer.Option("--output", "-o", help="a folder; with --job its files")] = None,
     params: Annotated[Path, typer.Option("--params", help="the parameters file, without --net")] = Path("params.yaml"),

@@ -34,10 +34,10 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
                 )
     refuse_other_code(rule, job, lambda: code_now(outputs))
     module = RULES[rule].entry
-    sharing = (module == "train" and "data" in job["inputs"]) or (
+    by_rows = (module == "train" and "data" in job["inputs"]) or (
         module == "sample" and outputs[0].suffix == ".json"
     )
-    if RULES[rule].shares_gpus and sharing and (count := processes()) > 1:  # a file of points has one writer
+    if RULES[rule].shares_gpus and by_rows and (count := processes()) > 1:  # a file of points has one writer
         with held(rule, outputs):
             if taken_over(job, outputs):
                 return

@@ -30,7 +30,7 @@ def settle(where: torch.device) -> None:
 
 
 def effective(name: str, where: torch.device) -> str:
-    """The precision nets are evaluated in: as asked for on a GPU, float32 on a CPU.
+    """The precision nets are evaluated in: the given one on a GPU, float32 on a CPU.
 
     Raises:
         ValueError: no such precision.

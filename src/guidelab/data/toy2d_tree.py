@@ -90,7 +90,7 @@ class _Branch:
 def grown(classes: str = "A", shape: Shape = Shape()) -> Tree:
     """Grow the tree.
 
-    Both classes are always grown, from one random stream, so class B does not depend on who asks for it.
+    Both classes are always grown, from one random stream, so class B is the same for every caller.
 
     Args:
         classes: `A`, `B` or `AB`.

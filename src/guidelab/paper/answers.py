@@ -20,8 +20,8 @@ def answer(f: Evidence, q: Question) -> list[str]:
 def comparisons(f: Evidence, q: Question) -> list[Comparison]:
     """The comparisons of a question whose points were measured, variant by variant, every view of each."""
     found = [
-        Comparison(view, asked, *points)
-        for asked, before, after in dict.fromkeys(_variants(f, q))
+        Comparison(view, against, *points)
+        for against, before, after in dict.fromkeys(_variants(f, q))
         for view in f.views
         if (points := _points(f, q, view, before, after)) is not None
     ]
@@ -29,16 +29,16 @@ def comparisons(f: Evidence, q: Question) -> list[Comparison]:
 
 
 def _variants(f: Evidence, q: Question) -> Iterator[tuple[str, str, str]]:
-    """(asked, before, after): variants, or points with a weight; where there are several kinds of nets, those of each kind."""
+    """(against, before, after): variants, or points with a weight; where there are several kinds of nets, those of each kind."""
     kinds = list(dict.fromkeys(["", *map(names.suffix, f.variants)]))
-    for asked, side in q.pairs:
+    for against, side in q.pairs:
         alone = [v for v in f.guided if names.section(v) == side]
         named = [side] if "/" in side else [side + kind for kind in kinds]
         for after in alone or [v for v in named if v.partition("/")[0] in f.variants]:
             variant = after.partition("/")[0]
-            before = {BASE: f.base(variant), SELF: variant}.get(asked, f"{asked}{names.suffix(variant)}")
+            before = {BASE: f.base(variant), SELF: variant}.get(against, f"{against}{names.suffix(variant)}")
             if before is not None and before in f.variants:
-                yield asked, before, after
+                yield against, before, after
 
 
 def _points(f: Evidence, q: Question, view: View, before: str, after: str) -> tuple[Point, Point] | None:
@@ -97,15 +97,15 @@ def _lines(f: Evidence, q: Question, found: list[Comparison]) -> list[str]:
     for c in found:
         said = _sentence(f, q, c)
         if said:
-            lines.setdefault((c.asked, c.before.variant, c.after.variant), []).append(said)
+            lines.setdefault((c.against, c.before.variant, c.after.variant), []).append(said)
     return [
-        f"- {names.label(after)}{_against(f, asked, before)}: {' '.join(said)}"
-        for (asked, before, after), said in lines.items()
+        f"- {names.label(after)}{_against(f, against, before)}: {' '.join(said)}"
+        for (against, before, after), said in lines.items()
     ]
 
 
-def _against(f: Evidence, asked: str, before: str) -> str:
-    return {BASE: "", SELF: f" against {SELF}"}.get(asked, f" against {names.label(before)}")
+def _against(f: Evidence, against: str, before: str) -> str:
+    return {BASE: "", SELF: f" against {SELF}"}.get(against, f" against {names.label(before)}")
 
 
 def _sentence(f: Evidence, q: Question, c: Comparison) -> str:
@@ -121,7 +121,7 @@ def _sentence(f: Evidence, q: Question, c: Comparison) -> str:
         else:
             parts.append(f"{info['name']}: {wording.NO_NUMBER}")
     own = f.point(c.after.variant, c.view)
-    note = f"The best weight is {own.w:g}, no guidance. " if c.asked == SELF and own.w == c.before.w else ""
+    note = f"The best weight is {own.w:g}, no guidance. " if c.against == SELF and own.w == c.before.w else ""
     return f"{note}{wording.place(f, c)}, {'; '.join(parts)}." if parts else ""
 
 

@@ -35,10 +35,10 @@ class Point(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """Two points in one view; `asked` is the side of the question that `before` stands for."""
+    """Two points in one view; `against` is the side of the question that `before` stands for."""
 
     view: View
-    asked: str
+    against: str
     before: Point
     after: Point
 

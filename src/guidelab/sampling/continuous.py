@@ -53,10 +53,10 @@ class Continuous:
         if not self.boosts:
             return self.solved(built.predict, x, cond, **how)
         disc = self.nets.discriminators[self.boosts[0]["disc"]]
-        boosted = ADDITIONS.load("boost")(
+        boosted: Tensor = ADDITIONS.load("boost")(
             self.boosts[0], disc, built.predict, x, self.sigmas, cond, seeds, **how
         )
-        return boosted  # type: ignore[no-any-return]
+        return boosted
 
     def solved(
         self,

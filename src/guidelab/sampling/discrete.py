@@ -1,7 +1,7 @@
 """Samplers along a discrete variance-preserving chain: DDPM and DDIM."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,7 +13,8 @@ from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.chain import ddim, ddpm
 from guidelab.errors import UserError
 
-Callback = Callable[[int, float, Tensor], None]
+if TYPE_CHECKING:
+    from guidelab.sampling.interfaces import Callback
 
 
 class Ddpm:
@@ -40,7 +41,7 @@ class Ddpm:
         *,
         seeds: Tensor,
         noise: SeededNoise,
-        callback: Callback | None,
+        callback: "Callback | None",
     ) -> Tensor:
         """See `interfaces.Sampler`."""
         event = tuple(x.shape[1:])

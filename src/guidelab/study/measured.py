@@ -27,9 +27,6 @@ from guidelab.study.spaces import space_of
 
 NEEDS_IMAGES = ("kid", "precision", "recall")
 METRICS = ("fid", *NEEDS_IMAGES)
-SHORT = {
-    "lite0": {"name": "efficientnet_lite0", "size_px": 64}
-}  # features by the name that params.yaml gives them
 
 
 @dataclass(frozen=True)

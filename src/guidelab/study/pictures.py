@@ -3,7 +3,7 @@
 import contextlib
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,9 +52,7 @@ def listed(folder: Path, settings: Mapping[str, Any]) -> list[int]:
     """
     held = _listing(folder).get(_OURS)
     if not isinstance(held, dict):
-        others = [path.name for path in folder.iterdir() if path.name[0] != "."] if folder.is_dir() else []
-        if others:
-            raise UserError(f"{folder}: holds other files ({', '.join(sorted(others)[:3])}); {_EMPTY}")
+        _refuse_others(folder)
         return []
     of = held.get("settings", {})
     _compare(folder, of, settings)
@@ -107,14 +105,15 @@ def check_shards(folder: Path, settings: Mapping[str, Any]) -> None:
     if manifest.is_file():
         _compare(folder, load_manifest(manifest), settings)
         return
-    own = (manifest.stem, manifest.name)
-    others = (
-        [path.name for path in folder.iterdir() if path.name[0] != "." and path.name not in own]
-        if folder.is_dir()
-        else []
-    )
+    _refuse_others(folder, (manifest.stem, manifest.name))
+
+
+def _refuse_others(folder: Path, own: Sequence[str] = ()) -> None:
+    """Refuse a folder with files other than its own; hidden ones are let alone."""
+    held = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    others = sorted(name for name in held if name[0] != "." and name not in own)
     if others:
-        raise UserError(f"{folder}: holds other files ({', '.join(sorted(others)[:3])}); {_EMPTY}")
+        raise UserError(f"{folder}: holds other files ({', '.join(others[:3])}); {_EMPTY}")
 
 
 def _compare(folder: Path, of: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
