@@ -33,6 +33,7 @@ def job_of(name: str) -> dict[str, Any]:
     latent = name == "dit"
     recipe = {key: value for key, value in CONFIG.items() if key not in ("net", "conditional", "classes")}
     return {
+        "examples": "images",
         "net": NETS[name],
         "conditional": True,
         "train": recipe | {"loss": None, "label_dropout": 0.0, "flip": not latent, "precision": "bfloat16"},

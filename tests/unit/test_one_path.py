@@ -81,7 +81,7 @@ def test_a_users_folder_trains_what_imagenet_trains(net: str) -> None:
     recipe = {key: value for key, value in CONFIG.items() if key not in ("net", "conditional", "classes")}
     shared = {"latent": LATENT if latents else None, "code": "c"}
     job = {
-        "net": NETS[net], "conditional": True, "dataset": {"classes": 3}, "seeds": [0], **shared,
+        "examples": "images", "net": NETS[net], "conditional": True, "dataset": {"classes": 3}, "seeds": [0], **shared,
         "train": recipe | {"precision": "bfloat16", "flip": not latents}, "inputs": {"data": [examples(latents)]},
     }  # fmt: skip
     train.run(job, [Path("kept.safetensors"), Path("kept.csv")])

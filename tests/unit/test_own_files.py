@@ -59,7 +59,8 @@ def run(files, tmp_path, monkeypatch, capsys):
     for path in files.iterdir():
         (tmp_path / path.name).symlink_to(path)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("GUIDELAB_DEVICE", raising=False)
+    monkeypatch.setenv("GUIDELAB_DEVICE", "cpu")  # commands set it: this brings it back to what it was
+    monkeypatch.delenv("GUIDELAB_DEVICE")
 
     def command(*words, refused=False):
         monkeypatch.setattr(sys, "argv", ["guidelab", *map(str, words)])

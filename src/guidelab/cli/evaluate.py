@@ -1,6 +1,5 @@
 """`guidelab evaluate` and `guidelab statistics`: numbers of images in any folder or ZIP."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -19,14 +18,6 @@ Features = Annotated[
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; by default a GPU if there is one")]
 Threads = Annotated[int, typer.Option(help="CPU threads for torch", min=1)]
-
-
-def _prepared(device: str | None, threads: int) -> None:
-    from guidelab.cli.runtime import limit_threads
-
-    limit_threads(threads)
-    if device:
-        os.environ["GUIDELAB_DEVICE"] = device
 
 
 def _known(option: str, given: list[str], known: tuple[str, ...]) -> None:
@@ -61,7 +52,10 @@ def evaluate(
 
     Example: `guidelab evaluate sweep --reference ref.npz --features inception=weights-inception-2015-12-05-6726825d.pth -o fid.csv`
     """
-    _prepared(device, threads)
+    from guidelab.cli.runtime import choose_device, limit_threads
+
+    limit_threads(threads)
+    choose_device(device)
     from guidelab.metrics.images import COUNTS
     from guidelab.study.measured import METRICS
 
@@ -116,7 +110,10 @@ def statistics(
 
     Example: `guidelab statistics pictures.zip -o ref.npz`
     """
-    _prepared(device, threads)
+    from guidelab.cli.runtime import choose_device, limit_threads
+
+    limit_threads(threads)
+    choose_device(device)
     if output.suffix != ".npz":
         raise UserError(f"--output: given {output}, wanted a file .npz")
     if not images.exists():

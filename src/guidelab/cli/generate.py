@@ -1,6 +1,5 @@
 """`guidelab generate --net`: images of nets in files."""
 
-import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,11 +63,10 @@ def generate(
         return
     if names or job is not None or len(output or []) != 1:
         raise UserError("guidelab generate --net: wanted one --output folder, and neither names nor --job")
-    from guidelab.cli.runtime import limit_threads
+    from guidelab.cli.runtime import choose_device, limit_threads
 
     limit_threads(threads)
-    if device:
-        os.environ["GUIDELAB_DEVICE"] = device
+    choose_device(device)
     options: dict[str, Any] = {
         "name": sampler, "steps": steps, "sigma_min": sigma_min, "sigma_max": sigma_max, "rho": rho, "dtype": dtype,
         "S_churn": s_churn, "S_min": s_min, "S_max": s_max, "S_noise": s_noise,

@@ -34,10 +34,7 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
                 )
     refuse_other_code(rule, job, lambda: code_now(outputs))
     module = RULES[rule].entry
-    by_rows = (module == "train" and "data" in job["inputs"]) or (
-        module == "sample" and outputs[0].suffix == ".json"
-    )
-    if RULES[rule].shares_gpus and by_rows and (count := processes()) > 1:  # a file of points has one writer
+    if RULES[rule].shares_gpus and _divisible(module, job, outputs) and (count := processes()) > 1:
         with held(rule, outputs):
             if taken_over(job, outputs):
                 return
@@ -46,6 +43,16 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
         if wanted:
             with planned(rule, job, outputs), noted(job, outputs):
                 import_module(f"guidelab.jobs.{module}").run(job, outputs)
+
+
+def _divisible(module: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
+    """Whether several processes may do the job: samples in a single file have one writer.
+
+    A training on points is short: processes that wait for each other repay only where the user says how many.
+    """
+    if module == "sample":
+        return outputs[0].suffix == ".json"
+    return job["examples"] == "images" or bool(os.environ.get("GUIDELAB_PROCESSES"))
 
 
 def processes() -> int:

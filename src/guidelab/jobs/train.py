@@ -22,8 +22,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     folder = state_folder(job)
     with joined(device()) as group:
         settle(group.device)
-        kind = "images" if "data" in job["inputs"] else "points"
-        learner = TRAINERS.load(kind)(job, group, outputs[0])
+        learner = TRAINERS.load(job["examples"])(job, group, outputs[0])
         tensors, meta, curve = train_denoiser(learner, job["seeds"], folder, progress=group.leader)
         if group.leader:
             save_arrays(outputs[0], tensors, {**meta, "kind": "checkpoints", "code": job["code"]})

@@ -16,12 +16,13 @@ def train(e: "PlannedExperiment", denoiser: str, part: str) -> Job:
     """Train one denoiser with some of its seeds, keeping snapshots."""
     d = e.spec.denoisers[denoiser]
     assert d.train is not None  # only then it is trained here
-    modules = [registry.NETS[d.net.name].module, registry.TRAINERS["images" if e.images else "points"].module]
     spec: dict[str, Any] = {
+        "examples": slices.examples(e),
         "net": d.net.model_dump(),
         "train": {k: v for k, v in d.train.model_dump().items() if k not in ("seeds", "seeds_per_job")},
         "seeds": list(e.parts(denoiser)[part]),
     }
+    modules = [registry.NETS[d.net.name].module, registry.TRAINERS[spec["examples"]].module]
     if not e.images:  # points are drawn as the training goes
         spec |= {"dataset": {"name": e.spec.dataset.name, "classes": d.classes}}
         return Job({}, spec, (*modules, *named.of_density(e)))
