@@ -44,7 +44,9 @@ def from_diffusers(folder: str | Path, *, device: str = "cpu") -> Net:
             f"{settings}: prediction_type {scheduler['prediction_type']!r}, wanted {' or '.join(_PREDICTS)}"
         )
     try:
-        model = library.AutoModel.from_pretrained(place, local_files_only=True, use_safetensors=True)
+        model = library.AutoModel.from_pretrained(
+            str(place), local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+        )
     except (OSError, ValueError, ImportError, AttributeError) as error:
         raise UserError(
             f"{place}: cannot be read ({str(error).splitlines()[0][:200]}); wanted config.json and safetensors"

@@ -5,6 +5,7 @@ pipeline of the project's folder; every other one has its own, in workflow/dvc/<
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -128,7 +129,10 @@ def _stage(stage: Stage, stages: Sequence[Stage], params: Mapping[str, Any], up:
     in_git = [*stage.in_git, stage.manifest, stage.provenance]
     content: dict[str, Any] = {"cmd": COMMAND.format(manifest=stage.manifest)}
     content |= {"wdir": up} if up else {}
-    content["deps"] = [*CODE, *stage.deps, *(out for s in before for out in s.outs)]
+    content["deps"] = [
+        *(p for p in (*CODE, *stage.deps) if Path(p).exists()),
+        *(out for s in before for out in s.outs),
+    ]
     content["params"] = _params(stage, params)
     content["outs"] = [{path: {"persist": True}} for path in cached]
     content["outs"] += [{path: {"cache": False, "persist": True}} for path in in_git]
