@@ -19,15 +19,8 @@ from guidelab.synthetic.checkpoints import write_synthetic
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/library.md").read_text(encoding="utf-8")
 CODE = "\n".join(re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL))
-SOURCES = (
-    "pyproject.toml",
-    "setup.py",
-    "LICENSE",
-    "README.md",
-    "requirements.lock",
-    "Snakefile",
-    "params.yaml",
-)
+RECIPE = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+COPIED = {name for line in re.findall(r"^COPY (.*) \S+$", RECIPE, re.MULTILINE) for name in line.split()}
 SIDE, CLASSES = 8, 4
 
 
@@ -68,12 +61,13 @@ def pipeline(prediction):
 def installed(tmp_path_factory):
     """The wheel, installed into an empty folder."""
     root = tmp_path_factory.mktemp("wheel")
-    for name in SOURCES:
-        (root / "tree").mkdir(exist_ok=True)
-        shutil.copy(ROOT / name, root / "tree" / name)
+    (root / "tree").mkdir()
     ignore = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    shutil.copytree(ROOT / "src", root / "tree/src", ignore=ignore)
-    shutil.copytree(ROOT / "workflow", root / "tree/workflow")
+    for name in COPIED:  # what the container is built from is enough
+        if (ROOT / name).is_dir():
+            shutil.copytree(ROOT / name, root / "tree" / name, ignore=ignore)
+        else:
+            shutil.copy(ROOT / name, root / "tree" / name)
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--no-cache-dir"]
     offline = ["--no-index", "--no-deps"]
     subprocess.run([*pip, "wheel", *offline, "--no-build-isolation", "-w", root, root / "tree"], check=True)
@@ -97,6 +91,26 @@ def test_the_examples_run_from_the_wheel(files, installed):
     )
     assert done.returncode == 0, done.stderr[-3000:]
     assert "toy3d" in done.stdout and "snakemake" in done.stdout
+
+
+def test_the_container_installs_the_lock_and_then_the_package_alone():
+    runs = [line.split("install ", 1)[1] for line in RECIPE.splitlines() if " pip install " in line]
+    assert runs == [
+        "--no-cache-dir --requirement requirements.lock",
+        "--no-cache-dir --no-deps --no-build-isolation .",
+    ]
+    assert RECIPE.index("COPY requirements.lock") < RECIPE.index("--requirement") < RECIPE.index("COPY src")
+    lock = (ROOT / "requirements.lock").read_text()
+    assert re.search(r"^setuptools==(\d+)", lock, re.MULTILINE), (
+        "builds without isolation, so with the lock's setuptools"
+    )
+    minor = re.search(r"^FROM python:3\.(\d+)-", RECIPE, re.MULTILINE)
+    assert (
+        f"Python 3.{minor[1]}" in lock
+        and f'requires-python = ">=3.{minor[1]}"' in (ROOT / "pyproject.toml").read_text()
+    )
+    sent = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert sent == COPIED
 
 
 def test_the_wheel_carries_types_and_the_workflow(installed):

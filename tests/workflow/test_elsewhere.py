@@ -8,15 +8,21 @@ import pytest
 import yaml
 from tree import EXPERIMENT, ROOT, Tree, chain
 
+from guidelab.cli.app import app
 from guidelab.errors import UserError
 from guidelab.plan.dvc import pipelines
 from guidelab.plan.plan import Plan
+from guidelab.plan.targets import params_path
 from guidelab.spec.load import load_spec
 from guidelab.study.folder import make, parameters
 
 TARGET = f"results/{EXPERIMENT}/data/reference.safetensors"
 TABLE = f"results/tables/{EXPERIMENT}.csv"
 HERE = {"PYTHONPATH": str(ROOT / "src")}
+COMMANDS = [
+    *app.registered_commands,
+    *(c for g in app.registered_groups for c in g.typer_instance.registered_commands),
+]
 SHIPPED = (ROOT / "params.yaml").read_text(encoding="utf-8")
 
 
@@ -134,3 +140,15 @@ def test_from_a_wheel(folder):
     shutil.copytree(ROOT / "workflow", held / "workflow", ignore=shutil.ignore_patterns("dvc"))
     said = folder.run("snakemake", "-s", f"{held}/Snakefile", "-n", TABLE, PYTHONPATH=str(site))
     assert planned(said)["table"] == 1 and f"{held}/workflow/resources/metrics.csv" in said
+
+
+def test_the_catalog_has_what_it_shows():
+    """Its two files; the configuration page names only keys, commands and files that there are."""
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert usage["software-stack-deployment"] and usage["report"] is True
+    page = (ROOT / "config/README.md").read_text()
+    for linked in re.findall(r"\]\(([^)#]+)\)", page):
+        assert (ROOT / "config" / linked).is_file(), linked
+    assert params_path({"params": "mine.yaml"}) == "mine.yaml" and 'config: {"params": "mine.yaml"}' in page
+    shown = set(re.findall(r"`guidelab (\w+)", page + (ROOT / "docs/elsewhere.md").read_text()))
+    assert shown <= {command.name or command.callback.__name__ for command in COMMANDS}, shown
