@@ -128,6 +128,18 @@ def test_the_wheel_carries_types_and_the_workflow(installed):
     assert (installed / "guidelab/py.typed").is_file()
 
 
+def test_the_examples_type_check(tmp_path):
+    """As strictly as the package itself, which `make lint` has checked before: its cache is used."""
+    page = tmp_path / "page.py"
+    page.write_text(f"# mypy: allow-untyped-defs, allow-untyped-calls\n{CODE}\nguidelab.heun(1)\n")
+    command = [sys.executable, "-m", "mypy", str(page), "src/guidelab/__init__.py"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    wrong = [line for line in done.stdout.splitlines() if ": error:" in line]
+    assert wrong and all(
+        line.startswith(f"{page}:{len(page.read_text().splitlines())}: ") for line in wrong
+    ), done.stdout
+
+
 @pytest.mark.parametrize("name", guidelab.__all__)
 def test_every_public_name_is_in_an_example_and_documented(name):
     assert re.search(rf"\bguidelab\.{name}\b", CODE), f"docs/library.md uses no guidelab.{name}"
