@@ -7,6 +7,7 @@ from guidelab.plan.build import modules as named
 from guidelab.plan.build import slices
 from guidelab.plan.instances import diverging
 from guidelab.plan.job import Job
+from guidelab.project import resource
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -125,7 +126,7 @@ def collect(e: "PlannedExperiment") -> Job:
     }
     inputs = {
         "rows": tuple(e.path("measure", *run.names) for run in e.runs),
-        "metrics": (slices.METRICS_INFO,),
+        "metrics": (resource(slices.METRICS_INFO),),
         "guide": _reports(e, "guide"),
         "grade": tuple(e.path("grade", g, *run.names) for run in e.runs for g in e.graded(run)),
     }

@@ -7,6 +7,7 @@ from guidelab.plan.build import modules as named
 from guidelab.plan.build import slices
 from guidelab.plan.instances import diverging
 from guidelab.plan.job import Job
+from guidelab.project import resource
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -26,7 +27,7 @@ def table(e: "PlannedExperiment") -> Job:
             "published": dict(paper.published),
             "published_experiment": paper.published_experiment or e.name,
         }
-        inputs |= {"published": (PUBLISHED,)}
+        inputs |= {"published": (resource(PUBLISHED),)}
     return Job(inputs, spec)
 
 

@@ -9,7 +9,8 @@ from guidelab import registry
 from guidelab.errors import UserError, closest
 from guidelab.plan.instances import AUTOENCODER
 from guidelab.plan.job import Files
-from guidelab.released import FILE, Row, load_rows, row_of_file
+from guidelab.project import resource
+from guidelab.released import CSV, FILE, Row, load_rows, row_of_file
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -24,7 +25,7 @@ METRICS_INFO = "workflow/resources/metrics.csv"  # direction, unit, digits and d
 @cache
 def rows() -> dict[str, Row]:
     """checkpoints.csv by name."""
-    return load_rows()
+    return load_rows(resource(CSV))
 
 
 def row(e: "PlannedExperiment", name: str) -> dict[str, Any]:
@@ -221,7 +222,7 @@ def divergences(e: "PlannedExperiment") -> "Divergences":
 def printed(e: "PlannedExperiment") -> dict[str, tuple[str, ...]]:
     """What tables, curves and findings are made of."""
     measurements, selected = e.outputs("collect")[:2]
-    return {"measurements": (measurements,), "selected": (selected,), "metrics": (METRICS_INFO,)}
+    return {"measurements": (measurements,), "selected": (selected,), "metrics": (resource(METRICS_INFO),)}
 
 
 def metrics_of_plugins(e: "PlannedExperiment") -> dict[str, Any]:
