@@ -67,7 +67,7 @@ def test_its_one_call_gives_the_same_numbers_under_its_defaults():
     register_feature_extractor("guidelab-test", adapter(extract))
     fake, real = images(1010, 0, 0.8), images(1200, 1)
     found = calculate_metrics(
-        input1=Bare(fake), input2=Bare(real), feature_extractor="guidelab-test", cuda=False, cache=False, verbose=False,
+        input1=Bare(fake), input2=Bare(real), feature_extractor="guidelab-test", cuda=False, cache=False, verbose=False, save_cpu_ram=True,
         fid=True, kid=True, prc=True, isc=True,
     )  # fmt: skip
     features, logits = extracted(fake, extract, logits=True)

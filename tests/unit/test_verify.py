@@ -101,12 +101,12 @@ def test_the_numbers_of_a_run_are_confirmed_and_their_differences_explained(ther
         assert row.difference == pytest.approx(row.torch_fidelity - row.ours, abs=1e-8)
     assert table.n_reference.tolist() == [224, 32, 32, 32] and set(table.n_reference_default) == {224}
     assert table.why["precision@lite0"] == "224 real images, ours 32"
-    assert table.why["kid@lite0"] == "100 random subsets of 32, ours all 32 x 32 pairs"
-    assert "float32" in table.why["fid@lite0"] and "singular" in table.why["fid@lite0"]
+    assert table.why["kid@lite0"] == "100 random subsets of 32 of 224 real images, ours all 32 x 32 pairs"
+    assert "float32" in table.why["fid@lite0"] and "1280" in table.why["fid@lite0"]
     assert table.torch_fidelity_default["recall@lite0"] != table.torch_fidelity["recall@lite0"]
     text = Path("out/v.md").read_text()
     assert text in done.output and "| cfg/w1.50, seed 0 |" in text and "fold reference" in text
-    assert "differ from the recorded ones by at most 0." in text  # batches of 64 there and here
+    assert "at most 0 from the recorded features" in text  # batches of 64 there and here
 
 
 def test_another_number_in_the_rows_ends_with_status_1(there, monkeypatch):

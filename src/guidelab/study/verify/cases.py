@@ -62,7 +62,7 @@ def cases(
         known = (other for other in plan.spec.experiments if plan.experiment(other).images)
         raise UserError(
             f"{name}: its samples are points, which torch-fidelity does not measure; wanted an experiment of images"
-            f"{', such as ' + found if (found := next(known, '')) else ''}"
+            f"{', such as ' + some if (some := next(known, '')) else ''}"
         )
     runs = [run for point in points or e.spec.paper.headline for run in e.runs_at(point)]
     jobs = {run: plan.job("measure", name, *run.names) for run in dict.fromkeys(runs)}

@@ -99,22 +99,22 @@ def _why(case: Case, metric: str, ours: Settings, real: int, width: int) -> str:
     """Why its default differs from ours, from both settings."""
     row = case.rows[metric]
     if metric == "fid":
-        singular = f"; singular covariances ({row.n_generated} images, {width} features): the roots of its eigenvalues are rounding"
+        singular = (
+            f"; fewer images than features ({width}): roots of eigenvalues that are zero but for rounding"
+        )
         return f"means in float32, ours float64{singular if row.n_generated <= width else ''}"
     if metric == "kid":
         rows = min(DEFAULTS.kid_subset, row.n_generated, real)
-        return f"{DEFAULTS.kid_subsets} random subsets of {rows}, ours all {row.n_generated} x {row.n_reference} pairs"
+        all_pairs = f"ours all {row.n_generated} x {row.n_reference} pairs"
+        return f"{DEFAULTS.kid_subsets} random subsets of {rows} of {real} real images, {all_pairs}"
     if metric == "inception_score":
         return f"{DEFAULTS.splits} parts in random order, ours {ours.splits} in the order of the seeds"
-    neighbours = (
-        f"k = {DEFAULTS.neighbours}, ours {ours.neighbours}; "
-        if ours.neighbours != DEFAULTS.neighbours
-        else ""
-    )
-    counts = (
-        f"{real} real images, ours {row.n_reference}" if real != row.n_reference else "distances in float32"
-    )
-    return neighbours + counts
+    causes = []
+    if ours.neighbours != DEFAULTS.neighbours:
+        causes.append(f"k = {DEFAULTS.neighbours}, ours {ours.neighbours}")
+    if real != row.n_reference:
+        causes.append(f"{real} real images, ours {row.n_reference}")
+    return "; ".join(causes) or "distances in float32"
 
 
 def _note(case: Case, sides: Sides) -> str:
@@ -122,15 +122,11 @@ def _note(case: Case, sides: Sides) -> str:
     of, fold = case.options["of"], case.options["reference"]
     extractor = sides.extractor(of, fold)
     options = sides.plan.job("extract", sides.name, of, f"data/{fold}").spec["extractor"]
-    shown = ", ".join(
-        f"{key} {value}" for key, value in options.items() if key in ("name", "size_px", "model")
-    )
-    largest = (
-        f"; they differ from the recorded ones by at most {sides.largest[of]:.2g}"
-        if of in sides.largest
-        else ""
-    )
+    shown = " ".join(f"{key} {value}" for key, value in options.items() if key in ("size_px", "model"))
+    recorded = sides.largest.get(of)
+    apart = "" if recorded is None else f", at most {recorded:.2g} from the recorded features"
     return (
-        f"{case.space}: features of {shown}, weights {extractor.sha256[:12]}, given to torch-fidelity in the place of its own "
-        f"Inception{largest}. Pixels reach them as stored: the resize is the extractor's in both. Reference: fold {fold}."
+        f"{case.space}: features of {options['name']} {shown}".rstrip()
+        + f" (weights {extractor.sha256[:12]}) in every column, not of torch-fidelity's own Inception{apart}. Its loop gives them "
+        f"pixels as stored, so the resize is the extractor's. Reference: fold {fold}."
     )

@@ -20,11 +20,11 @@ def document(found: Verified) -> str:
             "point": table.point + ", seed " + table.train_seed.astype(str),
             "metric": table.metric,
             "ours": [f"{v:.6g} ± {e:.2g}" for v, e in zip(table.ours, table.std_error, strict=True)],
-            "same settings": [f"{v:.6g}" for v in table.torch_fidelity],
+            "torch-fidelity, same settings": [f"{v:.6g}" for v in table.torch_fidelity],
             "difference": [f"{v:.1g}" for v in table.difference],
             "agrees": table.agrees.map({True: "yes", False: "NO"}),
-            "its defaults": [f"{v:.6g}" for v in table.torch_fidelity_default],
-            "why its defaults differ": table.why,
+            "torch-fidelity, its defaults": [f"{v:.6g}" for v in table.torch_fidelity_default],
+            "why the defaults differ": table.why,
         }
     )
     align = ("left", "left", "right", "right", "right", "left", "right", "left")
