@@ -13,6 +13,7 @@ from guidelab.cli.app import app
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
+from guidelab.features.efficientnet_lite0 import EfficientNetLite0
 from guidelab.io import read_csv, write_csv
 from guidelab.jobs import extract, measure
 from guidelab.plan.plan import Plan
@@ -130,6 +131,27 @@ def test_rows_and_features_of_other_weights_are_refused(there, plan, monkeypatch
         UserError, match="fid@lite0 is of features with weights 000000000000, these are 579344248a93"
     ):
         numbers.verified(plan, "fashion_ci", [replace(case, rows=other)])
+
+
+def test_features_that_are_not_finite_and_too_few_images_are_refused(there, plan, monkeypatch):
+    monkeypatch.chdir(there)
+    found = cases.cases(plan, "fashion_ci", ["cfg/w1.50"], None, ["lite0"])
+    with monkeypatch.context() as patch:
+        patch.setattr(numbers, "LEAST", 33)
+        with pytest.raises(UserError, match=r"cfg/w1.50, block report1: holds 32 images, wanted at least 33"):
+            numbers.verified(plan, "fashion_ci", found)
+    extract_all = EfficientNetLite0.features_and_logits
+
+    def broken(self, images):
+        features, logits = extract_all(self, images)
+        features[3] = float("nan")
+        return features, logits
+
+    monkeypatch.setattr(EfficientNetLite0, "features_and_logits", broken)
+    with pytest.raises(
+        UserError, match=r"seed0.json: 1 of 32 images have lite0 features that are not finite"
+    ):
+        numbers.verified(plan, "fashion_ci", found)
 
 
 @pytest.mark.parametrize(

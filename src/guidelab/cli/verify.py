@@ -27,7 +27,7 @@ def verify(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="the numbers as a CSV; the table goes beside it as .md"),
+        typer.Option("--output", "-o", help="the numbers as a CSV; the table is written next to it as .md"),
     ] = None,
     device: Device = None,
     threads: Threads = 1,

@@ -18,6 +18,7 @@ from guidelab.study.verify.sides import Sides
 AGREE = 0.1  # standard errors: far below what sampling leaves open
 KID_ROWS = 5000  # of a side in one kernel matrix: three of these in float64 take 0.6 GB
 DEFAULTS = Settings()
+LEAST = DEFAULTS.splits  # images: fewer leave parts of its Inception score empty
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,6 @@ def verified(plan: Plan, name: str, found: Sequence[Case]) -> Verified:
     with tqdm(total=0, desc=name, unit="image", mininterval=1.0, dynamic_ncols=True) as bar:
         sides = Sides(plan, name, bar)
         for case in found:
-            bar.set_postfix_str(f"{case.run.point} {case.space}")
             rows += _rows(case, sides)
     spaces = {case.space: case for case in found}
     return Verified(pd.DataFrame(rows), [_note(case, sides) for case in spaces.values()])
@@ -52,8 +52,15 @@ def _rows(case: Case, sides: Sides) -> list[dict[str, Any]]:
                 f"{case.measure.outputs[0]}: {row.metric} is of features with weights {row.features_sha256[:12]}, these are "
                 f"{extractor.sha256[:12]}. Delete the file and run again."
             )
+    point = f"{case.run.point} {case.space}"
+    sides.bar.set_postfix_str(point)
     generated, logits = sides.generated(case, "inception_score" in case.rows)
     real = sides.real(case)
+    if len(generated) < LEAST:
+        raise UserError(
+            f"{case.run.point}, block {case.block}: holds {len(generated)} images, wanted at least {LEAST}"
+        )
+    sides.bar.set_postfix_str(f"{point}: numbers")
     compared = equal_subset(real, len(generated), case.first) if case.options["counts"] == "equal" else real
     ours = _settings(case, len(generated), len(compared))
     apart = [metric for metric in case.rows if metric != "fid"]
@@ -118,7 +125,7 @@ def _why(case: Case, metric: str, ours: Settings, real: int, width: int) -> str:
 
 
 def _note(case: Case, sides: Sides) -> str:
-    """What holds for all rows of a space: features, weights, resize, kernel, reference."""
+    """What holds for all rows of a space: features, weights, resize, reference."""
     of, fold = case.options["of"], case.options["reference"]
     extractor = sides.extractor(of, fold)
     options = sides.plan.job("extract", sides.name, of, f"data/{fold}").spec["extractor"]

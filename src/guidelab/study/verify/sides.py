@@ -70,6 +70,11 @@ class Sides:
     def _of(
         self, images: ShardImages | ZipImages, options: dict[str, Any], logits: bool
     ) -> tuple[Tensor, Tensor | None]:
+        """Features and logits of some images.
+
+        Raises:
+            UserError: some are not finite.
+        """
         extractor = self.extractor(options["of"], options["reference"])
 
         def extract(batch: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -79,7 +84,14 @@ class Sides:
 
         self.bar.total = (self.bar.total or 0) + len(images)
         self.bar.refresh()
-        return extracted(images, extract, logits=logits)
+        features, found = extracted(images, extract, logits=logits)
+        odd = int((~features.isfinite().all(dim=1)).sum())
+        if odd:
+            raise UserError(
+                f"{images.path}: {odd} of {len(images)} images have {options['of']} features that are not finite; torch-fidelity "
+                "computes no number of them"
+            )
+        return features, found
 
     def _compare(self, options: dict[str, Any], of: str, key: str, features: Tensor) -> None:
         """Keep the largest difference from the recorded features, where these are there."""
