@@ -84,7 +84,14 @@ ALLOWED = {
     "autoencoder": {"core", "metrics", "io", "errors"},
     "synthetic": {"synthetic", "checkpoints", "autoencoder", "nets", "data", "released", "io", "errors"},
     "costs": {"*"},  # counts what a plan would do: from the spec, the nets and the plan itself
-    "features": {"features", "nets", "core", "io", "errors"},  # reads weights: images in, features out
+    "features": {
+        "features",
+        "nets",
+        "metrics",
+        "core",
+        "io",
+        "errors",
+    },  # reads weights: images in, features out; metrics: what repairs the import of torchvision
     "jobs": {
         "jobs",
         "assemble",

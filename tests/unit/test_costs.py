@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from inception_cases import bare_inception
 from torch.utils.flop_counter import FlopCounterMode
 
 from guidelab.core.schedules import edm_sigmas
@@ -88,18 +89,18 @@ def test_discriminators_on_a_frozen_extractor():
 
 def test_extractors_are_counted_as_their_nets_are():
     from guidelab.features.efficientnet_lite0 import LiteNet
-    from guidelab.features.inception_net import InceptionNet
     from guidelab.features.vit import VisionTransformer
 
     with torch.device("meta"):
         nets = {
-            "inception": (InceptionNet(), 299),
+            "inception": (bare_inception(), 299),
             "dinov2": (VisionTransformer(width=1024, depth=24, heads=16, hidden=4096, patch_px=14, grid=37, registers=0), 224),
             "efficientnet_lite0": (LiteNet(), 224),
         }  # fmt: skip
     for name, (net, side) in nets.items():
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            net.eval()(torch.zeros(1, 3, side, side, device="meta"))
+            dtype = torch.uint8 if name == "inception" else torch.float32
+            net.eval()(torch.zeros(1, 3, side, side, dtype=dtype, device="meta"))
         assert close(counter.get_total_flops(), configs.known_extractor(name)[0], 0.001), name
     with pytest.raises(UserError, match="'inceptoin' is not counted"):
         configs.known_extractor("inceptoin")

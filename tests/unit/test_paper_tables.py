@@ -54,7 +54,7 @@ def cell(text: str, line: str, column: str) -> str:
     lines = [part.strip("| ").split(" | ") for part in text.splitlines() if part.startswith("|")]
     for i, head in enumerate(lines[:-1]):
         where = [k for k, c in enumerate(head) if column in c]
-        if where and lines[i + 1][0].startswith("---"):
+        if where and lines[i + 1][0].startswith(":--"):
             named = (row for row in lines[i:] if " ".join(" ".join(row).split()).startswith(line))
             return next(named)[where[0] - len(head)].strip()
     raise AssertionError(f"no column {column}")
