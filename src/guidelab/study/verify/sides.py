@@ -17,7 +17,7 @@ from guidelab.jobs.extract import build_extractor, on_device, released
 from guidelab.jobs.measured_source import check_block, check_point
 from guidelab.metrics.fidelity import extracted
 from guidelab.plan.plan import Plan
-from guidelab.shards import load_manifest
+from guidelab.io.shards import load_manifest
 from guidelab.study.verify.cases import Case
 
 
