@@ -15,9 +15,9 @@ from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
 from guidelab.features.efficientnet_lite0 import EfficientNetLite0
 from guidelab.io import read_csv, write_csv
+from guidelab.io.shards import split, write_manifest, write_shard
 from guidelab.jobs import extract, measure
 from guidelab.plan.plan import Plan
-from guidelab.io.shards import split, write_manifest, write_shard
 from guidelab.spec.load import load_spec
 from guidelab.study.verify import cases, numbers
 

@@ -12,12 +12,12 @@ from guidelab.data.zip_reader import ZipImages
 from guidelab.errors import UserError
 from guidelab.features.extractor import Extractor
 from guidelab.io import load_arrays
+from guidelab.io.shards import load_manifest
 from guidelab.jobs.examples import ShardImages
 from guidelab.jobs.extract import build_extractor, on_device, released
 from guidelab.jobs.measured_source import check_block, check_point
 from guidelab.metrics.fidelity import extracted
 from guidelab.plan.plan import Plan
-from guidelab.io.shards import load_manifest
 from guidelab.study.verify.cases import Case
 
 
