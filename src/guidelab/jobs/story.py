@@ -4,9 +4,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from guidelab.io import atomic_write, read_csv
+from guidelab.io import atomic_write
 from guidelab.jobs.metrics_info import metrics_info
-from guidelab.paper import names, opening
+from guidelab.paper import joint, names, opening
 from guidelab.paper.markdown import escape
 from guidelab.paper.names import SMOKE
 
@@ -16,7 +16,7 @@ STORIES = {"toy": "guidelab.paper.story", "images": "guidelab.paper.images.story
 @names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Write the Markdown text."""
-    measurements, selected = (read_csv(job["inputs"][name][0]) for name in ("measurements", "selected"))
+    measurements, selected = joint.measured(job["inputs"])
     kind = job.get("kind", "toy")
     info = metrics_info(job)
     made = import_module(STORIES[kind]).text(measurements, selected, *(() if kind == "toy" else (info, job)))

@@ -8,7 +8,7 @@ import pandas as pd
 from guidelab.io import read_csv
 from guidelab.jobs.metrics_info import metrics_info
 from guidelab.jobs.printed import write
-from guidelab.paper import columns, names
+from guidelab.paper import columns, joint, names
 from guidelab.paper.lines import images
 from guidelab.paper.sheets import to_latex, to_markdown
 from guidelab.paper.table import make_table
@@ -18,7 +18,7 @@ from guidelab.paper.table import make_table
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Make the table and write its forms."""
     inputs = job["inputs"]
-    measurements, selected = (read_csv(inputs[name][0]) for name in ("measurements", "selected"))
+    measurements, selected = joint.measured(inputs)
     published = published_values(inputs["published"][0]) if "published" in inputs else None
     info = metrics_info(job)
     table = make_table(measurements, selected, info, published, job)

@@ -10,7 +10,7 @@ from guidelab.paper.images import compare
 
 ARROWS = {"lower": "↓", "higher": "↑"}
 MARKS = {
-    summary.TRAININGS: "", summary.SAMPLES: "†", summary.BLOCKS: "‡", summary.NOTHING: "§", compare.AS_UNPAIRED: "†",
+    summary.TRAININGS: "", summary.SAMPLES: "†", summary.BLOCKS: "‡", summary.NOTHING: "§", compare.AS_UNPAIRED: "†", compare.PAIRED: "†",
 }  # fmt: skip
 MARK_NOTES = {
     summary.TRAININGS: "± and brackets: 95 % interval; unmarked: over trainings (Student)",

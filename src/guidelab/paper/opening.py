@@ -15,6 +15,7 @@ from guidelab.paper.table import make_table
 _MOST = 5  # sentences about metrics
 _OVER = {
     summary.TRAININGS: "95 % interval over {n} trainings",
+    compare.PAIRED: "95 % interval over the samples of one training, paired",
     compare.AS_UNPAIRED: "95 % interval over the samples of one training, as if unpaired",
     summary.BLOCKS: "95 % interval over the seed blocks of one training",
     summary.NOTHING: "one training, no interval",

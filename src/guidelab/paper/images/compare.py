@@ -4,15 +4,16 @@ A row's `std_error` is over the generated images of one block, the reference hel
 an interval over samples and says nothing of another training. With two trainings or more, intervals are Student's, over trainings.
 
 A difference is formed block by block, on the same trainings and sample seeds. Shared noise makes its error smaller than that of
-independent values, by how much cannot be told from two report blocks; so the errors are combined as if the points were
-independent, `sqrt(sum(a^2 + b^2)) / blocks`: wider than need be. The block that chose a weight is left out even here: its
-difference is biased in favour of the chosen weight.
+independent values: over one training it is formed of the parts of both errors (`paper.joint`), sample by sample. Where a number
+has none, the errors are combined as if the points were independent, `sqrt(sum(a^2 + b^2)) / blocks`: wider than need be. The
+block that chose a weight is left out even here: its difference is biased in favour of the chosen weight.
 """
 
 import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,15 +21,26 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from guidelab.errors import UserError
-from guidelab.paper import checks, names, summary
+from guidelab.paper import checks, joint, names, summary
 from guidelab.paper.images import wording
 
 Key = tuple[int, str]  # training seed, seed block
-Sound = dict[Key, tuple[float, float]]  # value and standard error
 AS_UNPAIRED = "samples, errors combined as if unpaired"
+PAIRED = "samples, paired"
 BETTER, WORSE, UNCLEAR, EQUAL = "better", "worse", "no clear difference", "the same point"
 # What must be equal, besides checks.COMPARABLE, wherever numbers stand in one column.
 SAMPLED = ("steps", "sampler", "dtype")
+
+
+class Number(NamedTuple):
+    """One value with its standard error, and the parts of the error where they are known."""
+
+    value: float
+    error: float
+    parts: NDArray[np.float64] | None = None
+
+
+Sound = dict[Key, Number]
 
 
 @dataclass(frozen=True)
@@ -39,12 +51,13 @@ class Difference:
         value: mean over trainings of the mean over blocks; nan when there is nothing sound in common.
         lo: lower end of the 95 % interval; nan without one.
         hi: upper end.
-        over: `trainings`, `seed blocks`, AS_UNPAIRED, or empty.
+        over: `trainings`, `seed blocks`, PAIRED, AS_UNPAIRED, or empty.
         n_trainings: trainings both have.
         least: smallest difference of a single block and training.
         most: largest.
         before: mean of the first point over what both have.
         after: mean of the second.
+        p: two-sided p-value of no difference, of the distribution that makes the interval; nan without one.
     """
 
     value: float = math.nan
@@ -56,6 +69,7 @@ class Difference:
     most: float = math.nan
     before: float = math.nan
     after: float = math.nan
+    p: float = math.nan
 
     @property
     def clear(self) -> bool:
@@ -87,20 +101,40 @@ def paired(a: Sound, b: Sound) -> Difference:
     both = sorted(set(a) & set(b))
     if not both:
         return Difference()
-    gap = np.asarray([b[key][0] - a[key][0] for key in both])
+    gap = np.asarray([b[key].value - a[key].value for key in both])
     by_training = _by_training(both, gap)
     mean = float(by_training.mean())
-    lo, hi, over = math.nan, math.nan, summary.NOTHING
-    errors = np.asarray([side[key][1] for key in both for side in (a, b)])
+    lo, hi, p, over = math.nan, math.nan, math.nan, summary.NOTHING
+    errors, how = _errors([(a[key], b[key]) for key in both])
     if len(by_training) >= 2:
-        (lo, hi), over = summary.t_interval(by_training), summary.TRAININGS
+        (lo, hi), p, over = summary.t_interval(by_training), _t_test(by_training), summary.TRAININGS
     elif np.isfinite(errors).all():
-        half = float(stats.norm.ppf(0.5 + summary.LEVEL / 2) * np.sqrt((errors**2).sum()) / len(gap))
-        lo, hi, over = mean - half, mean + half, AS_UNPAIRED
+        error = float(np.linalg.norm(errors)) / len(gap)
+        half = float(stats.norm.ppf(0.5 + summary.LEVEL / 2)) * error
+        lo, hi, over = mean - half, mean + half, how
+        p = float(2 * stats.norm.sf(abs(mean) / error)) if error > 0 else float(mean == 0)
     elif len(gap) >= 2:
-        (lo, hi), over = summary.t_interval(gap), summary.BLOCKS
-    ends = (float(_by_training(both, np.asarray([side[key][0] for key in both])).mean()) for side in (a, b))
-    return Difference(mean, lo, hi, over, len(by_training), float(gap.min()), float(gap.max()), *ends)
+        (lo, hi), p, over = summary.t_interval(gap), _t_test(gap), summary.BLOCKS
+    ends = (
+        float(_by_training(both, np.asarray([side[key].value for key in both])).mean()) for side in (a, b)
+    )
+    return Difference(mean, lo, hi, over, len(by_training), float(gap.min()), float(gap.max()), *ends, p)
+
+
+def _errors(sides: list[tuple[Number, Number]]) -> tuple[NDArray[np.float64], str]:
+    """The standard error of the difference in each block, paired when all blocks have the parts of both sides."""
+    if all(x.parts is not None and y.parts is not None and len(x.parts) == len(y.parts) for x, y in sides):
+        vectors = [np.asarray(y.parts) - np.asarray(x.parts) for x, y in sides]
+        return np.asarray([np.linalg.norm(vector) for vector in vectors]), PAIRED
+    return np.asarray([math.hypot(x.error, y.error) for x, y in sides]), AS_UNPAIRED
+
+
+def _t_test(values: NDArray[np.float64]) -> float:
+    """Two-sided p-value of a mean of 0 of two or more independent values."""
+    spread = float(values.std(ddof=1))
+    if spread == 0:
+        return float(values[0] == 0)
+    return float(2 * stats.t.sf(abs(values.mean()) / spread * math.sqrt(len(values)), len(values) - 1))
 
 
 def _by_training(keys: list[Key], values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -110,12 +144,13 @@ def _by_training(keys: list[Key], values: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def sound(rows: pd.DataFrame) -> Sound:
-    """Value and standard error of every training and block of a point whose value can be trusted."""
+    """The number of every training and block of a point whose value can be trusted."""
     flags = summary.notes(rows)
-    found = zip(rows["train_seed"], rows["seed_block"], rows["value"], rows["std_error"], flags, strict=True)
+    parts = rows[joint.PARTS] if joint.PARTS in rows else [None] * len(rows)
+    columns = (rows[c] for c in ("train_seed", "seed_block", "value", "std_error"))
     return {
-        (int(seed), str(block)): (float(value), float(error))
-        for seed, block, value, error, flag in found
+        (int(seed), str(block)): Number(float(value), float(error), vector)
+        for seed, block, value, error, flag, vector in zip(*columns, flags, parts, strict=True)
         if math.isfinite(value) and not flag.startswith(summary.NOT_ESTIMABLE)
     }
 
@@ -134,8 +169,8 @@ def least(at: Sound) -> tuple[float, int]:
     if not at:
         return math.nan, 0
     by_training: dict[int, list[float]] = {}
-    for (seed, _), (value, _) in at.items():
-        by_training.setdefault(seed, []).append(value)
+    for (seed, _), number in at.items():
+        by_training.setdefault(seed, []).append(number.value)
     found = [min(values) for values in by_training.values()]
     return sum(found) / len(found), min(len(values) for values in by_training.values())
 

@@ -123,6 +123,7 @@ def collect(e: "PlannedExperiment") -> Job:
     }
     inputs = {
         "rows": tuple(e.path("measure", *run.names) for run in e.runs),
+        "parts": tuple(e.outputs("measure", *run.names)[1] for run in e.runs),
         "metrics": (slices.METRICS_INFO,),
         "guide": _reports(e, "guide"),
         "grade": tuple(e.path("grade", g, *run.names) for run in e.runs for g in e.graded(run)),

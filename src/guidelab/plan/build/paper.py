@@ -16,7 +16,7 @@ PUBLISHED = "workflow/resources/published.csv"
 
 def table(e: "PlannedExperiment") -> Job:
     """The experiment's table; at the papers' size with the published values."""
-    paper, inputs = e.spec.paper, slices.printed(e)
+    paper, inputs = e.spec.paper, slices.compared(e)
     # images: a line for each metric that chose a weight; points: the paper's own weights first
     spec = _about(e) | {"headline": [] if e.images else slices.headline(e)}
     if e.images:
@@ -33,7 +33,7 @@ def table(e: "PlannedExperiment") -> Job:
 def story(e: "PlannedExperiment") -> Job:
     """The findings in words."""
     module = "guidelab.paper.images.story" if e.images else "guidelab.paper.story"
-    return Job(slices.printed(e), _about(e) | _mains(e), (module,))
+    return Job(slices.compared(e), _about(e) | _mains(e), (module,))
 
 
 def figure(e: "PlannedExperiment", figure: str) -> Job:
