@@ -68,7 +68,10 @@ def test_a_runaway_does_not_blur_the_others(features, runaway):
 @pytest.mark.parametrize("scale", [1e-30, 1e25])
 def test_the_unit_of_the_features_does_not_matter(scale):
     a, b = np.random.default_rng(1).standard_normal((2, 200, 30))
-    assert manifold(generated=scale * a, reference=scale * b) == manifold(generated=a, reference=b)
+    one, other = manifold(generated=scale * a, reference=scale * b), manifold(generated=a, reference=b)
+    assert (one.density, one.coverage) == (other.density, other.coverage)
+    for x, y in ((one.precision, other.precision), (one.recall, other.recall)):
+        assert x.value == y.value and x.std_error == pytest.approx(y.std_error, rel=1e-4)
 
 
 def test_tiny_distances_beside_huge_ones():
@@ -136,9 +139,14 @@ def test_a_collapsed_generator_has_high_precision_and_low_recall():
 def test_order_does_not_matter():
     rng = np.random.default_rng(6)
     a, b = rng.standard_normal((2, 200, 12))
-    assert manifold(generated=a, reference=b) == manifold(
-        generated=a[rng.permutation(200)], reference=b[rng.permutation(200)]
-    )
+    one = manifold(generated=a, reference=b)
+    other = manifold(generated=a[rng.permutation(200)], reference=b[rng.permutation(200)])
+    assert (one.density, one.coverage) == (other.density, other.coverage)
+    for x, y in ((one.precision, other.precision), (one.recall, other.recall)):
+        assert x.value == y.value
+        assert x.std_error == pytest.approx(
+            y.std_error, rel=0.35
+        )  # the halves of the balls are drawn by order
 
 
 def test_non_finite_points_count_against_precision_and_are_named():
@@ -166,14 +174,37 @@ def test_refusals():
         manifold(generated=a, reference=np.full((10, 3), np.nan))
 
 
-def test_precision_error_covers_for_a_given_manifold():
-    """The stated meaning of the error: the same balls, other generated points."""
+@pytest.mark.parametrize("features", [2, 12])
+def test_errors_of_precision_and_recall_are_over_both_sides(features):
+    """Other points and other balls: the errors are those of new draws of both sets, and binomial ones are too small."""
     rng = np.random.default_rng(9)
-    reference = rng.standard_normal((300, 2))
-    runs = [
-        manifold(generated=2 * rng.standard_normal((300, 2)), reference=reference).precision
-        for _ in range(300)
-    ]
-    truth = manifold(generated=2 * rng.standard_normal((50_000, 2)), reference=reference).precision.value
-    covered = np.mean([abs(v.value - truth) < 1.96 * v.std_error for v in runs])
-    assert 0.91 <= covered <= 0.985
+    runs = []
+    for _ in range(200):
+        generated, reference = rng.standard_normal((2, 160, features))
+        generated[:, 0] += 1.5
+        found = manifold(generated=generated, reference=reference)
+        runs.append([(v.value, v.std_error) for v in (found.precision, found.recall)])
+    values, errors = np.moveaxis(np.array(runs), 2, 0)
+    true = values.std(0, ddof=1)
+    ratio = np.sqrt(np.square(errors).mean(0)) / true
+    assert (ratio > 0.87).all() and (ratio < 1.15).all()  # 200 draws know the true error to 5 %
+    binomial = np.sqrt(values.mean(0) * (1 - values.mean(0)) / 160) / true
+    assert (binomial < 0.85).all()
+
+
+def test_parts_make_the_error_and_that_of_a_paired_difference():
+    """Sets that share most of their points: the error of their difference is that of what they do not share."""
+    rng = np.random.default_rng(11)
+    gaps, errors, apart = [], [], []
+    for _ in range(120):
+        first, reference = rng.standard_normal((2, 200, 6))
+        first[:, 0] += 1.5
+        second = first + 0.3 * rng.standard_normal(first.shape)
+        a, b = (manifold(generated=x, reference=reference).recall for x in (first, second))
+        assert np.linalg.norm(a.parts) == pytest.approx(a.std_error)
+        gaps.append(b.value - a.value)
+        errors.append(np.linalg.norm(b.parts - a.parts))
+        apart.append(np.hypot(a.std_error, b.std_error))
+    true = np.std(gaps, ddof=1)
+    assert 0.85 < np.sqrt(np.mean(np.square(errors))) / true < 1.25
+    assert np.sqrt(np.mean(np.square(apart))) / true > 1.4

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import torch
 
 from guidelab.errors import UserError
 from guidelab.io import atomic_write, load_arrays, read_csv, save_arrays, write_csv
@@ -77,7 +78,8 @@ def _save_errors(paths: list[str], output: Path) -> None:
         tensors, about = load_arrays(path)
         for name, one in tensors.items():
             parts.setdefault(name, {})[about["point"]] = one.numpy()
-    tensors, points = joint.reduced(parts)
+    arrays, points = joint.reduced(parts)
+    tensors = {name: torch.from_numpy(array.copy()).float() for name, array in arrays.items()}
     save_arrays(output, tensors, {"kind": "joint errors", "points": points})
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.io import atomic_write
+from guidelab.jobs.compared import measured
 from guidelab.jobs.metrics_info import metrics_info
-from guidelab.paper import joint, names, opening
+from guidelab.paper import names, opening
 from guidelab.paper.markdown import escape
 from guidelab.paper.names import SMOKE
 
@@ -16,7 +17,7 @@ STORIES = {"toy": "guidelab.paper.story", "images": "guidelab.paper.images.story
 @names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Write the Markdown text."""
-    measurements, selected = joint.measured(job["inputs"])
+    measurements, selected = measured(job["inputs"])
     kind = job.get("kind", "toy")
     info = metrics_info(job)
     made = import_module(STORIES[kind]).text(measurements, selected, *(() if kind == "toy" else (info, job)))

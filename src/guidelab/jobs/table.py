@@ -6,9 +6,10 @@ from typing import Any
 import pandas as pd
 
 from guidelab.io import read_csv
+from guidelab.jobs.compared import measured
 from guidelab.jobs.metrics_info import metrics_info
 from guidelab.jobs.printed import write
-from guidelab.paper import columns, joint, names
+from guidelab.paper import columns, names
 from guidelab.paper.lines import images
 from guidelab.paper.sheets import to_latex, to_markdown
 from guidelab.paper.table import make_table
@@ -18,7 +19,7 @@ from guidelab.paper.table import make_table
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Make the table and write its forms."""
     inputs = job["inputs"]
-    measurements, selected = joint.measured(inputs)
+    measurements, selected = measured(inputs)
     published = published_values(inputs["published"][0]) if "published" in inputs else None
     info = metrics_info(job)
     table = make_table(measurements, selected, info, published, job)

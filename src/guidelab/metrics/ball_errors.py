@@ -25,7 +25,7 @@ from scipy.spatial import cKDTree
 from guidelab.metrics.neighbours import TREE_MAX_FEATURES
 from guidelab.metrics.value import Float64, Value, mean_parts, share
 
-SPLITS = 24
+SPLITS = 48
 NEAREST = 32  # neighbours looked through for the k-th in the same half: of 32, fewer than 4 once in a million
 CHUNK = 1024  # rows of a distance matrix held at a time
 Halves = NDArray[np.bool_]  # [SPLITS, M]: which half a centre is in
@@ -43,7 +43,7 @@ def share_in_balls(hits: NDArray[np.bool_], *, points: torch.Tensor, centres: to
     value = share(hits)
     if len(centres) < 2 * (k + 1):
         return replace(value, note=f"error over points alone: {len(centres)} balls")
-    held = _held(points, centres, k)  # [SPLITS, 2, P]
+    held = _held(*_unit(points, centres), k)  # [SPLITS, 2, P]
     missing = len(hits) - len(points)
     soft = np.concatenate([held.mean((0, 1)), np.zeros(missing)])
     gaps = (held[:, 0].sum(1) - held[:, 1].sum(1)) / len(hits)
@@ -51,6 +51,16 @@ def share_in_balls(hits: NDArray[np.bool_], *, points: torch.Tensor, centres: to
     # all or none of a few points in balls: the parts may all be 0, and the share is not known exactly
     error = max(float(np.linalg.norm(parts)), value.std_error)
     return replace(value, std_error=error, parts=None if missing else parts)
+
+
+def _unit(points: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both sides around the centres' mean in a unit of their size: squares stay inside the range of float32."""
+    middle = centres.mean(0, dtype=torch.float64)
+    scale = max(float((side - middle).abs().max()) for side in (points, centres)) or 1.0
+    few = centres.shape[1] <= TREE_MAX_FEATURES
+    both = ((side.double() - middle) / scale for side in (points, centres))
+    first, second = (side if few else side.float() for side in both)
+    return first, second
 
 
 def _held(points: torch.Tensor, centres: torch.Tensor, k: int) -> NDArray[np.float64]:
@@ -123,6 +133,4 @@ def _rows(n: int) -> list[slice]:
 
 def _chunk_distances2(points: torch.Tensor, centres: torch.Tensor, rows: slice) -> torch.Tensor:
     """[R, M] squared distances in float32: an error needs no more, and a decision on a border is one point of many."""
-    middle = centres.mean(0)
-    some, all_ = (points[rows] - middle).float(), (centres - middle).float()
-    return torch.cdist(some, all_, compute_mode="use_mm_for_euclid_dist").square_()
+    return torch.cdist(points[rows], centres, compute_mode="use_mm_for_euclid_dist").square_()
