@@ -154,5 +154,9 @@ def test_table_story_and_figure_from_files(files):
     story.run(job, [folder / "story.md"])
     assert "CFG or autoguidance?" in (folder / "story.md").read_text()
     drawn = [folder / f"weights.{kind}" for kind in ("pdf", "png", "csv")]
-    figure.run(job | {"figure": "weights", "settings": {}}, drawn)
+    figure.run(
+        job
+        | {"inputs": {n: p for n, p in inputs.items() if n != "errors"}, "figure": "weights", "settings": {}},
+        drawn,
+    )
     assert drawn[0].read_bytes().startswith(b"%PDF") and len(read_csv(drawn[2])) > 40

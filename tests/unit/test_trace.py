@@ -33,6 +33,7 @@ from guidelab.cli.crate import crate_commands
 from guidelab.cli.trace import trace as trace_command
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
+from guidelab.io import save_arrays
 from guidelab.jobs import divergences as divergences_job
 from guidelab.jobs import table as table_job
 from guidelab.lineage.trail import cells

@@ -89,14 +89,15 @@ def _radii2(centres: torch.Tensor, k: int, halves: Halves) -> Float64:
     keep = min(max(NEAREST, 8 * k), len(centres) - 1)
     if centres.shape[1] <= TREE_MAX_FEATURES:
         array = centres.cpu().numpy()
-        distance, index = cKDTree(array).query(array, k=keep + 1)
-        distance2, index = np.square(distance[:, 1:]), index[:, 1:]
+        found = (np.asarray(part)[:, 1:] for part in cKDTree(array).query(array, k=keep + 1))
+        distance, index = found
+        distance2 = np.square(distance)
     else:
-        found = [
+        rows_found = [
             _chunk_distances2(centres, centres, rows).topk(keep + 1, dim=1, largest=False)
             for rows in _rows(len(centres))
         ]
-        distance2, index = (torch.cat(part).cpu().numpy()[:, 1:] for part in zip(*found, strict=True))
+        distance2, index = (torch.cat(part).cpu().numpy()[:, 1:] for part in zip(*rows_found, strict=True))
     result = np.empty((len(halves), len(centres)))
     every = np.arange(len(centres))
     for s, half in enumerate(halves):
@@ -114,9 +115,9 @@ def _pairs(
         limit = torch.as_tensor(reach2, dtype=torch.float32, device=centres.device)
         for rows in _rows(len(points)):
             near = _chunk_distances2(points, centres, rows)
-            point, centre = torch.nonzero(near <= limit, as_tuple=True)
-            distance2 = near[point, centre].cpu().numpy().astype(np.float64)
-            yield centre.cpu().numpy(), point.cpu().numpy() + rows.start, distance2
+            row, column = torch.nonzero(near <= limit, as_tuple=True)
+            distance2 = near[row, column].cpu().numpy().astype(np.float64)
+            yield column.cpu().numpy(), row.cpu().numpy() + rows.start, distance2
         return
     array, middles = points.cpu().numpy(), centres.cpu().numpy()
     tree, reach = cKDTree(array), np.sqrt(reach2) * (1 + 1e-9)

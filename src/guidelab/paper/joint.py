@@ -7,6 +7,7 @@ numbers each, however many samples there are.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +15,24 @@ from numpy.typing import NDArray
 
 PARTS = "parts"  # the column of rows that holds vectors
 Vector = NDArray[np.float64]
+
+
+class Number(NamedTuple):
+    """One value with its standard error, and the parts of the error where they are known."""
+
+    value: float
+    error: float
+    parts: Vector | None = None
+
+
+def errors(sides: Sequence[tuple[Number, Number]]) -> Vector | None:
+    """The standard error of each difference on common seeds; None unless every number has its parts."""
+    found = []
+    for before, after in sides:
+        if before.parts is None or after.parts is None or len(before.parts) != len(after.parts):
+            return None
+        found.append(float(np.linalg.norm(after.parts - before.parts)))
+    return np.asarray(found)
 
 
 def reduced(
@@ -35,7 +54,7 @@ def reduced(
         alike = {point: vector for point, vector in of_point.items() if len(vector) == usual}
         stacked = np.stack([np.asarray(vector, dtype=np.float64) for vector in alike.values()])
         # columns of R have the lengths and angles of the columns of Q R
-        found[name] = np.linalg.qr(stacked.T, mode="r").T
+        found[name] = np.asarray(np.linalg.qr(stacked.T, mode="r")).T
         points[name] = list(alike)
     return found, points
 

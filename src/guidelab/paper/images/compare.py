@@ -13,7 +13,6 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -25,22 +24,12 @@ from guidelab.paper import checks, joint, names, summary
 from guidelab.paper.images import wording
 
 Key = tuple[int, str]  # training seed, seed block
+Sound = dict[Key, joint.Number]
 AS_UNPAIRED = "samples, errors combined as if unpaired"
 PAIRED = "samples, paired"
 BETTER, WORSE, UNCLEAR, EQUAL = "better", "worse", "no clear difference", "the same point"
 # What must be equal, besides checks.COMPARABLE, wherever numbers stand in one column.
 SAMPLED = ("steps", "sampler", "dtype")
-
-
-class Number(NamedTuple):
-    """One value with its standard error, and the parts of the error where they are known."""
-
-    value: float
-    error: float
-    parts: NDArray[np.float64] | None = None
-
-
-Sound = dict[Key, Number]
 
 
 @dataclass(frozen=True)
@@ -105,7 +94,8 @@ def paired(a: Sound, b: Sound) -> Difference:
     by_training = _by_training(both, gap)
     mean = float(by_training.mean())
     lo, hi, p, over = math.nan, math.nan, math.nan, summary.NOTHING
-    errors, how = _errors([(a[key], b[key]) for key in both])
+    found = joint.errors([(a[key], b[key]) for key in both])
+    errors, how = (found, PAIRED) if found is not None else (_unpaired(a, b, both), AS_UNPAIRED)
     if len(by_training) >= 2:
         (lo, hi), p, over = summary.t_interval(by_training), _t_test(by_training), summary.TRAININGS
     elif np.isfinite(errors).all():
@@ -118,15 +108,12 @@ def paired(a: Sound, b: Sound) -> Difference:
     ends = (
         float(_by_training(both, np.asarray([side[key].value for key in both])).mean()) for side in (a, b)
     )
-    return Difference(mean, lo, hi, over, len(by_training), float(gap.min()), float(gap.max()), *ends, p)
+    return Difference(mean, lo, hi, over, len(by_training), float(gap.min()), float(gap.max()), *ends, p=p)
 
 
-def _errors(sides: list[tuple[Number, Number]]) -> tuple[NDArray[np.float64], str]:
-    """The standard error of the difference in each block, paired when all blocks have the parts of both sides."""
-    if all(x.parts is not None and y.parts is not None and len(x.parts) == len(y.parts) for x, y in sides):
-        vectors = [np.asarray(y.parts) - np.asarray(x.parts) for x, y in sides]
-        return np.asarray([np.linalg.norm(vector) for vector in vectors]), PAIRED
-    return np.asarray([math.hypot(x.error, y.error) for x, y in sides]), AS_UNPAIRED
+def _unpaired(a: Sound, b: Sound, keys: list[Key]) -> NDArray[np.float64]:
+    """The standard error of the difference in each block, of two points that share nothing."""
+    return np.asarray([math.hypot(a[key].error, b[key].error) for key in keys])
 
 
 def _t_test(values: NDArray[np.float64]) -> float:
@@ -149,7 +136,7 @@ def sound(rows: pd.DataFrame) -> Sound:
     parts = rows[joint.PARTS] if joint.PARTS in rows else [None] * len(rows)
     columns = (rows[c] for c in ("train_seed", "seed_block", "value", "std_error"))
     return {
-        (int(seed), str(block)): Number(float(value), float(error), vector)
+        (int(seed), str(block)): joint.Number(float(value), float(error), vector)
         for seed, block, value, error, flag, vector in zip(*columns, flags, parts, strict=True)
         if math.isfinite(value) and not flag.startswith(summary.NOT_ESTIMABLE)
     }

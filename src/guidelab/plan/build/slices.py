@@ -242,11 +242,6 @@ def printed(e: "PlannedExperiment") -> dict[str, tuple[str, ...]]:
     return {"measurements": (measurements,), "selected": (selected,), "metrics": (METRICS_INFO,)}
 
 
-def compared(e: "PlannedExperiment") -> dict[str, tuple[str, ...]]:
-    """What differences between points are made of: the rows, and how their errors go together."""
-    return printed(e) | {"errors": e.outputs("collect")[4:]}
-
-
 def headline(e: "PlannedExperiment") -> list[str]:
     """The points of the headline."""
     return [e.runs_at(point)[0].point for point in e.spec.paper.headline]
