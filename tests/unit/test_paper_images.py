@@ -148,7 +148,7 @@ def test_the_sources_of_a_line_are_of_its_own_point_and_of_no_guidance(made):
 def test_no_published_value_is_printed_and_the_text_says_why(made):
     text = to_markdown(made)
     assert "No published value stands here" in text and "(published" not in text
-    assert "not corrected for the number of comparisons" in text and "`verdict, Holm`" in text
+    assert "not corrected for the number of comparisons" in text and "verdict by Holm" in text
     assert text.startswith("## fashion, scaled down (reduced)")
 
 

@@ -26,7 +26,7 @@ def test_fewer_dimensions_keep_every_length_and_distance():
 def test_the_error_of_a_difference_is_over_what_both_do_not_share():
     shared = np.array([3.0, 4.0])
     a = {(0, "b1"): joint.Number(10.0, 5.0, shared), (0, "b2"): joint.Number(11.0, 5.0, shared)}
-    b = {key: joint.Number(n.value - 1.0, 5.0, shared + [0.0, 0.3]) for key, n in a.items()}
+    b = {key: joint.Number(n.value - 1.0, 5.0, shared + np.array([0.0, 0.3])) for key, n in a.items()}
     found = compare.paired(a, b)
     half = 1.959964 * np.hypot(0.3, 0.3) / 2
     assert (found.over, found.value) == (compare.PAIRED, -1.0)

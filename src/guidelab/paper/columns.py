@@ -104,7 +104,7 @@ def _columns(number: dict[Any, Any]) -> dict[str, dict[str, object]]:
         ends = {f"{metric} difference {side}": number[f"difference_{side}"] for side in ("lo", "hi", "over")}
         found["difference"] = {f"{metric} difference": number["difference"], **ends}
         found["difference"][f"{metric} verdict"] = number["verdict"]
-        found["difference"][f"{metric} verdict, Holm"] = number["verdict_holm"]
+        found["difference"][f"{metric} verdict by Holm"] = number["verdict_holm"]
     if wording.base(metric) in LOWEST:
         blocks = f"min of {number['blocks_of_min']} (paper style)" if number["blocks_of_min"] else ""
         found["minimum"] = {f"{metric} min of blocks": number["min_of_blocks"], f"{metric} min is": blocks}

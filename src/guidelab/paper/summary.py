@@ -56,6 +56,14 @@ def t_interval(values: list[float] | np.ndarray) -> tuple[float, float]:
     return float(x.mean()) - half, float(x.mean()) + half
 
 
+def t_test(values: np.ndarray) -> float:
+    """Two-sided p-value of a mean of 0 of two or more independent values."""
+    spread = float(values.std(ddof=1))
+    if spread == 0:
+        return float(values[0] == 0)
+    return float(2 * stats.t.sf(abs(values.mean()) / spread * math.sqrt(len(values)), len(values) - 1))
+
+
 def estimate(rows: pd.DataFrame, *, share: bool = False) -> Estimate:
     """Summarise the rows of one (variant, w, metric): report blocks only, every training on the same blocks.
 

@@ -97,31 +97,24 @@ def paired(a: Sound, b: Sound) -> Difference:
     found = joint.errors([(a[key], b[key]) for key in both])
     errors, how = (found, PAIRED) if found is not None else (_unpaired(a, b, both), AS_UNPAIRED)
     if len(by_training) >= 2:
-        (lo, hi), p, over = summary.t_interval(by_training), _t_test(by_training), summary.TRAININGS
+        (lo, hi), p, over = summary.t_interval(by_training), summary.t_test(by_training), summary.TRAININGS
     elif np.isfinite(errors).all():
         error = float(np.linalg.norm(errors)) / len(gap)
         half = float(stats.norm.ppf(0.5 + summary.LEVEL / 2)) * error
         lo, hi, over = mean - half, mean + half, how
         p = float(2 * stats.norm.sf(abs(mean) / error)) if error > 0 else float(mean == 0)
     elif len(gap) >= 2:
-        (lo, hi), p, over = summary.t_interval(gap), _t_test(gap), summary.BLOCKS
-    ends = (
+        (lo, hi), p, over = summary.t_interval(gap), summary.t_test(gap), summary.BLOCKS
+    before, after = (
         float(_by_training(both, np.asarray([side[key].value for key in both])).mean()) for side in (a, b)
     )
-    return Difference(mean, lo, hi, over, len(by_training), float(gap.min()), float(gap.max()), *ends, p=p)
+    least, most = float(gap.min()), float(gap.max())
+    return Difference(mean, lo, hi, over, len(by_training), least, most, before, after, p)
 
 
 def _unpaired(a: Sound, b: Sound, keys: list[Key]) -> NDArray[np.float64]:
     """The standard error of the difference in each block, of two points that share nothing."""
     return np.asarray([math.hypot(a[key].error, b[key].error) for key in keys])
-
-
-def _t_test(values: NDArray[np.float64]) -> float:
-    """Two-sided p-value of a mean of 0 of two or more independent values."""
-    spread = float(values.std(ddof=1))
-    if spread == 0:
-        return float(values[0] == 0)
-    return float(2 * stats.t.sf(abs(values.mean()) / spread * math.sqrt(len(values)), len(values) - 1))
 
 
 def _by_training(keys: list[Key], values: NDArray[np.float64]) -> NDArray[np.float64]:
