@@ -1,5 +1,6 @@
 """The one exception whose message is written for the person who typed the command."""
 
+from os.path import commonprefix
 from pathlib import Path
 
 _COMPARED = 200  # names, and characters of a name: comparing takes the square of them
@@ -26,11 +27,10 @@ def brief(error: Exception) -> str:
 
 
 def likely(given: str, known: list[str] | tuple[str, ...]) -> list[str]:
-    """The names worth comparing with `given`: all of a few; of thousands those that begin alike, so that it takes no time."""
+    """The names worth comparing with `given`: all of a few; of thousands those that begin alike longest, so that it takes no time."""
     if len(known) <= _COMPARED:
         return list(known)
-    alike = [name for name in known if name[:1] == given[:1]]
-    return (alike or list(known))[:_COMPARED]
+    return sorted(known, key=lambda name: -len(commonprefix([given, name])))[:_COMPARED]
 
 
 def counted(number: int, thing: str) -> str:
