@@ -30,7 +30,8 @@ def likely(given: str, known: list[str] | tuple[str, ...]) -> list[str]:
     """The names worth comparing with `given`: all of a few; of thousands those that begin alike longest, so that it takes no time."""
     if len(known) <= _COMPARED:
         return list(known)
-    return sorted(known, key=lambda name: -len(commonprefix([given, name])))[:_COMPARED]
+    alike = {name: len(commonprefix([given, name])) for name in known}  # noqa: RUF071 - characters are meant
+    return sorted(known, key=lambda name: -alike[name])[:_COMPARED]
 
 
 def counted(number: int, thing: str) -> str:

@@ -27,7 +27,7 @@ from guidelab.metrics.value import Float64, Value, mean_parts, share
 
 SPLITS = 48
 NEAREST = 32  # neighbours looked through for the k-th in the same half: of 32, fewer than 4 once in a million
-CHUNK = 1024  # rows of a distance matrix held at a time
+BLOCK, TILE = 2**21, 512  # distances held at a time (8 MB), and rows that are widened
 Halves = NDArray[np.bool_]  # [SPLITS, M]: which half a centre is in
 
 
@@ -43,35 +43,25 @@ def share_in_balls(hits: NDArray[np.bool_], *, points: torch.Tensor, centres: to
     value = share(hits)
     if len(centres) < 2 * (k + 1):
         return replace(value, note=f"error over points alone: {len(centres)} balls")
-    held = _held(*_unit(points, centres), k)  # [SPLITS, 2, P]
+    held = _held(points, centres, k)  # [SPLITS, 2, P]
     missing = len(hits) - len(points)
     soft = np.concatenate([held.mean((0, 1)), np.zeros(missing)])
-    gaps = (held[:, 0].sum(1) - held[:, 1].sum(1)) / len(hits)
+    gaps = held.sum(2).astype(np.float64) @ [1.0, -1.0] / len(hits)
     parts = np.concatenate([mean_parts((hits + soft) / 2), gaps / (2 * np.sqrt(SPLITS))])
     # all or none of a few points in balls: the parts may all be 0, and the share is not known exactly
     error = max(float(np.linalg.norm(parts)), value.std_error)
     return replace(value, std_error=error, parts=None if missing else parts)
 
 
-def _unit(points: torch.Tensor, centres: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Both sides around the centres' mean in a unit of their size: squares stay inside the range of float32."""
-    middle = centres.mean(0, dtype=torch.float64)
-    scale = max(float((side - middle).abs().max()) for side in (points, centres)) or 1.0
-    few = centres.shape[1] <= TREE_MAX_FEATURES
-    both = ((side.double() - middle) / scale for side in (points, centres))
-    first, second = (side if few else side.float() for side in both)
-    return first, second
-
-
-def _held(points: torch.Tensor, centres: torch.Tensor, k: int) -> NDArray[np.float64]:
-    """[SPLITS, 2, P] 1 where a half's balls hold a point."""
+def _held(points: torch.Tensor, centres: torch.Tensor, k: int) -> NDArray[np.bool_]:
+    """[SPLITS, 2, P] whether a half's balls hold a point."""
     halves = _halves(len(centres))
     radius2 = _radii2(centres, k, halves)
-    held = np.zeros((SPLITS, 2, len(points)))
+    held = np.zeros((SPLITS, 2, len(points)), dtype=np.bool_)
     for centre, point, distance2 in _pairs(points, centres, radius2.max(0)):
         for s in range(SPLITS):
             inside = distance2 <= radius2[s, centre]
-            held[s, halves[s, centre[inside]].astype(np.intp), point[inside]] = 1.0
+            held[s, halves[s, centre[inside]].astype(np.intp), point[inside]] = True
     return held
 
 
@@ -93,11 +83,13 @@ def _radii2(centres: torch.Tensor, k: int, halves: Halves) -> Float64:
         distance, index = found
         distance2 = np.square(distance)
     else:
+        near = _Near(centres, centres)
         rows_found = [
-            _chunk_distances2(centres, centres, rows).topk(keep + 1, dim=1, largest=False)
-            for rows in _rows(len(centres))
+            near.distances2(rows).topk(keep + 1, dim=1, largest=False)
+            for rows in _rows(len(centres), len(centres))
         ]
         distance2, index = (torch.cat(part).cpu().numpy()[:, 1:] for part in zip(*rows_found, strict=True))
+        distance2 = near.scale**2 * distance2.astype(np.float64)
     result = np.empty((len(halves), len(centres)))
     every = np.arange(len(centres))
     for s, half in enumerate(halves):
@@ -112,26 +104,49 @@ def _pairs(
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp], Float64]]:
     """Centre, point and squared distance of every pair within a centre's reach, in batches."""
     if points.shape[1] > TREE_MAX_FEATURES:
-        limit = torch.as_tensor(reach2, dtype=torch.float32, device=centres.device)
-        for rows in _rows(len(points)):
-            near = _chunk_distances2(points, centres, rows)
-            row, column = torch.nonzero(near <= limit, as_tuple=True)
-            distance2 = near[row, column].cpu().numpy().astype(np.float64)
+        near = _Near(points, centres)
+        limit = torch.as_tensor(reach2 / near.scale**2, dtype=torch.float32, device=centres.device)
+        for rows in _rows(len(points), len(centres)):
+            distances2 = near.distances2(rows)
+            row, column = torch.nonzero(distances2 <= limit, as_tuple=True)
+            distance2 = near.scale**2 * distances2[row, column].cpu().numpy().astype(np.float64)
             yield column.cpu().numpy(), row.cpu().numpy() + rows.start, distance2
         return
     array, middles = points.cpu().numpy(), centres.cpu().numpy()
     tree, reach = cKDTree(array), np.sqrt(reach2) * (1 + 1e-9)
-    for rows in _rows(len(middles)):
+    for rows in _rows(len(middles), len(array)):
         found = tree.query_ball_point(middles[rows], reach[rows])
         centre = np.repeat(np.arange(rows.start, rows.stop), [len(ball) for ball in found])
         point = np.fromiter((i for ball in found for i in ball), dtype=np.intp, count=len(centre))
         yield centre, point, np.square(array[point] - middles[centre]).sum(1)
 
 
-def _rows(n: int) -> list[slice]:
-    return [slice(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK)]
+def _rows(n: int, columns: int) -> list[slice]:
+    """Consecutive rows so that BLOCK distances to all columns are held at a time."""
+    step = max(1, BLOCK // columns)
+    return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
 
-def _chunk_distances2(points: torch.Tensor, centres: torch.Tensor, rows: slice) -> torch.Tensor:
-    """[R, M] squared distances in float32: an error needs no more, and a decision on a border is one point of many."""
-    return torch.cdist(points[rows], centres, compute_mode="use_mm_for_euclid_dist").square_()
+class _Near:
+    """Squared distances in float32, without a copy of a whole side: an error needs no more, and no decision hangs on it.
+
+    Both sides are taken around the centres' mean in a unit of their size: squares stay inside the range of float32.
+    """
+
+    def __init__(self, points: torch.Tensor, centres: torch.Tensor) -> None:
+        self.points, self.centres = points, centres
+        self.middle = centres.mean(0, dtype=torch.float64)
+        self.scale = 2 * max(float(end.abs()) for side in (points, centres) for end in side.aminmax()) or 1.0
+
+    def distances2(self, rows: slice) -> torch.Tensor:
+        """[R, M] from some points to all centres, in units of scale^2."""
+        some = self._unit(self.points[rows])
+        result = torch.empty(len(some), len(self.centres), device=some.device)
+        for start in range(0, len(self.centres), TILE):
+            tile = self._unit(self.centres[start : start + TILE])
+            part = torch.cdist(some, tile, compute_mode="use_mm_for_euclid_dist")
+            torch.square(part, out=result[:, start : start + TILE])
+        return result
+
+    def _unit(self, rows: torch.Tensor) -> torch.Tensor:
+        return ((rows.double() - self.middle) / self.scale).float()
