@@ -9,7 +9,7 @@ STAMP := $(VENV)/.installed
 export PATH := $(abspath $(BIN)):$(PATH)
 export PYTHONNOUSERSITE := 1
 
-.PHONY: paper test test-fast test-long chaos setup lint full clean help
+.PHONY: paper test test-fast chaos setup lint full clean help
 .DEFAULT_GOAL := help
 
 help:  ## List the targets
@@ -34,10 +34,7 @@ full: setup  ## The large forms of both experiments: every weight, all ablations
 
 test: setup  ## Environment, then lint and every test
 	$(MAKE) --no-print-directory lint
-	python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 10 --junitxml .state/tests.xml -m "not long"
-
-test-long: setup  ## Tests of many minutes: accepted changes, records under attack
-	python -m pytest -m long
+	python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder --durations 20 --durations-min 10 --junitxml .state/tests.xml
 
 test-fast: setup  ## Tests that take seconds
 	python -m pytest -m "not slow"

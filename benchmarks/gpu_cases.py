@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from guidelab.assemble import Nets
-from guidelab.compute.device import DTYPES
 from guidelab.compute.inference import graph_steps, inference_nets
+from guidelab.compute.precision import DTYPES
 from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.guidance import Guided, Reference
 from guidelab.core.samplers.chain import ddpm
@@ -21,7 +21,7 @@ from guidelab.core.schedules import edm_sigmas
 from guidelab.nets.adm import Adm
 from guidelab.nets.dit import Dit
 from guidelab.nets.edm2 import Edm2
-from guidelab.train.distributed import ProcessGroup
+from guidelab.train.distributed import TrainingGroup
 from guidelab.train.loader import Batch
 from guidelab.train.objectives import Objective, Recipe
 from guidelab.train.step import Trainer
@@ -244,7 +244,7 @@ def edm2_training(s: Setting) -> Case:
     for how in [h for h in s.hows if h != "graphs"]:
         net = build().train()
         objective = Objective(net, Recipe("edm2", s.precision, 0.0), 0.5)
-        group = ProcessGroup(device=s.where)
+        group = TrainingGroup(device=s.where)
         loop = Trainer(net, Repeated(batch), config, objective, group, compile=bool(how), workers=1)  # type: ignore[arg-type]
         case.sides[f"ours, {s.precision}{HOW[how]}"] = (
             s.precision,

@@ -23,7 +23,7 @@ import torch
 from gpu_cases import CASES, Case, Setting
 from torch import Tensor
 
-from guidelab.compute.device import settle
+from guidelab.compute.precision import settle
 
 # dense TFLOP/s by precision, from the vendor's data sheets of the SXM parts; float32 without tensor cores
 _HOPPER = {"float16": 989.0, "bfloat16": 989.0, "float32": 67.0}

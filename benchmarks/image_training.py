@@ -20,7 +20,7 @@ from typing import Any  # noqa: E402
 import torch  # noqa: E402
 
 from guidelab.nets.edm2 import Edm2  # noqa: E402
-from guidelab.train.distributed import ProcessGroup  # noqa: E402
+from guidelab.train.distributed import TrainingGroup  # noqa: E402
 from guidelab.train.loader import Draws, Loader  # noqa: E402
 from guidelab.train.objectives import Objective, recipe_of  # noqa: E402
 from guidelab.train.step import Trainer  # noqa: E402
@@ -49,7 +49,7 @@ def trainer(kwargs: dict[str, Any]) -> Trainer:
     net = Edm2(16, 1, 10, blocks=1, patch_px=2, **kwargs, generator=generator).train()
     loader = Loader(images, (1, 16, 16), labels, 0, BATCH, Draws(-0.4, 1.0))
     objective = Objective(net, recipe_of(CONFIG | {"conditional": True}), 0.5)
-    return Trainer(net, loader, CONFIG, objective, ProcessGroup())
+    return Trainer(net, loader, CONFIG, objective, TrainingGroup())
 
 
 class ByParameter:

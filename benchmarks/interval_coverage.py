@@ -20,7 +20,7 @@ from guidelab.metrics.frechet_fixed import Spread, frechet_fixed, spread  # noqa
 from guidelab.metrics.kid import kid  # noqa: E402
 from guidelab.metrics.manifold import manifold  # noqa: E402
 from guidelab.metrics.value import Value  # noqa: E402
-from guidelab.paper.summary import t_interval  # noqa: E402
+from guidelab.paper.intervals import t_interval  # noqa: E402
 
 METRICS = ("fid", "kid", "precision", "recall", "accuracy")
 NORMAL = 1.959964

@@ -33,10 +33,11 @@ from guidelab.core.samplers import heun  # noqa: E402
 from guidelab.core.schedules import edm_sigmas  # noqa: E402
 from guidelab.data.toy2d import Toy2d, fractal  # noqa: E402
 from guidelab.nets.toy import ToyDenoiser  # noqa: E402
-from guidelab.train.exact_score import ExactScore  # noqa: E402
+from guidelab.train.points import Points  # noqa: E402
 from guidelab.train.streams import stream  # noqa: E402
 
 BATCH = 4096
+PIECE = 512  # points of the general step's forward pass at 64 wide, as many as the kernels take
 
 
 def recipe(width: int) -> dict[str, Any]:
@@ -155,20 +156,29 @@ class Plain:
 
 
 class Ours:
-    """This package's training, without its loop's saving and logging."""
+    """This package's training, without its loop's saving and logging; `general`: by the step that every net has."""
 
-    def __init__(self, width: int, tree: Toy2d, seeds: list[int]) -> None:
+    def __init__(
+        self, width: int, tree: Toy2d, seeds: list[int], general: bool = False, compile: bool = True
+    ) -> None:
         config = recipe(width) | {"classes": tree.classes}
-        torch.compiler.reset()
+        if general:
+            config |= {"microbatch": PIECE}
+        else:
+            torch.compiler.reset()
         start = time.process_time(), time.perf_counter()
-        learner = ExactScore(config, len(seeds))  # long enough to be compiled
-        self.kernels = learner.kernels
+        learner = Points(  # long enough for the kernels to be compiled
+            config, tree, ToyDenoiser, len(seeds), compile=general and compile, kernels=not general
+        )
         self.trainers = [learner.start(seed, False).trainer for seed in seeds]
+        self.kernels = learner.kernels
         self.states = [trainer.live for trainer in self.trainers]
         self.iteration = 0
         self.step()
         print(
-            f"  {width} wide: first iteration, compiling: {time.perf_counter() - start[1]:.1f} s", flush=True
+            f"  {width} wide{', general step' * general}: first iteration, compiling: "
+            f"{time.perf_counter() - start[1]:.1f} s",
+            flush=True,
         )
 
     def step(self) -> None:
@@ -220,8 +230,15 @@ def scores(tree: Toy2d, repeats: int) -> None:
 def training(width: int, tree: Toy2d, replicates: int, repeats: int) -> None:
     plain = Plain(width, tree, 0)
     one, many = Ours(width, tree, [0]), Ours(width, tree, list(range(replicates)))
+    general, slow = Ours(width, tree, [0], True), Ours(width, tree, [0], True, compile=False)
     loop = f"guidelab, {replicates} seeds in turn, per seed"
-    sides = {"plain": (plain.step, 1), "guidelab, one seed": (one.step, 8), loop: (many.step, 3)}
+    sides = {
+        "plain": (plain.step, 1),
+        "guidelab, one seed": (one.step, 8),
+        loop: (many.step, 3),
+        "general step, compiled": (general.step, 8),
+        "general step": (slow.step, 4),
+    }
     show(f"one training iteration, {width} wide", timed(sides, repeats), {loop: replicates})
 
 

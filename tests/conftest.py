@@ -11,6 +11,7 @@ from pathlib import Path
 LONGEST = (
     "test_slurm",  # minutes, of which it waits half
     "test_smoke",
+    "test_accept",
     "test_real_images",
     "test_real",
     "test_chain",

@@ -153,6 +153,15 @@ def build(config: dict[str, Any]) -> nn.Module:
     return net
 
 
+def check_weights(path: str | Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Refuse weights that are not those of the autoencoder a configuration describes.
+
+    Raises:
+        UserError: they are not, or diffusers is not installed.
+    """
+    _fill(path, _built(path, config), tensors)
+
+
 def _built(path: str | Path, config: dict[str, Any]) -> Any:
     try:
         return build(config)

@@ -1,5 +1,6 @@
-"""The one exception whose message is written for the person who typed the command."""
+"""The one exception whose message is written for the person who typed the command; text made safe for a terminal."""
 
+import unicodedata
 from os.path import commonprefix
 from pathlib import Path
 
@@ -9,8 +10,12 @@ _COMPARED = 200  # names, and characters of a name: comparing takes the square o
 class UserError(Exception):
     """A mistake the user can mend: where, what was given, what was wanted, what to do.
 
-    The command line prints the message alone and exits with 1; every other exception is a defect of ours.
+    The command line prints the message alone and exits with 1; every other exception is a defect of ours. The message
+    holds no control characters, whatever names and contents of files it repeats; its line breaks stay.
     """
+
+    def __init__(self, message: str) -> None:
+        super().__init__("\n".join(plain(line) for line in message.split("\n")))
 
 
 def closest(given: str, known: list[str] | tuple[str, ...]) -> str:
@@ -60,3 +65,8 @@ def home_path(path: str | Path, otherwise: Path | None = None) -> Path:
         raise UserError(
             f"{path}: there is no home folder ({error}); give the whole path, or set HOME"
         ) from error
+
+
+def plain(text: str) -> str:
+    """Text of others without control and format characters: no colours, no moved cursor, no line that it made up."""
+    return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Zl", "Zp", "Cs"))

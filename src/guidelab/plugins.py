@@ -6,11 +6,9 @@ folder its plugins are used only where `GUIDELAB_PLUGINS=1` says so. No other do
 """
 
 import importlib
-import inspect
 import os
 import re
 import sys
-from collections.abc import Mapping
 from functools import cache
 from importlib import metadata
 from importlib.machinery import PathFinder
@@ -23,21 +21,6 @@ from guidelab.errors import UserError
 PACKAGE = "plugins"
 ALLOWED, FOLDER = "GUIDELAB_PLUGINS", "GUIDELAB_PLUGINS_FOLDER"
 _FORM = re.compile(r"plugins((?:\.[A-Za-z_][A-Za-z0-9_]*)+):([A-Za-z_][A-Za-z0-9_]*)")
-PARTS = (
-    "real",
-    "statistics",
-    "spatial",
-    "logits",
-    "labels",
-)  # of both sides: what a metric of images may need
-_DIRECTIONS = ("lower", "higher", "none")  # which of two values is better
-_SHAPES = {  # what a class of a kind has, and where that is described
-    "guidance": (("delta", "at_step"), "guidelab.core.guidance.compose"),
-    "net": (("forward",), "guidelab.core.denoiser"),
-    "sampler": (("scaled", "__call__"), "guidelab.sampling.draw"),
-    "extractor": (("__call__",), "guidelab.features.extractor"),
-    "metric": (("__call__",), "guidelab.metrics.value"),
-}
 _ELSEWHERE = "-"  # plugins of another folder that nobody has allowed
 
 
@@ -150,83 +133,3 @@ def version_of(module: str) -> str:
         folders = found.submodule_search_locations if found else None
     origin = found.origin if found else None
     return f"{names[0]} {version} {Path(origin).read_text(encoding='utf-8') if origin else ''}"
-
-
-def shape_mistake(kind: str, made: Any) -> str:
-    """What a plugin lacks to be of a kind; empty where nothing is missing.
-
-    Args:
-        kind: of the registry.
-        made: its class or function.
-    """
-    wanted, described_in = _SHAPES.get(kind, ((), ""))
-    if kind == "figure":
-        module = sys.modules.get(getattr(made, "__module__", ""))
-        lacking = [name for name in ("rows", "make") if not callable(getattr(module, name, None))]
-        return f"its file has no function `{lacking[0]}`; wanted `rows` and `make`" if lacking else ""
-    if not callable(made):
-        return f"is a {type(made).__name__}, wanted a class or a function"
-    if kind == "dataset" and getattr(made, "__name__", "") != "prepare":
-        return f"is named {getattr(made, '__name__', '?')!r}, wanted a function `prepare` (see guidelab.data.image_folder)"
-    if inspect.isclass(made):
-        held = {name for base in made.__mro__ for name in vars(base)}
-        lacking = [name for name in wanted if name not in held]
-        if lacking:
-            return f"has no `{lacking[0]}`; wanted a class with {' and '.join(wanted)} (see {described_in})"
-    return _attribute_mistake(kind, made)
-
-
-def _attribute_mistake(kind: str, made: Any) -> str:
-    """An attribute that is missing or of no use."""
-    needs, pair = str(getattr(made, "needs", "")), getattr(made, "evaluations", (1, 1))
-    if kind == "guidance" and needs not in ("", "ref", "disc"):
-        return f"has needs = {needs!r}, wanted 'ref', 'disc' or ''"
-    if kind == "sampler" and not (
-        isinstance(pair, tuple) and len(pair) == 2 and all(isinstance(n, int) and n > 0 for n in pair)
-    ):
-        return (
-            f"has evaluations = {pair!r}, wanted two whole numbers: of the net in a step, and in the last one"
-        )
-    if kind != "metric":
-        return ""
-    unknown = [word for word in needs.split() if word not in PARTS]
-    if unknown:
-        return f"needs {unknown[0]!r}, wanted words of {', '.join(PARTS)}"
-    if not isinstance(getattr(made, "label", None), str):
-        return "has no `label`; wanted attributes label and direction, and at will unit, digits, definition, group"
-    if getattr(made, "direction", None) not in _DIRECTIONS:
-        return f"has direction = {getattr(made, 'direction', None)!r}, wanted one of {', '.join(_DIRECTIONS)}"
-    return ""
-
-
-def described(made: Any) -> dict[str, Any]:
-    """The line of metrics.csv of a metric of a plugin, from its attributes."""
-    definition = getattr(made, "definition", inspect.getdoc(made) if inspect.isclass(made) else made.__doc__)
-    return {
-        "label": made.label,
-        "direction": made.direction,
-        "unit": getattr(made, "unit", ""),
-        "digits": getattr(made, "digits", 3),
-        "definition": " ".join((definition or "").split()),
-        "group": getattr(made, "group", "quality"),
-    }
-
-
-def mistakes(made: Any, given: Mapping[str, Any], own: int, project: Mapping[str, Any]) -> str:
-    """Why options do not fit a plugin; empty where they do.
-
-    Args:
-        made: its class or function; with a pydantic model `Options` that decides.
-        given: options of params.yaml.
-        own: how many arguments the project itself gives, by position.
-        project: those it gives by name.
-    """
-    options = getattr(made, "Options", None)
-    try:
-        if options is not None:
-            options.model_validate(given)
-        else:
-            inspect.signature(made).bind(*range(own), **{**project, **given})
-    except (TypeError, ValueError) as error:
-        return " ".join(str(error).split())[:200]
-    return ""

@@ -9,16 +9,19 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
-from guidelab.errors import UserError, closest
+from guidelab.errors import UserError, brief, closest
 
 CSV = "workflow/resources/checkpoints.csv"
 FOLDER_VARIABLE = "GUIDELAB_CHECKPOINTS"
 KINDS = ("net", "classifier", "discriminator", "extractor_classifier", "autoencoder", "reference", "features")
 FORMATS = (
     "edm_pickle", "edm2_pickle", "adm_pt", "adm_classifier_pt", "dit_pt", "dg_pt", "vae", "reference_npz",
-    "reference_pkl", "inception_pt", "dinov2_pth",
+    "reference_pkl", "inception_pt", "dinov2_pth", "guidelab",
 )  # fmt: skip
+FILE = "file:"  # before the path of a user's own file, where other entries name a row
+_OF_NETS = {"edm2": "edm2_pickle", "edm": "edm_pickle", "adm": "adm_pt", "dit": "dit_pt"}
 _NUMBERS = ("bytes", "about_mb", "resolution_px", "image_channels", "classes")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -77,10 +80,14 @@ def load_rows(path: str | Path = CSV) -> dict[str, Row]:
             reader = csv.DictReader(file)
             wanted = list(Row.__annotations__)
             if reader.fieldnames != wanted:
-                raise UserError(f"{source}: has columns {reader.fieldnames}, wanted {', '.join(wanted)}")
+                raise UserError(
+                    f"{source}: has columns {str(reader.fieldnames)[:200]}, wanted {', '.join(wanted)}"
+                )
             rows = [row_of(fields, f"{source}: line {reader.line_num}") for fields in reader]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{source}: cannot be read ({error}); wanted the list of published files") from error
+        raise UserError(
+            f"{source}: cannot be read ({brief(error)}); wanted the list of published files"
+        ) from error
     found: dict[str, Row] = {}
     for row in rows:
         if row.name in found:
@@ -130,6 +137,17 @@ def row(name: str, rows: Mapping[str, Row], where: str = "params.yaml") -> Row:
             "Add a row for a file of your own, or see `guidelab released`."
         )
     return rows[name]
+
+
+def row_of_file(file: str, net: str) -> Row:
+    """What a row would say of a net in a user's own file."""
+    path = Path(file)
+    empty: dict[str, Any] = dict.fromkeys(_NUMBERS) | dict.fromkeys(
+        ("url", "sha256", "licence", "dataset"), ""
+    )
+    name = re.sub(r"[^A-Za-z0-9._-]", "_", path.name).lstrip("._-") or "net"
+    format = "guidelab" if path.suffix == ".safetensors" else _OF_NETS[net]
+    return Row(name=f"own-{name}", kind="net", format=format, file=path.name, note="a file of yours", **empty)
 
 
 def extractor_of(head: Row, rows: Iterable[Row]) -> Row | None:

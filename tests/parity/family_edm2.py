@@ -11,8 +11,7 @@ from torch import Tensor
 from guidelab.core.denoiser import Denoiser
 from guidelab.core.guidance import Guided, Reference
 from guidelab.core.noise import SeededNoise
-from guidelab.core.samplers import heun
-from guidelab.core.samplers.heun import Churn
+from guidelab.core.samplers import Churn, heun
 from guidelab.core.schedules import edm_sigmas
 from guidelab.nets.edm2 import Edm2
 

@@ -1,4 +1,6 @@
-"""Names that jobs carry from params.yaml, for tests that call the functions of paper/ without a job."""
+"""Names that jobs carry from params.yaml, for tests that call the functions of paper/ without a job; nets that several files share."""
+
+import pytest
 
 from guidelab.paper import names
 
@@ -69,3 +71,13 @@ _LOOKS = [
 ]
 _NAMED = names.of({"looks": _LOOKS})
 _NAMED.__enter__()  # for the whole session: some modules compute their cases while they are collected
+
+
+@pytest.fixture(scope="module")
+def small_nets(tmp_path_factory):
+    """The folder of the nets that jobs of `sampling_jobs` read."""
+    from sampling_jobs import write_nets  # here: it imports torch
+
+    folder = tmp_path_factory.mktemp("nets")
+    write_nets(folder)
+    return folder

@@ -1,4 +1,4 @@
-"""Small hand-made measurements and arrays for the tests of tables, figures and story."""
+"""Small hand-made measurements and arrays for the tests of tables, figures and findings."""
 
 from typing import Any
 
@@ -20,7 +20,8 @@ BLOCKS = ("select", "report1", "report2")
 def row(variant: str, w: float, metric: str, value: float, **other: Any) -> dict[str, Any]:
     """One measured number; whatever the test is about goes in `other`."""
     return {
-        "experiment": "toy2d", "scale": "reduced", "variant": variant, "method": "reference", "ref": "weak", "w": w,
+        "experiment": "toy2d", "scale": "reduced", "variant": variant, "method": "" if variant == "none" else "reference",
+        "ref": "weak", "w": w, "steps": 32, "sampler": "heun", "dtype": "float64",
         "w_neutral": 1.0, "seed_block": "report1", "train_seed": 0, "n_generated": 4096, "n_reference": 4096,
         "reference_split": "reference", "features": "coordinates", "features_sha256": "", "label_policy": "one class",
         "metric": metric, "value": value, "std_error": float("nan"), "note": "",

@@ -1,28 +1,29 @@
 """The parts of `guidelab accept`: which jobs are of one kind, how much is replayed, what counts as the same, who wrote the ledger."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from guidelab.accept.changes import Change
-from guidelab.accept.choice import (
+from guidelab.accept.choice import Group, chosen_names, groups, options, tried_whole
+from guidelab.accept.compare import begins, close, same
+from guidelab.accept.estimate import Candidate, seconds_of
+from guidelab.accept.judgement import ALIKE, SAME, judge
+from guidelab.accept.parts import (
+    FEW_REPEATS,
+    FIRST_BLOCK,
+    FIRST_EVALUATION,
     FIRST_ROWS,
     FIRST_SNAPSHOT,
-    WHOLE,
-    Group,
-    cheapest_trainings,
-    chosen_names,
-    groups,
-    options,
+    cost,
     part,
     whole,
 )
-from guidelab.accept.compare import begins, close, same
-from guidelab.accept.estimate import Candidate, chosen, seconds_of
-from guidelab.accept.judgement import judge
 from guidelab.accept.replay import Replayed
+from guidelab.accept.selection import chosen, pairs_left_out
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
 from guidelab.plan.plan import Plan
@@ -64,7 +65,7 @@ def sampled(plan, experiment):
 )
 def test_every_branch_in_use_has_jobs_of_its_own(plan, experiment, alone):
     """Stages, boosting, intervals, dropout, noisy inputs: no job without them speaks for those with them."""
-    made = groups(sampled(plan, experiment), plan.spec.experiments[experiment])
+    made = groups(sampled(plan, experiment), plan.spec.experiments[experiment], {})
     for name in alone:
         mine = [group for group in made if any(f"/{name}/" in job.name for job in group.jobs)]
         others = {job.name.split("/")[3] for group in mine for job in group.jobs} - {name}
@@ -72,7 +73,7 @@ def test_every_branch_in_use_has_jobs_of_its_own(plan, experiment, alone):
 
 
 def test_names_and_numbers_make_no_kind_of_their_own(plan):
-    made = groups(sampled(plan, "toy2d"), plan.spec.experiments["toy2d"])
+    made = groups(sampled(plan, "toy2d"), plan.spec.experiments["toy2d"], {})
     together = next(group for group in made if any("/autog_ema/" in job.name for job in group.jobs))
     assert {"autog", "autog_xs", "autog_t16", "autog_ema"} <= {
         job.name.split("/")[3] for job in together.jobs
@@ -102,29 +103,49 @@ def test_a_sampler_that_is_a_chain_is_of_another_kind(plan):
 # ---- how much ----------------------------------------------------------------------------------------------------
 
 
-def test_the_cheapest_training_runs_whole_and_others_to_their_first_snapshot(plan):
+def test_the_cheapest_training_of_each_trainer_runs_whole_and_others_to_their_first_snapshot(plan):
     trained = [finished(plan, "fashion", "train", name, "seed0") for name in ("s", "xs", "xs_uncond")]
-    made = groups(trained, plan.spec.experiments["fashion"])
-    assert cheapest_trainings(made) == {"results/fashion/checkpoints/xs/seed0.csv"}
-    assert part(trained[1], short_training=False).kind == WHOLE
-    short = part(trained[0], short_training=True)
+    assert tried_whole(trained, {}) == {"results/fashion/checkpoints/xs/seed0.csv"}
+    known = dict(zip((job.name for job in trained), (9.0, 30.0, 20.0), strict=True))
+    assert tried_whole(trained, known) == {trained[0].name}
+    short = part(trained[0])
     assert short.kind == FIRST_SNAPSHOT and short.now["train"]["nimg"] == short.now["train"]["snapshot_nimg"]
+    discs = [finished(plan, "fashion", "discriminate", name) for name in ("guide", "clean")]
+    assert tried_whole(discs, {}) == {job.name for job in discs}, "a classifier has a trainer of its own"
+
+
+def test_a_training_that_stops_early_is_replayed_to_its_first_evaluation(plan):
+    """The step size may follow from the number of iterations, so that stays."""
+    job = finished(plan, "fashion", "discriminate", "clean")
+    short = part(job)
+    assert short.kind == FIRST_EVALUATION and short.ran["train"] == {**job.ran["train"], "patience": 0}
+    assert cost(short.now) < cost(job.now)
+
+
+def test_of_measurements_the_first_block_and_of_divergences_few_repeats_are_replayed(plan):
+    point = ("none", "w1.00", "seeds0-4")
+    measured = part(finished(plan, "toy2d", "measure", *point))
+    assert measured.kind == FIRST_BLOCK and list(measured.now["blocks"]) == ["report1"]
+    diverged = part(finished(plan, "toy2d", "diverge", *point))
+    coverage = diverged.now["estimate"]["coverage"]
+    first, last = coverage["seeds"]
+    assert diverged.kind == FEW_REPEATS and last - first + 1 == coverage["draws"] * coverage["n_samples"]
 
 
 def test_of_samples_the_first_rows_of_a_block_are_drawn(plan):
     change = finished(plan, "fashion", "sample", "cfg", "w2.00", "seed0")
-    short = part(change, short_training=False)
+    short = part(change)
     assert short.kind == FIRST_ROWS and short.now["blocks"] == {"report1": [100000, 100249]}
-    points = part(finished(plan, "toy2d", "sample", "cfg", "w2.00", "seeds0-4"), short_training=False)
+    points = part(finished(plan, "toy2d", "sample", "cfg", "w2.00", "seeds0-4"))
     assert points.now["train_seeds"] == [0] and set(points.now["blocks"]) == {"select", "report1", "report2"}
     assert points.now["grader_blocks"]["grade"]["seeds"] == [2000000, 2002047]
 
 
-def candidate(option, seconds, required=False):
-    return Candidate(Group(("a", "b"), json.dumps(option)), [], seconds, required)
+def candidate(option, seconds, required=False, experiment="e"):
+    return Candidate(experiment, Group(("a", "b"), json.dumps(option)), [], seconds, required)
 
 
-def test_all_kinds_are_replayed_within_the_limit_else_every_option_in_use_cheapest_first():
+def test_all_kinds_are_replayed_within_the_limit_else_every_option_in_use_then_pairs_cheapest_first():
     plain, both = candidate({"method": "a"}, 30), candidate({"method": "a", "stages": "first"}, 40)
     boosted, other = candidate({"method": "a", "boost": True}, 5), candidate({"method": "b"}, 100)
     kinds = [plain, both, boosted, other]
@@ -132,17 +153,50 @@ def test_all_kinds_are_replayed_within_the_limit_else_every_option_in_use_cheape
     assert chosen(kinds, 160) == [both, boosted, other], "the options of `plain` occur in the others"
     assert chosen(kinds, 1) == [both, boosted, other], "no option in use is left out, however long it takes"
     assert chosen([candidate({"method": "a"}, 30, required=True), *kinds], 1)[0].required
+    elsewhere = candidate({"method": "a"}, 30, experiment="f")
+    assert chosen([*kinds, elsewhere], 1) == [both, boosted, other, elsewhere], "of each experiment"
+
+
+def test_a_cheap_kind_is_dropped_again_when_dearer_ones_have_all_its_options():
+    cheap, first, second = candidate({"a": 2}, 5), candidate({"a": 2, "b": 2}, 20), candidate({"b": 3}, 10)
+    assert chosen([cheap, first, second], 1) == [first, second]
+
+
+def test_the_cheapest_job_of_a_kind_is_that_of_the_least_recorded_seconds(plan):
+    jobs = sampled(plan, "toy2d")
+    plain = next(g for g in groups(jobs, plan.spec.experiments["toy2d"], {}) if len(g.jobs) > 2)
+    known = {job.name: 9.0 - place for place, job in enumerate(plain.jobs)}
+    (again,) = groups(plain.jobs, plan.spec.experiments["toy2d"], known)
+    assert again.jobs == plain.jobs[::-1]
+
+
+def test_options_inside_a_list_count_without_their_place_and_in_pairs():
+    first, second = (
+        candidate({"terms": [{"stages": "first"}]}, 1),
+        candidate({"terms": [{"a": 2}, {"stages": "first"}]}, 1),
+    )
+    assert first.sets(1) < second.sets(1) and len(second.sets(2)) == 1
+
+
+def test_pairs_of_options_come_before_further_kinds_and_those_left_out_are_counted():
+    alone = [candidate({"a": value, "b": value}, 10) for value in (2, 3)]
+    mixed, again = candidate({"a": 2, "b": 3}, 20), candidate({"a": 2, "b": 2}, 15)
+    kinds = [*alone, mixed, again]
+    assert chosen(kinds, 36) == [*alone, again], "no time for the third pair"
+    assert pairs_left_out([*alone, again], kinds) == (1, 3)
+    assert chosen(kinds, 40) == [*alone, mixed], "the pair first"
+    assert pairs_left_out([*alone, mixed], kinds) == (0, 3)
 
 
 def test_the_estimate_is_the_recorded_time_times_the_share_that_is_replayed(plan):
     change = finished(plan, "fashion", "sample", "cfg", "w2.00", "seed0")
-    first = part(change, short_training=False)
+    first = part(change)
     assert seconds_of(first, {change.name: 120.0}, []) == pytest.approx(120 * 250 / 3000)
     assert seconds_of(whole(change), {}, [10.0, 30.0, 20.0]) == 20.0
 
 
 def test_a_density_is_replayed_for_one_training_and_one_block(plan):
-    short = part(finished(plan, "toy2d", "density", "autog", "w3.00", "seeds0-4"), short_training=False)
+    short = part(finished(plan, "toy2d", "density", "autog", "w3.00", "seeds0-4"))
     assert (
         short.kind == FIRST_ROWS
         and short.now["train_seeds"] == [0]
@@ -175,9 +229,54 @@ def test_bytes_are_the_same_or_the_place_is_named(arrays, tmp_path):
 def test_first_rows_are_those_of_the_recorded_file(arrays):
     x = torch.arange(8.0).reshape(4, 2)
     whole = arrays("whole.safetensors", x)
-    assert begins(arrays("part.safetensors", x[:2]), whole) == ""
-    assert begins(arrays("later.safetensors", x[1:3]), whole) == "tensor x"
-    assert begins(arrays("wide.safetensors", x[:2, :1]), whole) == "tensor x"
+    assert begins(arrays("part.safetensors", x[:2]), whole, FIRST_ROWS) == ""
+    assert begins(arrays("later.safetensors", x[1:3]), whole, FIRST_ROWS) == "tensor x"
+    assert begins(arrays("wide.safetensors", x[:2, :1]), whole, FIRST_ROWS) == "tensor x"
+
+
+@pytest.mark.parametrize(
+    "kind, name, text, where",
+    [
+        (
+            FIRST_SNAPSHOT,
+            "loss.csv",
+            "0,8,8,0.5\n0,16,16,0.3\n0,20,20,0.9\n",
+            "",
+        ),  # the last line is of fewer steps
+        (FIRST_SNAPSHOT, "loss.csv", "0,8,8,0.5\n0,16,16,0.4\n0,20,20,0.9\n", "row ['0', '16', '16']"),
+        (FIRST_BLOCK, "a.csv", "0,8,8,0.5\n", ""),
+        (FIRST_BLOCK, "a.csv", "0,8,8,0.6\n", "row ['0', '8', '8', '0.6']"),
+        (FEW_REPEATS, "d.csv", "kind,value\ntruth,1\ncoverage,0.75\n", ""),
+        (FEW_REPEATS, "d.csv", "kind,value\ntruth,2\ncoverage,0.75\n", "row ['truth', '2']"),
+    ],
+)
+def test_lines_of_a_shortened_replay_are_recorded_ones_but_for_what_only_the_whole_job_gives(
+    tmp_path, kind, name, text, where
+):
+    whole = tmp_path / "whole.csv"
+    whole.write_text(
+        "kind,value\ntruth,1\ncoverage,0.95\n"
+        if kind == FEW_REPEATS
+        else "0,8,8,0.5\n0,16,16,0.3\n0,24,24,0.2\n"
+    )
+    (tmp_path / name).write_text(text)
+    assert begins(tmp_path / name, whole, kind) == where
+
+
+def test_the_first_evaluation_of_a_training_is_the_recorded_one_and_its_choice_is_not_compared(tmp_path):
+    def disc(name, first, chosen, loss):
+        course = {"0": [[10, 0.7, loss], [20, 0.6, 0.4]][: 1 if name == "part" else 2]}
+        save_arrays(
+            tmp_path / name,
+            {"it10/seed0/w": torch.tensor(first), "seed0/w": torch.tensor(chosen)},
+            {"history": course},
+        )
+        return tmp_path / name
+
+    whole = disc("whole", 1.0, 5.0, 0.5)
+    assert begins(disc("part", 1.0, 1.0, 0.5), whole, FIRST_EVALUATION) == ""
+    assert begins(disc("part", 2.0, 1.0, 0.5), whole, FIRST_EVALUATION) == "tensor it10/seed0/w"
+    assert begins(disc("part", 1.0, 1.0, 0.6), whole, FIRST_EVALUATION) == "the course of the training"
 
 
 def test_a_tolerance_is_relative_to_the_largest_value(arrays, tmp_path):
@@ -225,12 +324,23 @@ def test_what_a_replay_shows(tmp_path, old, new, rtol, why, differs):
         True,
     )
     results = [replayed(tmp_path, name, x + by, path) for name, by in (("old", old), ("new", new))]
-    shown = judge(part(change, False), "commit", *results, tmp_path, rtol, renamed=False)
+    shown = judge(part(change), "commit", *results, tmp_path, rtol, renamed=False)
     assert (why in shown.why if why else not shown.why) and shown.differs is differs, shown
     failed = judge(
-        part(change, False), "commit", results[0], Replayed(tmp_path, "KeyError: 'a'"), tmp_path, rtol, False
+        part(change), "commit", results[0], Replayed(tmp_path, "KeyError: 'a'"), tmp_path, rtol, False
     )
     assert failed.differs and "KeyError: 'a'" in failed.why
+
+
+@pytest.mark.parametrize("course, result", [({"0": [[10, 0.7, 0.5]]}, SAME), ({}, ALIKE)])
+def test_a_shortened_training_says_whether_the_record_could_be_compared(tmp_path, plan, course, result):
+    change = finished(plan, "fashion", "discriminate", "guide")
+    (path,) = change.outputs
+    for place in ("", "old", "new"):
+        save_arrays(tmp_path / place / path, {"seed0/w": torch.ones(3)}, {"history": course})
+    change = replace(change, outputs={path: sha256(tmp_path / path)})
+    replays = [Replayed(tmp_path / name) for name in ("old", "new")]
+    assert judge(part(change), "commit", *replays, tmp_path, None, renamed=False).result == result
 
 
 # ---- the ledger --------------------------------------------------------------------------------------------------
@@ -335,8 +445,13 @@ def test_a_table_renames_drops_and_adds_keys():
         "terms": [{"stages": "both"}] * 2,
     }
     assert RAN["sampler"] == {"low": 1}
-    with pytest.raises(UserError, match="is a key of the old payloads already"):
-        accepted.translated(RAN, {"values": {"sampler.low": 2}}, "b")
+    assert accepted.translated(RAN, {"values": {"sampler.low": 2}}, "b")["sampler"] == {"low": 1}, (
+        "it had one"
+    )
+    with pytest.raises(UserError, match=r"keys: sampler\.low: the old payloads hold low and w"):
+        accepted.translated(
+            {**RAN, "sampler": {"low": 1, "w": 2}}, {"keys": {"sampler.low": "sampler.w"}}, "b"
+        )
     with pytest.raises(UserError, match=r"wanted a new name at the same place: sampler\.name"):
         accepted.translated(RAN, {"keys": {"sampler.low": "low"}}, "b")
 

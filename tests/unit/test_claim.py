@@ -1,5 +1,6 @@
 """Jobs killed at random moments and two at the same job: every shard is made once, every result is the undisturbed one."""
 
+import contextlib
 import errno
 import json
 import multiprocessing
@@ -281,12 +282,34 @@ def test_several_gpus_take_over_before_they_start(orphaned, monkeypatch):
     orphaned.kill()
     orphaned.join()
     monkeypatch.setenv("RANK", "0")
-    job = READING
+    job = READING | {"examples": "images"}
     assert finish(job)
     monkeypatch.delenv("RANK")
     monkeypatch.setattr(running_job, "processes", lambda: 2)
     monkeypatch.setattr(running_job, "share", lambda *job: pytest.fail("started again"))
     running_job.run_job("train", job, OUT)
+
+
+@pytest.mark.parametrize(
+    ("rule", "examples", "given", "output", "wanted"),
+    [
+        ("train", "images", None, "a.safetensors", 2),
+        ("train", "points", None, "a.safetensors", 1),
+        ("train", "points", "2", "a.safetensors", 2),
+        ("sample", "images", None, "a.json", 2),
+        ("sample", "points", "2", "a.safetensors", 1),
+    ],
+)
+def test_what_several_processes_may_share(rule, examples, given, output, wanted, monkeypatch, tmp_path):
+    """Two GPUs share trainings and shards of images; a training on points is shared where the user says so."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GUIDELAB_PROCESSES", given or "")
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    started = []
+    monkeypatch.setattr(running_job, "share", lambda rule, job, outputs, count: started.append(count))
+    monkeypatch.setattr(running_job, "claimed", lambda *job: contextlib.nullcontext(False))
+    running_job.run_job(rule, {"inputs": {}, "code": "abc", "examples": examples}, [Path(output)])
+    assert started == [2] * (wanted - 1)
 
 
 def test_a_job_whose_snakemake_lives_keeps_nothing(orphaned):

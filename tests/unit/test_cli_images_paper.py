@@ -7,8 +7,7 @@ from PIL import Image
 
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, read_csv, save_arrays, write_csv
-from guidelab.jobs import collect, figure, preview, story, table
-from guidelab.jobs import image_field as field
+from guidelab.jobs import collect, field, figure, preview, story, table
 from guidelab.paper import names
 from guidelab.shards import Shard, folder_of, write_manifest, write_shard
 

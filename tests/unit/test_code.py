@@ -63,6 +63,21 @@ def test_a_job_never_runs_with_code_that_was_edited_after_it_was_planned(digests
         code.refuse_other_code("prepare", {"code": "0123456789abcdef"}, never, planned(digests=digests))
 
 
+@pytest.mark.parametrize("reach", [REACH, ("prepare", "plugins.mine"), ("prepare", "numpy")])
+def test_only_a_job_of_unchanged_files_of_the_package_is_spared_the_digest(monkeypatch, reach):
+    """Files of plugins and of other packages are in no hash of the package, so their digests are computed."""
+
+    def runs(content):
+        computed = []
+        monkeypatch.setattr(code, "code_digest", lambda *of: computed.append(of) or DIGEST)
+        listed = {"folder": HERE, "content": content, "digests": {DIGEST: reach}}
+        code.refuse_other_code("prepare", {"code": DIGEST}, never, {code.PLANNED: json.dumps(listed)})
+        return bool(computed)
+
+    assert runs(code.content()) is (reach != REACH)
+    assert runs("0" * 64), "other files"
+
+
 def test_a_job_by_hand_without_a_digest_runs():
     code.refuse_other_code("prepare", {}, never, {})
     code.refuse_other_code("prepare", {}, never, planned())

@@ -14,6 +14,7 @@ from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.chain import ddim, ddpm, posterior
 from guidelab.core.schedules import edm_sigmas
 from guidelab.nets.image_discriminator import variance_preserving
+from guidelab.registry import evaluations
 
 
 def normal(*shape, seed=0, dtype=torch.float64):
@@ -230,6 +231,11 @@ def test_channels_guides_these_and_nothing_else():
     assert not torch.equal(
         stepped.at_step(2.0).delta(x, sigma, None, x), stepped.at_step(1.0).delta(x, sigma, None, x)
     )
+
+
+@pytest.mark.parametrize(("name", "counts"), [("ddpm", (1, 1)), ("ddim", (1, 1)), ("heun", (2, 1))])
+def test_a_chain_is_evaluated_once_a_step(name, counts):
+    assert evaluations({"name": name}) == counts
 
 
 def test_discrete_times_of_classifiers_are_the_chains_own_steps():

@@ -208,3 +208,23 @@ def test_churn_follows_the_step_before_and_a_sample_depends_on_its_own_seed():
     other_seeds = boosted(model(), x, sigmas, None, boosting=boosting, noise=SeededNoise(range(100, 130)))
     moved = (other_seeds - together).abs().amax(1) > 1e-6
     assert moved.any() and not moved.all()  # churned samples feel their noise, the others do not
+
+
+def test_the_noise_of_churn_has_the_deviation_it_is_given():
+    def end(S_noise):
+        boosting = Boosting(
+            lambda x, sigma, cond: 0 * x.sum(1) - 1, 1.0, S_noise=S_noise, dtype=torch.float64
+        )
+        x, noise = start(4, torch.float64), SeededNoise(range(4))
+        return boosted(
+            lambda x, sigma, cond: 0.5 * x,
+            x,
+            edm_sigmas(8, 0.1, 5.0, 7.0),
+            None,
+            boosting=boosting,
+            noise=noise,
+        )
+
+    none, one, three = (end(deviation) for deviation in (0.0, 1.0, 3.0))
+    assert (one - none).abs().min() > 1e-3  # all samples are judged as generated
+    torch.testing.assert_close(three - none, 3 * (one - none))

@@ -2,8 +2,9 @@ import pytest
 import torch
 from exact import Blend, Counted, data, model, other, points
 
-from guidelab.core.denoiser import denoiser_from_score, score_from_denoiser
 from guidelab.core.guidance import Correction, Guided, Interval, Potential, Reference, truncation
+from guidelab.core.guidance.classifier import classifier
+from guidelab.core.scores import denoiser_from_score, score_from_denoiser
 
 
 def log_ratio(x, sigma, cond):
@@ -29,10 +30,14 @@ def test_classifier_guidance_with_the_exact_classifier_is_classifier_free_guidan
         both = torch.stack([c.log_density(x, sigma) for c in classes], 1) + prior.log()
         return both.log_softmax(1)[torch.arange(len(x)), cond]
 
+    def log_probabilities(x, sigma, cond):
+        assert cond is None
+        return torch.stack([log_classifier(x, sigma, torch.full((len(x),), k)) for k in (0, 1)], 1)
+
     x, sigma = points()
     cond = torch.arange(len(x)) % 2
     for v in (0.5, 1.0, 2.5):
-        by_classifier = Guided(conditional, [Potential(log_classifier, v)])(x, sigma, cond)
+        by_classifier = Guided(conditional, [classifier(log_probabilities, v)])(x, sigma, cond)
         free = Guided(conditional, [Reference(data(), 1.0 + v)])(x, sigma, cond)
         torch.testing.assert_close(by_classifier, free, rtol=1e-11, atol=1e-11)
     sharpened = Guided(data(), [Potential(log_classifier, 1.0)])(x, sigma, cond)

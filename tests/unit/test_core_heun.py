@@ -26,6 +26,9 @@ def test_schedule_is_edms():
     assert sigmas[i].item() == pytest.approx(expected, rel=1e-13)
     assert int((sigmas >= 0.0447).sum()) == 15  # discriminator guidance is active on 15 of 18 steps
     assert edm_sigmas(1, 0.002, 80.0, 7.0).tolist() == pytest.approx([80.0, 0.0])
+    assert edm_sigmas(5, 1.0, 9.0, 1.0).tolist() == pytest.approx(
+        [9.0, 7.0, 5.0, 3.0, 1.0, 0.0]
+    )  # rho is no constant
     with pytest.raises(ValueError, match="steps=0"):
         edm_sigmas(0, 0.002, 80.0, 7.0)
     with pytest.raises(ValueError, match="sigma_min=3"):

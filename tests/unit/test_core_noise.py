@@ -2,7 +2,8 @@ import pytest
 import torch
 from exact import data, points
 
-from guidelab.core.degrade import _splitmix64, dropout_mask, hashed_normal, hashed_uniform, input_noise
+from guidelab.core.degrade import dropout_mask, hashed_normal, hashed_uniform, input_noise
+from guidelab.core.degrade.hashed import _splitmix64
 from guidelab.core.guidance import Guided, Interval, truncation
 from guidelab.core.noise import SeededNoise
 
@@ -26,6 +27,8 @@ def test_draws_are_edm2s():
 def test_seeds_are_taken_modulo_two_to_the_32():
     wrapped, plain = SeededNoise([-1, 2**40 + 3]), SeededNoise([2**32 - 1, 3])
     assert torch.equal(wrapped.randn((5,)), plain.randn((5,)))
+    upper, lower = SeededNoise([2**31 + 3]).randn((5,)), SeededNoise([3]).randn((5,))
+    assert not torch.equal(upper, lower)  # and no smaller power
 
 
 def test_rows_do_not_depend_on_the_batch_and_draws_differ():

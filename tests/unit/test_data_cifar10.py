@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from guidelab.data import cifar10
+from guidelab.data.folds import twelfth
 from guidelab.errors import UserError
 from guidelab.synthetic.images import write_cifar_like
 
@@ -29,6 +30,10 @@ def test_cifar_splits_and_planes(batches: Path):
     assert np.array_equal(image, record[1:].reshape(3, 32, 32)) and folds["train"].labels[21] == record[0]
     shown = {image.tobytes() for split in ("holdout", "test") for image in folds[split].pixels(1)}
     assert len(shown) == 60
+    parts = {
+        split: {twelfth(image.tobytes()) for image in folds[split].pixels(1)} for split in ("holdout", "test")
+    }
+    assert max(parts["test"]) < 6 <= min(parts["holdout"])
     small = next(cifar10.prepare("train", 8, batches, classes=10, n=5, seed=1).pixels(1))
     assert small.shape == (3, 8, 8)
 

@@ -17,7 +17,8 @@ from guidelab.data.complete import check_complete
 from guidelab.data.folds import twelfth
 from guidelab.data.image_zip import read_zip
 from guidelab.errors import UserError
-from guidelab.jobs.image_prepare import prepare_dataset, run
+from guidelab.jobs.image_folds import prepare_dataset
+from guidelab.jobs.prepare import run
 from guidelab.synthetic.images import wnid, write_imagenet_like
 
 CLASSES, PER_CLASS, VAL = 4, 40, 3
@@ -80,7 +81,7 @@ def test_bytes_depend_on_the_job_alone(made: Path, tmp_path: Path):
     assert len(read_zip(tmp_path / "one.zip")) == 50
     job = {
         "dataset": {"name": "imagenet", "resolution_px": 16, "classes": CLASSES, "source": str(made), "latent": None},
-        "fold": "train", "split": "train", "n": 50, "seed": 3, "inputs": {},
+        "examples": "images", "fold": "train", "split": "train", "n": 50, "seed": 3, "inputs": {},
     }  # fmt: skip
     run(job, [tmp_path / "job.zip"])
     assert (tmp_path / "job.zip").read_bytes() == one
@@ -164,7 +165,7 @@ def test_a_part_of_imagenet_is_one_that_is_said_to_be(thousand: Path, tmp_path: 
         "source": str(thousand),
         "subset": True,
     }
-    job = {"dataset": dataset, "fold": "holdout", "split": "holdout", "inputs": {}}
+    job = {"examples": "images", "dataset": dataset, "fold": "holdout", "split": "holdout", "inputs": {}}
     run(job, [tmp_path / "holdout.zip"])
     assert 3000 < len(read_zip(tmp_path / "holdout.zip")) < 5500
     with pytest.raises(UserError, match="wanted 1281167"):
@@ -235,7 +236,7 @@ def test_a_flat_validation_folder_needs_to_say_the_classes(tree: Path, tmp_path:
 PEAK = """
 import resource, sys
 from pathlib import Path
-from guidelab.jobs.image_prepare import prepare_dataset
+from guidelab.jobs.image_folds import prepare_dataset
 dataset = {"name": "imagenet", "resolution_px": 256, "classes": 2, "source": sys.argv[1]}
 prepare_dataset(dataset, "train", int(sys.argv[2]), 0, Path(sys.argv[3]), threads=1)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
@@ -270,6 +271,7 @@ def test_a_published_batch_of_real_images_becomes_a_fold(tmp_path: Path):
     entry = {**row.as_job(), "bytes": None, "sha256": ""}
     dataset = {"name": "imagenet", "resolution_px": 16, "classes": 4}
     job = {
+        "examples": "images",
         "dataset": dataset,
         "fold": "batch",
         "checkpoint": entry,

@@ -25,9 +25,9 @@ from guidelab.metrics.divergence import DIVERGENCES, divergences, log_ratios
 from guidelab.metrics.divergence_report import Line, Logits
 from guidelab.metrics.units import log_edges
 from guidelab.metrics.value import Value
+from guidelab.paper import divergence_numbers, divergence_table
 from guidelab.paper.figures import along, calibration
 from guidelab.paper.figures import divergence_weight as weight
-from guidelab.paper.sigma import numbers, table
 
 ASKED = {
     "bins": 4,
@@ -222,6 +222,13 @@ def test_bounds_and_plug_ins_say_what_they_are(lines):
     assert not told["dv"]  # only for many points
 
 
+def test_a_plug_in_counts_the_points_of_its_own_side():
+    data, model = np.zeros((3, 1)), np.ones((5, 1))
+    found = report.estimates(Logits(data, data, model, model), 0.1, 0.1)
+    sides = {line.divergence: (line.measure, line.n) for line in found if line.estimator == "plug_in"}
+    assert (sides["kl"], sides["kl_reverse"], sides["chi2"]) == (("p", 3), ("q", 5), ("q", 5))
+
+
 def test_noise_is_antithetic_stratified_and_within_its_range():
     made = noisy(Examples(torch.zeros(64, 2).double()), 0.01, 1.0, 2, torch.Generator().manual_seed(0))
     assert made.x.shape == (64, 4, 2)
@@ -291,7 +298,7 @@ def test_a_recalibrated_grader_is_its_calibration_with_its_gradient():
 
 
 def test_intervals_are_of_95_percent():
-    told = numbers.interval({"value": 2.0, "std_error": 1.0, "note": ""})
+    told = divergence_numbers.interval({"value": 2.0, "std_error": 1.0, "note": ""})
     assert (told["lo"], told["hi"]) == (pytest.approx(2 - 1.959964), pytest.approx(2 + 1.959964))
 
 
@@ -306,25 +313,27 @@ def rows(lines):
     )
     other = [x for x in lines if (x.kind, x.estimator, x.divergence) != ("estimate", "nwj", "chi2")]
     null = [x for x in lines if x.kind in ("truth", "estimate", "check", "coverage", "above truth")]
-    return pd.concat([rows_of(null, numbers.NULL), rows_of([*other, flagged]), rows_of(lines, "none/w1.00")])
+    return pd.concat(
+        [rows_of(null, divergence_numbers.NULL), rows_of([*other, flagged]), rows_of(lines, "none/w1.00")]
+    )
 
 
 SPEC = {"experiment": "e", "scale": "reduced"}
 
 
 def test_the_table_sets_each_estimate_beside_what_it_estimates(rows):
-    made = table.make_table(rows, SPEC).set_index(["point", "divergence", "estimator"])
+    made = divergence_table.make_table(rows, SPEC).set_index(["point", "divergence", "estimator"])
     gain = made.loc[("cfg/w2.00", "score_error", "gain_guidance")]
     assert gain["estimates"] == "exact difference of score errors"
     assert gain["truth"] != made.loc[("cfg/w2.00", "kl", "exact"), "value"]
     assert made.loc[("cfg/w2.00", "js", "nwj"), "relative_error"] == pytest.approx(0, abs=0.2)
     assert math.isnan(made.loc[("cfg/w2.00", "chi2", "nwj"), "relative_error"])
     assert made.loc[("cfg/w2.00", "js", "nwj"), "repeats"] == 40
-    text = table.to_markdown(made.reset_index(), rows)
+    text = divergence_table.to_markdown(made.reset_index(), rows)
     assert "real against real" in text
     assert "not estimable" in text
     assert "no bound" in text
-    assert "\\begin{tabular}" in table.to_latex(made.reset_index(), rows)
+    assert "\\begin{tabular}" in divergence_table.to_latex(made.reset_index(), rows)
 
 
 def test_the_figures_draw_and_say_range_size_and_bounds(rows):
@@ -372,4 +381,4 @@ def test_a_number_of_cut_ratios_is_not_estimable_whatever_its_error_says():
     curves = {x.divergence: x.value for x in report.bound_curves(given, edges)}
     assert not curves["kl"].estimable and curves["js"].estimable
     ratio = next(x.value for x in report.checks(given, edges) if x.estimator == "ratio_mean")
-    assert numbers.interval(vars(ratio))["status"] == "not estimable"
+    assert divergence_numbers.interval(vars(ratio))["status"] == "not estimable"

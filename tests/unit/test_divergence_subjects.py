@@ -46,7 +46,7 @@ def job(tmp_path, monkeypatch):
     monkeypatch.setattr(subjects, "load_net", lambda path, seed, device: ("grader", path, seed))
     monkeypatch.setattr(subjects, "load_nets", lambda inputs, seed, discs: Nets({}, {}))
     monkeypatch.setattr(subjects, "denoisers", lambda job, nets: ("main", "guided"))
-    monkeypatch.setattr(subjects, "dataset", lambda spec: None)
+    monkeypatch.setattr(subjects, "density", lambda spec: None)
     real, samples, density = (str(tmp_path / f"{n}.safetensors") for n in ("real", "samples", "density"))
     save_arrays(real, {"x": _numbered(0, 100)}, {})
     tensors = {
@@ -85,6 +85,7 @@ def test_a_sampler_is_fitted_on_its_own_block_and_part_of_the_fold(job):
     assert len(found.fitted[0]) == 20 and len(found.report[0]) == 80
     assert set(ids(found.fitted[0])).isdisjoint(ids(found.report[0]))
     assert found.grader == ("grader", "g", 3) and not found.guided and not found.exact.zero
+    assert (found.main, found.sampler) == ("main", "guided")
 
 
 def test_exact_divergences_have_their_direction(job):

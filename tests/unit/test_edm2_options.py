@@ -106,6 +106,10 @@ def test_a_pickle_of_a_net_with_all_options_is_read(tmp_path):
         {"clip_act": -1}, {"res_balance": 1.5}, {"resample_filter": [1, 2, 1]}, {"resample_filter": []}, {"chanel_mult_noise": 2},
         {"channel_mult_noise": "x"}, {"model_channels": 1 << 40}, {"num_blocks": 1 << 30}, {"img_resolution": 0}, {"channel_mult": []},
         {"channel_mult": [1] * 100}, {"logvar_channels": -1}, {"channels_per_head": 0}, {"clip_act": "a"}, {"label_dim": -3},
+        {"sigma_data": 0}, {"sigma_data": -1}, {"sigma_data": float("nan")}, {"sigma_data": "x"}, {"sigma_data": 1e308}, {"sigma_data": True},
+        {"dropout": 1.0}, {"dropout": -0.1}, {"dropout": float("nan")}, {"attn_resolutions": "8"}, {"attn_resolutions": None},
+        {"attn_resolutions": [8.0]}, {"resample_filter": [float("nan"), 1]}, {"resample_filter": [1] * 1000}, {"num_blocks": 1.0},
+        {"img_resolution": 16.0}, {"num_blocks": True}, {"label_dim": True}, {"clip_act": float("nan")}, {"res_balance": float("nan")},
     ],
     ids=str,
 )  # fmt: skip

@@ -58,7 +58,7 @@ def pictures(n, seed):
 @pytest.fixture
 def registry(monkeypatch):
     found = {"tiny": Tiny, "pixels": Pixels}
-    monkeypatch.setattr(extract, "load", lambda kind, name: found[name])
+    monkeypatch.setattr(extract.EXTRACTORS, "load", found.__getitem__)
 
 
 def samples(folder, weight=2.0, seeds=(0, 1), conditional=True, first=0):

@@ -217,6 +217,7 @@ def manifest(path: Path, seeds: tuple[int, ...] = (0, 3)) -> str:
 def job(tmp_path: Path, **more: Any) -> dict[str, Any]:
     return {
         "disc": "d",
+        "examples": "images",
         "role": "guide",
         "net": {"name": "small_discriminator", "channels": 8, "conditional": True},
         "train": {**CONFIG, "iterations": 40},

@@ -15,6 +15,7 @@ from guidelab.nets import vp_time
 from guidelab.nets.adm_blocks import AttentionBlock, AttentionPool
 from guidelab.nets.adm_encoder import AdmEncoder
 from guidelab.nets.image_discriminator import AdmClassifier, AdmDiscriminator, variance_preserving
+from guidelab.nets.small_discriminator import scaled
 
 REFERENCE = Path(__file__).parent / "data" / "adm_classifier.safetensors"
 SMALL = {"name": "small_classifier", "resolution_px": 8, "image_channels": 1, "classes": 3, "channels": 8}
@@ -227,3 +228,11 @@ def test_a_sample_does_not_depend_on_its_batch():
     for config in NETS:
         net: nn.Module = awake(build(config))
         torch.testing.assert_close(net(x, sigma, cond)[2:3], net(x[2:3], sigma[2:3], cond[2:3]))
+
+
+@pytest.mark.parametrize("sigma", [0.01, 0.5, 80.0])
+def test_a_small_nets_input_has_unit_deviation_at_every_noise_level(sigma):
+    generator = torch.Generator().manual_seed(0)
+    images, noise = (torch.randn(4, 1, 32, 32, generator=generator) for _ in range(2))
+    found = scaled(0.5 * images + sigma * noise, torch.full((4,), sigma))
+    assert float(found.std()) == pytest.approx(1, abs=0.05)

@@ -21,10 +21,10 @@ from guidelab.divergence.subject import Space, Subject
 from guidelab.errors import UserError
 from guidelab.jobs.diverge import COLUMNS
 from guidelab.jobs.subjects import denoisers
+from guidelab.paper import divergence_table
 from guidelab.paper.figures import along
 from guidelab.paper.figures import divergence_points as points
 from guidelab.paper.figures import divergence_weight as weight
-from guidelab.paper.sigma import table
 from guidelab.plan.plan import Plan
 from guidelab.spec.load import load_spec
 from guidelab.train.probe import train_probe
@@ -257,11 +257,11 @@ SPEC = {"experiment": "e", "scale": "reduced"}
 
 
 def test_the_table_says_what_bounds_are_and_what_pixels_cannot_show(rows):
-    made = table.make_table(rows, SPEC)
-    text = table.to_markdown(made, rows)
+    made = divergence_table.make_table(rows, SPEC)
+    text = divergence_table.to_markdown(made, rows)
     assert "real against real" in text and "lite0: JS ≥" in text
     assert "traces no eye sees" in text and "lower bound" in text and "no bound" in text
-    assert "\\begin{tabular}" in table.to_latex(made, rows)
+    assert "\\begin{tabular}" in divergence_table.to_latex(made, rows)
     made = made.set_index(["point", "divergence", "estimator"])
     assert made.loc[("cfg/w2.00", "score_error", "gain_guidance"), "estimates"] == "nothing known"
     assert made.loc[("none/w1.00", "js", "nwj@lite0"), "sigma_hi"] == 0
@@ -280,7 +280,7 @@ def test_the_figure_along_sigma_has_the_null_and_says_its_range(rows):
 def test_the_figure_of_points_draws_bounds_beside_metrics(rows, monkeypatch):
     fid = [{"panel": "FID, Lite0", "metric": "fid@lite0", "point": "cfg/w2.00", "n": 1000, "bound": "no",
             "value": 3.0, "lo": 2.0, "hi": 4.0, "status": "ok"}]  # fmt: skip
-    monkeypatch.setattr(points, "_measured", lambda *a: fid)
+    monkeypatch.setattr(points.plotted, "at_points", lambda *a: fid)
     info = {**SPEC, "settings": {"variants": ["cfg"], "metrics": ["fid@lite0"]}}
     made = weight.rows({"divergences": rows}, info)
     assert {"JS ≥, pixels, σ = 0.05", "JS ≥, Lite0", "gain of guidance, nats", "FID, Lite0"} <= set(

@@ -69,18 +69,6 @@ def test_precision_batch_bytes_and_counts_are_options_of_any_experiment(tmp_path
     assert {name: space["counts"] for name, space in spaces.items()} == {"lite0": "all", "classifier": "all"}
 
 
-def test_samples_and_measurements_of_every_experiment_are_made_by_one_module(plan):
-    for experiment, variant in (
-        ("toy2d", "none"),
-        ("fashion", "none"),
-        ("cifar10", "none_u"),
-        ("imagenet256", "adm"),
-    ):
-        run = next(run for run in plan.experiment(experiment).runs if run.variant == variant)
-        for rule in ("sample", "measure"):
-            assert plan.job(rule, experiment, *run.names).command == "", (experiment, rule)
-
-
 def test_seeds_of_blocks_and_of_the_guides_samples_never_meet(plan):
     e = plan.experiment("fashion").spec
     drawn = [e.discriminators["guide"].drawn.seeds, *e.evaluate.blocks.values()]

@@ -8,7 +8,8 @@ import torch
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import read_zip, write_zip
 from guidelab.errors import UserError
-from guidelab.jobs.image_prepare import Prepared, cache_folder, prepare_dataset, run
+from guidelab.jobs.image_folds import Prepared, cache_folder, prepare_dataset
+from guidelab.jobs.prepare import run
 
 
 @pytest.fixture
@@ -21,6 +22,7 @@ def source(tmp_path: Path) -> Path:
 def job(source: Path, **changed: object) -> dict[str, object]:
     dataset = {"name": "image_zip", "resolution_px": 4, "source": str(source)}
     return {
+        "examples": "images",
         "dataset": dataset,
         "fold": "train",
         "split": "train",

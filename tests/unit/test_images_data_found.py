@@ -20,12 +20,13 @@ from guidelab.data.image_zip import read_zip, write_zip
 from guidelab.data.latents import holds_latents
 from guidelab.data.zip_reader import ZipLatents
 from guidelab.errors import UserError
-from guidelab.jobs.image_prepare import Prepared, prepare_dataset
+from guidelab.jobs.image_folds import Prepared, prepare_dataset
 
 LEFTOVERS = [
     ".ipynb_checkpoints/x-checkpoint.png", ".DS_Store", "__MACOSX/cat/._1.png", "Thumbs.db", "cat/Thumbs.db", ".hidden/1.png",
     ".git/objects/aa/bb", "cat/.1.png.swp", "@eaDir/1.png/SYNOPHOTO_THUMB_M.jpg", "desktop.ini", "cat/.ipynb_checkpoints/1.png",
     "$RECYCLE.BIN/a.png", "__pycache__/a.pyc", "cat/1.png~", "THUMBS.DB",
+    "Network Trash Folder/1.png", "Temporary Items/1.png", "CVS/1.png", "_gsdata_/1.png", "cat/CVS/Root",
 ]  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def packed(path, files):
 def test_a_leftover_never_becomes_a_class_or_an_image(tmp_path, capsys, leftover):
     files = ["cat/1.png", "cat/2.png", "dog/1.png"]
     clean = read_folder(tree(tmp_path / "clean", files), 8)
-    assert "leftover" not in capsys.readouterr().err
+    assert "hidden or leftover" not in capsys.readouterr().err
     found = read_folder(tree(tmp_path / "a", [*files, leftover]), 8)
     assert found.names == clean.names and found.labels.tolist() == clean.labels.tolist() == [0, 0, 1]
     assert leftover.split("/")[0] in capsys.readouterr().err, "what was passed over is named"
@@ -67,7 +68,12 @@ def test_a_leftover_never_becomes_a_class_or_an_image(tmp_path, capsys, leftover
     assert zipped.labels.tolist() == [0, 0, 1]
 
 
-def deep_png(colour_type, interlace=0):
+def test_a_folder_that_may_be_no_class_is_never_counted_without_its_name(tmp_path, capsys):
+    read_folder(tree(tmp_path / "a", ["build/1.png", "cat/1.png", "dog/1.png"]), 8)
+    assert "3 classes, by folder: 0 build, 1 cat, 2 dog" in capsys.readouterr().err
+
+
+def deep_png(colour_type, interlace=0, before=b"", after=b""):
     channels = {0: 1, 2: 3, 4: 2, 6: 4}[colour_type]
 
     def chunk(kind, content):
@@ -79,7 +85,9 @@ def deep_png(colour_type, interlace=0):
     header = struct.pack(">IIBBBBB", 8, 8, 16, colour_type, 0, 0, interlace)
     return (
         b"\x89PNG\r\n\x1a\n"
+        + before
         + chunk(b"IHDR", header)
+        + after
         + chunk(b"IDAT", zlib.compress(rows))
         + chunk(b"IEND", b"")
     )
@@ -93,6 +101,42 @@ def test_sixteen_bits_are_never_cut_to_eight(tmp_path, colour_type):
     (tmp_path / "a" / "a.png").write_bytes(deep_png(colour_type))
     with pytest.raises(UserError, match="PNG of 16 bits a channel"):
         read_folder(tmp_path / "a", 8)
+
+
+TEXT = b"\0\0\0\1tEXta" + struct.pack(">I", zlib.crc32(b"tEXta"))
+APPLE = b"\0\0\0\4CgBI\x50\0\x20\x06" + struct.pack(">I", zlib.crc32(b"CgBI\x50\0\x20\x06"))
+
+
+@pytest.mark.parametrize("before", [TEXT, APPLE])
+def test_sixteen_bits_never_hide_behind_another_chunk(tmp_path, before):
+    with pytest.raises(UserError, match="first chunk is not its only header"):
+        read_zip(packed(tmp_path / "a.zip", {"a.png": deep_png(2, before=before)}))
+
+
+def test_sixteen_bits_never_hide_in_a_second_header(tmp_path):
+    second = deep_png(2)[8:33]  # the decoder takes the last one
+    eight = bytearray(deep_png(2, after=second))
+    eight[24] = 8
+    eight[29:33] = struct.pack(">I", zlib.crc32(eight[12:29]))
+    with pytest.raises(UserError, match="first chunk is not its only header"):
+        read_zip(packed(tmp_path / "a.zip", {"a.png": bytes(eight)}))
+
+
+@pytest.mark.parametrize(
+    "shape", ["(True, 8, 8)", "(3.0, 8, 8)", "(-3, 8, 8)", "(3, 9999999999, 9999999999)", "'abc'"]
+)
+def test_no_shape_of_an_array_ends_in_a_traceback(tmp_path, shape):
+    header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': {shape}}}".encode().ljust(117) + b"\n"
+    array = b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + bytes(192)
+    with pytest.raises(UserError, match=r"a\.npy (has shape|is no NPY array)") as error:
+        read_zip(packed(tmp_path / "a.zip", {"a.npy": array}))
+    assert "\n" not in str(error.value)
+
+
+def test_the_last_of_two_lists_of_labels_is_never_taken(tmp_path):
+    listing = b'{"labels": [["a.png", 0]], "labels": [["a.png", 5]]}'
+    with pytest.raises(UserError, match="the key 'labels' is given twice"):
+        read_zip(packed(tmp_path / "a.zip", {"a.png": png(), "dataset.json": listing}))
 
 
 def test_the_photograph_of_a_phone_is_read_and_its_preview_is_not(tmp_path):

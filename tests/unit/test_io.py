@@ -111,3 +111,26 @@ def test_tables_repeat_to_the_byte_and_keep_empty_text(tmp_path):
     (tmp_path / "v.csv").write_text("")
     with pytest.raises(UserError, match="not a readable CSV"):
         read_csv(tmp_path / "v.csv")
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"a,b\n1,2,3\n", "more cells than its header"),
+        (b",".join(b"c%d" % i for i in range(100_000)), "header has more than"),
+        (b"\xff\xfea\x00", "codec can't decode"),
+    ],
+)
+def test_a_csv_never_shifts_its_columns_hangs_or_ends_in_a_traceback(tmp_path, content, says):
+    (tmp_path / "a.csv").write_bytes(content)
+    with pytest.raises(UserError, match=says):
+        read_csv(tmp_path / "a.csv")
+    with pytest.raises(UserError, match="Is a directory"):
+        read_csv(tmp_path)
+
+
+@pytest.mark.parametrize("about", ["no JSON", "[" * 100_000])
+def test_a_description_that_is_no_json_never_ends_in_a_traceback(tmp_path, about):
+    save_file({"a": torch.zeros(2)}, tmp_path / "a.safetensors", metadata={"guidelab": about})
+    with pytest.raises(UserError, match="its description is not JSON"):
+        load_arrays(tmp_path / "a.safetensors")

@@ -72,7 +72,7 @@ def build(plan: Plan, path: str) -> None:
     outputs = [Path(output) for output in job.outputs]
     for output in outputs:
         output.parent.mkdir(parents=True, exist_ok=True)
-    import_module(f"guidelab.jobs.{payload.get('command', RULES[rule].entry)}").run(payload, outputs)
+    import_module(f"guidelab.jobs.{RULES[rule].entry}").run(payload, outputs)
 
 
 @pytest.fixture(scope="module")

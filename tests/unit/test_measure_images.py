@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from guidelab.errors import UserError
-from guidelab.io import read_csv, save_arrays
-from guidelab.jobs import measure
+from guidelab.io import load_arrays, read_csv, save_arrays
+from guidelab.jobs import feature_spaces, measure
 from guidelab.jobs.measure import COLUMNS
 from guidelab.metrics import images
 from guidelab.metrics.class_scores import inception_score
@@ -257,6 +257,21 @@ def test_rows_name_what_each_number_met(job, tmp_path):
     assert first.loc["fid@adm", "checkpoint_sha256"] and first.loc["fid@adm", "code"].endswith("+measurecode")
 
 
+def test_a_subset_of_real_images_is_drawn_by_the_blocks_first_seed(job, tmp_path, monkeypatch):
+    seen, load = [], feature_spaces.measurer
+
+    def measurer(kind, name):
+        def measured(*arguments, **how):
+            seen.append(how["seed"])
+            return load(kind, name)(*arguments, **how)
+
+        return measured
+
+    monkeypatch.setattr(feature_spaces, "measurer", measurer)
+    rows_of(job, tmp_path)
+    assert set(seen) == {first for first, _ in BLOCKS.values()} == {0, 100}
+
+
 def test_nfe_of_heun_is_two_calls_a_step_but_the_last(job, tmp_path):
     job = copy.deepcopy(job)
     heun = {"name": "heun", "steps": 32, "dtype": "float32"}
@@ -324,3 +339,15 @@ def test_mix_ups_are_refused(job, tmp_path, change, said):
 def test_values_are_finite(job, tmp_path):
     rows = rows_of(job, tmp_path)
     assert np.isfinite(pd.to_numeric(rows["value"])).all() and np.isfinite(rows["std_error"]).all()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_reference_that_is_not_finite_is_never_compared_with(job, tmp_path, value):
+    (path,) = real_file(tmp_path, "inception", "reference", N, F)
+    tensors, about = load_arrays(path)
+    tensors["features"][3, 1] = value
+    save_arrays(path, tensors, about)
+    with pytest.raises(
+        UserError, match=r"reference.safetensors: 1 of \d+ real images have features that are not finite"
+    ):
+        rows_of(job, tmp_path)

@@ -68,8 +68,10 @@ def test_runaways():
 
 
 def test_class_wrong():
-    value = toy.class_wrong(log_p_a=np.array([0.0, -1.0, 1.0, NAN]), log_p_b=np.array([-1.0, 0.0, 1.0, 5.0]))
-    assert value.value == pytest.approx(1 / 4) and "1 of 4" in value.note
+    value = toy.class_wrong(
+        log_p_a=np.array([0.0, -1.0, 1.0, NAN, 2.0]), log_p_b=np.array([-1.0, 0.0, 1.0, 5.0, 1.0])
+    )
+    assert value.value == pytest.approx(1 / 5) and "1 of 5" in value.note
 
 
 MASS = np.array([0.5, 0.3, 0.15, 0.05])

@@ -15,7 +15,7 @@ from training_cases import CONFIG, NETS
 
 from guidelab.assemble import load_net
 from guidelab.io import load_arrays
-from guidelab.jobs import discriminate, encode, extract, image_prepare, reconstruct, train
+from guidelab.jobs import discriminate, encode, extract, prepare, reconstruct, train
 from guidelab.shards import folder_of, split, write_manifest, write_shard
 
 LATENT = {"autoencoder": "vae", "encoding": "ldm", "side_px": 4, "channels": 4}
@@ -50,7 +50,8 @@ def fold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "classes": 3,
         "source": str(tmp_path / "pictures"),
     }
-    image_prepare.run({"dataset": dataset, "fold": "train", "split": "train"}, [Path("train.zip")])
+    job = {"examples": "images", "dataset": dataset, "fold": "train", "split": "train"}
+    prepare.run(job, [Path("train.zip")])
 
 
 def examples(latents: bool) -> str:
@@ -80,7 +81,7 @@ def test_a_users_folder_trains_what_imagenet_trains(net: str) -> None:
     recipe = {key: value for key, value in CONFIG.items() if key not in ("net", "conditional", "classes")}
     shared = {"latent": LATENT if latents else None, "code": "c"}
     job = {
-        "net": NETS[net], "conditional": True, "dataset": {"classes": 3}, "seeds": [0], **shared,
+        "examples": "images", "net": NETS[net], "conditional": True, "dataset": {"classes": 3}, "seeds": [0], **shared,
         "train": recipe | {"precision": "bfloat16", "flip": not latents}, "inputs": {"data": [examples(latents)]},
     }  # fmt: skip
     train.run(job, [Path("kept.safetensors"), Path("kept.csv")])
@@ -95,7 +96,13 @@ def test_a_users_folder_trains_what_imagenet_trains(net: str) -> None:
 
 @pytest.mark.parametrize("latents", [False, pytest.param(True, marks=NEEDS_VAE)])
 def test_a_users_folder_is_judged_as_imagenet_is(latents: bool) -> None:
-    shared = {"classes": 3, "latent": LATENT if latents else None, "code": "c", "train": JUDGED}
+    shared = {
+        "examples": "images",
+        "classes": 3,
+        "latent": LATENT if latents else None,
+        "code": "c",
+        "train": JUDGED,
+    }
     classifier = {"disc": "noisy", "role": "classifier", "net": {"name": "small_classifier", **SMALL}}
     real = {"real": [examples(latents)]}
     discriminate.run(shared | classifier | {"train_seeds": [1], "inputs": real}, [Path("noisy")])

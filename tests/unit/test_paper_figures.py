@@ -12,7 +12,7 @@ from paper_cases import INFO, fig1_arrays, fig2_arrays, fig9_arrays, measured, s
 
 from guidelab.errors import UserError
 from guidelab.paper import arrays as ar
-from guidelab.paper import looks, names, render, style
+from guidelab.paper import looks, maps, names, render, style
 from guidelab.paper.figures import fig1, fig2, fig9, planes, sweep
 
 PANELS = ["none", "cfg/w4.00"]
@@ -117,7 +117,7 @@ def test_fig1_draws_the_rows():
         assert {tuple(p) for p in drawn} == {tuple(p) for p in expected}
         assert ax.get_aspect() == 1.0 and not ax.get_xticks().size
     red = figure.axes[2].lines[1]
-    outside = rows[(rows["panel"] == "cfg/w4.00") & (rows["value"] < fig1.CONTOUR)]
+    outside = rows[(rows["panel"] == "cfg/w4.00") & (rows["value"] < maps.CONTOUR)]
     assert red.get_color() == style.OUTSIDE and len(red.get_xdata()) == len(outside) > 10
     words = texts(figure)
     for wanted in (

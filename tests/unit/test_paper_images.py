@@ -6,8 +6,7 @@ import pytest
 from image_cases import INFO, SPEC, chosen, images
 
 from guidelab.errors import UserError
-from guidelab.paper import columns, latex, names, summary, table
-from guidelab.paper.images import compare, wording
+from guidelab.paper import columns, intervals, latex, metric_names, names, reported, summary, table
 from guidelab.paper.sheets import to_latex, to_markdown
 
 ROWS = images()
@@ -51,18 +50,20 @@ def test_difference_is_by_block_with_the_errors_of_both_points(made):
     assert number["difference"] == pytest.approx(np.mean(gaps))
     assert number["difference_hi"] - number["difference"] == pytest.approx(half)
     assert (number["difference_least"], number["difference_most"]) == pytest.approx((min(gaps), max(gaps)))
-    assert (number["difference_over"], number["verdict"]) == (compare.AS_UNPAIRED, "better")
+    assert (number["difference_over"], number["verdict"]) == (summary.AS_UNPAIRED, "better")
     assert at(made, "none", "fid@lite0")["verdict"] == ""
 
 
 def test_three_trainings_have_student_intervals_over_trainings():
     rows = images(3)
-    gap = compare.difference(compare.report(rows, chosen(rows)), ("none", 1.0), ("autog", 2.0), "fid@lite0")
+    report = reported.rows(rows, chosen(rows))
+    ends = (reported.at_point(report, *at, "fid@lite0") for at in (("none", 1.0), ("autog", 2.0)))
+    gap = summary.paired(*map(summary.sound, ends))
     wide = rows[(rows["seed_block"] != "select") & (rows["metric"] == "fid@lite0")]
     means = wide.groupby(["variant", "w", "train_seed"])["value"].mean()
     each = means.loc["autog", 2.0].to_numpy() - means.loc["none", 1.0].to_numpy()
     assert (gap.over, gap.n_trainings) == ("trainings", 3)
-    assert (gap.lo, gap.hi) == pytest.approx(summary.t_interval(each))
+    assert (gap.lo, gap.hi) == pytest.approx(intervals.t_interval(each))
 
 
 @pytest.mark.parametrize(
@@ -78,9 +79,9 @@ def test_three_trainings_have_student_intervals_over_trainings():
     ],
 )
 def test_verdicts_need_the_interval_and_every_block(direction, value, ends, blocks, verdict):
-    gap = compare.Difference(value, *ends, compare.AS_UNPAIRED, 1, *blocks)
+    gap = summary.Difference(value, *ends, summary.AS_UNPAIRED, 1, *blocks)
     assert gap.verdict(direction) == verdict
-    assert compare.Difference().verdict(direction) == "not run"
+    assert summary.Difference().verdict(direction) == "not run"
 
 
 def test_the_papers_minimum_is_over_all_blocks_and_labelled(made):
@@ -211,8 +212,10 @@ def test_words():
     assert names.label("main_ema050") == "main's EMA 0.050" and names.label("a_b") == "a b"
     with names.of({"looks": [{"variant": "dropout", "label": "dropout 5 % and 10 %"}]}):
         assert names.label("dropout") == "dropout 5 % and 10 %"
-    assert wording.point("none", 1.0) == "no guidance" and wording.point("cfg", 1.5) == "CFG, w = 1.5"
+    assert (
+        names.point_label("none/w1.00") == "no guidance" and names.point_label("cfg/w1.50") == "CFG, w = 1.5"
+    )
     assert names.ordered(["zz", "dg", "none", "dg"]) == ["none", "dg", "zz"]
-    described = wording.describe(INFO, ["fid@lite0", "fid@classifier"])
+    described = metric_names.describe(INFO, ["fid@lite0", "fid@classifier"])
     assert list(described["label"]) == ["FID, Lite0", "FID, classifier"]
-    assert wording.spaces(["fid@lite0", "fid", "recall@lite0"]) == ["lite0"]
+    assert metric_names.spaces(["fid@lite0", "fid", "recall@lite0"]) == ["lite0"]

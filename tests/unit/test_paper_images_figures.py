@@ -8,7 +8,7 @@ from image_cases import INFO, chosen, grid_arrays, images
 from matplotlib.figure import Figure
 
 from guidelab.errors import UserError
-from guidelab.paper import looks, render, style
+from guidelab.paper import looks, pictures, render, style
 from guidelab.paper.figures import grid, lines, planes, weights
 
 ROWS = images()
@@ -223,15 +223,15 @@ def test_the_columns_that_differ_most_are_shown():
     same["images/cfg/w2.00"][[5, 1]] = 255 - same["images/cfg/w2.00"][[5, 1]]
     rows = grid.rows({**arrays, **same}, job("grid"))
     image = pd.Series(
-        [grid._pixels(r, "grid") for r in rows.to_dict("records")], index=rows.index, dtype=object
+        [pictures.pixels(r, "grid") for r in rows.to_dict("records")], index=rows.index, dtype=object
     )
-    most = grid._different(rows.assign(image=image))
+    most = pictures.different(rows.assign(image=image))
     assert len(most) == 6 and {1, 5} <= set(most)
-    grid.SHOWN, kept = 2, grid.SHOWN
+    pictures.SHOWN, kept = 2, pictures.SHOWN
     try:
-        assert grid._different(rows.assign(image=image)) == [1, 5]
+        assert pictures.different(rows.assign(image=image)) == [1, 5]
     finally:
-        grid.SHOWN = kept
+        pictures.SHOWN = kept
 
 
 def test_variety_has_the_first_of_each_class_side_by_side():

@@ -8,16 +8,17 @@ from large_cases import INFO, MAINS, MAP, PUBLISHED, ROOT, SPEC, chosen, large
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from guidelab.errors import UserError
 from guidelab.io import write_csv
 from guidelab.jobs.table import published_values
 from guidelab.paper import (
-    charts,
     columns,
     latex,
     looks,
     page,
     published,
     published_sheet,
+    ranges,
     render,
     style,
     summary,
@@ -111,7 +112,7 @@ def test_equal_values_have_an_axis_that_can_be_read():
 def test_equal_values_without_bands_are_in_the_middle_of_something(level):
     with style.context():
         ax = style.figure(60).add_axes((0.1, 0.1, 0.8, 0.8))
-        charts.limits(ax, np.full(3, level), np.full(3, np.nan), np.full(3, np.nan))
+        ranges.limits(ax, np.full(3, level), np.full(3, np.nan), np.full(3, np.nan))
     low, high = ax.get_ylim()
     assert low <= level < high and high - low >= 0.05
 
@@ -227,3 +228,16 @@ def test_nothing_that_was_not_run_or_is_no_target_has_a_difference(made):
         .str.contains("conflicting")
         .all()
     )
+
+
+@pytest.mark.parametrize("column", ["value", "weight", "n_generated"])
+@pytest.mark.parametrize("wrong", ["NaN", "inf", "1e400", "3,5", "0x10", "\x1b[31m", "three"])
+def test_a_published_number_that_is_none_is_never_compared(tmp_path, column, wrong):
+    table = pd.read_csv(RESOURCE, dtype=str, keep_default_na=False)
+    table.loc[1, column] = wrong
+    table.to_csv(tmp_path / "p.csv", index=False)
+    with pytest.raises(
+        UserError, match=rf"p.csv: {column}: row 2: given .*, wanted a finite number"
+    ) as error:
+        published_values(tmp_path / "p.csv")
+    assert str(error.value).isprintable()

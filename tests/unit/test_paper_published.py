@@ -11,10 +11,9 @@ from guidelab.cli.published import published_commands
 from guidelab.errors import UserError
 from guidelab.io import read_csv, save_arrays, write_csv
 from guidelab.jobs import table as table_job
-from guidelab.paper import columns, latex, published_sheet, reproduced, table
+from guidelab.paper import columns, findings, latex, published_sheet, reported, reproduced, table
 from guidelab.paper import published as beside
 from guidelab.paper.figures import weights
-from guidelab.paper.images import compare, story
 from guidelab.paper.sheets import to_latex, to_markdown
 
 FULL = large()
@@ -283,24 +282,24 @@ def test_the_command_prints_it(tmp_path):
 # ---- words ------------------------------------------------------------------------------------------------------
 
 
-def test_the_story_of_several_nets_compares_each_with_its_own():
-    text = story.text(FULL, chosen(FULL), INFO, SPEC)
+def test_the_findings_of_several_nets_compares_each_with_its_own():
+    text = findings.text(FULL, chosen(FULL), INFO, SPEC)
     assert "FD-DINOv2" in text and "imagenet256, full" in text
     line = next(x for x in text.splitlines() if x.startswith("- classifier guidance (CG): "))
     assert "10.9 → 4.6" in line  # from ADM alone, not from DiT
     assert "CG + DG" in text and "nan" not in text
 
 
-def test_the_story_of_a_smoke_test_says_nothing_of_methods():
+def test_the_findings_of_a_smoke_test_says_nothing_of_methods():
     rows = large("smoke", n=16)
-    text = story.text(rows, chosen(rows), INFO, SPEC | {"scale": "smoke"})
+    text = findings.text(rows, chosen(rows), INFO, SPEC | {"scale": "smoke"})
     assert "random weights" in text and "better" not in text and f"{len(rows)} numbers" in text
 
 
 @pytest.mark.parametrize("left", [["none"], ["none", "cfg"], ["none", "adm", "cg"]])
-def test_the_story_does_not_need_every_variant(left):
+def test_the_findings_does_not_need_every_variant(left):
     rows = FULL[FULL["variant"].isin(left)]
-    assert "# What these numbers show" in story.text(rows, chosen(rows), INFO, SPEC)
+    assert "# Findings" in findings.text(rows, chosen(rows), INFO, SPEC)
     assert isinstance(pd.DataFrame(made(rows, variants=left)), pd.DataFrame)
 
 
@@ -310,20 +309,20 @@ def test_the_story_does_not_need_every_variant(left):
 def test_without_a_variant_called_none_the_first_unguided_one_sets_the_steps():
     rows = FULL[FULL["variant"] != "none"]
     assert set(made(rows)["steps"]) == {250, ""}
-    text = story.text(rows, chosen(rows), INFO, SPEC)
-    assert "# What these numbers show" in text and "nan" not in text
+    text = findings.text(rows, chosen(rows), INFO, SPEC)
+    assert "# Findings" in text and "nan" not in text
 
 
 def test_no_guidance_tuned_for_the_same_metric_comes_first():
     tuned = FULL[FULL["variant"].isin(["none", "cfg"])].assign(variant=lambda t: t["variant"] + "_fd")
     rows = pd.concat([FULL, tuned], ignore_index=True)
     mains = SPEC["mains"] | {"none_fd": "dit/dit_190", "cfg_fd": "dit/dit_190"}
-    assert compare.baseline(rows, "cfg_fd", mains) == ("none_fd", 1.0)
-    assert compare.baseline(rows, "cfg", mains) == ("none", 1.0)
-    assert compare.baseline(rows, "cg", mains) == ("adm", 1.0)
-    assert compare.baseline(rows, "cg", {**mains, "adm": "other/adm"}) is None
-    assert compare.starts_unguided(rows, "cfg_fd", mains)
-    assert not compare.starts_unguided(rows, "cfg_fd", mains | {"cfg_fd": "dit/dit_085"})
+    assert reported.baseline(rows, "cfg_fd", mains) == ("none_fd", 1.0)
+    assert reported.baseline(rows, "cfg", mains) == ("none", 1.0)
+    assert reported.baseline(rows, "cg", mains) == ("adm", 1.0)
+    assert reported.baseline(rows, "cg", {**mains, "adm": "other/adm"}) is None
+    assert reported.starts_unguided(rows, "cfg_fd", mains)
+    assert not reported.starts_unguided(rows, "cfg_fd", mains | {"cfg_fd": "dit/dit_085"})
 
 
 def test_curves_of_several_nets_start_at_their_own_unguided_point():

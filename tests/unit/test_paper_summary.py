@@ -6,7 +6,7 @@ import pytest
 from paper_cases import measured, row, selected, toy
 
 from guidelab.errors import UserError
-from guidelab.paper import checks, summary
+from guidelab.paper import checks, intervals, reported, summary
 
 
 def frame(*rows: dict) -> pd.DataFrame:
@@ -85,9 +85,9 @@ def test_nothing_measured_is_not_run():
 
 
 def test_the_selecting_block_is_never_averaged():
-    rows = summary.report_rows(toy(), selected(("autog", 2.0)))
+    rows = reported.rows(toy(), selected(("autog", 2.0)))
     assert set(rows["seed_block"]) == {"report1", "report2"}
-    assert summary.estimate(summary.at_point(rows, "none", 1.0, "recall")).value == pytest.approx(0.97)
+    assert summary.estimate(reported.at_point(rows, "none", 1.0, "recall")).value == pytest.approx(0.97)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_mixed_columns_are_refused(change, said):
     last = table.index[(table["metric"] == "kl") & (table["w"] == 3.0)]
     table.loc[last, list(change)] = list(change.values())
     with pytest.raises(UserError, match="column kl") as error:
-        summary.report_rows(table, selected(("autog", 2.0)))
+        reported.rows(table, selected(("autog", 2.0)))
     assert said in str(error.value)
 
 
@@ -114,13 +114,13 @@ def test_rows_without_a_number_mix_nothing():
         row("dropout", 2.0, "kl", float("nan"), seed_block=b, **undefined) for b in ("report1", "report2")
     ]
     table = pd.concat([toy(), frame(*extra)])
-    assert "dropout" in set(summary.report_rows(table, selected(("autog", 2.0)))["variant"])
+    assert "dropout" in set(reported.rows(table, selected(("autog", 2.0)))["variant"])
 
 
 def test_repeated_rows_are_refused():
     table = toy()
     with pytest.raises(UserError, match="2 rows share a key"):
-        summary.report_rows(pd.concat([table, table.iloc[[4]]]), selected(("autog", 2.0)))
+        reported.rows(pd.concat([table, table.iloc[[4]]]), selected(("autog", 2.0)))
 
 
 def test_a_missing_block_of_one_training_is_refused():
@@ -132,38 +132,43 @@ def test_a_missing_block_of_one_training_is_refused():
         & (table["metric"] == "kl")
     )
     with pytest.raises(UserError, match=r"autog/w3.00, training 1, has no rows on block report2"):
-        summary.report_rows(table[~lost], selected(("autog", 2.0)))
+        reported.rows(table[~lost], selected(("autog", 2.0)))
 
 
 def test_two_experiments_or_scales_are_refused():
     table = toy()
     table.loc[0, "scale"] = "full"
     with pytest.raises(UserError, match="one table"):
-        summary.report_rows(table, selected(("autog", 2.0)))
+        reported.rows(table, selected(("autog", 2.0)))
 
 
 def test_a_weight_is_not_reported_on_the_block_that_chose_it():
     table = toy()
     only = table[(table["variant"] != "autog") | (table["seed_block"] == "select")]
     with pytest.raises(UserError, match="selected on block select and measured on no other"):
-        summary.report_rows(only, selected(("autog", 2.0)))
+        reported.rows(only, selected(("autog", 2.0)))
     with pytest.raises(UserError, match="the block on which weights were selected"):
-        summary.report_rows(table, selected(("autog", 2.0)), ["select", "report1"])
+        reported.rows(table, selected(("autog", 2.0)), ["select", "report1"])
 
 
 def test_missing_columns_are_named():
     with pytest.raises(UserError, match="no column std_error"):
-        summary.report_rows(toy().drop(columns="std_error"), selected())
+        reported.rows(toy().drop(columns="std_error"), selected())
     with pytest.raises(UserError, match="did you mean 'recall'"):
         checks.known_metrics(["recal"], pd.DataFrame({"metric": ["recall", "kl"]}))
 
 
-def test_by_training_leaves_out_flagged_trainings():
-    table = measured({("a", 2.0): {"kl": [1.0, 2.0]}})
-    table.loc[(table["train_seed"] == 1) & (table["seed_block"] == "report1"), "note"] = "not estimable: x"
+def test_flagged_numbers_enter_no_difference():
+    table = measured({("a", 2.0): {"kl": [1.0, 2.0]}, ("b", 2.0): {"kl": [3.0, 5.0]}})
+    flagged = (table["train_seed"] == 1) & (table["variant"] == "a")
+    table.loc[flagged & (table["seed_block"] == "report1"), "note"] = "not estimable: x"
     rows = table[table["seed_block"] != "select"]
-    found = summary.by_training(rows, "a", 2.0, "kl")
-    assert list(found) == [0] and np.isclose(found[0], 1.0)
+    found = summary.sound(reported.at_point(rows, "a", 2.0, "kl"))
+    assert sorted(found) == [(0, "report1"), (0, "report2"), (1, "report2")]
+    table.loc[flagged, "note"] = "not estimable: x"
+    rows = table[table["seed_block"] != "select"]
+    d = summary.paired(*(summary.sound(reported.at_point(rows, v, 2.0, "kl")) for v in ("a", "b")))
+    assert d.n_trainings == 1 and np.isclose(d.value, 2.0) and (d.down, d.up) == (0, 1)
 
 
 def test_a_flag_on_few_of_the_numbers_is_a_caution_and_on_half_of_them_a_verdict():
@@ -189,5 +194,5 @@ def test_a_flag_on_few_of_the_numbers_is_a_caution_and_on_half_of_them_a_verdict
 
 def test_an_interval_over_five_trainings_covers_95_percent():
     rng = np.random.default_rng(1)
-    found = [summary.t_interval(rng.normal(7, 2, 5)) for _ in range(1000)]
+    found = [intervals.t_interval(rng.normal(7, 2, 5)) for _ in range(1000)]
     assert 0.93 <= np.mean([low < 7 < high for low, high in found]) <= 0.97

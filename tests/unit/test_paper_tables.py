@@ -214,10 +214,10 @@ def check_latex(text: str) -> int:
 
 
 def test_latex_is_escaped_balanced_and_as_wide_as_the_text(made):
-    assert escape("50 % of A_b & {c} −1 ± 2 ↓") == r"50 \% of A\_b \& \{c\} $-$1 $\pm$ 2 $\downarrow$"
+    assert escape("50 % of A_b & {c} −1 ± 2 ↓") == r"50 \% of A\_b \& \{c\} $-$1 $\pm$~2 $\downarrow$"
     text = to_latex(made)
     assert check_latex(text) == text.count(r"\toprule") == len(sheets(made))
-    assert r"13.0 $\pm$ 7.5" in text and r"outliers (\%) $\downarrow$" in text
+    assert r"13.0 $\pm$~7.5" in text and r"outliers (\%) $\downarrow$" in text
 
 
 def test_every_sign_that_tables_print_has_a_name_in_latex():

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import re
 import sys
 import textwrap
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 import yaml
 
 from guidelab import digest, plugins, registry
-from guidelab.core.samplers.evaluations import per_step
+from guidelab.costs import flops
+from guidelab.costs.configs import denoiser_config
 from guidelab.costs.levels import evaluations
 from guidelab.errors import UserError
 from guidelab.plan.build import measure
@@ -208,7 +210,7 @@ def test_names_of_a_net_an_extractor_and_a_dataset_of_plugins_are_planned(tree):
         "plugins.mine",
         "guidelab.jobs.image_learner",
     )
-    assert plan.job("prepare", "fashion_ci", "train").modules == ("plugins.mine",)
+    assert "plugins.mine" in plan.job("prepare", "fashion_ci", "train").modules
     assert "plugins.mine" in plan.job("extract", "fashion_ci", "lite0", "data/reference").modules
     raw["experiments"]["fashion"]["denoisers"]["xs_uncond"]["net"]["depth"] = 1
     with pytest.raises(UserError, match=r"xs_uncond.net: plugins.mine:Net: .*depth"):
@@ -225,6 +227,83 @@ SAMPLER = """
             super().__init__(job, nets)
             self.factor = factor
 """
+
+
+OF_POINTS = """
+    import torch
+    from torch import nn
+
+    class Net(nn.Module):
+        def __init__(self, width, generator=None):
+            super().__init__()
+            self.out = nn.Linear(width, 2)
+
+        def forward(self, x, sigma, cond=None):
+            return self.out(x.new_ones(len(x), self.out.in_features))
+
+    class Energy(Net):
+        def log_density(self, x, sigma): ...
+        def score(self, x, sigma): ...
+
+    class OfImages(Net):
+        def __init__(self, resolution_px, width, generator=None):
+            super().__init__(width, generator)
+"""
+
+
+def of_points(name, net, **train):
+    """toy2d_ci with a guide's net of a plugin."""
+
+    def change(e):
+        e["denoisers"]["own"] = copy.deepcopy(RAW["toy2d"]["denoisers"]["xs"])
+        e["denoisers"]["own"] |= {"net": {"name": name, **net}}
+        e["denoisers"]["own"]["train"] |= train
+        e["models"]["mine"] = {"denoiser": "own", "nimg": "2Mi", "ema_std": 0.010}
+        e["variants"]["own"] = {
+            "main": "main",
+            "guide": {"method": "reference", "ref": "mine"},
+            "weights": [2.0],
+        }
+        e["paper"]["figures"]["fig9"] = {"autog": "mine"}
+
+    return spec_of(params(change), "params.yaml")
+
+
+def test_a_net_of_points_is_planned_and_counted_and_asked_for_what_figures_draw(tree):
+    plugin(tree, OF_POINTS)
+    plan = Plan(of_points("plugins.mine:Energy", {"width": 6}))
+    (part,) = plan.experiment("toy2d_ci").parts("own")
+    job = plan.job("train", "toy2d_ci", "own", part)
+    assert {"plugins.mine", "guidelab.jobs.point_learner", "guidelab.data.toy2d"} <= set(job.modules)
+    assert job.spec["net"] == {"name": "plugins.mine:Energy", "width": 6} and not job.inputs
+    config = denoiser_config(plan.experiment("toy2d_ci").spec, "own")
+    assert flops.count(config).parameters == 14
+    for name, net, train, wanted in (
+        ("Net", {"width": 6}, {}, r"figures.fig9: draws the density of model 'mine', .* lacks log_density"),
+        ("Energy", {"width": 6, "depth": 1}, {}, r"own.net: plugins.mine:Energy: .*depth"),
+        ("OfImages", {"width": 6}, {}, r"own.net: plugins.mine:OfImages: .*resolution_px"),
+        ("Energy", {"width": 6}, {"flip": True}, r"own.train.flip: given True, wanted it left out: points"),
+        ("Energy", {"width": 6}, {"loss": "edm"}, r"own.train.loss: given 'edm', .* exact score"),
+    ):
+        with pytest.raises(UserError, match=wanted):
+            of_points(f"plugins.mine:{name}", net, **train)
+    with pytest.raises(
+        UserError, match=r"own.net.name: given 'toy_discriminator', wanted toy, or a net of plugins/"
+    ):
+        of_points("toy_discriminator", {"width": 6, "layers": 1})
+
+
+def test_the_documented_net_of_points_is_planned(tree):
+    text = (ROOT / "docs/own-data.md").read_text().partition("### A net on points")[2]
+    code, entry = (re.findall(rf"```{kind}\n(.*?)```", text, re.S)[0] for kind in ("python", "yaml"))
+    plugin(tree, code, "perceptron")
+    raw = {"default": ["toy2d_mine"], "experiments": {"toy2d": RAW["toy2d"], **yaml.safe_load(entry)}}
+    plan = Plan(spec_of(raw, "params.yaml"))
+    assert "plugins.perceptron" in plan.job("train", "toy2d_mine", "mine", "seeds0-4").modules
+    assert (
+        "results/toy2d_mine/models/mine.safetensors"
+        in plan.job("sample", "toy2d_mine", "autog_mine", "w2.00", "seeds0-4").files
+    )
 
 
 def sampled(name, **options):
@@ -244,7 +323,7 @@ def test_a_sampler_of_a_plugin_is_planned_with_its_options_its_code_and_its_eval
     job = plan.job("sample", "toy2d_ci", "own", "w2.00", "seeds0-1")
     sampler = job.spec["sampler"]
     assert sampler["options"] == {"factor": 0.5} and "plugins.mine" in job.modules
-    assert per_step(sampler) == (1, 1) and evaluations(sampler) == sampler["steps"]
+    assert registry.evaluations(sampler) == (1, 1) and evaluations(sampler) == sampler["steps"]
     row = plan.job("measure", "toy2d_ci", "own", "w2.00", "seeds0-1").spec["row"]
     assert row["w_effective"] == row["w"]  # one slope a step: its weight acts whole
     assert not plan.experiment("toy2d_ci").has_density("own")

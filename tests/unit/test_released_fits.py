@@ -1,7 +1,10 @@
 """A published file is what the experiment takes it for, in every key; and it is pinned when it was found to be."""
 
+import pickle
 import shutil
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from released_cases import ROOT, ROWS, S, job, made
@@ -176,6 +179,38 @@ def test_an_autoencoder_of_other_latents_is_refused(tmp_path):
         with pytest.raises(UserError, match=says) as error:
             obtain.run(given | {"expect": good | wrong}, [tmp_path / "w.safetensors"])
         assert str(error.value).startswith(str(path)) and "here.dataset.latent" in str(error.value)
+
+
+def autoencoder_of_another_size(path):
+    made(path.parent, path.name, 16, 3, 0, side_px=4)
+
+
+FOREIGN = {
+    "inception": (lambda path: torch.save({"a": torch.zeros(3)}, path), "wanted the released file"),
+    "dinov2-vitl14": (lambda path: torch.save({"a": torch.zeros(3)}, path), "holds no DINOv2 weights"),
+    "ref-cifar10": (lambda path: np.savez(path, mu=np.zeros(4), sigma=np.eye(4)), "of 4 features, wanted 2048"),
+    "ref-imagenet64-edm2": (
+        lambda path: path.write_bytes(pickle.dumps({"fid": {"mu": np.zeros(2048), "sigma": np.eye(2048)}})),
+        "of 2048 features, wanted 1024",
+    ),
+    "ref-imagenet256-adm": (
+        lambda path: np.savez(path, mu=np.zeros(2048), sigma=np.eye(2048), mu_s=np.zeros(7), sigma_s=np.eye(7)),
+        "of 7 spatial features, wanted 2023",
+    ),
+    "sd-vae-ft-mse": (autoencoder_of_another_size, "of 4 pixels to a side of a latent, wanted 8"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_import_never_pins_another_file_under_the_name_of_a_row(tmp_path, name):
+    make, says = FOREIGN[name]
+    make(tmp_path / Path(ROWS[name].file).name)
+    (tmp_path / "pins.json").unlink(missing_ok=True)
+    with pytest.raises(
+        UserError, match=rf"is not {name} of .*{says}.*[^.]\. It was saved under a wrong name"
+    ):
+        import_file(str(tmp_path / Path(ROWS[name].file).name), tmp_path / "out.safetensors")
+    assert not store.pins(tmp_path) and not (tmp_path / "out.safetensors").exists()
 
 
 def test_a_file_that_was_refused_is_not_pinned_and_its_mended_copy_is_taken(tmp_path):

@@ -67,7 +67,10 @@ def test_the_command_writes_every_length_and_names_mistakes(training, tmp_path):
     assert stored == {"edm2-img512-xs-0032000-0.050.safetensors", "edm2-img512-xs-0032000-0.100.safetensors"}
     for arguments, says in (
         ([str(folder), "--std", "0.05,x"], "wanted numbers with commas"),
-        ([str(folder), "--std", "0.5"], "at most 0.2887"),
+        ([str(folder), "--std", "0.5"], "wanted 0.001 to 0.2887"),
+        ([str(folder), "--std", "nan"], "given nan, wanted 0.001"),
+        ([str(folder), "--std", "1e-9"], "wanted 0.001"),
+        ([str(folder), "--std", "0.0501,0.0502"], "differ in three decimals"),
         ([str(folder), "--std", "0.05", "--kimg", "5"], "holds no snapshot at 5 thousand"),
         ([str(tmp_path), "--std", "0.05"], "holds no snapshots"),
         ([str(tmp_path / "absent"), "--std", "0.05"], "is no folder"),
@@ -79,3 +82,10 @@ def test_the_command_writes_every_length_and_names_mistakes(training, tmp_path):
         poisoned.edm2(tmp_path / "two" / name)
     with pytest.raises(UserError, match="of 2 trainings"):
         reconstruct_folder(tmp_path / "two", [0.05], tmp_path)
+
+
+def test_one_snapshot_under_two_names_never_ends_in_a_traceback(tmp_path):
+    for name in ("a-0001000-0.050.pkl", "a-1000-0.0500.pkl"):
+        poisoned.edm2(tmp_path / name)
+    with pytest.raises(UserError, match="are one snapshot of 1000"):
+        reconstruct_folder(tmp_path, [0.05], tmp_path)

@@ -1,5 +1,7 @@
 """Which tensors of a training checkpoint are read: averages first, names without wrappers, never a guess."""
 
+import struct
+
 import numpy as np
 import pytest
 import torch
@@ -92,3 +94,33 @@ def test_a_pointer_or_a_page_is_never_called_damaged_weights(tmp_path, content, 
     (tmp_path / name).write_bytes(content)
     with pytest.raises(UserError, match=says):
         read_released(tmp_path / name, format)
+
+
+def test_averages_under_other_names_are_never_mixed_with_the_weights(tmp_path):
+    """Latent diffusion's averages: the names lose their dots."""
+    weights = {f"model.{name}": t for name, t in A.items()}
+    averages = {f"model_ema.{name.replace('.', '')}": t for name, t in B.items()}
+    torch.save({"state_dict": weights | averages}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=r"mixes averages of the weights \(state_dict.model_ema\)"):
+        read_tensors(tmp_path / "a.pt")
+
+
+def test_one_state_dict_under_two_names_is_never_two(tmp_path):
+    torch.save({"model": A, "ema": A, "ema_0.999": A}, tmp_path / "a.pt")
+    assert read_tensors(tmp_path / "a.pt").keys() == A.keys()
+
+
+def test_the_last_of_two_tensors_of_one_name_is_never_taken(tmp_path):
+    entry = '{"dtype": "F32", "shape": [%d, 4], "data_offsets": [0, 64]}'
+    header = f'{{"w": {entry % 4}, "w": {entry % 4}}}'.encode()
+    (tmp_path / "a.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(64))
+    with pytest.raises(UserError, match="the key 'w' is given twice"):
+        read_tensors(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("name", ["\x1b[31mw", "\u202ew", "w\x07", "w\x9b2J"])
+def test_control_characters_of_a_file_never_reach_a_message(tmp_path, name):
+    torch.save({f"a{name}": A, f"b{name}": B}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match="holds 2 state dicts") as error:
+        read_tensors(tmp_path / "a.pt")
+    assert str(error.value).isprintable()

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import tracemalloc
 import zipfile
 from pathlib import Path
@@ -192,6 +193,30 @@ def test_entries_beside_the_statistics_never_make_them_unreadable(tmp_path):
         n=np.int64(9),
     )
     np.testing.assert_array_equal(read_reference_stats(tmp_path / "a.npz")["fid"].mean, stats()["mu"])
+
+
+@pytest.mark.parametrize(
+    ("mean", "cov", "says"),
+    [
+        (np.zeros(4), np.full((4, 4), 1e308), "values above 1e+15"),
+        (np.full(4, 1e300), np.eye(4), "values above 1e+15"),
+        (np.zeros(4), np.zeros((4, 4)), "of a single image"),
+    ],
+)
+def test_no_statistics_fail_after_they_were_accepted(tmp_path, mean, cov, says):
+    np.savez(tmp_path / "a.npz", mu=mean, sigma=cov)
+    with pytest.raises(UserError, match=re.escape(says)):
+        read_reference_stats(tmp_path / "a.npz")
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("second", ["mu.npy", "mu"])
+def test_the_last_of_two_means_is_never_taken(tmp_path, second):
+    np.savez(tmp_path / "a.npz", **stats())
+    with zipfile.ZipFile(tmp_path / "a.npz", "a") as file:
+        file.writestr(second, file.read("mu.npy"))
+    with pytest.raises(UserError, match="two entries of the same name"):
+        read_reference_stats(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("least", [-4.0, -1e-3])

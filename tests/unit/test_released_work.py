@@ -73,7 +73,17 @@ def filled(items: int) -> bytes:
     return b"](" + b"K\x01" * items + b"e\x85"
 
 
+def one_hash(count: int, after: bytes = b"") -> bytes:
+    """Numbers that Python hashes to 0, each followed by `after`: a dict compares every one with all others."""
+    numbers = ((n * (2**61 - 1)).to_bytes(12, "little") for n in range(count))
+    return b"".join(b"\x8a\x0c" + number + after for number in numbers)
+
+
 PICKLES = {
+    "keys of one hash": b"}(" + one_hash(20_000, b"N") + b"u",
+    "members of one hash": b"\x8f(" + one_hash(20_000) + b"\x90",
+    "a call with members of one hash": SET + b"](" + one_hash(20_000) + b"e\x85R",
+    "a call with keys of one hash": ORDERED + b"](" + one_hash(20_000, b"N\x86") + b"e\x85R",
     "a key that is a tuple doubled 60 times": b"}" + TUPLE + b"Ns",
     "keys of one call": b"}(" + TUPLE + b"Nu",
     "a member of a set doubled 60 times": b"\x8f(" + TUPLE + b"\x90",

@@ -23,7 +23,6 @@ from sampling_jobs import (
     job,
     save_net,
     term,
-    write_nets,
 )
 
 from guidelab.assemble import load_nets
@@ -43,13 +42,6 @@ from guidelab.sampling.pixels import Pixels, rounded, truncated
 from guidelab.shards import load_manifest, read_block, split
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("nets")
-    write_nets(folder)
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -91,9 +83,9 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_a_sample_depends_on_its_seed_alone(files, case):
+def test_a_sample_depends_on_its_seed_alone(small_nets, case):
     """Whatever the batch and the shard: equal to rounding (1 of 255 where a byte's edge is crossed), labels equal."""
-    found = CASES[case](files)
+    found = CASES[case](small_nets)
     whole, labels = floats(found | {"batch": 10}, 0, 9)
     parts = [floats(found | {"batch": b}, *ends) for b, ends in ((2, (0, 4)), (3, (5, 9)))]
     assert torch.equal(torch.cat([p[1] for p in parts]), labels) and labels.unique().numel() > 2
@@ -102,28 +94,28 @@ def test_a_sample_depends_on_its_seed_alone(files, case):
     assert len({tuple(row.flatten().tolist()) for row in whole}) == 10
 
 
-def test_all_methods_start_from_the_same_noise_and_labels(files):
-    (plain, labels), (guided, again) = (drawing(job(files, terms))(0, 9) for terms in ([], CFG))
+def test_all_methods_start_from_the_same_noise_and_labels(small_nets):
+    (plain, labels), (guided, again) = (drawing(job(small_nets, terms))(0, 9) for terms in ([], CFG))
     assert torch.equal(labels, again) and not torch.equal(plain, guided)
 
 
-def test_an_unconditional_sampler_has_no_labels(files):
-    images, labels = drawing(job(files, [], labels=None, main="blind"))(0, 4)
+def test_an_unconditional_sampler_has_no_labels(small_nets):
+    images, labels = drawing(job(small_nets, [], labels=None, main="blind"))(0, 4)
     assert labels is None and images.shape == (5, 3, 8, 8)
 
 
-def test_a_guide_may_be_taken_after_fewer_iterations(files):
+def test_a_guide_may_be_taken_after_fewer_iterations(small_nets):
     early = {"guide": {"role": "guide", "seed": None, "iterations": 20}}
-    both = [drawing(job(files, DG, **more))(0, 4)[0] for more in ({}, {"discs": early})]
+    both = [drawing(job(small_nets, DG, **more))(0, 4)[0] for more in ({}, {"discs": early})]
     assert not torch.equal(*both)
-    absent = job(files, DG, discs={"guide": {"role": "guide", "seed": None, "iterations": 30}})
+    absent = job(small_nets, DG, discs={"guide": {"role": "guide", "seed": None, "iterations": 30}})
     with pytest.raises(UserError, match=r"keeps nothing after 30 iterations .*\[20\]"):
         loaded(absent)
 
 
-def test_the_guide_that_is_called_without_a_class_is_the_null_class(files):
+def test_the_guide_that_is_called_without_a_class_is_the_null_class(small_nets):
     """Guidance by a net called with None equals guidance written out with the label that means no class."""
-    found = dit_job(files, batch=4)
+    found = dit_job(small_nets, batch=4)
     images, labels = floats(found, 0, 3)
     net = loaded(found).models["dit"]
     noise = SeededNoise(range(4))
@@ -144,24 +136,24 @@ def test_the_guide_that_is_called_without_a_class_is_the_null_class(files):
     assert torch.allclose(images, expected.double(), rtol=1e-4, atol=1e-4 * float(expected.abs().max()))
 
 
-def test_the_main_nets_variance_costs_no_second_forward(files, monkeypatch):
+def test_the_main_nets_variance_costs_no_second_forward(small_nets, monkeypatch):
     calls = []
     raw = Dit.raw
     monkeypatch.setattr(Dit, "raw", lambda *a: calls.append(1) or raw(*a))
-    floats(dit_job(files, batch=4), 0, 3)
+    floats(dit_job(small_nets, batch=4), 0, 3)
     assert len(calls) == 8 * 2  # main and guide, once a step
 
 
-def test_neutral_guidance_is_no_guidance(files):
-    images, _ = drawing(dit_job(files))(0, 4)
-    plain, _ = drawing(dit_job(files, []))(0, 4)
-    neutral, _ = drawing(dit_job(files, [term("reference", 1.0, ref="null")]))(0, 4)
+def test_neutral_guidance_is_no_guidance(small_nets):
+    images, _ = drawing(dit_job(small_nets))(0, 4)
+    plain, _ = drawing(dit_job(small_nets, []))(0, 4)
+    neutral, _ = drawing(dit_job(small_nets, [term("reference", 1.0, ref="null")]))(0, 4)
     assert torch.equal(neutral, plain) and not torch.equal(images, plain)
 
 
 @pytest.mark.parametrize(("case", "uint8"), [("heun", "edm"), ("heun", "truncate"), ("ddpm", "edm")])
-def test_shards_are_made_once_and_again_when_cut(files, tmp_path, case, uint8):
-    found, output = CASES[case](files) | {"uint8": uint8}, tmp_path / "part.json"
+def test_shards_are_made_once_and_again_when_cut(small_nets, tmp_path, case, uint8):
+    found, output = CASES[case](small_nets) | {"uint8": uint8}, tmp_path / "part.json"
     run(found, [output])
     content = load_manifest(output)
     assert [s["n"] for s in content["shards"]] == [4, 4, 2, 4, 1] and content["precision"] == "float32"
@@ -180,8 +172,8 @@ def test_shards_are_made_once_and_again_when_cut(files, tmp_path, case, uint8):
     assert all(p.stat().st_mtime_ns != before[p][1] for p in paths)
 
 
-def test_two_processes_write_the_same_bytes_as_one(files, tmp_path):
-    found = job(files, CFG)
+def test_two_processes_write_the_same_bytes_as_one(small_nets, tmp_path):
+    found = job(small_nets, CFG)
     run(found, [tmp_path / "one.json"])
     started = [launched(found, tmp_path / "two.json", rank, 2) for rank in (1, 0)]
     for process in started:
@@ -204,7 +196,7 @@ def launched(found, output, rank, size):
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_the_first_process_says_who_failed(files, tmp_path, monkeypatch):
+def test_the_first_process_says_who_failed(small_nets, tmp_path, monkeypatch):
     folder, here = tmp_path / "part", ProcessGroup(0, 2, 0)
     with pytest.raises(RuntimeError), workers.present(folder, ProcessGroup(1, 2, 1)):
         raise RuntimeError("disk full")
@@ -234,7 +226,7 @@ def test_truncation_is_adms_and_differs_from_edms():
     assert rounded(x).tolist() == [0, 0, 128, 255, 255]
 
 
-def test_latents_are_decoded_in_batches(files, tmp_path, monkeypatch):
+def test_latents_are_decoded_in_batches(small_nets, tmp_path, monkeypatch):
     asked = []
 
     class Half:
@@ -245,7 +237,9 @@ def test_latents_are_decoded_in_batches(files, tmp_path, monkeypatch):
     monkeypatch.setattr(latents, "load_autoencoder", lambda path, where: Half())
     (tmp_path / "vae").write_text("x")
     found = dit_job(
-        files, codec="latents", latent={"autoencoder": "vae", "encoding": "ldm", "side_px": 8, "channels": 4}
+        small_nets,
+        codec="latents",
+        latent={"autoencoder": "vae", "encoding": "ldm", "side_px": 8, "channels": 4},
     )
     found["inputs"]["autoencoder"] = [str(tmp_path / "vae")]
     run(found, [tmp_path / "part.json"])
@@ -254,16 +248,16 @@ def test_latents_are_decoded_in_batches(files, tmp_path, monkeypatch):
     assert load_manifest(tmp_path / "part.json")["autoencoder_sha256"]
 
 
-def test_a_sampler_that_does_not_fit_the_net_is_refused(files, tmp_path):
+def test_a_sampler_that_does_not_fit_the_net_is_refused(small_nets, tmp_path):
     with pytest.raises(UserError, match=r"was trained with linear.*schedule: linear"):
-        drawing(dit_job(files, sampler=DDPM | {"schedule": "cosine"}))
+        drawing(dit_job(small_nets, sampler=DDPM | {"schedule": "cosine"}))
     with pytest.raises(UserError, match="no whole stride"):
-        drawing(dit_job(files, sampler=DDIM | {"steps": 64}))
+        drawing(dit_job(small_nets, sampler=DDIM | {"steps": 64}))
     with pytest.raises(UserError, match="`boost` needs the sampler heun"):
-        drawing(job(files, [DG[0] | {"boost": True}], DDPM))
+        drawing(job(small_nets, [DG[0] | {"boost": True}], DDPM))
 
 
-def test_noise_levels_are_moved_to_those_the_net_knows(files, tmp_path):
+def test_noise_levels_are_moved_to_those_the_net_knows(small_nets, tmp_path):
     from guidelab.nets.edm import Edm
 
     config = {"resolution_px": 8, "image_channels": 3, "classes": 0, "architecture": "adm", "precond": "iddpm",
@@ -282,8 +276,8 @@ def test_noise_levels_are_moved_to_those_the_net_knows(files, tmp_path):
     assert not torch.equal(known, plain[:-1]) and torch.allclose(known, plain[:-1], rtol=0.1)
 
 
-def test_too_little_memory_says_what_to_lower(files, monkeypatch):
-    found = drawing(job(files, CFG))
+def test_too_little_memory_says_what_to_lower(small_nets, monkeypatch):
+    found = drawing(job(small_nets, CFG))
 
     def full(*args):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20 GiB")
@@ -293,15 +287,15 @@ def test_too_little_memory_says_what_to_lower(files, monkeypatch):
         found(0, 3)
 
 
-def test_a_term_may_be_on_in_part_of_a_chain(files):
+def test_a_term_may_be_on_in_part_of_a_chain(small_nets):
     inside = term("reference", 3.0, ref="null", sigma_lo=0.5, sigma_hi=5.0)
-    images = [drawing(dit_job(files, terms))(0, 2)[0] for terms in ([], [inside], DIT_CFG)]
+    images = [drawing(dit_job(small_nets, terms))(0, 2)[0] for terms in ([], [inside], DIT_CFG)]
     assert not torch.equal(images[0], images[1]) and not torch.equal(images[1], images[2])
 
 
-def test_boosting_changes_images_and_keeps_labels(files):
+def test_boosting_changes_images_and_keeps_labels(small_nets):
     images = [
-        drawing(job(files, [DG[0] | more], HEUN | {"steps": 12}))(0, 5) for more in ({}, {"boost": True})
+        drawing(job(small_nets, [DG[0] | more], HEUN | {"steps": 12}))(0, 5) for more in ({}, {"boost": True})
     ]
     assert not torch.equal(images[0][0], images[1][0]) and torch.equal(images[0][1], images[1][1])
 

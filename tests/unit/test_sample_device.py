@@ -17,15 +17,16 @@ from sampling_jobs import (
     edm2,
     job,
     randomised,
-    write_nets,
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from guidelab.assemble import Nets, load_nets
-from guidelab.compute import device as devices
 from guidelab.compute import inference
-from guidelab.compute.device import Feed, device, effective, precision, settle
+from guidelab.compute import precision as arithmetic
+from guidelab.compute.device import device
+from guidelab.compute.feed import Feed
 from guidelab.compute.inference import InferenceModel, graph_steps, inference_nets
+from guidelab.compute.precision import effective, precision, settle
 from guidelab.compute.processes import ProcessGroup, process_group
 from guidelab.core.noise import SeededNoise
 from guidelab.errors import UserError
@@ -53,13 +54,6 @@ CASES = {
 }  # fmt: skip
 WAITS = ("_local_scalar_dense", "nonzero", "equal", "_unique2", "masked_select", "is_nonzero", "item")
 READS = ("item", "tolist", "cpu", "numpy", "__bool__", "__float__", "__int__", "__index__", "nonzero")
-
-
-@pytest.fixture(scope="module")
-def files(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("nets")
-    write_nets(folder)
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -109,8 +103,8 @@ def solved(found, where=CPU, n=3):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_host_reads_nothing_from_the_device_in_the_loop(files, case, monkeypatch):
-    made, given = solved(CASES[case](files))
+def test_the_host_reads_nothing_from_the_device_in_the_loop(small_nets, case, monkeypatch):
+    made, given = solved(CASES[case](small_nets))
     with no_waiting(monkeypatch):
         images = made.solve(*given)
     assert images.isfinite().all()
@@ -124,9 +118,9 @@ def test_waiting_is_noticed(monkeypatch):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_everything_in_the_loop_is_on_the_device(files, case):
+def test_everything_in_the_loop_is_on_the_device(small_nets, case):
     """On the meta device reading a value fails, and so does an operation with a tensor left on the CPU."""
-    made, given = solved(CASES[case](files) | {"precision": "float32"}, torch.device("meta"))
+    made, given = solved(CASES[case](small_nets) | {"precision": "float32"}, torch.device("meta"))
     images = made.solve(*given)
     assert images.device.type == "meta" and images.shape == given[1].shape
 
@@ -191,7 +185,7 @@ def test_edm2_in_half_precision_differs_by_rounding(dtype):
 
 @pytest.mark.parametrize("make", [dit, edm, adm], ids=["dit", "edm", "adm"])
 def test_other_nets_in_half_precision_differ_by_rounding(make, monkeypatch):
-    for module in (devices, inference):
+    for module in (arithmetic, inference):
         monkeypatch.setattr(module, "effective", lambda name, where: name)
     exact = make()(*batch(make()))
     low = inference_nets(Nets({"main": make()}, {}), CPU, "bfloat16").models["main"]
@@ -278,8 +272,8 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA dev
 @pytest.mark.cuda
 @gpu
 @pytest.mark.parametrize("case", CASES)
-def test_a_gpu_draws_the_same_samples_without_a_wait(files, case):
-    found, where = CASES[case](files) | {"precision": "float32"}, torch.device("cuda", 0)
+def test_a_gpu_draws_the_same_samples_without_a_wait(small_nets, case):
+    found, where = CASES[case](small_nets) | {"precision": "float32"}, torch.device("cuda", 0)
     settle(where)
     made, given = solved(found, where)
     made.solve(*given)  # tables and kernels are made
@@ -299,8 +293,8 @@ def test_a_gpu_draws_the_same_samples_without_a_wait(files, case):
 @pytest.mark.parametrize("how", ["", "1", "graphs"])
 @pytest.mark.parametrize("name", ["float16", "bfloat16"])
 @pytest.mark.parametrize("case", ["heun", "ddpm"])
-def test_a_gpu_in_half_precision_stays_near(files, case, name, how, monkeypatch):
-    found, where = CASES[case](files), torch.device("cuda", 0)
+def test_a_gpu_in_half_precision_stays_near(small_nets, case, name, how, monkeypatch):
+    found, where = CASES[case](small_nets), torch.device("cuda", 0)
     expected = sampler(found)(0, 5)[0]
     monkeypatch.setenv("GUIDELAB_COMPILE", how)
     settle(where)

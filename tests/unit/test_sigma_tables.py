@@ -10,17 +10,24 @@ import pytest
 from large_cases import ROOT
 from matplotlib.figure import Figure
 
-from guidelab.paper import charts
+from guidelab.paper import (
+    charts,
+    divergence_errors,
+    divergence_grader,
+    divergence_numbers,
+    divergence_repeats,
+    divergence_sheets,
+    divergence_table,
+)
 from guidelab.paper.figures import along, calibration
 from guidelab.paper.figures import divergence_points as points
 from guidelab.paper.figures import divergence_weight as weight
-from guidelab.paper.sigma import grader, numbers, relative, repeats, sheets, table
 
 SPEC = {"experiment": "e", "scale": "reduced"}
-POINTS = [numbers.NULL, "none/w1.00", "cfg/w2.00", "dg/w1.00"]
+POINTS = [divergence_numbers.NULL, "none/w1.00", "cfg/w2.00", "dg/w1.00"]
 EDGES = [0.1, 0.2, 0.4, 0.8]
-EXACT = {"none/w1.00": 0.10, "cfg/w2.00": 0.40, "dg/w1.00": 0.09, numbers.NULL: 0.0}
-BOUND = {"none/w1.00": 0.05, "cfg/w2.00": 0.30, "dg/w1.00": 0.009, numbers.NULL: 3e-17}
+EXACT = {"none/w1.00": 0.10, "cfg/w2.00": 0.40, "dg/w1.00": 0.09, divergence_numbers.NULL: 0.0}
+BOUND = {"none/w1.00": 0.05, "cfg/w2.00": 0.30, "dg/w1.00": 0.009, divergence_numbers.NULL: 3e-17}
 SERIES = dict.fromkeys((s, d) for s, d, *_ in (*along.EXACT, *along.BOUNDS))
 FLAG = "not estimable: one point holds 30 % of the sum"
 
@@ -95,17 +102,17 @@ def without_truths(rows):
 
 
 def page_of(rows):
-    return table.to_markdown(table.make_table(rows, SPEC), rows)
+    return divergence_table.to_markdown(divergence_table.make_table(rows, SPEC), rows)
 
 
 @pytest.fixture(scope="module")
 def made(rows):
-    return table.make_table(rows, SPEC)
+    return divergence_table.make_table(rows, SPEC)
 
 
 @pytest.fixture(scope="module")
 def text(made, rows):
-    return table.to_markdown(made, rows)
+    return divergence_table.to_markdown(made, rows)
 
 
 def section(text: str, title: str) -> list[list[str]]:
@@ -131,7 +138,9 @@ def test_relative_errors_carry_the_intervals_of_both_numbers(made):
 
 def test_relative_errors_are_undefined_where_the_truth_is_zero_or_not_estimable(made):
     found = made.set_index(["point", "divergence", "estimator"])["relative_error"]
-    assert math.isnan(found[numbers.NULL, "js", "nwj"]) and math.isnan(found["cfg/w2.00", "chi2", "nwj"])
+    assert math.isnan(found[divergence_numbers.NULL, "js", "nwj"]) and math.isnan(
+        found["cfg/w2.00", "chi2", "nwj"]
+    )
 
 
 def test_the_section_of_relative_errors_names_the_best_estimate_and_what_cannot_be_compared(text):
@@ -152,7 +161,7 @@ def test_an_error_that_rounds_to_zero_has_no_sign(rows):
     near = rows.assign(
         value=rows["value"].mask((rows["estimator"] == "integral") & (rows["point"] == "cfg/w2.00"), 0.399)
     )
-    body = relative.sheet(table.make_table(near, SPEC)).body
+    body = divergence_errors.sheet(divergence_table.make_table(near, SPEC)).body
     assert any(cell.startswith("0 ± ") for row in body for cell in row) and not any(
         "−0 " in c for r in body for c in r
     )
@@ -166,22 +175,22 @@ def test_a_median_compares_estimates_of_the_same_samplers_only(rows):
         & (rows["kind"] == "estimate")
     )
     fewer = rows.assign(note=rows["note"].mask(lost, FLAG))
-    body = relative.sheet(table.make_table(fewer, SPEC)).body
+    body = divergence_errors.sheet(divergence_table.make_table(fewer, SPEC)).body
     (cfg,) = [row for row in body if row[0] == "CFG, w = 2"]
     assert "not estimable" in cfg and any(cell.startswith("−20") for cell in cfg)
-    assert "(2 samplers)" in relative.sheet(table.make_table(fewer, SPEC)).notes[0]
+    assert "(2 samplers)" in divergence_errors.sheet(divergence_table.make_table(fewer, SPEC)).notes[0]
 
 
 def test_readers_are_told_that_bounds_favour_guidance_by_a_discriminator(text, graded):
-    assert text.count(numbers.CAVEAT) >= 2  # with the bounds, and with their errors
+    assert text.count(divergence_numbers.CAVEAT) >= 2  # with the bounds, and with their errors
     assert "the exact JS changes by −10 %, its bound by −82 %" in text
-    assert numbers.CAVEAT in page_of(graded)
+    assert divergence_numbers.CAVEAT in page_of(graded)
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/decisions/0009-divergences.md"])
 def test_pages_tell_it_too(page):
     words = " ".join((ROOT / page).read_text().split()).lower()
-    assert numbers.CAVEAT.lower().rstrip(".").replace(": do not", "; do not") in words
+    assert divergence_numbers.CAVEAT.lower().rstrip(".").replace(": do not", "; do not") in words
 
 
 # ---- what a bound is -----------------------------------------------------------------------------------------------
@@ -205,7 +214,7 @@ def test_the_recalibrated_grader_stands_beside_the_one_as_trained(text, graded):
 
 
 def test_what_sums_leave_of_a_ratio_of_one_is_printed_as_zero(text, rows):
-    quiet = rows.assign(std_error=rows["std_error"].mask(rows["point"] == numbers.NULL, 1e-18))
+    quiet = rows.assign(std_error=rows["std_error"].mask(rows["point"] == divergence_numbers.NULL, 1e-18))
     by = {row[0]: row for row in section(page_of(quiet), "Divergence at")}
     assert by["real against real"][section(text, "Divergence at")[0].index("JS ≥ NWJ")] == "0"
 
@@ -214,7 +223,7 @@ def test_what_sums_leave_of_a_ratio_of_one_is_printed_as_zero(text, rows):
 
 
 def test_calibration_shows_the_worst_bin_with_its_interval_and_counts_those_not_estimable(rows):
-    sheet = grader.checks(rows)
+    sheet = divergence_grader.checks(rows)
     by = {row[0]: dict(zip(sheet.header, row, strict=True)) for row in sheet.body}
     assert by["CFG, w = 2"]["E_q r"] == "0.900 ± 0.039; 1 n. e."
     assert by["CFG, w = 2"]["E_q r, not recalibrated"] == "1.500 ± 0.039"
@@ -222,7 +231,7 @@ def test_calibration_shows_the_worst_bin_with_its_interval_and_counts_those_not_
 
 
 def test_shares_of_repeats_say_their_size_and_how_many_were_flagged(made, text):
-    held, above = repeats.sheets(made)
+    held, above = divergence_repeats.sheets(made)
     by = {row[0]: dict(zip(held.header, row, strict=True)) for row in held.body}
     assert by["no guidance"]["KL(p‖q) DV, many points"] == "77.0 (67 flagged)"
     assert by["no guidance"]["KL(p‖q) ≥ NWJ"] == "not estimable"
@@ -238,7 +247,7 @@ def test_shares_of_repeats_say_their_size_and_how_many_were_flagged(made, text):
 def in_features(space, values, note=""):
     made = []
     for point, value in values.items():
-        sound = note if point == numbers.NULL else ""
+        sound = note if point == divergence_numbers.NULL else ""
         made += [
             line(point, "estimate", f"{e}@{space}", d, value, 0.001, sound)
             for d, e in (("js", "nwj"), ("kl", "nwj"), ("kl", "dv"))
@@ -254,7 +263,7 @@ def test_a_space_is_called_saturated_only_where_every_sampler_is_near_the_larges
     more = pd.DataFrame(in_features("lite0", high, told) + in_features("classifier", low))
     page = page_of(pd.concat([graded, more]))
     assert "lite0 tells every sampler from real images: JS 0.58 to 0.61 of at most log 2 = 0.69" in page
-    assert "classifier tells" not in page and "saturate" not in sheets.PIXELS
+    assert "classifier tells" not in page and "saturate" not in divergence_sheets.PIXELS
     by = {row[0]: row for row in section(page, "Divergence in feature spaces")}
     assert by["real against real"][1:4] == ["nothing found"] * 3
     assert "is what the grader's own noise adds" not in page
@@ -298,10 +307,14 @@ def test_no_curve_runs_among_the_crosses(rows):
 
 
 def test_a_panel_that_no_sampler_has_is_left_out_and_named(graded, monkeypatch):
-    monkeypatch.setattr(points, "_measured", lambda *a: [])
+    monkeypatch.setattr(points.plotted, "at_points", lambda *a: [])
     values = dict.fromkeys(POINTS, 0.5)
     more = pd.DataFrame(in_features("lite0", values) + in_features("classifier", values))
-    lost = (more["estimator"] == "nwj@lite0") & (more["divergence"] == "kl") & (more["point"] != numbers.NULL)
+    lost = (
+        (more["estimator"] == "nwj@lite0")
+        & (more["divergence"] == "kl")
+        & (more["point"] != divergence_numbers.NULL)
+    )
     given = pd.concat([graded, more.assign(note=more["note"].mask(lost, FLAG))])
     info = {**SPEC, "settings": {"variants": ["cfg", "dg"], "metrics": []}}
     drawn = weight.rows({"divergences": given}, info)

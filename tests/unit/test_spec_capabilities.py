@@ -79,7 +79,7 @@ def test_what_points_cannot_have_is_refused_with_its_reason(variant, words):
 
 def test_the_documented_example_is_valid_and_names_experiments_that_are_tested():
     text = (ROOT / "docs/own-data.md").read_text()
-    (example,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    example, _of_points = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)  # the other: test_plugin_files.py
     plan = Plan(spec_of(yaml.safe_load(example), "mine.yaml"))
     assert plan.experiment("mine").planned("table")
     tested = read_yaml(ROOT / "tests/workflow/capabilities.yaml")["experiments"]

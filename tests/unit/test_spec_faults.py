@@ -196,7 +196,8 @@ def test_an_experiment_under_a_new_name_without_published_values_is_planned_and_
         spec_of({"default": ["mine"], "experiments": {"mine": own}}, "params.yaml")
     del own["paper"]["published"]
     plan = Plan(spec_of({"default": ["mine"], "experiments": {"mine": own}}, "params.yaml"))
-    assert plan.job("table", "mine").spec["published"] == {}
+    table = plan.job("table", "mine")
+    assert "published" not in table.spec and "published" not in table.inputs
 
 
 def test_unknown_keys_at_the_top_are_refused_with_the_closest():
@@ -326,3 +327,8 @@ def test_the_table_of_an_experiment_without_published_values_is_ours_alone():
     ours = pd.DataFrame({"section": ["a"], "value": [1.0]})
     spec = {"experiment": "mine", "scale": "full", "published": {}, "published_experiment": "mine"}
     assert published_values.append(ours, ours, published, spec) is ours
+
+
+def test_an_experiment_is_never_a_default_twice():
+    with pytest.raises(UserError, match=r"default: given 'toy2d' 2 times, wanted it once"):
+        spec_of({"default": ["toy2d", "toy2d"], "experiments": {"toy2d": RAW["experiments"]["toy2d"]}}, "p")

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from guidelab.data import toy2d_truth
 from guidelab.data.toy2d import Shape, Toy2d, fractal
 
 
@@ -22,6 +23,19 @@ def test_counts_and_index(tree: Toy2d) -> None:
     assert [int((tree.depth == d).sum()) for d in range(7)] == [8 * 2**d for d in range(7)]
     assert both.label.tolist() == [0] * 1016 + [1] * 1016
     assert tree.weights.sum() == pytest.approx(1)
+
+
+def test_the_weight_of_a_branch_is_its_length_halved_at_every_fork(tree: Toy2d) -> None:
+    shape = Shape()
+    ends = (tree.means.view(127, 8, 2)[:, -1] - tree.means.view(127, 8, 2)[:, 0]) / torch.tensor(shape.scale)
+    wanted = ends.norm(dim=1) * 0.5 ** tree.depth.view(127, 8)[:, 0]
+    torch.testing.assert_close(tree.weights.view(127, 8).sum(1), wanted / wanted.sum())
+
+
+def test_the_region_holds_its_mass_of_fresh_points(tree: Toy2d, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toy2d_truth, "_REGION_DRAWS", 1 << 13)
+    fresh = tree.log_density(tree.draw(4096, torch.Generator().manual_seed(5)))
+    assert float((fresh >= toy2d_truth.region("A")).double().mean()) == pytest.approx(0.99, abs=0.006)
 
 
 def test_class_b_is_the_same_whoever_asks_for_it() -> None:

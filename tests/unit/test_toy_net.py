@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from guidelab.nets import toy
 from guidelab.nets.toy import ToyDenoiser, energy_score
 
 
@@ -33,6 +34,13 @@ def test_parameter_gradients_of_a_score_loss_equal_double_backward() -> None:
     twice = torch.autograd.grad((score - target).square().sum(), list(model.parameters()))
     for a, b in zip(ours, twice, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
+
+
+def test_the_gain_of_silu_is_its_root_mean_square() -> None:
+    x = torch.linspace(-12, 12, 200_001, dtype=torch.float64)
+    density = torch.exp(-(x**2) / 2) / (2 * torch.pi) ** 0.5
+    silu = torch.nn.functional.silu(x)
+    assert pytest.approx(float(torch.trapezoid(silu**2 * density, x)) ** 0.5, abs=5e-4) == toy._SILU_GAIN
 
 
 def test_denoiser_is_differentiable_in_x() -> None:

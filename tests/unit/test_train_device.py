@@ -13,7 +13,7 @@ from training_cases import NETS, same, train
 
 from guidelab import registry
 from guidelab.train.discriminators import train_discriminator
-from guidelab.train.distributed import ProcessGroup
+from guidelab.train.distributed import TrainingGroup
 from guidelab.train.draws import Streams
 from guidelab.train.early import Outcome
 from guidelab.train.objectives import Objective, Recipe
@@ -83,7 +83,7 @@ def test_a_discriminators_scaled_gradients_are_its_gradients() -> None:
 def test_a_gpu_trains_as_a_cpu(
     net: str, precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    group = ProcessGroup(device=torch.device("cuda", 0))
+    group = TrainingGroup(device=torch.device("cuda", 0))
     options: dict[str, Any] = {"lr": 1e-3, "precision": precision, "microbatch": 4}
     cpu = train(tmp_path / "cpu", net, **options)[2]
     straight, about, found = train(tmp_path / "gpu", net, group=group, **options)

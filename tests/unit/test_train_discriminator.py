@@ -14,7 +14,10 @@ from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
 from guidelab.jobs import discriminate
 from guidelab.nets.toy_discriminator import ToyDiscriminator
-from guidelab.train.precision import NetInTraining
+from guidelab.train.discriminators import train_discriminator
+from guidelab.train.draws import InSequence
+from guidelab.train.precision import NetInTraining, Precision
+from guidelab.train.sides import Side
 from guidelab.train.stop import Stopped
 
 CONFIG: dict[str, Any] = {
@@ -48,6 +51,13 @@ def test_untrained_it_guides_nowhere_and_its_gradient_is_in_the_points_own_units
     assert (near[0] - near[1]).abs() < 1e-3
 
 
+def test_the_noise_level_is_seen_as_a_quarter_of_its_logarithm() -> None:
+    net, seen = ToyDiscriminator(8, 1), []
+    net.hidden[0].register_forward_pre_hook(lambda layer, inputs: seen.append(inputs[0]))
+    net(torch.zeros(1, 2), torch.tensor([math.exp(2.0)]), None)
+    torch.testing.assert_close(seen[0][0, -3:], torch.tensor([0.5, 0.25, math.tanh(0.5)]))
+
+
 NET = {"name": "toy_discriminator", "width": 32, "layers": 2}
 
 
@@ -66,6 +76,7 @@ def made(real: Tensor, generated: dict[int, Tensor], **changes: Any) -> dict[str
     train = CONFIG | changes
     return {
         "disc": "guide",
+        "examples": "points",
         "net": NET,
         "train": train,
         "train_seeds": list(generated),
@@ -96,6 +107,15 @@ def test_finds_the_log_ratio_of_two_gaussians() -> None:
     assert 0 < report["js_bound"] < 0.15 and 0 < report["kl_dv"] < 1
     assert report["mean_ratio"] == pytest.approx(1, abs=0.2)
     assert not list(Path("states").iterdir())
+
+
+def test_the_loss_of_a_batch_is_the_mean_of_both_sides() -> None:
+    sides = [Side.all(gaussian(200, mean, 3), None) for mean in (0.3, -0.3)]
+    net = ToyDiscriminator(8, 1, torch.Generator().manual_seed(0))  # answers 0: log 2
+    config = CONFIG | {"iterations": 2, "evaluate_every": 1, "lr": 1e-9}
+    draws, where = InSequence(0, (200, 200)), Precision(torch.device("cpu"))
+    outcome = train_discriminator(config, net, *sides, draws, "kept", where, apart=True, progress=False)[2]
+    assert outcome.history[0][1] == pytest.approx(math.log(2), abs=1e-5)
 
 
 def test_each_training_seed_has_a_net_of_its_own_and_the_same_one_again() -> None:

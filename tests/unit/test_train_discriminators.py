@@ -85,6 +85,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     generated = manifest(tmp_path / "dg.json", {0: pictures(60, False, 2), 5: pictures(60, True, 3)}, labels)
     return {
         "disc": "dg",
+        "examples": "images",
         "role": "guide",
         "net": SMALL,
         "train": TRAIN,

@@ -11,19 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import test_train_toy as points
 import torch
 from training_cases import train
 
 from guidelab.errors import UserError
 from guidelab.io import load_arrays
-from guidelab.train.distributed import ProcessGroup, joined
+from guidelab.train.distributed import TrainingGroup, joined
 
-# Each process trains three times: to the end; until the second process alone is asked to stop, and on to the end;
+# Each process trains the toy net, and images three times: to the end; until the second process alone is asked to stop, and on to the end;
 # and slowly, until the whole group is asked to stop from outside.
 SCRIPT = """
     import os, signal, sys, time
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
+    import test_train_toy as points
     from training_cases import Trainer, train
     from guidelab.train.stop import Stopped
     from guidelab.io import save_arrays
@@ -54,6 +56,9 @@ SCRIPT = """
         if sys.argv[3] == "resume":
             go("outside", group)
             sys.exit()
+        toy = points.train(points.CONFIG, [0], here / "toy", group=group)
+        if group.leader:
+            save_arrays(here / "toy.safetensors", toy[0], {"curve": toy[2]})
         go("whole", group)
         Trainer.step = told
         try:
@@ -117,15 +122,19 @@ def test_two_processes_train_as_one_and_stop_together(tmp_path: Path) -> None:
         names = [name for name in one if at in name]
         mine, theirs = (torch.cat([side[name].reshape(-1) for name in names]) for side in (one, whole))
         assert (mine - theirs).norm() <= 1e-5 * mine.norm(), at
+    shared, toy = load_arrays(tmp_path / "toy.safetensors")
+    alone, _, losses = points.train(points.CONFIG, [0], tmp_path / "alone")  # by the toy net's kernels
+    assert shared.keys() == alone.keys() and toy["curve"][-1][3] == pytest.approx(losses[-1][3], rel=1e-4)
+    assert all((shared[key] - value).norm() <= 1e-3 * value.norm() for key, value in alone.items())
     for key, value in one.items():  # scalars near 0 differ by more than their own rounding
         assert (whole[key] - value).norm() <= 1e-5 * value.norm() + 1e-5, key
     assert [row[3] for row in about["curve"]] == pytest.approx([row[3] for row in curve], rel=1e-5)
 
 
 def test_shares_of_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert [list(ProcessGroup(rank, 2).rows(6)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
+    assert [list(TrainingGroup(rank, 2).rows(6)) for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
     with pytest.raises(UserError, match="batch 7 cannot be shared equally by 2 processes"):
-        ProcessGroup(0, 2).rows(7)
+        TrainingGroup(0, 2).rows(7)
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
     with pytest.raises(UserError, match="WORLD_SIZE is 2 but 'RANK' is not set"), joined():

@@ -68,6 +68,13 @@ def test_a_place_has_its_own_example() -> None:
     assert not torch.equal(whole.noise, late.examples(4, range(40)).noise)
 
 
+def test_label_dropout_drops_its_share_and_never_the_rest() -> None:
+    held = loader(images_data(), label_dropout=0.1, null=9)
+    shown = [held.examples(iteration, range(40)).cond for iteration in range(10)]
+    dropped = sum(int((cond == 9).sum()) for cond in shown if cond is not None)
+    assert 15 < dropped < 75  # of 400, wanted 40
+
+
 def test_latents_are_mirrored_like_images() -> None:
     plain, flipped = (loader(latents_data(), flip=flip).examples(2, range(40)).x0 for flip in (False, True))
     same_as = [(flipped == plain.flip(3)).all((1, 2, 3)), (flipped == plain).all((1, 2, 3))]

@@ -17,6 +17,7 @@ from guidelab.core.ema import beta, reconstruct, std_to_gamma
 from guidelab.errors import UserError
 from guidelab.nets.edm2 import Edm2
 from guidelab.train.images import Data
+from guidelab.train.masks import dropout_masks
 from guidelab.train.rate import learning_rate
 from guidelab.train.step import Trainer
 from guidelab.train.stop import Stopped
@@ -124,6 +125,15 @@ def test_follows_the_recipe_written_with_torch_optim(tmp_path: Path) -> None:
             assert (ours - value).norm() <= 1e-4 * value.norm() + 1e-6, name
     for name, value in net.named_buffers():
         assert torch.equal(found[f"seed2/ema0.050/nimg48/{name}"], value)
+
+
+def test_every_pass_has_dropout_masks_of_its_own() -> None:
+    net, seeds = nn.Module(), []
+    net.dropout_generator = None
+    for index in (0, 1, 0):
+        with dropout_masks(net, torch.device("cpu"), stream("image dropout", 3, index)):
+            seeds.append(net.dropout_generator.initial_seed())
+    assert seeds[0] == seeds[2] != seeds[1]
 
 
 def test_microbatches_add_up_to_the_batch() -> None:

@@ -6,15 +6,19 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from guidelab.core.ema import beta, std_to_gamma
 from guidelab.data.toy2d import fractal
 from guidelab.errors import UserError
+from guidelab.jobs import point_learner
 from guidelab.nets.toy import ToyDenoiser
-from guidelab.train import exact_score
+from guidelab.train import exact_score, points
 from guidelab.train.denoisers import train_denoiser
-from guidelab.train.distributed import ProcessGroup
-from guidelab.train.exact_score import ExactScore, KernelTrainer
+from guidelab.train.distributed import TrainingGroup
+from guidelab.train.exact_score import KernelTrainer
+from guidelab.train.points import Points
+from guidelab.train.step import Trainer
 from guidelab.train.stop import Stopped
 from guidelab.train.streams import stream
 
@@ -32,8 +36,31 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def train(config: dict[str, Any], seeds: list[int], folder: Path, compile: bool = True) -> Any:
-    return train_denoiser(ExactScore(config, len(seeds), compile), seeds, folder, progress=False)
+def train(
+    config: dict[str, Any], seeds: list[int], folder: Path, make: Any = ToyDenoiser, **more: Any
+) -> Any:
+    learner = Points(config, fractal("A"), make, len(seeds), **more)
+    return train_denoiser(learner, seeds, folder, progress=False)
+
+
+class Perceptron(nn.Module):
+    """A net of a user's own, without any of the toy net's methods."""
+
+    def __init__(self, width: int, dropout: float = 0.0, generator: torch.Generator | None = None) -> None:
+        super().__init__()
+        self.into, self.out = nn.Linear(3, width), nn.Linear(width, 2)
+        self.drop = nn.Dropout(dropout)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=0.3, generator=generator)
+
+    def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
+        level = sigma[:, None]
+        scaled = x / (level**2 + 0.25).sqrt()
+        found = self.out(self.drop(torch.tanh(self.into(torch.cat([scaled, level.log() / 4], dim=1)))))
+        return 0.25 / (level**2 + 0.25) * x + level / (level**2 + 0.25).sqrt() * found
+
+
+OWN: dict[str, Any] = CONFIG | {"net": {"name": "plugins.own:Perceptron", "width": 8}}
 
 
 def test_names_description_and_curve(tmp_path: Path) -> None:
@@ -137,24 +164,24 @@ def test_a_failing_compiler_is_a_warning(tmp_path: Path, monkeypatch: pytest.Mon
 
         return call
 
-    monkeypatch.setattr(exact_score, "_WORTH_COMPILING", 0)
     monkeypatch.setattr(torch, "compile", refuse)
-    with pytest.warns(UserWarning, match="no C\\+\\+ compiler found"):
-        compiled, _, _ = train(CONFIG, [0], tmp_path / "warned")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        plain, _, _ = train(CONFIG, [0], tmp_path / "quiet", compile=False)
+        plain, _, _ = train(CONFIG, [0], tmp_path / "quiet")
+    monkeypatch.setattr(points, "_WORTH_COMPILING", 0)
+    with pytest.warns(UserWarning, match="no C\\+\\+ compiler found"):
+        compiled, _, _ = train(CONFIG, [0], tmp_path / "warned")
     assert all(torch.equal(compiled[name], value) for name, value in plain.items())
 
 
 @pytest.mark.slow
 def test_compiled_equals_uncompiled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Equal to 1e-5 of each parameter's norm after 12 iterations. Builds kernels: half a minute of compiling."""
-    monkeypatch.setattr(exact_score, "_WORTH_COMPILING", 0)
+    plain, _, _ = train(CONFIG, [0], tmp_path / "plain")
+    monkeypatch.setattr(points, "_WORTH_COMPILING", 0)
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         compiled, _, _ = train(CONFIG, [0], tmp_path / "compiled")
-    plain, _, _ = train(CONFIG, [0], tmp_path / "plain", compile=False)
     for name, value in plain.items():
         assert (compiled[name] - value).norm() <= 1e-5 * value.norm(), name
 
@@ -164,10 +191,77 @@ def test_broken_batches_are_refused(tmp_path: Path) -> None:
         train({**CONFIG, "snapshot_nimg": 100}, [0], tmp_path)
 
 
-def test_several_processes_are_refused() -> None:
-    job = {"net": CONFIG["net"], "dataset": {"classes": "A"}, "train": {}, "seeds": [0]}
-    with pytest.raises(UserError, match="trains in one process, given 2"):
-        exact_score.learner(job, ProcessGroup(0, 2), Path("x"))
+def test_the_general_step_is_the_kernels_to_rounding(tmp_path: Path) -> None:
+    """The same points, loss, Adam, averages and forced normalisation; also in parts of a batch."""
+    fast, _, curve = train(CONFIG, [0], tmp_path / "fast")
+    for name, more in (("whole", {}), ("parts", {"microbatch": 16})):
+        slow, meta, other = train(CONFIG | more, [0], tmp_path / name, kernels=False)
+        assert slow.keys() == fast.keys() and meta["net"] == CONFIG["net"]
+        assert other[-1][3] == pytest.approx(curve[-1][3], rel=1e-4)
+        for key, value in fast.items():
+            assert (slow[key] - value).norm() <= 1e-3 * value.norm(), (name, key)
+    unlike, _, _ = train(CONFIG, [1], tmp_path / "unlike", kernels=False)
+    assert (
+        unlike["seed1/ema0.010/nimg768/layers.2.weight"] - fast["seed0/ema0.010/nimg768/layers.2.weight"]
+    ).norm() > 1
+
+
+def test_a_ramp_of_the_rate_acts_in_both_steps(tmp_path: Path) -> None:
+    ramp = CONFIG | {"rampup_nimg": 12 * 64}
+    plain, _, _ = train(CONFIG, [0], tmp_path / "plain")
+    fast, _, _ = train(ramp, [0], tmp_path / "fast")
+    slow, _, _ = train(ramp, [0], tmp_path / "slow", kernels=False)
+    name = "seed0/ema0.010/nimg768/layers.2.weight"
+    assert (fast[name] - slow[name]).norm() <= 1e-3 * fast[name].norm()
+    assert (fast[name] - plain[name]).norm() > 1e-2 * plain[name].norm()
+
+
+def test_a_net_of_a_users_own_learns_and_resumes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    longer = OWN | {"nimg": 128 * 128, "batch": 128, "snapshot_nimg": 64 * 128, "decay_nimg": 128 * 128}
+    longer["net"] = longer["net"] | {"dropout": 0.1}
+    whole, meta, curve = train(longer, [0, 2], tmp_path / "whole", Perceptron)
+    assert meta["net"] == longer["net"] and meta["classes"] == "A"
+    assert [row[:2] for row in curve[-2:]] == [(0, 128), (2, 128)] and curve[-2][3] < 0.7 * curve[0][3]
+    net = Perceptron(8)
+    net.load_state_dict({p: whole[f"seed2/ema0.010/nimg16384/{p}"] for p in net.state_dict()})
+
+    plain = Trainer.step
+
+    def stop(self: Trainer, state: Any, iteration: int) -> Any:
+        if iteration == 70 and self.loader.seed == 2:
+            signal.raise_signal(signal.SIGTERM)
+        return plain(self, state, iteration)
+
+    monkeypatch.setattr(Trainer, "step", stop)
+    with pytest.raises(Stopped, match="seed 2: stopped after 71 of 128"):
+        train(longer, [0, 2], tmp_path / "parts", Perceptron)
+    monkeypatch.setattr(Trainer, "step", plain)
+    resumed, _, again = train(longer, [0, 2], tmp_path / "parts", Perceptron)
+    assert again == curve and all(torch.equal(resumed[name], value) for name, value in whole.items())
+
+
+def test_the_loss_of_the_exact_denoiser_is_zero() -> None:
+    tree = fractal("A")
+
+    class Exact(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.shift = nn.Parameter(torch.zeros(()))
+
+        def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
+            return tree.posterior_mean(x, sigma) + sigma[:, None] * self.shift
+
+    net = Exact()
+    x, sigma = points.FreshPoints(tree, CONFIG, 0).examples(3, range(8, 40))
+    loss = points.ExactScore(net, tree.lines[torch.float32])
+    assert x.shape == (32, 2) and loss(x, sigma).max() < 1e-4
+    net.shift.data.fill_(0.5)  # sigma^2 (0.5 / sigma)^2 in both coordinates
+    torch.testing.assert_close(loss(x, sigma), torch.full((32,), 0.25), rtol=1e-2, atol=1e-2)
+
+
+def test_arguments_that_do_not_fit_a_net_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"net plugins.own:Perceptron: .*depth.*params.yaml"):
+        train(OWN | {"net": OWN["net"] | {"depth": 3}}, [0], tmp_path, Perceptron)
 
 
 def test_in_double_precision_the_hand_written_step_is_autograd_and_adam() -> None:
@@ -202,3 +296,9 @@ def test_in_double_precision_the_hand_written_step_is_autograd_and_adam() -> Non
         net.load_state_dict(net.constrained(net.state_dict()))
         assert value.item() == pytest.approx(loss.item(), rel=1e-9)
     assert (average[0] - mean).norm() <= 1e-9 * mean.norm()
+
+
+def test_a_training_draws_the_classes_it_is_given():
+    job = {"net": CONFIG["net"], "train": CONFIG, "seeds": [0], "dataset": {"name": "toy2d", "classes": "B"}}
+    found = point_learner.learner(job, TrainingGroup(), Path())
+    assert torch.equal(found._tree.means, fractal("B").means)

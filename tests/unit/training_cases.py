@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from guidelab import registry
 from guidelab.nets.edm2 import Edm2
 from guidelab.train.denoisers import train_denoiser
-from guidelab.train.distributed import ProcessGroup
+from guidelab.train.distributed import TrainingGroup
 from guidelab.train.images import Data, Images
 from guidelab.train.loader import Draws, Loader
 from guidelab.train.objectives import Objective, recipe_of
@@ -113,7 +113,7 @@ def trainer(
     images, labels = pictures()
     draws = Draws(config["p_mean"], config["p_std"])
     loader = Loader(images, (1, 8, 8), labels, 0, config["batch"], draws)
-    return Trainer(net, loader, config, Objective(net, recipe_of(config), 0.5), ProcessGroup(), compile)
+    return Trainer(net, loader, config, Objective(net, recipe_of(config), 0.5), TrainingGroup(), compile)
 
 
 def same(one: dict[str, Tensor], two: dict[str, Tensor]) -> bool:

@@ -13,23 +13,22 @@ from guidelab.spec.load import load_spec
 from guidelab.spec.reading import read_yaml
 
 RESULTS = f"results/{EXPERIMENT}"
-ASSEMBLE, HEUN = "src/guidelab/assemble.py", "src/guidelab/core/samplers/heun.py"
+ASSEMBLE, HEUN = "src/guidelab/assemble/guided.py", "src/guidelab/core/samplers/heun.py"
 FIRST, DG = (f"{RESULTS}/samples/{name}/seed0.safetensors" for name in ("dg_first/w2.00", "dg/w1.00"))
 
 
 def smaller(params):
-    """Points without guidance, with autoguidance and with a discriminator at one or both stages of a step; one training seed."""
+    """Points without guidance and with a discriminator at one or both stages of a step; one training seed."""
     part = params["experiments"][EXPERIMENT]
-    kept = ("autog", "dg", "dg_first")
+    kept = ("dg", "dg_first")
     variants = params["experiments"]["toy2d"]["variants"]
     part["variants"] = {name: None for name in variants if name not in (*kept, "none")}
     part["variants"] |= {name: {"weights": [2.0 if name != "dg" else 1.0]} for name in kept}
     part["variants"]["dg_first"] |= {"train_seeds": [0]}
-    for net in ("s", "xs"):
-        part["denoisers"][net]["train"] |= {"seeds": [0], "nimg": "2Ki"}
-        part["denoisers"][net]["train"].pop("seeds_per_job", None)
-    part["denoisers"] |= dict.fromkeys(("xs_long", "xs_uncond"))
-    models = ("averaged", "blind", "drop5", "drop10", "noise10", "noise20", "small", "short")
+    part["denoisers"]["s"]["train"] |= {"seeds": [0], "nimg": "2Ki"}
+    part["denoisers"]["s"]["train"].pop("seeds_per_job", None)
+    part["denoisers"] |= dict.fromkeys(("xs", "xs_long", "xs_uncond"))
+    models = ("weak", "averaged", "blind", "drop5", "drop10", "noise10", "noise20", "small", "short")
     part["models"] |= dict.fromkeys(models) | {"main": {"nimg": "2Ki"}}
     part["discriminators"]["grade"] = None
     part["folds"] |= dict.fromkeys(("fresh", "judge"))

@@ -110,16 +110,16 @@ def test_a_clone_without_the_large_files_prints_its_tables_and_notices_changed_p
 
 def test_comments_docstrings_and_rule_comments_run_nothing(tree):
     tree.append("src/guidelab/core/guidance/potential.py", "\n# a comment\n")
-    tree.append("src/guidelab/io.py", '\n"""Words that stand alone."""\n')
+    tree.append("src/guidelab/io/arrays.py", '\n"""Words that stand alone."""\n')
     tree.append("workflow/rules/sample.smk", "\n# a comment\n")
     assert tree.snakemake() == set()
 
 
 def test_a_new_method_in_the_registry_runs_nothing(tree):
-    path = tree.root / "src/guidelab/registry.py"
-    text, first = path.read_text(), '        "reference": Entry('
+    path = tree.root / "src/guidelab/registry/sampling.py"
+    text, first = path.read_text(), '    "reference": Entry('
     assert first in text
-    path.write_text(text.replace(first, f'        "new": Entry("guidelab.core.guidance.new:New"),\n{first}'))
+    path.write_text(text.replace(first, f'    "new": Entry("guidelab.core.guidance.new:New"),\n{first}'))
     (tree.root / "src/guidelab/core/guidance/new.py").write_text("New = None\n")
     assert tree.snakemake() == set()
 

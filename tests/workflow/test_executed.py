@@ -1,8 +1,9 @@
-"""One path, in lines that run: what jobs of ImageNet execute, jobs of Fashion-MNIST execute as well.
+"""Lines that run: what jobs of ImageNet execute, jobs of Fashion-MNIST execute as well, and every digest holds what its job executes.
 
 test_reach.py compares the modules that jobs can reach; this compares the lines of functions that their smallest forms run.
 """
 
+import gc
 import inspect
 import json
 import shutil
@@ -17,6 +18,7 @@ import pytest
 from tree import ROOT
 
 from guidelab.accept.choice import chosen_names, options
+from guidelab.digest import _NO_NUMBERS, reachable
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES, maker
 from guidelab.spec.load import load_spec
@@ -24,6 +26,7 @@ from guidelab.spec.load import load_spec
 pytestmark = pytest.mark.slow
 SRC = ROOT / "src/guidelab"
 COMPARED = ("train", "sample", "extract", "measure")
+POINTS = ("train", "sample", "density", "field", "measure", "diverge", "diverge_null")
 OWN = (  # nets, codecs, chain samplers and importers: what the two do not share by design
     "nets/", "checkpoints/", "autoencoder.py", "core/latents.py", "core/chain.py", "core/samplers/chain.py",
     "core/hybrid_loss.py", "sampling/latents.py", "sampling/discrete.py", "sampling/codecs.py",
@@ -64,7 +67,7 @@ class Lines:
         threading.settrace(None)
 
 
-def in_order(plan, experiment):
+def in_order(plan, experiment, rules):
     """One job of each rule and set of options, after the jobs it needs; and which of all are compared."""
     order, compared, names = {}, {}, chosen_names(plan.experiment(experiment).spec)
 
@@ -74,7 +77,7 @@ def in_order(plan, experiment):
                 need(tuple(made_by))
             order[key] = True
 
-    for rule in COMPARED:
+    for rule in rules:
         for key in ((rule, experiment, *rest) for rest in plan.experiment(experiment).planned(rule)):
             kind = json.dumps(options(json.loads(plan.payload(*key)), names), sort_keys=True)
             compared.setdefault((rule, kind), key)
@@ -83,16 +86,27 @@ def in_order(plan, experiment):
     return list(order), set(compared.values())
 
 
-def executed(plan, experiment):
-    """Run an experiment's jobs in this process; the lines that the compared ones execute, by file."""
-    lines = Lines()
-    order, compared = in_order(plan, experiment)
+def executed(plan, experiment, rules):
+    """Run an experiment's jobs in this process; the lines that the compared ones execute, by job and file."""
+    found = {}
+    order, compared = in_order(plan, experiment, rules)
     for key in order:
-        job, payload = plan.job(*key), json.loads(plan.payload(*key))
-        run = import_module(f"guidelab.jobs.{payload.get('command', RULES[key[0]].entry)}").run
+        job, payload, lines = plan.job(*key), json.loads(plan.payload(*key)), Lines()
+        run = import_module(f"guidelab.jobs.{RULES[key[0]].entry}").run
+        gc.collect()  # readers of an earlier job are closed now, and not while the next one is watched
         with lines if key in compared else nullcontext():
             run(payload, [Path(path) for path in job.outputs])
-    return lines.found
+        found |= {key: lines.found} if key in compared else {}
+    return found
+
+
+def together(jobs):
+    """The lines of all jobs, by file."""
+    found = defaultdict(set)
+    for lines in jobs.values():
+        for path, of_file in lines.items():
+            found[path] |= of_file
+    return found
 
 
 @pytest.fixture(scope="module")
@@ -104,12 +118,24 @@ def found(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         plan = Plan(load_spec(root / "params.yaml"))
-        yield {name: executed(plan, name) for name in ("fashion_ci", "imagenet256_smoke")}
+        rules = {"toy2d_ci": POINTS, "fashion_ci": COMPARED, "imagenet256_smoke": COMPARED}
+        yield plan, {name: executed(plan, name, chosen) for name, chosen in rules.items()}
+
+
+def test_the_digest_of_a_job_holds_every_module_whose_functions_it_executes(found):
+    """Names are resolved while a job runs, which no walk over imports sees: a builder lists their modules."""
+    plan, experiments = found
+    for key, lines in ((key, lines) for jobs in experiments.values() for key, lines in jobs.items()):
+        job = plan.job(*key)
+        held = {*reachable(RULES[key[0]].entry, job.modules), *_NO_NUMBERS}
+        ran = {f"guidelab.{path.removesuffix('.py').replace('/', '.')}" for path, of in lines.items() if of}
+        missed = {module for module in ran - held if not module.endswith("__init__")}
+        assert len(ran) > 5 and not missed, (key, sorted(missed))
 
 
 def test_imagenet_executes_the_lines_that_fashion_mnist_executes(found):
     """Of 1,492 lines 205 were ImageNet's alone when this was written: an own copy of a loop of 20 lines is too much."""
-    ours, theirs = found["fashion_ci"], found["imagenet256_smoke"]
+    ours, theirs = (together(found[1][name]) for name in ("fashion_ci", "imagenet256_smoke"))
     shared = {path: lines for path, lines in theirs.items() if not path.startswith(OWN)}
     apart = {path: sorted(lines - ours[path]) for path, lines in shared.items() if lines - ours[path]}
     total, missed = sum(map(len, shared.values())), sum(map(len, apart.values()))

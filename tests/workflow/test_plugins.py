@@ -1,5 +1,6 @@
 """Code of a user's own, one file each in plugins/ or an installed package, run through Snakemake: all seven kinds."""
 
+import copy
 import os
 import re
 import textwrap
@@ -7,8 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from tree import Tree
+from tree import ROOT, Tree
 
+from guidelab.io import load_arrays
 from guidelab.spec.reading import read_yaml
 
 GUIDANCE = """
@@ -46,6 +48,8 @@ FIGURE = """
         figure.subplots().plot(rows["w"], rows["value"], "o")
         return figure
 """
+DOCS = (ROOT / "docs/own-data.md").read_text()
+NET = re.findall(r"`plugins/perceptron.py`:\n\n```python\n(.*?)```", DOCS, re.S)[0]
 IMAGES = {
     "stripes": """
         import torch
@@ -141,13 +145,16 @@ INSTALLED = """
 
 
 OWN = "plugins.spread:spread"
+OF_OWN_NET = ("own", "own_dg", "own_ref")  # variants
 TARGETS = ("results/tables/toy2d_ci.csv", "results/figures/toy2d_ci/own.pdf")
 
 
 def small(params):
-    """The 2D example with one variant of each kind and nothing else."""
+    """The 2D example with one variant of each kind and nothing else; a net of a user's own is main, reference and guided."""
     e = params["experiments"]["toy2d_ci"]
-    e["discriminators"] = e["divergences"] = None
+    e["divergences"] = None
+    e["discriminators"] = {"grade": None, "guide": e["discriminators"]["guide"]}
+    e["discriminators"]["guide"]["generated"]["variant"] = "own"
     dropped = ("truncation", "cfg", "cfg_interval", "autog_ema", "dropout", "dg", "dg_autog")
     e["variants"] = {
         "autog": {"weights": [2.0]},
@@ -156,14 +163,24 @@ def small(params):
             "guide": {"method": {"name": "plugins.damped:Damped", "power": 0.5}, "ref": "weak"},
             "weights": [3.0],
         },
+        "own": {"main": "mine"},
+        "own_ref": {"main": "main", "guide": {"method": "reference", "ref": "mine"}, "weights": [2.0]},
+        "own_dg": {"main": "mine", "guide": {"method": "discriminator", "disc": "guide"}, "weights": [1.0]},
     } | dict.fromkeys((*dropped, "autog_xs", "autog_t16", "input_noise", "mismatched", "dg_first"))
     e["models"] |= dict.fromkeys(
         ("blind", "small", "short", "averaged", "drop5", "drop10", "noise10", "noise20")
     )
+    e["models"]["mine"] = {"denoiser": "mine", "nimg": "2Ki", "ema_std": 0.010}
     e["denoisers"] |= dict.fromkeys(("xs_uncond", "xs_long"))
+    recipe = params["experiments"]["toy2d"]["denoisers"]["xs"]["train"] | e["denoisers"]["xs"]["train"]
+    e["denoisers"]["mine"] = {
+        "net": {"name": "plugins.perceptron:Perceptron", "width": 16},
+        "classes": "A",
+        "train": copy.deepcopy(recipe),  # no aliases in YAML
+    }
     e["evaluate"] |= {"density": None, "metrics": ["frechet", OWN], "select_metric": ["frechet"]}
     e["paper"] = {
-        "headline": ["none", "damped/w3.00"],
+        "headline": ["none", "damped/w3.00", "own"],
         "figures": dict.fromkeys(
             (
                 "fig1",
@@ -190,7 +207,7 @@ def small(params):
 def tree(tmp_path_factory):
     made = Tree.new(tmp_path_factory.mktemp("own") / "tree", fake=False, warm=True)
     (made.root / "plugins").mkdir()
-    for name, text in (("damped", GUIDANCE), ("spread", METRIC), ("figure", FIGURE)):
+    for name, text in (("damped", GUIDANCE), ("spread", METRIC), ("figure", FIGURE), ("perceptron", NET)):
         (made.root / f"plugins/{name}.py").write_text(textwrap.dedent(text))
     for name, text in IMAGES.items():
         (made.root / f"plugins/{name}.py").write_text(textwrap.dedent(text))
@@ -224,12 +241,12 @@ def edit(tree, name, old, new):
     path.write_text(text.replace(old, new))
 
 
-def test_a_guidance_a_metric_and_a_figure_of_plugins_run_and_rerun_exactly(tree):
+def test_a_guidance_a_net_a_metric_and_a_figure_of_plugins_run_and_rerun_exactly(tree):
     said = tree.run("snakemake", "--cores", "2", *TARGETS)
     assert "guidelab: plugin plugins.damped" in said
     rows = pd.read_csv(tree.root / "results/toy2d_ci/measurements.csv")
     own = rows[rows["metric"] == OWN]
-    assert set(own["variant"]) == {"none", "autog", "damped"}
+    assert set(own["variant"]) == {"none", "autog", "damped", *OF_OWN_NET}
     twice = rows[
         (rows["metric"] == "frechet") & (rows["seed_block"] == "report1") & (rows["train_seed"] == 0)
     ]
@@ -237,8 +254,18 @@ def test_a_guidance_a_metric_and_a_figure_of_plugins_run_and_rerun_exactly(tree)
     assert damped == autog  # half of w - 1 = 2 is w - 1 = 1, from the same noise
     plotted = pd.read_csv(tree.root / "results/figures/toy2d_ci/own.csv")
     assert sorted(plotted["value"]) == sorted(own["value"])
+    printed = pd.read_csv(tree.root / TARGETS[0])
+    cells = printed[printed["metric"] == "frechet"].set_index("variant")["status"]
+    assert set(OF_OWN_NET) < set(cells.index) and "not run" not in set(cells)
+    assert len(set(own[own["variant"].isin(["none", *OF_OWN_NET])].groupby("variant")["value"].first())) == 4
+    trained = load_arrays(tree.root / "results/toy2d_ci/checkpoints/mine/seeds0-1.safetensors")[1]
+    assert trained["net"] == {"name": "plugins.perceptron:Perceptron", "width": 16}
     assert rerun(tree) == set()
 
+    edit(tree, "perceptron", "torch.tanh", "torch.sin")
+    made = {"train", "reconstruct", "generate", "discriminate", "collect", "table", "figure"}
+    assert rerun(tree) == made | {f"{rule} {v}" for rule in ("sample", "measure") for v in OF_OWN_NET}
+    edit(tree, "perceptron", "torch.sin", "torch.tanh")
     edit(tree, "figure", '"o"', '"x"')
     assert rerun(tree) == {"figure"}
     edit(tree, "figure", '"x"', '"o"')
@@ -246,7 +273,8 @@ def test_a_guidance_a_metric_and_a_figure_of_plugins_run_and_rerun_exactly(tree)
     assert rerun(tree) == {"sample damped", "measure damped", "collect", "table", "figure"}
     edit(tree, "damped", "2 * self.power *", "self.power *")
     edit(tree, "spread", "x.std()", "x.var()")
-    assert rerun(tree) == {"measure none", "measure autog", "measure damped", "collect", "table", "figure"}
+    measured = {f"measure {v}" for v in ("none", "autog", "damped", *OF_OWN_NET)}
+    assert rerun(tree) == measured | {"collect", "table", "figure"}
 
 
 def test_a_dataset_a_net_an_extractor_a_sampler_a_metric_and_a_figure_of_images_run_and_rerun_exactly(tree):

@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file
 from tree import EXPERIMENT, Tree
 
-pytestmark = [pytest.mark.slow, pytest.mark.long]
+pytestmark = pytest.mark.slow
 RESULTS = f"results/{EXPERIMENT}"
 REFERENCE, DATA = f"{RESULTS}/data/reference.safetensors", f"{RESULTS}/manifests/data.json"
 DRAW = "return self.sample(torch.randn(n, 3, generator=generator))"
@@ -21,7 +21,7 @@ SHIFT = 7.0
 
 def shift(tree):
     """Edit the code of a tree: its data lie elsewhere."""
-    path = tree.root / "src/guidelab/data/toy2d.py"
+    path = tree.root / "src/guidelab/data/toy2d_tree.py"
     text = path.read_text()
     assert DRAW in text
     path.write_text(text.replace(DRAW, f"{DRAW} + {SHIFT}"))
@@ -124,8 +124,13 @@ def kept(tree):
     return {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in files}
 
 
-def test_results_are_never_called_up_to_date_without_their_jobs(copy):
-    copy.set("denoisers.s.train.lr", 2.0e-2)
+@pytest.mark.parametrize("changed", ["parameters", "code"])
+def test_results_are_never_called_up_to_date_without_their_jobs(copy, changed):
+    """`--touch` writes no record, and no ledger of accepted changes."""
+    if changed == "parameters":
+        copy.set("denoisers.s.train.lr", 2.0e-2)
+    else:
+        copy.append("src/guidelab/nets/toy.py", "\n_ALIKE = 1\n")
     before = kept(copy)
     target = f"{RESULTS}/models/main.safetensors"
     assert "--touch: would record results" in refused(copy, "snakemake", "--touch", "-c1", "--", target)

@@ -1,22 +1,20 @@
-"""Which jobs are replayed, and how much of each: every set of options that occurs, at the least cost."""
+"""Kinds of jobs: those that run the same code with the same options."""
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
+from math import inf
 from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel
 
 from guidelab import registry
 from guidelab.accept.changes import Change
+from guidelab.accept.parts import cost
 from guidelab.spec import Experiment
 
-_ROWS = {
-    True: 250,
-    False: 2048,
-}  # of a block, for shards of images and for points: whole batches of the samplers
 _SEEDS = {"seed", "seeds", "train_seeds", "blocks", "train_seed", "images_seed"}
 _APART = {"code", "experiment"}
 _BLOCKS = {"blocks", "grader_blocks"}  # of seeds: their names are labels of tensors
@@ -31,7 +29,6 @@ _NAMED = {
     "calibrate",
     "grader",
 }  # what these name, a user chose
-WHOLE, FIRST_SNAPSHOT, FIRST_ROWS = "whole", "first snapshot", "first rows"
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ class Group:
 
     Attributes:
         codes: the digest that ran and the planned one. options: the normalised payload, see `options`.
-        jobs: cheapest first; jobs of equal cost in an order that follows from the digests.
+        jobs: cheapest first, by recorded seconds; equal ones in an order that follows from the digests.
     """
 
     codes: tuple[str, str]
@@ -53,18 +50,12 @@ class Group:
         return sorted({job.rule for job in self.jobs})
 
 
-@dataclass(frozen=True)
-class Part:
-    """As much of a job as is replayed: WHOLE, or its payloads with less to do, for old and for new code."""
+def groups(found: Iterable[Change], spec: Experiment, known: Mapping[str, float]) -> list[Group]:
+    """Jobs grouped by code and options.
 
-    change: Change
-    kind: str
-    ran: Mapping[str, Any]
-    now: Mapping[str, Any]
-
-
-def groups(found: Iterable[Change], spec: Experiment) -> list[Group]:
-    """Jobs grouped by code and options."""
+    Args:
+        found: the jobs. spec: their experiment. known: recorded seconds by job.
+    """
     names = chosen_names(spec)
     made: dict[tuple[tuple[str, str], str], Group] = {}
     for change in found:
@@ -72,79 +63,29 @@ def groups(found: Iterable[Change], spec: Experiment) -> list[Group]:
         made.setdefault(key, Group(*key)).jobs.append(change)
     for group in made.values():
         group.jobs.sort(
-            key=lambda job: (cost(job.now), hashlib.sha256(f"{job.codes}{job.name}".encode()).hexdigest())
+            key=lambda job: (
+                known.get(job.name, inf),
+                cost(job.now),
+                hashlib.sha256(f"{job.codes}{job.name}".encode()).hexdigest(),
+            )
         )
     return list(made.values())
 
 
-def cheapest_trainings(made: Iterable[Group]) -> set[str]:
-    """The training that is replayed whole of each digest: of each trainer."""
-    first: dict[tuple[str, str], Change] = {}
-    for job in (job for group in made for job in group.jobs[:1] if job.now.get("train")):
-        if job.codes not in first or cost(job.now) < cost(first[job.codes].now):
-            first[job.codes] = job
+def tried_whole(jobs: Iterable[Change], known: Mapping[str, float]) -> set[str]:
+    """The trainings that are replayed whole, by name: of each trainer, a planned digest with a net, the cheapest.
+
+    Args:
+        jobs: one of each kind.
+        known: recorded seconds by job; the first choice, as trainings that stop early take as long as they take.
+    """
+    first: dict[tuple[Any, ...], Change] = {}
+    for job in (job for job in jobs if job.now.get("train")):
+        trainer = (job.codes[1], (job.now.get("net") or {}).get("name"))
+        best = first.setdefault(trainer, job)
+        if (known.get(job.name, inf), cost(job.now)) < (known.get(best.name, inf), cost(best.now)):
+            first[trainer] = job
     return {job.name for job in first.values()}
-
-
-def part(change: Change, short_training: bool) -> Part:
-    """As much of a job as has to be replayed."""
-    ran, now = _less(change, change.ran, short_training), _less(change, change.now, short_training)
-    if ran is None or now is None:
-        return whole(change)
-    kind = FIRST_SNAPSHOT if "train" in now else FIRST_ROWS
-    return Part(change, kind, ran, now)
-
-
-def whole(change: Change) -> Part:
-    """All of a job."""
-    return Part(change, WHOLE, change.ran, change.now)
-
-
-def _less(change: Change, payload: Mapping[str, Any], short_training: bool) -> dict[str, Any] | None:
-    """A payload with less to do, whose results are the first part of the job's own; None where there is none."""
-    train = payload.get("train") or {}
-    if short_training and train.get("snapshot_nimg") and train["nimg"] > train["snapshot_nimg"]:
-        seeds = {key: payload[key][:1] for key in ("seeds", "train_seeds") if key in payload}
-        return {**payload, "train": {**train, "nimg": train["snapshot_nimg"]}, **seeds}
-    if change.rule == "density":
-        (block, seeds), *_ = payload["blocks"].items()
-        one = {**payload, "train_seeds": payload["train_seeds"][:1], "blocks": {block: seeds}}
-        return one if cost(one) < cost(payload) else None
-    if "sampler" in payload and change.rule in ("sample", "generate", "grading"):
-        rows = _ROWS[change.name.endswith(".json")]
-        given = dict(payload["blocks"])
-        graders: Mapping[str, Any] = payload.get("grader_blocks") or {}
-        less: dict[str, Any] = {**payload, "train_seeds": payload["train_seeds"][:1]}
-        keep = given if change.name.endswith(".safetensors") else dict(list(given.items())[:1])
-        less["blocks"] = {name: _first(seeds, rows) for name, seeds in keep.items()}
-        if graders:
-            less["grader_blocks"] = {
-                name: {"seeds": _first(g["seeds"], rows), "train_seeds": [s for s in g["train_seeds"] if s in less["train_seeds"]]}
-                for name, g in graders.items()
-            }  # fmt: skip
-        return less if cost(less) < cost(payload) else None
-    return None
-
-
-def _first(seeds: Sequence[int], rows: int) -> list[int]:
-    first, last = seeds
-    return [first, min(last, first + rows - 1)]
-
-
-def cost(payload: Mapping[str, Any]) -> float:
-    """Images or points a job works on, for comparing jobs of one rule."""
-    train = payload.get("train") or {}
-    trainings = len(payload.get("seeds") or payload.get("train_seeds") or [0])
-    images = train.get("nimg") or train.get("iterations", 0) * train.get("batch", 0)
-    blocks = (payload.get("blocks") or {}).values()
-    graders = (payload.get("grader_blocks") or {}).values()
-    rows = sum(last - first + 1 for first, last in blocks)
-    drawn = sum((g["seeds"][1] - g["seeds"][0] + 1) * len(g["train_seeds"]) for g in graders)
-    width = (payload.get("net") or {}).get("width") or (payload.get("net") or {}).get("channels") or 1
-    return float(trainings * (images * width + rows) + drawn)
-
-
-# ---- options -----------------------------------------------------------------------------------------------------
 
 
 def options(payload: Mapping[str, Any], names: set[str]) -> Any:

@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from guidelab.accept.parts import FIRST_EVALUATION, FIRST_SNAPSHOT
 from guidelab.provenance.disk import sha256
 
 # Both codes are given the digest that ran, so nothing in a file may differ: no times, no host, no digest.
 MAY_DIFFER: tuple[str, ...] = ()
+_REPEATED = ("coverage", "above truth")  # kinds of rows that count repeats
 Content = dict[str, tuple[str, list[int], bytes]]  # tensor: dtype, shape, bytes
 
 
@@ -64,23 +66,58 @@ def _apart(path: Path, other: Path, renamed: bool) -> Iterator[str]:
         yield "its bytes"
 
 
-def begins(path: Path, recorded: Path) -> str:
-    """Whether a file of a shortened replay holds the first rows, or some of the tensors, of a recorded one.
+def begins(path: Path, recorded: Path, kind: str) -> str:
+    """Whether a file of a shortened replay holds part of a recorded one; empty if so, else where they differ first.
 
-    Rows of a CSV are compared where both have the same first three columns (training seed, iteration, images).
+    What only the whole job gives is left out: the last line of a loss curve, the chosen weights of a training that stops
+    early, counts over repeats.
+
+    Args:
+        path, recorded: the files.
+        kind: how the job was shortened, see `parts`.
     """
     if path.suffix == ".csv":
-        known = {tuple(row[:3]): row for row in _rows(recorded)[:-1]}
-        pairs = [(row, known[tuple(row[:3])]) for row in _rows(path)[:-1] if tuple(row[:3]) in known]
-        return next((f"row {row[:3]}" for row, wanted in pairs if row != wanted), "")
-    mine, theirs = tensors(path)[0], tensors(recorded)[0]
+        return _rows_begin(_rows(path), _rows(recorded), kind)
+    (mine, about), (theirs, wanted) = tensors(path), tensors(recorded)
+    if kind == FIRST_EVALUATION:
+        mine = {name: content for name, content in mine.items() if name.startswith("it")}
+        course, known = _history(about), _history(wanted)
+        if any(rows != known.get(seed, [])[: len(rows)] for seed, rows in course.items()):
+            return "the course of the training"
+    elif not mine:
+        return "no tensors"
     for name, (dtype, shape, content) in mine.items():
         if name not in theirs:
             return f"tensor {name}, which the recorded file lacks"
-        kind, full, whole = theirs[name]
-        if (kind, full[1:]) != (dtype, shape[1:]) or not whole.startswith(content):
+        form, full, whole = theirs[name]
+        if (form, full[1:]) != (dtype, shape[1:]) or not whole.startswith(content):
             return f"tensor {name}"
-    return "" if mine else "no tensors"
+    return ""
+
+
+def _rows_begin(mine: list[list[str]], theirs: list[list[str]], kind: str) -> str:
+    if kind == FIRST_SNAPSHOT:  # the same place of a curve: training seed, iteration, images
+        known = {tuple(row[:3]): row for row in theirs[:-1]}
+        wanted = [(row, known.get(tuple(row[:3]), row)) for row in mine[:-1]]
+        return next((f"row {row[:3]}" for row, other in wanted if row != other), "")
+    place = mine[0].index("kind") if "kind" in mine[0] else None
+    recorded = {tuple(row) for row in theirs}
+    apart = [
+        row for row in mine if tuple(row) not in recorded and (place is None or row[place] not in _REPEATED)
+    ]
+    return f"row {apart[0]}" if apart else ""
+
+
+def has_course(path: Path) -> bool:
+    """Whether a file holds states or losses of its training before the end."""
+    found, about = tensors(path)
+    return bool(_history(about)) or any(name.startswith("it") for name in found)
+
+
+def _history(about: Any) -> dict[str, Any]:
+    """The course of a training that stops early, by training seed, from a file's description."""
+    found = [json.loads(text) for text in (about or {}).values()]
+    return dict(found[0].get("history") or {}) if found and isinstance(found[0], dict) else {}
 
 
 def close(path: Path, recorded: Path, rtol: float) -> str:

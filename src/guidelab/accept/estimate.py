@@ -1,13 +1,16 @@
-"""How long replays take, from the recorded seconds of the jobs, and which kinds are replayed when all would take too long."""
+"""What can be replayed of a kind of jobs, and how long that takes by the recorded seconds of the jobs."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from guidelab.accept.choice import WHOLE, Group, Part, cost
+from guidelab.accept.changes import Change
+from guidelab.accept.choice import Group
+from guidelab.accept.parts import WHOLE, Part, cost
 from guidelab.plan.plan import Plan
 from guidelab.provenance import runs
 
@@ -20,19 +23,23 @@ class Candidate:
     """What can be replayed of one kind of jobs.
 
     Attributes:
+        experiment: whose jobs these are.
         group: the kind. parts: of its jobs. seconds: estimate of all parts together.
-        required: replayed whatever it takes: an earlier attempt on its rules was refused.
+        first: jobs that make absent inputs again, in this order; their time is part of `seconds`.
+        required: replayed whatever it takes: an earlier attempt on its rules was refused, or a training that is tried whole.
     """
 
+    experiment: str
     group: Group
     parts: Sequence[Part]
     seconds: float
     required: bool = False
+    first: Sequence[Change] = ()
 
-    @property
-    def options(self) -> set[tuple[str, ...]]:
-        """Every option of the kind, with its rules; a term of a variant counts as one option with all it holds."""
-        return {(*self.group.rules, option) for option in _options(json.loads(self.group.options))}
+    def sets(self, size: int) -> set[tuple[str, ...]]:
+        """All sets of so many options of the kind, with its experiment and rules; what a list holds counts without its place."""
+        names = sorted(set(_options(json.loads(self.group.options))))
+        return {(self.experiment, *self.group.rules, *some) for some in combinations(names, size)}
 
 
 def recorded_seconds(plan: Plan, experiment: str, root: Path) -> dict[str, float]:
@@ -52,35 +59,12 @@ def seconds_of(part: Part, known: Mapping[str, float], of_rule: Sequence[float])
     return whole if part.kind == WHOLE else whole * cost(part.now) / max(cost(part.change.now), 1.0)
 
 
-def chosen(candidates: Sequence[Candidate], limit_s: float) -> list[Candidate]:
-    """Kinds to replay: all within a limit; else some in which every option in use occurs, and further ones, cheapest first.
-
-    Args:
-        candidates: one for each kind.
-        limit_s: seconds; exceeded only by what has to be replayed.
-    """
-    kept = [c for c in candidates if c.required]
-    left = sorted((c for c in candidates if not c.required), key=lambda c: c.seconds)
-    met: set[tuple[str, ...]] = {option for c in kept for option in c.options}
-    while new := [c for c in left if c.options - met]:
-        best = min(new, key=lambda c: c.seconds / len(c.options - met))
-        kept.append(best)
-        left.remove(best)
-        met |= best.options
-    total = sum(c.seconds for c in kept)
-    for candidate in left:
-        if total + candidate.seconds <= limit_s:
-            kept.append(candidate)
-            total += candidate.seconds
-    return [c for c in candidates if any(c is one for one in kept)]
-
-
 def _options(content: Any, place: str = "") -> Iterator[str]:
     if isinstance(content, dict) and content:
         for key, value in content.items():
             yield from _options(value, f"{place}.{key}")
     elif isinstance(content, list) and content:
         for value in content:
-            yield f"{place}[] {json.dumps(value, sort_keys=True)}"
+            yield from _options(value, f"{place}[]")
     else:
         yield f"{place} {json.dumps(content)}"

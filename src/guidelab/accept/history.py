@@ -88,7 +88,7 @@ class History:
                 yield commit
 
     def of(self, wanted: Sequence[Change], old: str | None = None) -> dict[str, str]:
-        """The commit whose code ran each job, by the job's first output; jobs without one are left out.
+        """The commit whose code ran each job, by the job's name; jobs without one are left out.
 
         Args:
             wanted: finished jobs.
@@ -99,8 +99,9 @@ class History:
             left = [change for change in wanted if change.name not in found]
             if not left:
                 break
-            planned = self._plans(commit, [change.name for change in left])
-            found |= {change.name: commit for change in left if planned.get(change.name) == change.ran}
+            old_names = {change.name: change.was.get(change.name, change.name) for change in left}
+            planned = self._plans(commit, old_names.values())
+            found |= {c.name: commit for c in left if planned.get(old_names[c.name]) == c.ran}
         return found
 
     def _plans(self, commit: str, paths: Iterable[str]) -> Mapping[str, Any]:

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from guidelab.accept.choice import WHOLE, Part
-from guidelab.accept.compare import begins, close, hashes, same
+from guidelab.accept.compare import begins, close, has_course, hashes, same
+from guidelab.accept.parts import FIRST_EVALUATION, WHOLE, Part
 from guidelab.accept.replay import Replayed
 from guidelab.provenance.disk import sha256
 
 SAME = "same bytes as recorded"
+ALIKE = "same bytes by both codes; the record holds no early state to compare them with"
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,8 @@ def judge(
     if not here:
         if apart:
             return shown(f"the new code gives another result: {apart}", differs=True)
-        return shown(result=SAME)
+        compared = part.kind != FIRST_EVALUATION or any(has_course(file) for file in files_old.values())
+        return shown(result=SAME if compared else ALIKE)
     if part.kind != WHOLE:
         return shown(here, again=True)
     if rtol is None:
@@ -129,7 +131,7 @@ def _as_recorded(part: Part, files: Mapping[str, Path], root: Path) -> str:
         if path.endswith(".json"):
             continue  # lists whole shards; the shards themselves are compared
         recorded_file = root / path if path in part.change.outputs else _recorded_shard(root / path)
-        where = begins(file, recorded_file) if recorded_file else "a shard is absent"
+        where = begins(file, recorded_file, part.kind) if recorded_file else "a shard is absent"
         if where:
             return f"{path}: {where}"
     return ""

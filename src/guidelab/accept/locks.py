@@ -1,7 +1,7 @@
 """dvc.lock after an acceptance: stages with nothing left to do are locked to the code as it is now."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from guidelab.accept.changes import planned
@@ -43,7 +43,7 @@ def lock(
         else:
             done.append(name)
     if done:
-        _commit(root, done)
+        commit(root, done, recorded(stages, root))
     return done
 
 
@@ -57,17 +57,13 @@ def _locked_before(root: Path, name: str) -> bool:
 def unsettled(plan: Plan, stages: Sequence[Stage], stage: Stage, root: Path, shell: Mapping[str, str]) -> str:
     """What keeps a stage from being up to date, in words; empty when nothing does.
 
-    Files that are absent do not count as long as all of their folder are: a clone may lack them.
+    Files that are absent do not count: a clone may lack them.
     """
     state = State(root)
-    shas: dict[str, str] = {}
-    entries: records.Entries = {}
-    for one in stages:
-        found, _ = records.read(root, one)
-        shas |= {path: entry.sha256 for path, entry in found.items()}
-        entries |= found if one is stage else {}
+    known = recorded(stages, root)
+    shas = {path: entry.sha256 for path, entry in known.items()}
     for path in (*stage.files, stage.manifest):
-        entry = entries.get(path)
+        entry = known.get(path)
         if entry is None:
             return f"no record of {path}"
         payload, wanted = accepted.payload_of(entry.record.get("params") or []), planned(plan, path)
@@ -81,23 +77,45 @@ def unsettled(plan: Plan, stages: Sequence[Stage], stage: Stage, root: Path, she
             return f"{path} was made from other inputs than those recorded now"
         if (root / path).is_file() and state.sha256(path) != entry.sha256:
             return f"{path} is not what its job wrote"
-        if not (root / path).is_file() and any(
-            (root / own).exists() and path.startswith(own) for own in stage.owned
-        ):
-            return f"{path} is not here (dvc pull {path})"
     return ""
 
 
-def _commit(root: Path, names: Sequence[str]) -> None:
-    """`dvc commit` of some stages; outputs that are not here keep their hashes."""
+def recorded(stages: Sequence[Stage], root: Path) -> records.Entries:
+    """The records of all stages together."""
+    return {path: entry for stage in stages for path, entry in records.read(root, stage)[0].items()}
+
+
+def commit(root: Path, names: Sequence[str], known: Collection[str]) -> None:
+    """Write the lock of some stages; files and folders that are not here, or not whole, keep their hashes.
+
+    `dvc commit` would hash what is left of a folder, and fails where a dependency is absent.
+
+    Args:
+        root: the project's folder. names: of the stages, as DVC has them. known: every recorded file.
+    """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    absent = [path for path in known if not (root / path).exists()]
     try:
         logging.getLogger("dvc").setLevel(logging.WARNING)  # it announces every stage
-        with Repo(str(root)) as repo:
-            for name in names:
-                repo.commit(name, force=True, allow_missing=True)
+        with Repo(str(root)) as repo, repo.lock:
+            places = {
+                stage: Path(stage.path).relative_to(repo.root_dir).as_posix() for stage in repo.index.stages
+            }
+            wanted = {name if ":" in name else f"dvc.yaml:{name}" for name in names}
+            stages = [stage for stage, place in places.items() if f"{place}:{stage.name}" in wanted]
+            for stage in stages:
+                for part in (*stage.deps, *stage.outs):
+                    own = str(part.def_path)
+                    here = Path(stage.wdir, own).exists() or not own.startswith("results/")
+                    if here and not any(path == own or path.startswith(f"{own}/") for path in absent):
+                        part.save()
+                        if part in stage.outs:
+                            part.commit()
+                stage.md5 = stage.compute_md5()
+            if stages:
+                stages[0].dvcfile.dump_stages(stages, update_pipeline=False)
     except DvcException as error:
         raise UserError(
             f"dvc.lock: cannot be written ({error}). The results are accepted; write it with: dvc commit -f {' '.join(names)}"

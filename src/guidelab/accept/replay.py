@@ -5,14 +5,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tqdm import tqdm
 
-from guidelab.accept.choice import Part
 from guidelab.accept.history import environment
+from guidelab.accept.parts import Part
 from guidelab.errors import UserError
 
 # Forks once a job: torch is imported once, and no job sees what another left in memory. `run_job` is what old and new code
@@ -52,45 +52,52 @@ class Replayed:
 
     folder: Path
     failed: str = ""
+    was: Mapping[str, str] = field(default_factory=dict)
 
     def file(self, path: str) -> Path:
         """A file of the replay by its planned path."""
-        return self.folder / path
+        return self.folder / self.was.get(path, path)
 
     def shards(self, manifest: str) -> dict[str, Path]:
         """The shards beside a manifest, by their names below it."""
-        beside = self.folder / Path(manifest).with_suffix("")
+        beside = self.file(manifest).with_suffix("")
         return {p.relative_to(beside).as_posix(): p for p in sorted(beside.rglob("*.safetensors"))}
 
 
 class Replays:
-    """Runs parts of jobs with the code of one folder."""
+    """Runs parts of jobs with the code of one folder.
 
-    def __init__(self, code: Path, place: Path, root: Path, old: bool):
-        self.code, self.place, self.root, self.old = code, place, root, old
+    Args:
+        code: the folder. place: for what the jobs write. roots: folders with their inputs, the first one that has a file counts.
+        old: the payloads that ran are given to the jobs, else the planned ones.
+    """
+
+    def __init__(self, code: Path, place: Path, roots: Sequence[Path], old: bool):
+        self.code, self.place, self.roots, self.old = code, place, roots, old
         place.mkdir(parents=True, exist_ok=True)
 
-    def start(self, parts: Sequence[Part]) -> "Running":
-        """Begin to run some parts, one after the other, in one process.
+    def start(self, parts: Sequence[Part], into: Path | None = None) -> "Running":
+        """Begin to run some parts, one after the other, in one process, each in a folder of its own or in one given.
 
         Both codes are given the digest that ran: it is written into files, and decides nothing.
         """
-        tasks, folders = [], []
+        tasks, replays = [], []
         for part in parts:
-            folder = Path(tempfile.mkdtemp(dir=self.place))
+            folder = into or Path(tempfile.mkdtemp(dir=self.place))
             job = dict(part.ran) if self.old else {**part.now, "code": part.ran.get("code")}
-            for paths in job["inputs"].values():
-                for path in paths:
-                    self._link(folder, path)
+            was = part.change.was if self.old else {}
+            now = {old: new for new, old in was.items()}
+            for path in (path for paths in job["inputs"].values() for path in paths):
+                self._link(folder / path, now.get(path, path))
             tasks.append(
                 {
                     "rule": part.change.rule if self.old else part.change.rule_now,
                     "job": job,
-                    "outputs": list(part.change.outputs),
+                    "outputs": [was.get(path, path) for path in part.change.outputs],
                     "folder": str(folder),
                 }
             )
-            folders.append(folder)
+            replays.append(Replayed(folder, was=was))
         more = {
             "GUIDELAB_STATE_DIR": str(self.place / "state"),
             "TORCHINDUCTOR_CACHE_DIR": str(self.place / "inductor"),
@@ -102,16 +109,18 @@ class Replays:
         assert process.stdin is not None
         process.stdin.write(json.dumps(tasks))
         process.stdin.close()
-        return Running(process, folders)
+        return Running(process, replays)
 
-    def _link(self, folder: Path, path: str) -> None:
+    def _link(self, link: Path, path: str) -> None:
         """Show a job an input, with the shards beside a manifest."""
-        beside = [path] if not path.endswith(".json") else [path, str(Path(path).with_suffix(""))]
-        for name in beside:
-            target, link = (self.root / name).resolve(), folder / name
-            if target.exists() and not link.exists():
-                link.parent.mkdir(parents=True, exist_ok=True)
-                link.symlink_to(target)
+        for suffix in ("", ".json") if path.endswith(".json") else (None,):
+            name, place = (
+                (path, link) if suffix is None else (Path(path).with_suffix(suffix), link.with_suffix(suffix))
+            )
+            found = [(root / name).resolve() for root in self.roots if (root / name).exists()]
+            if found and not place.exists():
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.symlink_to(found[0])
 
 
 @dataclass(frozen=True)
@@ -119,7 +128,7 @@ class Running:
     """A process that runs replays."""
 
     process: "subprocess.Popen[str]"
-    folders: Sequence[Path]
+    replays: Sequence[Replayed]
 
     def end(self, shown: bool = False) -> list[Replayed]:
         """Wait for it, with a progress bar if `shown`.
@@ -128,14 +137,15 @@ class Running:
             UserError: the code cannot be started at all.
         """
         assert self.process.stdout is not None and self.process.stderr is not None
-        lines = tqdm(self.process.stdout, "replays", len(self.folders), leave=False, disable=not shown)
+        lines = tqdm(self.process.stdout, "replays", len(self.replays), leave=False, disable=not shown)
         status = [line.strip() for line in lines]
         said = self.process.stderr.read().strip().splitlines()
-        if self.process.wait() or len(status) != len(self.folders):
+        if self.process.wait() or len(status) != len(self.replays):
             raise UserError(
                 f"guidelab accept: jobs cannot be run again here: {said[-1] if said else 'the process ended'}"
             )
-        return [Replayed(f, _last(f) if s != "0" else "") for f, s in zip(self.folders, status, strict=True)]
+        pairs = zip(self.replays, status, strict=True)
+        return [replace(done, failed=_last(done.folder) if s != "0" else "") for done, s in pairs]
 
     def kill(self) -> None:
         """End it; for an interrupted command."""

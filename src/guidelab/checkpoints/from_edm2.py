@@ -1,5 +1,6 @@
 """Released EDM2 networks in the names of `guidelab.nets.edm2`."""
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -36,6 +37,7 @@ _SAME = {
     "res_balance": 0.3, "attn_balance": 0.3, "clip_act": 256, "resample_filter": [1, 1],
 }  # fmt: skip
 _DEFAULTS = {"model_channels": 192, "attn_resolutions": [16, 8], "label_dim": 0}  # of the released class
+_LARGEST = 1e6  # of any setting
 _IGNORED = ("use_fp16", "precond")  # precision is chosen where samples are drawn
 
 
@@ -59,7 +61,7 @@ def convert(state: dict[str, Tensor], kwargs: dict[str, Any]) -> tuple[dict[str,
     missing = [key for key in ("img_resolution", "img_channels") if _NAMES[key] not in config]
     if missing:
         raise UserError(f"EDM2 weights: were made without {', '.join(missing)}; the file is no EDM2 network")
-    if not _is_sized(config):
+    if not (_is_sized(config) and _is_sound(config)):
         raise UserError(f"EDM2 weights: no such network can be built from {str(config)[:300]}")
     try:
         fits(Edm2, {"name": "edm2", **config}, state)
@@ -97,3 +99,25 @@ def _is_sized(config: dict[str, Any]) -> bool:
             isinstance(m, int | float) and 0 < m * config["channels"] <= limits.NET_CHANNELS for m in mult
         )
     )
+
+
+def _is_sound(config: dict[str, Any]) -> bool:
+    """Whether the settings that no shape of the net shows are numbers it can compute with."""
+    taps, attention = config.get("resample_filter", [1, 1]), config["attention_px"]
+    return (
+        _is_number(config.get("sigma_data", 0.5), above=0)
+        and _is_number(config.get("dropout", 0), least=0, below=1)
+        and isinstance(taps, list | tuple)
+        and len(taps) <= limits.NET_LEVELS
+        and all(map(_is_number, taps))
+        and isinstance(attention, list | tuple)
+        and all(type(px) is int for px in attention)
+    )
+
+
+def _is_number(
+    value: Any, least: float = -_LARGEST, above: float = -math.inf, below: float = math.inf
+) -> bool:
+    """Whether a value is a number within bounds; truth values and NaN are none."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and least <= value <= _LARGEST and above < value < below

@@ -13,6 +13,7 @@ from guidelab.data import limits
 _VISITS = 1 << 20  # values that all calls together may receive; a released net has some ten thousand
 _SHORT = 64  # characters of a name that is kept
 _CALLS = ("REDUCE", "NEWOBJ", "NEWOBJ_EX")
+_HASHING = ("builtins set", "__builtin__ set", "collections OrderedDict", "dnnlib.util EasyDict")
 _CONTAINERS = ("APPEND", "APPENDS", "SETITEM", "SETITEMS", "ADDITEMS")
 _NEW = ("LIST", "TUPLE", "TUPLE1", "TUPLE2", "TUPLE3", "DICT", "FROZENSET")
 _FORBIDDEN = ("builtins bytearray", "__builtin__ bytearray")  # of a number it reserves that many bytes
@@ -31,6 +32,7 @@ class _Node:
         size: of text and bytes.
         hashed: values that hashing it visits; 1 except for tuples.
         text: short text or the name of something global, else empty.
+        salted: whether its hash is drawn anew in every process, as those of text and bytes are.
         items: what it contains.
     """
 
@@ -38,6 +40,7 @@ class _Node:
     size: int = 0
     hashed: int = 1
     text: str = ""
+    salted: bool = False
     items: list["_Node"] = field(default_factory=list)
 
 
@@ -52,7 +55,7 @@ class Stack:
         self.values: list[_Node] = []
         self.marks: list[int] = []
         self.memory: dict[int, _Node] = {}
-        self.work, self.visits = work, _VISITS
+        self.work, self.visits, self.keys = work, _VISITS, limits.PICKLE_KEYS
 
     def follow(self, opcode: pickletools.OpcodeInfo, argument: Any) -> None:
         """What one instruction does to the stack; IndexError or KeyError where a real unpickler would fail.
@@ -106,14 +109,24 @@ class Stack:
     def _charge(self, name: str, parts: list[_Node], new: list[_Node]) -> None:
         """Count what an instruction makes the unpickler hash and copy."""
         if name in ("SETITEM", "SETITEMS", "DICT"):
-            self.visits -= sum(key.hashed for key in new[::2])
+            self._count_keys(new[::2])
         elif name in ("ADDITEMS", "FROZENSET"):
-            self.visits -= sum(member.hashed for member in new)
+            self._count_keys(new)
         elif name in _CALLS or name == "BUILD":
             if name in _CALLS:
                 _check_call(parts)
             self._walk(parts[1:])
+            if parts[0].text in _HASHING:
+                for argument in parts[1].items:
+                    self._count_keys(argument.items)
         self._check_budget()
+
+    def _count_keys(self, keys: list[_Node]) -> None:
+        """Count what hashing takes. Numbers can be chosen so that all have one hash: storing them takes the square of their count."""
+        self.visits -= sum(key.hashed for key in keys)
+        self.keys -= sum(not key.salted for key in keys)
+        if self.keys < 0:
+            raise RefusedError(f"holds more than {limits.PICKLE_KEYS} keys that are no text")
 
     def _walk(self, roots: list[_Node]) -> None:
         """Count everything in the arguments of a call, as often as it is referred to."""
@@ -147,7 +160,7 @@ def _made(name: str, argument: Any, parts: list[_Node]) -> _Node:
         return _named(str(argument))
     if isinstance(argument, str | bytes | bytearray):
         short = argument if isinstance(argument, str) and len(argument) <= _SHORT else ""
-        return _Node(size=len(argument), text=short)
+        return _Node(size=len(argument), text=short, salted=True)
     return _Node()
 
 

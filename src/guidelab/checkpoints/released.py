@@ -1,5 +1,6 @@
 """One door to everything published by others: a file and its format -> configuration and tensors of ours."""
 
+import pickle
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -12,8 +13,19 @@ from guidelab.checkpoints import statistics, vae
 from guidelab.checkpoints.pickles import read_networks
 from guidelab.checkpoints.tensors import read_tensors
 from guidelab.errors import UserError, closest
+from guidelab.io import load_arrays
 
 Read = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+_PICKLES = tuple(bytes([0x80, version]) for version in (2, 3, 4, 5))
+_EDM2_CLASS = "Precond"
+_OF_PICKLES = {"edm": ("edm_pickle", "from_edm"), "edm2": ("edm2_pickle", "from_edm2")}
+_MARKS = {  # a tensor that only this network has
+    "dit_pt": ("x_embedder.proj.weight", "from_dit", "convert"),
+    "adm_pt": ("out.2.weight", "from_adm", "convert_unet"),
+}
+_OLD_TORCH = pickle.dumps(0x1950A86A20F9469CFC6C, protocol=2)  # how torch.save began before it used archives
 
 
 def read_released(path: str | Path, format: str, hints: Mapping[str, Any] | None = None) -> Read:
@@ -34,7 +46,42 @@ def read_released(path: str | Path, format: str, hints: Mapping[str, Any] | None
     reader = _READERS.get(format)
     if reader is None:
         raise UserError(f"{path}: format {format!r} is not known{closest(format, list(_READERS))}")
-    config, tensors = reader(Path(path), dict(hints or {}))
+    return _sound(path, *reader(Path(path), dict(hints or {})))
+
+
+def read_denoiser(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """Format, configuration and tensors of a released denoiser; which format it is follows from the content.
+
+    Raises:
+        UserError: as `read_released`; or it is none of EDM, EDM2, ADM or DiT.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise UserError(f"{path}: no such file; wanted a net: a pickle of EDM or EDM2, a .pt of ADM or DiT")
+    if source.suffix == ".safetensors":
+        return "guidelab", *_sound(path, *_ours(source, {}))
+    if source.open("rb").read(2) in _PICKLES and not _is_torch(source):
+        network = read_networks(source)["ema"]
+        format, module = _OF_PICKLES["edm2" if network.class_name == _EDM2_CLASS else "edm"]
+        kwargs = {**network.init_kwargs, "precond": network.class_name}
+        return format, *_sound(path, *_converted(source, module, "convert", network.state, kwargs))
+    state = read_tensors(source)
+    for format, (mark, module, function) in _MARKS.items():
+        if mark in state:
+            return format, *_sound(path, *_converted(source, module, function, state, {}))
+    raise UserError(
+        f"{path}: holds the tensors {', '.join(sorted(state)[:3]) or 'of nothing'} ..., which are of no denoiser of ADM or DiT; "
+        "for a discriminator or classifier see `guidelab import --help`"
+    )
+
+
+def _is_torch(source: Path) -> bool:
+    with source.open("rb") as file:
+        return file.read(len(_OLD_TORCH)) == _OLD_TORCH
+
+
+def _sound(path: str | Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Read:
+    """What a reader gave, if all tensors hold finite floats."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise UserError(
@@ -78,6 +125,16 @@ def _plain(path: Path, hints: dict[str, Any]) -> Read:
     }  # counters of batches seen are not
 
 
+def _ours(path: Path, hints: dict[str, Any]) -> Read:
+    """A net of our own training, at its first training seed."""
+    tensors, about = load_arrays(path)
+    if not isinstance(about.get("net"), dict) or not about.get("seeds"):
+        raise UserError(f"{path}: holds {about.get('kind', 'something else')!r}, wanted a net of images")
+    prefix = f"seed{about['seeds'][0]}/"
+    found = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
+    return about["net"], {key: value for key, value in found.items() if value.is_floating_point()}
+
+
 def _converted(path: Path, module: str, function: str, *given: Any) -> Read:
     """A converter's answer; its refusal names the file."""
     try:
@@ -99,4 +156,5 @@ _READERS: dict[str, Callable[[Path, dict[str, Any]], Read]] = {
     "reference_pkl": lambda path, hints: statistics.read_pkl(path),
     "inception_pt": _plain,
     "dinov2_pth": _plain,
+    "guidelab": _ours,
 }

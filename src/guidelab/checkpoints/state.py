@@ -66,7 +66,7 @@ def state_of(found: Any, size: int) -> State:
     """
     if not isinstance(found, dict):
         raise RefusedError(f"holds a {type(found).__name__}, wanted tensors by name")
-    state = _chosen(found, "", 0, set())
+    state = _chosen(found, "", 0, {})
     if state is None and not any(_is_average(key) for key in found if isinstance(key, str)):
         state = (
             _unwrapped({k: v for k, v in found.items() if isinstance(v, Tensor)}, "")
@@ -82,13 +82,20 @@ def state_of(found: Any, size: int) -> State:
     return {name: tensor.detach() for name, tensor in state.items()}
 
 
-def _chosen(found: Mapping[Any, Any], where: str, level: int, seen: set[int]) -> State | None:
-    """The state dict in a dict, averages first; None where there is none, or the dict was seen already."""
-    if level > _LEVELS or id(found) in seen:
+def _chosen(found: Mapping[Any, Any], where: str, level: int, seen: dict[int, State | None]) -> State | None:
+    """The state dict in a dict, averages first; None where there is none, or in a dict that holds itself."""
+    if level > _LEVELS:
         return None
-    seen.add(id(found))
-    if _is_state(found):
-        return _unwrapped(dict(found), where)
+    if id(found) not in seen:  # one dict may stand under several names
+        seen[id(found)] = None
+        seen[id(found)] = (
+            _unwrapped(dict(found), where) if _is_state(found) else _held(found, where, level, seen)
+        )
+    return seen[id(found)]
+
+
+def _held(found: Mapping[Any, Any], where: str, level: int, seen: dict[int, State | None]) -> State | None:
+    """The state dict among the values of a dict."""
     averages: dict[str, State] = {}
     others: dict[str, State] = {}
     for key, value in found.items():
@@ -106,7 +113,7 @@ def _chosen(found: Mapping[Any, Any], where: str, level: int, seen: set[int]) ->
 
 
 def _only(candidates: dict[str, State]) -> State | None:
-    if len(candidates) > 1:
+    if len({id(state) for state in candidates.values()}) > 1:
         raise RefusedError(
             f"holds {len(candidates)} state dicts ({', '.join(list(candidates)[:_NAMED])}), and which is wanted is "
             "not known; save the one you mean in a file of its own"
@@ -130,7 +137,19 @@ def _unwrapped(state: State, where: str) -> State:
             state = next(iter(parts.values()))
         else:
             break
+    _check_averages(state, where)
     return state
+
+
+def _check_averages(state: State, where: str) -> None:
+    """Refuse averages that lie among other weights under other names: taken as one net, none of them would be used."""
+    parts = {part: any(t.dim() for t in held.values()) for part, held in _parts(state).items()}
+    averages = [f"{where}{part}" for part, held in parts.items() if held and _is_average(part)]
+    if averages and len(averages) < len(parts):
+        raise RefusedError(
+            f"mixes averages of the weights ({averages[0]}) with other weights, under names that do not match; save them "
+            "as a state dict of the net"
+        )
 
 
 def _parts(state: State) -> dict[str, State]:

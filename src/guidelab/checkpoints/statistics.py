@@ -1,5 +1,6 @@
 """Published statistics of real images: means and covariances of features, as EDM, EDM2 and ADM publish them."""
 
+import json
 import math
 import zipfile
 from pathlib import Path
@@ -17,14 +18,15 @@ from guidelab.checkpoints.tensors import check_member
 from guidelab.data import limits
 from guidelab.data.archive import unreadable
 from guidelab.data.foreign import foreign_file
-from guidelab.data.zip_reader import npy_header
+from guidelab.data.npy import npy_header
 from guidelab.errors import UserError, brief
 
 NEGATIVE = (
     1e-6  # least eigenvalue of a covariance, relative to the largest: rounding stays far above minus this
 )
 FAMILIES = ("fid", "fd_dinov2")  # Inception and DINOv2, as the files call them
-_IMAGES = "arr_0.npy"
+_IMAGES, _FEATURES, _ABOUT = "arr_0.npy", "features.npy", "guidelab.npy"
+_LONG = (_IMAGES, _FEATURES, _ABOUT)  # of any length
 _PAIRS = {"": ("mu", "sigma"), "_spatial": ("mu_s", "sigma_s")}  # suffix of ours -> names in an .npz
 _READ = ("mu", "sigma", "mu_s", "sigma_s", "arr_0")  # other entries are passed over
 
@@ -42,6 +44,8 @@ def read_npz(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     try:
         with zipfile.ZipFile(source) as archive:
             entries = {e.filename.removesuffix(".npy"): e for e in archive.infolist()}
+            if len(entries) != len(archive.infolist()):
+                raise RefusedError("packs two entries of the same name")
             shapes = {name: _shape(archive, entries[name]) for name in _READ if name in entries}
             held = {
                 name: _array(archive, entries[name])
@@ -67,6 +71,35 @@ def read_npz(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         "features": len(tensors["mean"]),
     }
     return config, tensors
+
+
+def read_features(path: str | Path) -> tuple[dict[str, Any], Tensor | None]:
+    """The features of single images that `guidelab statistics` adds to an .npz, and what it says of them.
+
+    Returns:
+        `features` (name), `sha256` of their extractor, `n`; empty for a file of others. And `[N, F]` float32, or None.
+    Raises:
+        UserError: as `read_npz`.
+    """
+    source = _sized(path, limits.STATISTICS_BYTES, ".npz")
+    try:
+        with zipfile.ZipFile(source) as archive:
+            entries = {e.filename: e for e in archive.infolist()}
+            if not {_FEATURES, _ABOUT} <= set(entries):
+                return {}, None
+            for name in (_ABOUT, _FEATURES):
+                _shape(archive, entries[name])
+            if entries[_ABOUT].file_size > limits.NPY_HEADER_BYTES:
+                raise RefusedError(f"holds {entries[_ABOUT].file_size} bytes of description")
+            about = json.loads(_array(archive, entries[_ABOUT]).tobytes())
+            features = torch.from_numpy(_array(archive, entries[_FEATURES]).astype(np.float32))
+    except RefusedError as error:
+        raise UserError(f"{source}: {error}; nothing in the file was run.") from error
+    except Exception as error:  # as in `read_npz`
+        raise UserError(f"{source}: is not a readable .npz of plain arrays ({brief(error)})") from error
+    if not isinstance(about, dict) or features.ndim != 2 or not bool(torch.isfinite(features).all()):
+        raise UserError(f"{source}: holds no features [N, F] of finite numbers with their description")
+    return about, features
 
 
 def read_pkl(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
@@ -115,7 +148,7 @@ def _shape(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[int, ...]:
         raise RefusedError(f"holds {entry.filename} of type {dtype}, wanted plain numbers")
     if len(shape) > limits.RANK or math.prod(shape) * dtype.itemsize != left:
         raise RefusedError(f"claims shape {str(shape)[:80]} for {entry.filename}, which holds {left} bytes")
-    if entry.filename != _IMAGES and any(side > limits.FEATURES for side in shape[:2]):
+    if entry.filename not in _LONG and any(side > limits.FEATURES for side in shape[:2]):
         raise RefusedError(
             f"holds {entry.filename} of shape {shape}, wanted at most {limits.FEATURES} features"
         )
@@ -148,12 +181,29 @@ def _checked(mean: Any, cov: Any, where: str) -> tuple[Tensor, Tensor]:
         raise UserError(f"{where}: shapes {m.shape} and {c.shape}, wanted [F] and [F, F]")
     if not (np.isfinite(m).all() and np.isfinite(c).all()):
         raise UserError(f"{where}: holds values that are not finite")
+    if max(np.abs(m).max(), np.abs(c).max()) > limits.FEATURE_VALUE:
+        raise UserError(f"{where}: holds values above {limits.FEATURE_VALUE:g}, which no features have")
+    return torch.from_numpy(m.copy()), torch.from_numpy(_covariance(c, where))
+
+
+def _covariance(c: NDArray[np.float64], where: str) -> NDArray[np.float64]:
+    """A covariance [F, F], exactly symmetric.
+
+    Raises:
+        UserError: it is none, or that of a single image.
+    """
+    if not c.any():
+        raise UserError(f"{where}: sigma is 0 throughout, the covariance of a single image")
     if np.abs(c - c.T).max() > 1e-6 * np.abs(c).max() or np.diag(c).min() < 0:
         raise UserError(f"{where}: sigma is no covariance (not symmetric, or a negative variance)")
     symmetric: NDArray[np.float64] = (c + c.T) / 2
-    spectrum = np.linalg.eigvalsh(symmetric)
+    try:  # a fifth of the time of the eigenvalues, which only a covariance of less than full rank needs
+        np.linalg.cholesky(symmetric + NEGATIVE * np.diag(c).max() * np.eye(len(c)))
+        return symmetric
+    except np.linalg.LinAlgError:
+        spectrum = np.linalg.eigvalsh(symmetric)
     if spectrum[0] < -NEGATIVE * abs(spectrum[-1]):
         raise UserError(
             f"{where}: sigma is no covariance (it has the eigenvalue {spectrum[0]:.3g}, wanted none below 0)"
         )
-    return torch.from_numpy(m.copy()), torch.from_numpy(symmetric)
+    return symmetric

@@ -16,7 +16,8 @@ from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from guidelab.checkpoints import vae
-from guidelab.errors import UserError
+from guidelab.data.strict_json import read_json
+from guidelab.errors import UserError, brief
 from guidelab.io import atomic_write
 from guidelab.released import CSV, Row, folder_of, how_to_get, load_rows, row_of
 
@@ -166,12 +167,12 @@ def pins(place: Path) -> dict[str, dict[str, Any]]:
     """
     listing = place / PINS
     try:
-        found = json.loads(listing.read_text(encoding="utf-8"))
+        found = read_json(listing.read_bytes())
     except FileNotFoundError:
         return {}
-    except (ValueError, OSError, RecursionError) as error:
+    except (ValueError, OSError) as error:
         raise UserError(
-            f"{listing}: cannot be read ({error}). Restore it, or delete it to pin all files anew."
+            f"{listing}: cannot be read ({brief(error)}). Restore it, or delete it to pin all files anew."
         ) from error
     if not isinstance(found, dict) or not all(isinstance(v, dict) for v in found.values()):
         raise UserError(

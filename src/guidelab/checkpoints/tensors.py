@@ -17,6 +17,7 @@ from guidelab.checkpoints.state import state_of
 from guidelab.data import limits
 from guidelab.data.archive import unreadable
 from guidelab.data.foreign import foreign_file
+from guidelab.data.strict_json import read_json
 from guidelab.errors import UserError
 
 # Names a training checkpoint may have beside its tensors, and what they stand for here.
@@ -50,7 +51,7 @@ def read_tensors(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> 
     if reason := foreign_file(source):
         raise UserError(f"{source}: {reason}.")
     try:
-        found = load_file(source) if source.suffix == ".safetensors" else _read_torch(source, size)
+        found = _read_safetensors(source) if source.suffix == ".safetensors" else _read_torch(source, size)
         return state_of(found, size)
     except RefusedError as error:
         raise UserError(
@@ -58,6 +59,14 @@ def read_tensors(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> 
         ) from error
     except Exception as error:  # the file's bytes decide what torch, zipfile and safetensors trip over
         raise UserError(f"{source}: is cut short or damaged ({told(error)}).") from error
+
+
+def _read_safetensors(source: Path) -> dict[str, Tensor]:
+    """Tensors by name; the library's own reader has judged the header then, but takes the last of two equal names."""
+    found = load_file(source)
+    with source.open("rb") as file:
+        read_json(file.read(int.from_bytes(file.read(8), "little")))
+    return found
 
 
 def _read_torch(source: Path, size: int) -> Any:

@@ -1,13 +1,13 @@
 """Stable Diffusion's autoencoders in the form diffusers publishes: a folder, or its weights beside a config.json."""
 
-import json
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from torch import Tensor
 
 from guidelab.checkpoints.tensors import read_tensors
-from guidelab.errors import UserError
+from guidelab.data.strict_json import read_json
+from guidelab.errors import UserError, brief
 
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin")
 CONFIG = "config.json"
@@ -59,9 +59,9 @@ def read_autoencoder(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
     if config_file.stat().st_size > MAX_CONFIG:
         raise UserError(f"{config_file}: more than {MAX_CONFIG} bytes; wanted an autoencoder's settings")
     try:
-        found = json.loads(config_file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{config_file}: is not JSON ({error})") from error
+        found = read_json(config_file.read_bytes())
+    except ValueError as error:
+        raise UserError(f"{config_file}: is not JSON ({brief(error)})") from error
     if not isinstance(found, dict) or found.get("_class_name") != KIND:
         given = found.get("_class_name") if isinstance(found, dict) else type(found).__name__
         raise UserError(f"{config_file}: describes {given}, wanted diffusers' {KIND}")

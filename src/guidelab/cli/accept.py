@@ -42,7 +42,7 @@ def accept(
     minutes: Annotated[
         float,
         typer.Option(
-            help="for the replays of an experiment: where all kinds take longer, fewer that have every option in use",
+            help="for all replays: where those of all kinds take longer, every option in use and as many pairs as fit",
             min=0.0,
         ),
     ] = 10.0,
@@ -76,8 +76,8 @@ def accept(
     def say(text: str) -> None:
         typer.echo(text, err=True)
 
-    found = prove(plan, names, root, options, say)
-    lines = shell_lines(root) if any(outcome.ledger for outcome in found) else {}
+    lines = shell_lines(root)
+    found = prove(plan, names, root, options, lines, say)
     for outcome in found:
         locked = lock(plan, outcome.experiment, root, lines, say) if outcome.ledger else []
         typer.echo(_said(outcome, locked))
@@ -87,7 +87,7 @@ def accept(
 
 def read_table(path: Path | None) -> dict[str, Any]:
     """The declared table: `keys`, old dotted name to new one or null; `replaced`, old dotted name to old and new words;
-    `values`, new dotted name to value.
+    `values`, new dotted name to value; `paths`, old pattern to new one.
 
     Raises:
         UserError: unreadable, or not such a table.
@@ -102,8 +102,8 @@ def read_table(path: Path | None) -> dict[str, Any]:
     strange = sorted(set(found) - set(NO_TABLE))
     if strange or not all(isinstance(part, dict) for part in parts.values()):
         raise UserError(
-            f"--table {path}: given {strange or found}, wanted mappings `keys` (old: new), `replaced` (name: {{old word: new word}}) and "
-            "`values` (new: value)"
+            f"--table {path}: given {strange or found}, wanted mappings `keys` (old: new), `replaced` (name: {{old word: new word}}), "
+            "`values` (new: value) and `paths` (old pattern: new pattern)"
         )
     renamed = [name for old, new in parts["keys"].items() for name in (old, new) if name is not None]
     texts = [*renamed, *parts["values"], *parts["replaced"]]
@@ -115,6 +115,14 @@ def read_table(path: Path | None) -> dict[str, Any]:
         if not isinstance(words, dict) or not all(isinstance(w, str) for pair in words.items() for w in pair):
             raise UserError(
                 f"--table {path}: replaced.{name}: given {words!r}, wanted old and new words: {{image_train: train}}"
+            )
+    for old, new in parts["paths"].items():
+        if not all(
+            isinstance(p, str) and p.startswith("results/") and ".." not in p for p in (old, new)
+        ) or old.count("*") != new.count("*"):
+            raise UserError(
+                f"--table {path}: paths: given {old!r}: {new!r}, wanted two paths below results/ with as many stars: "
+                "results/*/nets/*.safetensors: results/*/models/*.safetensors"
             )
     return parts
 

@@ -11,12 +11,14 @@ from guidelab.cli.accept import accept_commands
 from guidelab.cli.commands import Params, commands
 from guidelab.cli.cost import cost_commands
 from guidelab.cli.crate import crate_commands
+from guidelab.cli.evaluate import evaluate_commands
+from guidelab.cli.generate import generate
 from guidelab.cli.published import published_commands
 from guidelab.cli.released import released_commands
 from guidelab.cli.run import execute
+from guidelab.cli.study import study_commands
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
-from guidelab.plain import plain
 from guidelab.plan.rules import RULES, maker
 
 app = typer.Typer(
@@ -67,11 +69,14 @@ for _group in (
     released_commands,
     trace_commands,
     crate_commands,
+    evaluate_commands,
+    study_commands,
 ):
     app.add_typer(_group)
 for _rule in RULES:
-    if _rule != "prepare":
+    if _rule not in ("prepare", "generate"):
         app.command(_rule, rich_help_panel="Jobs")(_command(_rule))
+app.command(rich_help_panel="Your own files")(generate)
 
 
 @app.command("run", rich_help_panel="Workflow")
@@ -137,7 +142,7 @@ def prepare(
             f"guidelab prepare {(names or [''])[0]}: wanted --resolution and one --output (for example: guidelab prepare "
             "fashion-mnist --resolution 16 -o train.zip), or an experiment and a fold"
         )
-    from guidelab.jobs.image_prepare import prepare_dataset
+    from guidelab.jobs.image_folds import prepare_dataset
 
     target = (output or [Path()])[0].resolve()
     if source is not None and (target == source.resolve() or source.resolve() in target.parents):
@@ -156,11 +161,6 @@ def prepare(
     typer.echo(f"{target}: {made.n} {made.what} of {size}, {labels}, split {split}")
 
 
-def _plain_lines(text: str) -> str:
-    """A message without control characters, which names of files may hold; its line breaks stay."""
-    return "\n".join(plain(line) for line in text.split("\n"))
-
-
 def main() -> None:
     """Run a command; a mistake the user can mend is one message and exit status 1, without a traceback."""
     from guidelab.cli.runtime import EXIT_STOPPED
@@ -171,7 +171,7 @@ def main() -> None:
         if isinstance(code, int) and code:  # typer turns Ctrl-C into a return value: 130
             sys.exit(code)
     except UserError as error:
-        sys.exit(f"guidelab: {_plain_lines(str(error))}")
+        sys.exit(f"guidelab: {error}")
     except Stopped as error:
         print(f"guidelab: {error}", file=sys.stderr)
         sys.exit(EXIT_STOPPED)

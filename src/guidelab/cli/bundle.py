@@ -18,6 +18,7 @@ from guidelab.checkpoints import store, vae
 from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.checkpoints.tensors import check_member
 from guidelab.data import limits
+from guidelab.data.strict_json import read_json
 from guidelab.data.tar import judge_headers
 from guidelab.errors import UserError
 from guidelab.io import atomic_write
@@ -139,7 +140,7 @@ def _unpacked(tar: tarfile.TarFile, size: int, place: Path) -> list[str]:
 
 def _listed(content: bytes) -> dict[str, dict[str, Any]]:
     """The members a manifest lists: by name, sha256 and size."""
-    manifest = json.loads(content)
+    manifest = read_json(content)
     members = manifest.get("members") if isinstance(manifest, dict) else None
     if not isinstance(members, dict) or not all(
         isinstance(m, dict) and type(m.get("bytes")) is int and isinstance(m.get("sha256"), str)

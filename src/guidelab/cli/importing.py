@@ -37,7 +37,6 @@ def import_file(
     """
     from guidelab.checkpoints.released import read_released
     from guidelab.checkpoints.store import checked, pin
-    from guidelab.checkpoints.structure import against_row
 
     rows = load_rows()
     chosen, place = _chosen(given, rows, format, folder)
@@ -51,17 +50,51 @@ def import_file(
     config, tensors = read_released(path, chosen.format, hints)
     count = sum(t.numel() for t in tensors.values())
     about = {"released": {**chosen.as_job(), "sha256": digest}, "parameters": count, "config": config}
-    others = against_row(chosen, config, tensors) if chosen.name in rows else []
-    if others:
-        raise UserError(
-            f"{path}: is not {chosen.name} of {CSV}: it holds {'; '.join(others)}. It was saved under a wrong name, or is "
-            f"a net of your own: give it another name and --format {chosen.format}. Nothing was written or pinned."
-        )
+    if chosen.name in rows:
+        _compare(chosen, path, config, tensors)
     pin(chosen, place, digest)
     if chosen.format == "dg_pt" and extractor is None and (below := extractor_of(chosen, rows.values())):
         pin(below, folder)
     _write(target, chosen, config, tensors, about)
     return target, about
+
+
+def _compare(row: Row, path: Path, config: dict[str, Any], tensors: Any) -> None:
+    """Refuse a file that is not what its row of checkpoints.csv says."""
+    from guidelab.checkpoints.structure import against_row
+
+    advice = (
+        f"It was saved under a wrong name, or is a file of your own: give it another name and --format {row.format}. "
+        "Nothing was written or pinned."
+    )
+    if others := against_row(row, config):
+        raise UserError(f"{path}: is not {row.name} of {CSV}: it holds {'; '.join(others)}. {advice}")
+    try:
+        _compare_parts(row, path, config, tensors)
+    except UserError as error:
+        reason = str(error).removesuffix(".")
+        raise UserError(f"{path}: is not {row.name} of {CSV}: {reason}. {advice}") from error
+
+
+def _compare_parts(row: Row, path: Path, config: dict[str, Any], tensors: Any) -> None:
+    """What no row needs to say: published statistics, autoencoders and extractors are of one kind each."""
+    from guidelab.autoencoder import check_weights
+    from guidelab.features.dinov2 import Dinov2
+    from guidelab.features.inception import Inception
+    from guidelab.jobs.obtain import check_autoencoder, check_statistics
+    from guidelab.plan.build.expected import WIDTHS
+
+    if row.kind == "reference":
+        names = ["inception", "dinov2"] if row.format == "reference_pkl" else ["inception"]
+        wanted = {name: {"extractor": name, "width": WIDTHS[name][0]} for name in names}
+        if "mean_spatial" in tensors:
+            wanted["inception"]["spatial"] = WIDTHS["inception"][1]
+        check_statistics(path, tensors, {"features": wanted})
+    elif row.format == "vae":
+        check_autoencoder(path, config, {"latent_channels": 4, "factor": 8.0})
+        check_weights(path, config, tensors)
+    elif row.kind == "features":
+        {"inception_pt": Inception, "dinov2_pth": Dinov2}[row.format](path)
 
 
 def _chosen(

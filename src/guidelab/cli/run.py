@@ -34,14 +34,7 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
                 )
     refuse_other_code(rule, job, lambda: code_now(outputs))
     module = RULES[rule].entry
-    command = job.get("command", module)
-    kinds = [module, f"image_{module}"]
-    if command not in kinds:
-        raise UserError(f"--job: command {command!r} is not {rule}'s; wanted one of {', '.join(kinds)}")
-    sharing = (command == "train" and "data" in job["inputs"]) or (
-        command == "sample" and outputs[0].suffix == ".json"
-    )
-    if RULES[rule].shares_gpus and sharing and (count := processes()) > 1:  # a file of points has one writer
+    if RULES[rule].shares_gpus and _divisible(module, job, outputs) and (count := processes()) > 1:
         with held(rule, outputs):
             if taken_over(job, outputs):
                 return
@@ -49,7 +42,17 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     with claimed(rule, job, outputs) as wanted:
         if wanted:
             with planned(rule, job, outputs), noted(job, outputs):
-                import_module(f"guidelab.jobs.{command}").run(job, outputs)
+                import_module(f"guidelab.jobs.{module}").run(job, outputs)
+
+
+def _divisible(module: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
+    """Whether several processes may do the job: samples in a single file have one writer.
+
+    A training on points is short: processes that wait for each other repay only where the user says how many.
+    """
+    if module == "sample":
+        return outputs[0].suffix == ".json"
+    return job["examples"] == "images" or bool(os.environ.get("GUIDELAB_PROCESSES"))
 
 
 def processes() -> int:
@@ -74,10 +77,14 @@ def share(rule: str, job: Mapping[str, Any], outputs: Sequence[Path], count: int
 
     They get the job as an argument, for each would read all of a standard input: a job of one point is short.
     """
+    command = sharing(rule, count, int(os.environ.get("OMP_NUM_THREADS", "1")))
+    os.execv(sys.executable, [*command, "--job", json.dumps(job), "--output", *map(str, outputs)])
+
+
+def sharing(rule: str, count: int, threads: int) -> list[str]:
+    """The beginning of the command that runs a job in `count` processes; `--job` and `--output` follow."""
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
-    given = [rule, "--job", json.dumps(job), "--threads", os.environ.get("OMP_NUM_THREADS", "1")]
-    files = ["--output", *map(str, outputs)]
-    os.execv(sys.executable, [sys.executable, *run, "-m", "guidelab.cli.app", *given, *files])
+    return [sys.executable, *run, "-m", "guidelab.cli.app", rule, "--threads", str(threads)]
 
 
 def execute(

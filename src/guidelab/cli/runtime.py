@@ -17,6 +17,12 @@ def limit_threads(threads: int) -> None:
     os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 
+def choose_device(device: str | None) -> None:
+    """Compute there in this process and in those it starts; None leaves the choice to the job."""
+    if device:
+        os.environ["GUIDELAB_DEVICE"] = device
+
+
 def write_text(path: str | Path, text: str) -> None:
     """Write a small text file that a person may have open; its folder is made."""
     Path(path).parent.mkdir(parents=True, exist_ok=True)

@@ -1,5 +1,6 @@
 """Averages of any length from a folder of EDM2's snapshots, as its authors publish and its training writes them."""
 
+import itertools
 import re
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from guidelab.jobs.obtain import write_net
 # edm2-img512-xs-0134217-0.050.pkl, network-snapshot-0134217-0.100.pkl: thousands of images, length of the average
 _NAME = re.compile(r"(?P<run>.*?)-?(?P<kimg>\d+)-(?P<std>\d\.\d+)\.pkl")
 _KIMG = 1000
+SHORTEST = 0.001  # lengths name files, in three decimals
 LONGEST = 12**-0.5  # relative length of the uniform average
 
 
@@ -48,16 +50,21 @@ def reconstruct_folder(
         held = ", ".join(str(length) for length in sorted({snapshot.kimg for snapshot in found}))
         raise UserError(f"{folder}: holds no snapshot at {end} thousand images; it has {held}")
     for std in stds:
-        if not 0 < std <= LONGEST:
-            raise UserError(f"--std: given {std:g}, wanted above 0 and at most {LONGEST:.4f}")
+        if not SHORTEST <= std <= LONGEST:
+            raise UserError(f"--std: given {std:g}, wanted {SHORTEST:g} to {LONGEST:.4f}")
+    names = [f"{std:.3f}" for std in stds]
+    if len(set(names)) != len(names):
+        raise UserError(
+            f"--std: given {', '.join(names)}, wanted lengths that differ in three decimals: they name files"
+        )
     used = [snapshot for snapshot in found if snapshot.kimg <= end]
     config, states = _read(used)
     kimgs, lengths = [s.kimg for s in used], [s.std for s in used]
     parents = {snapshot.path.name: sha256(snapshot.path) for snapshot in used}
     written = []
-    for std in stds:
+    for std, name in zip(stds, names, strict=True):
         weights = reconstruct_coefficients(kimgs, lengths, [end], [std])
-        target = output / f"{used[0].run}-{end:07d}-{std:.3f}.safetensors".removeprefix("-")
+        target = output / f"{used[0].run}-{end:07d}-{name}.safetensors".removeprefix("-")
         about = {"ema_std": std, "nimg": end * _KIMG, "snapshots_sha256": parents}
         write_net(target, config, reconstruct(states, kimgs, lengths, end, std), [0], about)
         written.append((target, float(abs(weights).max())))
@@ -100,8 +107,15 @@ def _snapshots(folder: Path) -> list[Snapshot]:
             f"{folder}: holds snapshots of {counted(len(runs), 'training')} ({', '.join(runs[:3])}), wanted one"
         )
     for snapshot in found:
-        if not 0 < snapshot.std <= LONGEST or snapshot.kimg < 1:
+        if not SHORTEST <= snapshot.std <= LONGEST or snapshot.kimg < 1:
             raise UserError(
-                f"{snapshot.path}: names the averaging length {snapshot.std:g}, wanted above 0, at most {LONGEST:.4f}"
+                f"{snapshot.path}: names the training length {snapshot.kimg} and the averaging length {snapshot.std:g}, "
+                f"wanted at least 1 and {SHORTEST:g} to {LONGEST:.4f}"
             )
-    return sorted(found, key=lambda snapshot: (snapshot.kimg, snapshot.std))
+    found.sort(key=lambda snapshot: (snapshot.kimg, snapshot.std))
+    for one, other in itertools.pairwise(found):
+        if one[2:] == other[2:]:
+            raise UserError(
+                f"{one.path}, {other.path}: are one snapshot of {one.kimg} and {one.std:g}; keep one of them"
+            )
+    return found

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from guidelab.assemble import Nets
-from guidelab.compute.device import DTYPES, effective, precision
+from guidelab.compute.precision import DTYPES, effective, precision
 from guidelab.core.denoiser import Denoiser, at_step
 from guidelab.errors import UserError
 

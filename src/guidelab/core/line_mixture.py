@@ -72,10 +72,10 @@ class Lines:
         )  # fmt: skip
         return cls(count, *(value.to(dtype).contiguous() for value in values))
 
-    def to(self, dtype: torch.dtype) -> Self:
-        """The same constants in another floating dtype."""
+    def to(self, dtype: torch.dtype, device: torch.device | None = None) -> Self:
+        """The same constants in another floating dtype, and on another device where one is given."""
         tensors = list(vars(self).values())[1:]
-        return type(self)(self.count, *(tensor.to(dtype) for tensor in tensors))
+        return type(self)(self.count, *(tensor.to(device, dtype) for tensor in tensors))
 
 
 def line_sums(x: Tensor, sigma: Tensor, lines: Lines) -> tuple[Tensor, Tensor]:

@@ -47,6 +47,10 @@ def fold_size(e: Experiment, fold: str) -> int:
 def denoiser_config(e: Experiment, denoiser: str) -> dict[str, Any]:
     """Name and constructor arguments of a denoiser."""
     entry = e.denoisers[denoiser]
+    if entry.file is not None:
+        from guidelab.checkpoints.released import read_denoiser
+
+        return read_denoiser(entry.file)[1]
     return _sized(e, entry, _classes(e) if entry.conditional else 0)
 
 

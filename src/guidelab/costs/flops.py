@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from guidelab import registry
-from guidelab.errors import UserError
+from guidelab.nets.build import build
 
 _TOY_EVENT = (2,)  # points in the plane
 _BATCHES = (8, 16)  # what memory grows by between them is the images' own
@@ -110,11 +110,8 @@ def _count(text: str) -> Count:
 def _build(config: dict[str, Any]) -> nn.Module:
     name = config.pop("name")
     make = registry.load("net", name)
-    try:
-        with torch.device("meta"):
-            net: nn.Module = make(**config)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"net {name}: {error}; given {config}. Mend it in params.yaml.") from error
+    with torch.device("meta"):
+        net = build(make, name, config)
     return net.to("meta").eval()  # tables a constructor makes elsewhere follow
 
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from guidelab import registry
 from guidelab.core.chain import respaced, schedule_of
-from guidelab.core.samplers.evaluations import CHAINS, per_step
 from guidelab.core.schedules import edm_sigmas
 from guidelab.errors import UserError
 
@@ -27,7 +27,7 @@ def evaluations(
         low < sigma and (high is None or sigma <= high)
         for sigma in _starts(json.dumps(sampler, sort_keys=True))
     ]
-    each, last = (1, 1) if first else per_step(sampler)
+    each, last = (1, 1) if first else registry.evaluations(sampler)
     return each * sum(on[:-1]) + last * on[-1]
 
 
@@ -35,7 +35,7 @@ def evaluations(
 def _starts(text: str) -> list[float]:
     """The noise level each step starts from, descending, in sigma's units."""
     sampler = json.loads(text)
-    if sampler["name"] in CHAINS:
+    if registry.SAMPLERS[sampler["name"]].needs == "chain":
         spacing = f"ddim{sampler['steps']}" if sampler["name"] == "ddim" else sampler["steps"]
         try:
             chain = respaced(schedule_of(sampler["schedule"]), spacing)

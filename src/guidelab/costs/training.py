@@ -53,7 +53,7 @@ def train(e: Experiment, job: Job) -> Work:
 def reconstruct(e: Experiment, job: Job) -> Work:
     """A model's weights, once for every training seed."""
     model = job.spec["model"]
-    seeds = len(e.denoisers[e.models[model].denoiser].train.seeds)
+    seeds = len(e.denoisers[e.models[model].denoiser].seeds)
     return Work(disk_bytes=seeds * flops.count(configs.model_config(e, model)).parameters * FLOAT)
 
 

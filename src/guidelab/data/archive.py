@@ -30,6 +30,10 @@ LEFTOVERS = frozenset(
         "system volume information",
         "lost+found",
         "__pycache__",
+        "network trash folder",
+        "temporary items",
+        "_gsdata_",
+        "cvs",
     ]
 )  # fmt: skip
 _LOCAL_HEADER = 30  # bytes before an entry's name

@@ -5,7 +5,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,9 +14,9 @@ from torch import Tensor
 
 from guidelab.data import limits
 from guidelab.data.foreign import foreign
-from guidelab.data.png import bits_of, decode_plain
-from guidelab.errors import UserError, brief
-from guidelab.plain import plain
+from guidelab.data.npy import npy_header
+from guidelab.data.png import decode_plain, header_fault
+from guidelab.errors import UserError, brief, plain
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # what Pillow may try; its other readers stay out of reach
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".npy")
@@ -168,8 +167,8 @@ def _opened(content: bytes, load: bool = True) -> Iterator[Image.Image]:
     """A picture whose size was judged before its pixels were decoded; decoders' errors as `UnusableError`."""
     if reason := foreign(content):
         raise UnusableError(reason)
-    if (bits := bits_of(content)) > 8:  # Pillow cuts colours of 16 bits to 8 and says nothing
-        raise UnusableError(f"is a PNG of {bits} bits a channel, wanted at most 8 bits a channel")
+    if reason := header_fault(content):
+        raise UnusableError(reason)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -199,32 +198,21 @@ def _npy(content: bytes) -> Pixels:
     """An NPY array as `[C, H, W]`: its header is parsed (literals only) and judged, no pickle is ever read."""
     if reason := foreign(content):
         raise UnusableError(reason)
+    file = io.BytesIO(content)
     try:
-        shape, fortran, dtype, start = _npy_header(content)
-    except Exception as error:  # numpy's parser raises several kinds
-        raise UnusableError(
-            f"is no NPY array ({str(error).splitlines()[0] if str(error) else error!r})"
-        ) from error
+        shape, fortran, dtype = npy_header(file)
+    except ValueError as error:
+        raise UnusableError(str(error)) from error
+    start = file.tell()
     if dtype != np.dtype(np.uint8):
-        kind = "pickled objects" if dtype.hasobject else f"{dtype} values"
         latents = " (latents of EDM2 are read by guidelab prepare image-zip)" if dtype.kind == "f" else ""
-        raise UnusableError(f"holds {kind}, wanted uint8 images{latents}")
+        raise UnusableError(f"holds {dtype} values, wanted uint8 images{latents}")
     if not 2 <= len(shape) <= limits.RANK or min(shape) < 1 or math.prod(shape) > 3 * limits.PIXELS:
         raise UnusableError(f"has shape {str(shape)[:80]}, wanted [C, H, W]")
     if len(content) - start != math.prod(shape):
         raise UnusableError(f"holds {len(content) - start} values, but its header says {math.prod(shape)}")
     values = np.frombuffer(content, np.uint8, offset=start).reshape(shape, order="F" if fortran else "C")
     return values.reshape(-1, *shape[-2:])
-
-
-def _npy_header(content: bytes) -> tuple[tuple[int, ...], bool, "np.dtype[Any]", int]:
-    file = io.BytesIO(content)
-    version = np.lib.format.read_magic(file)
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    if version not in read:
-        raise ValueError(f"format version {version} is not known")
-    shape, fortran, dtype = read[version](file, max_header_size=limits.NPY_HEADER_BYTES)
-    return shape, fortran, dtype, file.tell()
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -68,19 +68,33 @@ def prepare(
 
 
 def _listed(path: str | Path) -> tuple[list[str], torch.Tensor | None]:
-    """Names of the pictures, relative with `/`, sorted; and their labels."""
+    """Names of the pictures, and their labels."""
+    names, root = names_in(path), Path(path)
+    try:
+        listing = (root / LISTING).read_bytes() if (root / LISTING).is_file() else None
+    except OSError as error:
+        raise _unreadable(error) from error
+    return names, labels_of(names, listing, str(path))
+
+
+def names_in(path: str | Path) -> list[str]:
+    """Names of the pictures under a folder, relative with `/`, sorted.
+
+    Raises:
+        UserError: no such folder, no pictures, files that are none.
+    """
     root = Path(path)
     if not root.is_dir():
         hint = "; use the dataset image_zip for a ZIP" if root.is_file() else ""
         raise UserError(f"{path}: is no folder; wanted a folder of pictures{hint}")
     try:
-        names = sort_out([str(file.relative_to(root).as_posix()) for file in _files(root, ())], str(path))
-        listing = (root / LISTING).read_bytes() if (root / LISTING).is_file() else None
+        return sort_out([str(file.relative_to(root).as_posix()) for file in _files(root, ())], str(path))
     except OSError as error:
-        raise UserError(
-            f"{error.filename}: cannot be read ({error.strerror}). Mend its permissions."
-        ) from error
-    return names, labels_of(names, listing, str(path))
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: OSError) -> UserError:
+    return UserError(f"{error.filename}: cannot be read ({error.strerror}). Mend its permissions.")
 
 
 def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:

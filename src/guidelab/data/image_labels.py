@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from guidelab.data.notice import notice, some
-from guidelab.errors import UserError
+from guidelab.data.strict_json import read_json
+from guidelab.errors import UserError, brief
 
 MAX_CLASSES = 1 << 20  # a larger index is a mistake: networks have one weight vector a class
 # folders of the format itself, a thousand files each, say nothing of classes
@@ -52,9 +53,9 @@ def labels_of(names: Sequence[str], listing: bytes | None, where: str) -> Tensor
 
 def _listed(listing: bytes, where: str) -> dict[str, int] | None:
     try:
-        content = json.loads(listing)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: dataset.json is not JSON ({error}); wanted {_WANTED}") from error
+        content = read_json(listing)
+    except ValueError as error:
+        raise UserError(f"{where}: dataset.json is not JSON ({brief(error)}); wanted {_WANTED}") from error
     if not isinstance(content, dict):
         raise UserError(f"{where}: dataset.json holds a {type(content).__name__}, wanted {_WANTED}")
     pairs = content.get("labels")
@@ -117,6 +118,9 @@ def _by_folder(names: Sequence[str], where: str) -> Tensor | None:
             "known. Move every image into the folder of its class, or give a dataset.json."
         )
     place = {folder: index for index, folder in enumerate(folders)}
+    notice(
+        f"{where}: {len(folders)} classes, by folder: {some([f'{i} {name}' for name, i in place.items()])}"
+    )
     return torch.tensor([place[top] for top in tops], dtype=torch.int64)
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from guidelab.data.folds import OWN_SPLITS, check_split, choose
 from guidelab.data.members import StoredMembers
-from guidelab.data.zip_reader import ZipLatents, npy_header
+from guidelab.data.npy import npy_header
+from guidelab.data.zip_reader import ZipLatents
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 

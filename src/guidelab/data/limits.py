@@ -18,6 +18,7 @@ PICKLE_SLOTS = 100_000  # objects a pickle may refer back to
 PICKLE_STACK = 100_000  # values on the stack: the longest list is written in pieces of 1000
 PICKLE_NESTING = 500  # containers within containers: hashing a deep tuple would exhaust the C stack
 PICKLE_TUPLE = 4096  # values of a tuple, those of the tuples in it included, as often as they are repeated
+PICKLE_KEYS = 1 << 13  # keys that are no text, of all dicts and sets: an optimiser numbers its tensors
 PICKLE_WORK = 1 << 28  # bytes and values that calls may process, besides twice the file's size
 PICKLE_INDEX_BYTES = 1 << 27  # of the index of a file of torch.save; its entry is read whole
 SETTINGS = 4096  # values among the settings a network was constructed with
@@ -34,6 +35,7 @@ TENSORS = 50_000  # of one file
 ELEMENTS = 1 << 31  # of one tensor; the largest released one has some 10^7
 RANK = 8  # dimensions of one tensor
 FEATURES = 1 << 12  # of published statistics: their covariance has the square of it
+FEATURE_VALUE = 1e15  # of their means and covariances: those of networks are below 1e3
 NPY_HEADER_BYTES = 10_000
 LATENT_VALUES = 1 << 24  # of one latent: 64 MiB
 

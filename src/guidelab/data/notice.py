@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Sequence
 
-from guidelab.plain import plain
+from guidelab.errors import plain
 
 _NAMED = 5
 

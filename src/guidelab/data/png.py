@@ -32,10 +32,25 @@ def encode_png(image: NDArray[np.uint8]) -> bytes:
     )
 
 
-def bits_of(content: bytes) -> int:
-    """Bits of a channel that a PNG's header declares; 0 for any other file."""
-    begins = content.startswith(_SIGNATURE) and content[12:16] == b"IHDR" and len(content) > 24
-    return content[24] if begins else 0
+def header_fault(content: bytes) -> str:
+    """Why the headers of a PNG make its pixels unusable; empty for a sound one, and for any other file.
+
+    Decoders read a header wherever it stands before the pixels, take the last of several, and cut colours of 16 bits
+    to 8 without an error.
+    """
+    if not content.startswith(_SIGNATURE):
+        return ""
+    place, kinds = len(_SIGNATURE), 0
+    while place + 8 <= len(content):
+        size, kind = struct.unpack_from(">I4s", content, place)
+        if kind == b"IDAT":
+            break
+        if (kind == b"IHDR") != (kinds == 0):
+            return "is a PNG whose first chunk is not its only header, wanted one as the PNG standard has it"
+        if kind == b"IHDR" and place + 17 <= len(content) and (bits := content[place + 16]) > 8:
+            return f"is a PNG of {bits} bits a channel, wanted at most 8 bits a channel"
+        place, kinds = place + 12 + size, kinds + 1
+    return ""
 
 
 def decode_plain(content: bytes) -> NDArray[np.uint8] | None:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from guidelab.data.image_decode import Pixels
-from guidelab.data.zip_reader import npy_header
+from guidelab.data.npy import npy_header
 from guidelab.errors import UserError, brief
 
 MAX_BYTES = 1 << 34  # of all images: 87,000 at 256 px; the largest batch published has 2 GB

@@ -14,6 +14,7 @@ from guidelab.core.latents import ENCODINGS, Encoding, encoding
 from guidelab.data import limits
 from guidelab.data.image_decode import UnusableError, decode_exact
 from guidelab.data.members import StoredMembers, as_indices
+from guidelab.data.npy import npy_header
 from guidelab.errors import UserError
 
 _FLOATS = ("<f4", "<f2")
@@ -178,24 +179,3 @@ def read_latent(content: bytes) -> NDArray[np.float32]:
     if not np.isfinite(values).all():
         raise ValueError("holds values that are not finite")
     return values.astype(np.float32)
-
-
-def npy_header(file: Any) -> tuple[tuple[int, ...], bool, "np.dtype[Any]"]:
-    """Shape, column-major order and type of an NPY file, by numpy's own parser of literals.
-
-    Raises:
-        ValueError: not an NPY file of version 1 or 2, or a header that is too long or malformed.
-    """
-    read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-    try:
-        version = np.lib.format.read_magic(file)
-        if version not in read:
-            raise ValueError(f"format version {version} is not known")
-        shape, fortran, dtype = read[version](file, max_header_size=limits.NPY_HEADER_BYTES)
-    except Exception as error:  # numpy's parser raises several kinds
-        raise ValueError(
-            f"is no NPY array ({str(error).splitlines()[0] if str(error) else error!r})"
-        ) from error
-    if dtype.hasobject:
-        raise ValueError("holds pickled objects, which are never read")
-    return shape, fortran, dtype

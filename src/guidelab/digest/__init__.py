@@ -7,10 +7,11 @@ Two more rules keep the reach narrow:
 
 * a package whose `__init__.py` only re-exports names is looked through: `from guidelab.core.guidance import
   Interval` reaches interval.py, not its neighbours;
-* of the tables in registry.py, a job sees only the entries that lead to modules it reaches anyway, so that a new
+* of the tables of the registry, a job sees only the entries that lead to modules it reaches anyway, so that a new
   method changes no job that does not use it.
 """
 
+import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -24,6 +25,11 @@ _NO_NUMBERS = {  # modules that are in no digest, and why
     f"{PACKAGE}.errors": "what it holds ends up on a screen",
     f"{PACKAGE}.train.stop": "an exception that ends a process; the training goes on from its saved state",
     f"{PACKAGE}.train.curves": "writes curves to watch below logs/; nothing reads them back",
+    f"{PACKAGE}.plugins": "finds and imports plugins; the digest holds the file of each by itself",
+    f"{PACKAGE}.registry.foreign": "refuses plugins of another kind; what they are is in their files",
+    f"{PACKAGE}.environment": "reads numbers that a user gives a process; they are in no payload and no result",
+    f"{PACKAGE}.compute.device": "where a job computes, not how, and a message; the arithmetic is in compute.precision",
+    f"{PACKAGE}.compute.processes": "which of several processes this one is; what each computes follows from seeds",
     f"{PACKAGE}.train.state": "where a training keeps its state; its content decides, not its place",
 }
 
@@ -46,6 +52,11 @@ def code_digest(entry: str, extra: Sequence[str] = (), root: Path | None = None)
 def covered() -> dict[str, tuple[str, ...]]:
     """Every digest of the installed package that this process has computed, with its command and extra modules."""
     return {code: (entry, *extra) for (entry, extra), code in _tree(None).digests.items()}
+
+
+def content() -> str:
+    """The sha256 of all files of the installed package, taken before this process computed a digest of them."""
+    return _tree(None).content
 
 
 def reachable(entry: str, extra: Sequence[str] = (), root: Path | None = None) -> list[str]:
@@ -71,6 +82,7 @@ class Tree:
 
     def __init__(self, root: Path):
         self.root = root
+        self.content = _content(root)  # first: an edit from now on makes it another
         self._modules: dict[str, Module] = {}
         self.digests: dict[tuple[str, tuple[str, ...]], str] = {}
         self._paths: dict[str, Path | None] = {}
@@ -99,7 +111,7 @@ class Tree:
                 reached.add(name)  # of an installed package: its version and its file stand for it
             elif not self._path(name):
                 raise UserError(
-                    f"{name}: a job needs this module, but {self.root} has none. Write it, or take its name from registry.py."
+                    f"{name}: a job needs this module, but {self.root} has none. Write it, or take its name from the registry."
                 )
             else:
                 module = self.module(name)
@@ -154,6 +166,13 @@ class Tree:
                 yield base
         else:
             yield base
+
+
+def _content(root: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        digest.update(f"{path.relative_to(root)} {hashlib.sha256(path.read_bytes()).hexdigest()}\n".encode())
+    return digest.hexdigest()
 
 
 def _is_read(module: str) -> bool:  # followed: the package's own code, and the files in plugins/

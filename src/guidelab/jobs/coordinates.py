@@ -14,7 +14,7 @@ from guidelab.metrics.divergence import divergences, log_ratios
 from guidelab.metrics.flags import flagged, flags
 from guidelab.metrics.grader import grade
 from guidelab.metrics.value import Value
-from guidelab.registry import DIVERGENCES, load
+from guidelab.registry import DIVERGENCES, METRICS, TRUTHS
 
 GRADED = ("grader_js", "grader_kl_dv", "grader_accuracy")
 EXACT = "exact density"
@@ -55,14 +55,14 @@ class Coordinates:
         """See `measure.Space`."""
         job, n = self.job, check_block(self.job, self.source, block, self.path)
         x = wanted(self.samples, f"seed{seed}/{block}/x", self.path, (n, 2))
-        truth = load("truth", job["dataset"]["name"])(x, job["dataset"]["classes"])
+        truth = TRUTHS.load(job["dataset"]["name"])(x, job["dataset"]["classes"])
         how = {
             "region_level": self.facts["region_level"],
             "k": job["neighbours"],
             "seed": job["blocks"][block][0],
         }
-        for names in by_function("metric", job["metrics"]):
-            values = measurer("metric", names[0])(x, reference=self.reference, **truth, **how, names=names)
+        for names in by_function(METRICS, job["metrics"]):
+            values = measurer(METRICS, names[0])(x, reference=self.reference, **truth, **how, names=names)
             for name, value in flagged(dict(values), flags(x, self.reference)).items():
                 yield Measurement(name, value, n, len(self.reference), "reference")
         yield from self._divergences(seed, block)

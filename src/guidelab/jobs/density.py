@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from guidelab.assemble import Nets, assemble, dataset, load_nets, nets_sha256
+from guidelab.assemble import Nets, assemble, density, load_nets, nets_sha256
 from guidelab.core.logdensity import flow_log_density, sample_with_log_density
 from guidelab.core.noise import SeededNoise
 from guidelab.core.schedules import edm_sigmas
@@ -25,7 +25,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     Both densities are at the sampler's lowest noise level, where p is known exactly and q has not yet taken the
     last step to 0.
     """
-    data = dataset(job["dataset"])
+    data = density(job["dataset"])
     nets = {seed: load_nets(job["inputs"], seed) for seed in job["train_seeds"]}
     tensors: dict[str, Tensor] = {}
     for seed, name in progress(

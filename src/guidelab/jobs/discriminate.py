@@ -4,18 +4,19 @@ A guide learns to tell samples of its sampler from real data, a grader does the 
 grader whose two sides are real: what it finds is its own error.
 """
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from guidelab import registry
-from guidelab.compute.device import device, settle
+from guidelab.compute.device import device
+from guidelab.compute.precision import settle
 from guidelab.compute.processes import process_group
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
+from guidelab.nets.build import build
+from guidelab.registry import NETS, SIDES
 from guidelab.sampling import progress
 from guidelab.train.classifiers import train_classifier
 from guidelab.train.discriminators import train_discriminator
@@ -85,15 +86,14 @@ def _precision(job: Mapping[str, Any]) -> Precision:
 
 
 def _data(job: Mapping[str, Any]) -> Data:
-    kind = "images" if job["inputs"]["real"][0].endswith(".zip") else "points"
-    made: Data = registry.load("sides", kind)(job)
+    made: Data = SIDES.load(job["examples"])(job)
     return made
 
 
 def _classifier(job: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
     precision, data = _precision(job), _data(job)
     config = data.net_config(job["classes"])
-    net = build(config, Streams(job["train"]["seed"]))
+    net = _built(config, Streams(job["train"]["seed"]))
     state, report, history = train_classifier(
         job["train"], net, data.labelled(), state_folder(job), precision
     )
@@ -117,7 +117,7 @@ def _discriminators(job: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, A
         own = 1000 * job["train"]["seed"] + (NULL_SEED if null else seed)
         real, generated = data.sides(seed, own)
         draws: Draws = InSequence(own, (len(real), len(generated))) if data.small else Streams(own)
-        net = build(config, draws)
+        net = _built(config, draws)
         if extractor:
             net.extractor.load_state_dict(extractor)  # type: ignore[operator, union-attr]
         folder = state_folder(job) / f"seed{seed}"
@@ -158,19 +158,7 @@ def _extractor(path: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
     return meta["net"], {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
 
 
-def build(config: Mapping[str, Any], draws: Draws) -> nn.Module:
-    """A net with the first weights of a training.
-
-    Raises:
-        UserError: arguments that do not fit it.
-    """
+def _built(config: Mapping[str, Any], draws: Draws) -> nn.Module:
+    """A net with the first weights of a training."""
     arguments = {k: v for k, v in config.items() if k != "name" and v is not None}
-    make = registry.load("net", config["name"])
-    try:
-        inspect.signature(make).bind(**arguments)
-        net: nn.Module = make(**arguments, generator=draws.weights())
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"net {config['name']}: {error}; given {arguments}. Mend it in params.yaml."
-        ) from error
-    return net
+    return build(NETS.load(config["name"]), config["name"], arguments, draws.weights())

@@ -8,7 +8,7 @@ import pandas as pd
 from guidelab.io import read_csv, write_csv
 from guidelab.jobs.printed import write
 from guidelab.paper import names
-from guidelab.paper.sigma.table import make_table, sources, to_latex, to_markdown
+from guidelab.paper.divergence_table import make_table, sources, to_latex, to_markdown
 
 
 @names.printing

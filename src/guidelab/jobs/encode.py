@@ -14,7 +14,8 @@ from torch import Tensor
 from tqdm import tqdm
 
 from guidelab.autoencoder import Autoencoder, load_autoencoder
-from guidelab.compute.device import device, memory_named, settle
+from guidelab.compute.device import device, memory_named
+from guidelab.compute.precision import settle
 from guidelab.data.latents import holds_latents
 from guidelab.data.zip_reader import ZipImages, ZipLatents
 from guidelab.data.zip_writer import ZipWriter

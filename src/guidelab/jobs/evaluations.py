@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from guidelab import registry
 from guidelab.costs.flops import count
 from guidelab.costs.levels import evaluations
 from guidelab.io import load_arrays, write_csv
+from guidelab.registry import METHODS
 from guidelab.shards import load_manifest
 
 COLUMNS = [
@@ -101,7 +101,7 @@ def _sample(job: Mapping[str, Any], told: Mapping[str, Any], main: str) -> tuple
     found = {"main": evaluations(told["sampler"]), "reference": 0, "discriminator": 0}
     flop = found["main"] * net(f"model:{main}").forward
     for term in told["terms"]:
-        entry = registry.METHODS[term["method"]]
+        entry = METHODS[term["method"]]
         if not entry.needs or term["weight"] == entry.neutral:  # nothing is evaluated for it
             continue
         first = term["stages"] == "first" or bool(term.get("boost"))

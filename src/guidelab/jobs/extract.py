@@ -12,14 +12,15 @@ from torch import Tensor
 from tqdm import tqdm
 
 from guidelab.checkpoints.store import locate, pin
-from guidelab.compute.device import device, memory_named, moved, settle
+from guidelab.compute.device import device, memory_named
+from guidelab.compute.precision import moved, settle
 from guidelab.compute.processes import process_group
 from guidelab.data.zip_reader import ZipImages
 from guidelab.environment import whole
 from guidelab.errors import UserError
 from guidelab.features.extractor import Extracted, Extractor
 from guidelab.io import save_arrays, sha256
-from guidelab.registry import load
+from guidelab.registry import EXTRACTORS, NETS
 from guidelab.shards import _read, folder_of, load_manifest
 
 BATCH = {"cpu": 64, "cuda": 256}  # images; rows depend on it by rounding only
@@ -98,8 +99,8 @@ def build_extractor(job: dict[str, Any]) -> Extractor:
     options = dict(job["extractor"])
     name = options.pop("name")
     if "net" in job["inputs"]:
-        options |= {"net_path": job["inputs"]["net"][0], "load_net": lambda net: load("net", net)}
-    make = load("extractor", name)
+        options |= {"net_path": job["inputs"]["net"][0], "load_net": NETS.load}
+    make = EXTRACTORS.load(name)
     try:
         inspect.signature(make).bind(**options)
     except TypeError as error:

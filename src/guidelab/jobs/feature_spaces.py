@@ -17,7 +17,7 @@ from guidelab.jobs.measured_source import by_function, check_block, check_point,
 from guidelab.jobs.reference_side import File, check_features, named, reference, split_of
 from guidelab.metrics.images import IMAGES, NOTHING, STATISTICS, Generated, Number, Reference
 from guidelab.metrics.value import Value
-from guidelab.registry import IMAGE_METRICS, entry
+from guidelab.registry import IMAGE_METRICS
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,9 @@ class FeatureSpace:
         n = check_block(self.job, self.source, block, self.generated.path)
         generated = self._generated(f"seed{seed}/{block}/", n)
         how = {"k": self.neighbours, "counts": self.counts, "seed": self.job["blocks"][block][0]}
-        for names in by_function("image metric", self.metrics):
+        for names in by_function(IMAGE_METRICS, self.metrics):
             try:
-                numbers = measurer("image metric", names[0])(generated, self.reference, names, **how)
+                numbers = measurer(IMAGE_METRICS, names[0])(generated, self.reference, names, **how)
             except ValueError as error:
                 against = f", compared with {' and '.join(self.compared)}" if self.compared else ""
                 raise UserError(
@@ -178,7 +178,7 @@ def _by_space(job: dict[str, Any]) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for qualified in job["metrics"]:
         metric, _, name = qualified.partition("@")
-        entry("image metric", metric, f"measure: {qualified}")
+        IMAGE_METRICS.entry(metric, f"measure: {qualified}")
         if name not in job["spaces"]:
             known = list(job["spaces"])
             raise UserError(

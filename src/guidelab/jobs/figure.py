@@ -3,17 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from guidelab import registry
 from guidelab.io import atomic_write, load_arrays, read_csv, write_csv
 from guidelab.jobs.metrics_info import metrics_info
 from guidelab.paper import names, render, style
+from guidelab.registry import FIGURES
 
 
 @names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Build the figure's rows, draw them, and save all three files."""
     # a plugin's has a name of its own
-    module = registry.module("figure", job["settings"].get("name", job["figure"]))
+    module = FIGURES.module(job["settings"].get("name", job["figure"]))
     given: dict[str, Any]
     if "fields" in job["inputs"]:
         arrays, _ = load_arrays(job["inputs"]["fields"][0])

@@ -10,15 +10,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from guidelab import registry
 from guidelab.data.zip_reader import ZipLatents
 from guidelab.jobs.examples import check_labels, event_shape, open_examples
-from guidelab.train.distributed import ProcessGroup
+from guidelab.registry import NETS
+from guidelab.train.distributed import TrainingGroup
 from guidelab.train.images import Data, Images
 from guidelab.train.loader import Kept
 
 
-def learner(job: dict[str, Any], group: ProcessGroup, output: Path) -> Images:
+def learner(job: dict[str, Any], group: TrainingGroup, output: Path) -> Images:
     """Open a job's examples and make the learner of its net."""
     conditional, classes = job["conditional"], job["dataset"]["classes"]
     (path,) = job["inputs"]["data"]
@@ -32,7 +32,7 @@ def learner(job: dict[str, Any], group: ProcessGroup, output: Path) -> Images:
     return Images(
         own | job["train"],
         data,
-        registry.load("net", job["net"]["name"]),
+        NETS.load(job["net"]["name"]),
         group=group,
         compile=os.environ.get("GUIDELAB_COMPILE") == "1",
         curves=live_folder(output),

@@ -11,10 +11,9 @@ from typing import Any, Protocol
 import pandas as pd
 import torch
 
-from guidelab.core.samplers.evaluations import per_step
 from guidelab.io import save_arrays, torch_version, write_csv
 from guidelab.metrics.value import Value
-from guidelab.registry import load
+from guidelab.registry import REPRESENTATIONS, evaluations
 
 COLUMNS = [
     "experiment", "scale", "dataset", "variant", "method", "ref", "w", "w_neutral", "w_effective", "sigma_lo",
@@ -70,7 +69,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     Raises:
         UserError: files that are absent, broken, or of another point, block or extractor.
     """
-    spaces: list[Space] = load("representation", job["representation"])(job)
+    spaces: list[Space] = REPRESENTATIONS.load(job["representation"])(job)
     source, s = spaces[0].source, job["sampler"]
     common = job["row"] | {
         "dataset": job["dataset"]["name"],
@@ -110,5 +109,5 @@ def _evaluations(job: dict[str, Any]) -> int:
     """Calls of the main net for a sample; none for real images that stand for samples."""
     if job.get("real"):
         return 0
-    each, last = per_step(job["sampler"])
+    each, last = evaluations(job["sampler"])
     return each * (int(job["sampler"]["steps"]) - 1) + last

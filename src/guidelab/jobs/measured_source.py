@@ -7,7 +7,7 @@ from inspect import isclass
 from typing import Any
 
 from guidelab.errors import UserError
-from guidelab.registry import KINDS, load
+from guidelab.registry import Table
 
 
 def check_point(job: dict[str, Any], source: dict[str, Any], path: str) -> None:
@@ -52,17 +52,17 @@ def combined(hashes: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(hashes, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def by_function(kind: str, names: Iterable[str]) -> list[list[str]]:
+def by_function(table: Table, names: Iterable[str]) -> list[list[str]]:
     """Metrics in groups that one function computes together, in order: they share distances and densities."""
     groups: dict[str, list[str]] = {}
     for name in names:
-        groups.setdefault(KINDS[kind][name].target, []).append(name)
+        groups.setdefault(table[name].target, []).append(name)
     return list(groups.values())
 
 
-def measurer(kind: str, name: str) -> Callable[..., Any]:
+def measurer(table: Table, name: str) -> Callable[..., Any]:
     """The function that computes a metric: of a class an instance."""
-    found: Any = load(kind, name)
+    found: Any = table.load(name)
     if isclass(found):
         found = found()
     return found  # type: ignore[no-any-return]

@@ -1,20 +1,11 @@
-"""`guidelab prepare`: one fold of real data."""
+"""`guidelab prepare`: one fold of real data, points that are drawn or images that are read."""
 
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from guidelab.assemble import dataset
-from guidelab.io import save_arrays
-from guidelab.registry import FACTS, load
+from guidelab.registry import FOLDS
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
-    """Draw the fold and save it as `x [n, *event]`."""
-    generator = torch.Generator().manual_seed(job["seed"])
-    x = dataset(job["dataset"]).draw(job["n"], generator)
-    name, classes = job["dataset"]["name"], job["dataset"]["classes"]
-    facts = load("facts", name)(classes) if job["fold"] == "reference" and name in FACTS else {}
-    about = {"kind": "data", "fold": job["fold"], "seed": job["seed"], "facts": facts, "code": job["code"]}
-    save_arrays(outputs[0], {"x": x}, about)
+    """Write the fold as the examples of its dataset are stored."""
+    FOLDS.load(job["examples"])(job, outputs[0])

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from guidelab.errors import UserError
@@ -70,14 +71,14 @@ def reference(needs: set[str], of: str, real: File | None, statistics: File | No
     """The real side of metrics: features of single images, and statistics that are published or the split's.
 
     Args:
-        needs: what the metrics need, words of `plugins.PARTS`.
+        needs: what the metrics need, words of `registry.foreign.PARTS`.
         of: name of the features.
         real: features of real images.
         statistics: published mean and covariance.
     Raises:
-        UserError: absent arrays, or no mean with its covariance.
+        UserError: absent arrays, features that are not finite, or no mean with its covariance.
     """
-    features = wanted(real.tensors, "features", real.path, (None, None)) if real else None
+    features = _features(real) if real else None
     found: dict[str, Spread | None] = {"statistics": None, "spatial": None}
     for part in [p for p in found if p in needs]:
         suffix = "_spatial" if part == "spatial" else ""
@@ -94,6 +95,21 @@ def reference(needs: set[str], of: str, real: File | None, statistics: File | No
                 ) from error
     n = int(statistics.about.get("n", 0)) if statistics else 0
     return Reference(features, found["statistics"], found["spatial"], statistics is not None, n)
+
+
+def _features(real: File) -> Tensor:
+    """Features [M, F] of real images.
+
+    Raises:
+        UserError: absent, or some are not finite: a reference has no image to spare.
+    """
+    features = wanted(real.tensors, "features", real.path, (None, None))
+    odd = int((~torch.isfinite(features).all(dim=1)).sum())
+    if odd:
+        raise UserError(
+            f"{real.path}: {odd} of {len(features)} real images have features that are not finite. Delete the file and run again."
+        )
+    return features
 
 
 def _released(file: File, suffix: str) -> Spread:

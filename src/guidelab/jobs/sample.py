@@ -2,15 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from guidelab import registry
 from guidelab.assemble import dataset, load_nets
-from guidelab.compute.device import device, settle
-from guidelab.sampling.codecs import Codec
+from guidelab.compute.device import device
+from guidelab.compute.precision import settle
+from guidelab.registry import CODECS
 from guidelab.sampling.draw import Drawing, drawing
+
+if TYPE_CHECKING:
+    from guidelab.sampling.interfaces import Codec
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
@@ -21,7 +24,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """
     where = device()
     settle(where)
-    codec: Codec = registry.load("codec", job["codec"])(job, where)
+    codec: Codec = CODECS.load(job["codec"])(job, where)
     start = dataset(job["dataset"]).start if "dataset" in job else None
     held: dict[int, Drawing] = {}
 

@@ -7,10 +7,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from guidelab import registry
-from guidelab.assemble import Nets, assemble, dataset, load_net, load_nets
-from guidelab.compute.device import device, settle
+from guidelab.assemble import Nets, assemble, density, load_net, load_nets
+from guidelab.compute.device import device
 from guidelab.compute.inference import inference_nets
+from guidelab.compute.precision import settle
 from guidelab.core.denoiser import at_step
 from guidelab.data.image_zip import read_zip
 from guidelab.divergence.noisy import CPU, Denoise, Examples
@@ -19,6 +19,7 @@ from guidelab.errors import UserError
 from guidelab.io import load_arrays, wanted
 from guidelab.metrics.divergence import DIVERGENCES, divergences, log_ratios
 from guidelab.metrics.value import Value
+from guidelab.registry import DENSITIES
 from guidelab.sampling.codecs import Points
 from guidelab.sampling.draw import drawing
 from guidelab.shards import load_manifest, read_block
@@ -130,11 +131,11 @@ def _nets(job: Job, seed: int) -> tuple[Nets, torch.device]:
 
 
 def _density_known(job: Job) -> bool:
-    return job["dataset"]["name"] in registry.TRUTHS
+    return job["dataset"]["name"] in DENSITIES
 
 
 def _exact(job: Job, nets: Nets, seed: int) -> Exact:
-    data = dataset(job["dataset"])
+    data = density(job["dataset"])
 
     def draw(first: int, last: int) -> Tensor:
         return drawing(job, nets, CPU, Points(), data.start)(first, last)[0]
@@ -147,7 +148,7 @@ def _null_denoiser(job: Job) -> tuple[Denoise, Exact | None, torch.device]:
     if not _density_known(job):
         nets, where = _nets(job, job["train_seeds"][0])
         return denoisers(job, nets)[0], None, where
-    data = dataset(job["dataset"])
+    data = density(job["dataset"])
 
     def ideal(x: Tensor, sigma: Tensor, labels: Tensor | None) -> Tensor:
         found: Tensor = data.posterior_mean(x.to(torch.float64), sigma.to(torch.float64))

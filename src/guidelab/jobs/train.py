@@ -1,6 +1,6 @@
 """`guidelab train`: one denoiser, one or more seeds in turn, with snapshots of its averages and the curve of its loss.
 
-The net's name decides the learner: its examples, loss and step.
+The data decide the learner: examples, loss and step.
 """
 
 from pathlib import Path
@@ -8,9 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from guidelab import registry
-from guidelab.compute.device import device, settle
+from guidelab.compute.device import device
+from guidelab.compute.precision import settle
 from guidelab.io import save_arrays, write_csv
+from guidelab.registry import TRAINERS
 from guidelab.train.denoisers import train_denoiser
 from guidelab.train.distributed import joined
 from guidelab.train.state import drop_state, state_folder
@@ -21,7 +22,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     folder = state_folder(job)
     with joined(device()) as group:
         settle(group.device)
-        learner = registry.load("trainer", job["net"]["name"])(job, group, outputs[0])
+        learner = TRAINERS.load(job["examples"])(job, group, outputs[0])
         tensors, meta, curve = train_denoiser(learner, job["seeds"], folder, progress=group.leader)
         if group.leader:
             save_arrays(outputs[0], tensors, {**meta, "kind": "checkpoints", "code": job["code"]})

@@ -6,11 +6,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from guidelab.paper import summary
-from guidelab.paper.images import compare
 
 ARROWS = {"lower": "↓", "higher": "↑"}
 MARKS = {
-    summary.TRAININGS: "", summary.SAMPLES: "†", summary.BLOCKS: "‡", summary.NOTHING: "§", compare.AS_UNPAIRED: "†", compare.PAIRED: "†",
+    summary.TRAININGS: "", summary.SAMPLES: "†", summary.BLOCKS: "‡", summary.NOTHING: "§", summary.PAIRED: "†", summary.AS_UNPAIRED: "†",
 }  # fmt: skip
 MARK_NOTES = {
     summary.TRAININGS: "± and brackets: 95 % interval; unmarked: over trainings (Student)",

@@ -11,7 +11,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.colors import TwoSlopeNorm
 from numpy.typing import NDArray
 
-from guidelab.paper import style, summary
+from guidelab.paper import ranges, style, summary
 from guidelab.paper.looks import INK, Look
 
 Float = NDArray[np.float64]
@@ -95,6 +95,11 @@ def level(ax: Axes, row: Mapping[Any, Any], look: Look, *, star: bool = False, n
         ax.plot([0], [row["value"]], look.marker, ms=6, color=look.color, mew=0, zorder=5, label=name)
 
 
+def joined(ax: Axes, x: tuple[float, float], y: tuple[float, float], look: Look) -> None:
+    """A thin line from no guidance to a method's first point."""
+    ax.plot(x, y, color=look.color, ls=look.dashes, lw=0.7, alpha=0.6, zorder=2)
+
+
 def rings(ax: Axes, x: Any, y: Any) -> None:
     """A ring around each chosen point."""
     ax.plot(np.asarray(x, float), np.asarray(y, float), ls="", zorder=5, **RING)
@@ -109,30 +114,7 @@ def crosses(ax: Axes, rows: pd.DataFrame, looks: Mapping[str, Look], *, x: str, 
             at, np.full(len(at), _TOP - _STEP * i), "x", transform=ax.get_xaxis_transform(), color=look.color, ms=3, mew=0.8,
             zorder=5,
         )  # fmt: skip
-    room(ax, bad[key].nunique())
-
-
-def room(ax: Axes, lines: int) -> None:
-    """Raise the upper end of an axis, so that no curve runs among so many lines of crosses."""
-    scale = ax.yaxis.get_transform()
-    low, high = scale.transform(np.array(ax.get_ylim(), dtype=float))
-    share = 1 - _TOP + _STEP * lines if lines else 0.0
-    ax.set_ylim(*scale.inverted().transform(np.array([low, low + (high - low) / (1 - share)])))
-
-
-def limits(ax: Axes, value: Float, lo: Float, hi: Float) -> None:
-    """Room for all values and for the bands, as long as these do not flatten the curves; 0 is kept when near.
-
-    Values that are all equal have no curve to flatten: their bands alone set the range.
-    """
-    span, size = float(value.max() - value.min()), float(np.abs(value).max())
-    reach = 0.35 * span if span > 1e-6 * size else np.inf  # rounding is no range
-    low = max(float(np.nanmin([*value, *lo])), float(value.min()) - reach)
-    high = min(float(np.nanmax([*value, *hi])), float(value.max()) + reach)
-    least = 0.06 * (size or 1.0) if high - low <= 1e-6 * size else 0.0  # neither a curve nor a band
-    pad = max(0.06 * (high - low), least)
-    near_zero = value.min() >= 0 and low - pad < 0.25 * high
-    ax.set_ylim(0 if near_zero else low - pad, high + pad)
+    ranges.room(ax, _TOP, _STEP * bad[key].nunique())
 
 
 # ---- a plane ---------------------------------------------------------------------------------------------------------

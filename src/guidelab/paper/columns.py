@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from guidelab.paper import published, summary
-from guidelab.paper.images import wording
+from guidelab.paper import metric_names, published, summary
 from guidelab.paper.reproduced import NOT_TARGET
-from guidelab.paper.sources import MEASURED, file, line
+from guidelab.paper.sources import file, line
+from guidelab.paper.sources_columns import MEASURED
 from guidelab.paper.table import COMPARED, LOWEST, SOURCES
 
 _LONG = {  # column of the CSV -> column of the table
@@ -100,12 +100,12 @@ def _columns(number: dict[Any, Any]) -> dict[str, dict[str, object]]:
     mean = {metric: number["value"], f"{metric} lo": number["lo"], f"{metric} hi": number["hi"]}
     mean[f"{metric} over"] = number["over"] if number["status"] == summary.OK else number["status"]
     found: dict[str, dict[str, object]] = {"mean": mean}
-    if wording.base(metric) in COMPARED:
+    if metric_names.base(metric) in COMPARED:
         ends = {f"{metric} difference {side}": number[f"difference_{side}"] for side in ("lo", "hi", "over")}
         found["difference"] = {f"{metric} difference": number["difference"], **ends}
         found["difference"][f"{metric} verdict"] = number["verdict"]
         found["difference"][f"{metric} verdict by Holm"] = number["verdict_holm"]
-    if wording.base(metric) in LOWEST:
+    if metric_names.base(metric) in LOWEST:
         blocks = f"min of {number['blocks_of_min']} (paper style)" if number["blocks_of_min"] else ""
         found["minimum"] = {f"{metric} min of blocks": number["min_of_blocks"], f"{metric} min is": blocks}
     return found

@@ -16,8 +16,12 @@ _SPECIAL = {
     "σ": r"$\sigma$", "≥": r"$\geq$", "⁺": "$^{+}$", "⁻": "$^{-}$", "é": r"\'e", "ü": r"\"u", "ö": r"\"o", "ä": r"\"a",
     "ć": r"\'c", "ń": r"\'n", "…": r"\ldots{}", "—": "---", "‘": "`", "’": "'", "“": "``", "”": "''",
 }  # fmt: skip
-GAP = 0.008  # \tabcolsep as a part of \linewidth
-WIDTH = {"footnotesize": 84, "scriptsize": 96, "tiny": 130}  # letters in the text width of a plain article
+GAP = 0.006  # \tabcolsep as a part of \linewidth
+WIDTH = {"footnotesize": 81, "scriptsize": 86, "tiny": 101}  # digits in the text width of a plain article
+_OF_DIGIT = {  # widths of other characters in Computer Modern, in digits; 1 for those not named
+    **dict.fromkeys(" ", 0.67), **dict.fromkeys(".,:;ijl|'()[]", 0.6), **dict.fromkeys("ftrsI-", 0.8),
+    **dict.fromkeys("±−→≥≤×mwMWχσ", 1.6), **dict.fromkeys("⁺⁻", 1.3), **dict.fromkeys("ABCDEFGHKLNOPQRSTUVXYZ%&–", 1.45),
+}  # fmt: skip
 
 
 def document(title: str, sheets: Iterable[cells.Sheet]) -> str:
@@ -28,26 +32,39 @@ def document(title: str, sheets: Iterable[cells.Sheet]) -> str:
 
 
 def escape(text: str) -> str:
-    """`text` with LaTeX's special characters and the symbols of the tables made printable; others become `?`."""
-    shown = "".join(_SPECIAL.get(character, character) for character in text)
+    """`text` with LaTeX's special characters and the symbols of the tables made printable; others become `?`.
+
+    Lines may break before a ± and not after it.
+    """
+    shown = "".join(_SPECIAL.get(character, character) for character in text).replace(r"$\pm$ ", r"$\pm$~")
     return shown.encode("ascii", "replace").decode()
 
 
 def widths(sheet: cells.Sheet) -> tuple[str, list[float]]:
-    r"""The largest size of letters at which every word fits its column, and each column's part of `\linewidth`."""
+    r"""The largest size of letters at which every word fits its column, and each column's part of `\linewidth`.
+
+    Numbers stay on one line where `footnotesize` or `scriptsize` has room for that; else they wrap before their ±.
+    """
     each = [list(column) for column in cells.columns(sheet)]
-    least = [max([len(word) for cell in column for word in cell.split()] or [1]) for column in each]
-    wanted = [max(len(cell) for cell in column) for column in each]
-    # numbers stay on one line, headings and labels wrap
-    least = [max(n, *map(len, c[1:]), 1) if side == "r" else n for n, c, side in zip(least, each, sheet.align, strict=True)]  # fmt: skip
-    size = next((name for name, letters in WIDTH.items() if sum(least) <= letters), "tiny")
-    spare = max(0, WIDTH[size] - sum(least))
-    more = [max(0, w - n) for w, n in zip(wanted, least, strict=True)]
-    share = min(1.0, spare / (sum(more) or 1))
-    letters = [n + share * m for n, m in zip(least, more, strict=True)]
-    room = 1 - 2 * GAP * (len(letters) - 1)
-    total = max(sum(letters), WIDTH[size])
-    return size, [room * n / total for n in letters]
+    words = [
+        max([_digits(w) for c in column for w in c.replace("± ", "±").split()] or [1.0]) for column in each
+    ]
+    wanted = [max(map(_digits, column)) for column in each]
+    whole = [max(n, *map(_digits, c[1:]), 1.0) if side == "r" else n for n, c, side in zip(words, each, sheet.align, strict=True)]  # fmt: skip
+    room = 1 - 2 * GAP * (len(each) - 1)
+    sizes = [(name, least) for least in (whole, words) for name in ("footnotesize", "scriptsize")]
+    size, least = next((s for s in sizes if sum(s[1]) <= room * WIDTH[s[0]]), ("tiny", words))
+    most = room * WIDTH[size]
+    more = [max(0.0, w - n) for w, n in zip(wanted, least, strict=True)]
+    share = min(1.0, max(0.0, most - sum(least)) / (sum(more) or 1))
+    found = [n + share * m for n, m in zip(least, more, strict=True)]
+    total = max(sum(found), most)
+    return size, [room * n / total for n in found]
+
+
+def _digits(text: str) -> float:
+    """The width of some text, in digits, with a little room."""
+    return 0.3 + sum(_OF_DIGIT.get(character, 1.0) for character in text)
 
 
 def _part(sheet: cells.Sheet) -> str:

@@ -5,6 +5,7 @@ hue; each variant also has its own marker and dashes, so that curves stay apart 
 """
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import cycle
@@ -14,7 +15,7 @@ import seaborn as sns
 from matplotlib.colors import to_hex
 
 from guidelab.paper import names
-from guidelab.paper.sigma.numbers import NULL
+from guidelab.paper.divergence_numbers import NULL
 
 INK = "#1a1a1a"  # text, frames, samples; also no guidance
 GREY = "#777777"  # notes, and what is no sampler
@@ -67,6 +68,16 @@ def spare(count: int) -> list[Look]:
     """Looks of lines that are no variant's, dark to light."""
     colors = sns.color_palette("viridis", count + 1)[:count]
     return [Look(to_hex(c), m, d) for c, m, d in zip(colors, cycle(_MARKERS), cycle(_DASHES), strict=False)]
+
+
+def of_lines(points: Mapping[str, Iterable[str]]) -> dict[str, Look]:
+    """The look of each line through some points: a variant's own where each line is of one variant, at any step count, else spare ones."""
+    drawn = {line: {look(point.partition("/")[0]) for point in through} for line, through in points.items()}
+    own = [next(iter(found)) for found in drawn.values() if len(found) == 1]
+    # all lines their own look or none: a spare one could be another variant's
+    if not len(own) == len(drawn) == len(set(own)):
+        own = spare(len(drawn))
+    return dict(zip(drawn, own, strict=True))
 
 
 @lru_cache(maxsize=1)  # needed for every curve of a figure; shades take milliseconds

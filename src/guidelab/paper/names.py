@@ -1,6 +1,7 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
 """What readers see instead of the names in params.yaml: its labels and groups, which every printing job carries."""
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -10,6 +11,11 @@ from typing import Any
 _LOOKS: ContextVar[Mapping[str, Mapping[str, Any]]] = ContextVar("looks", default={})  # noqa: B039 - never changed
 
 METHODS = "Methods"  # the section of variants without a group of their own
+GUIDES, DEGRADED = "Choice of the weak model", "Degraded main model"
+TRAINED, AVERAGED = "Training of the discriminator", "Length of the average (EMA)"
+SECTIONS = (METHODS, GUIDES, DEGRADED, TRAINED, AVERAGED)  # groups of params.yaml in the order of the tables
+_ALONE = {"cfg": "CFG", "autog": "autoguidance", "dg": "DG"}  # methods of one term
+_TUNED = re.compile(r"_(fd|u|c|u_both)$")  # for another metric, of another kind of net
 FULL_SCALE = "full"
 FULL_SCALES = (FULL_SCALE, "paper")  # whose numbers may stand beside a paper's
 SMOKE = "smoke"  # everything tiny, weights random: that it runs is all it shows
@@ -56,6 +62,19 @@ def ordered(variants: Iterable[object]) -> list[str]:
     place = {name: i for i, name in enumerate(looks())}
     found = [str(v) for v in dict.fromkeys(variants)]
     return sorted(found, key=lambda v: place.get(v, len(place)))
+
+
+def kin(variants: Iterable[object], start: str) -> list[str]:
+    """Which variants are of one method alone, `cfg`, `autog` or `dg`, on a main model that the experiment's methods guide."""
+    alike = {v: about for v, about in looks().items() if about["method"] == _ALONE[start]}
+    mains = {about["main"] for about in alike.values() if about["section"] == METHODS}
+    return [v for v in ordered(variants) if v in alike and alike[v]["main"] in mains]
+
+
+def suffix(variant: str) -> str:
+    """`_fd`, `_u` or `_c`, of a method tuned for another metric or of another kind of net; else empty."""
+    found = _TUNED.search(variant)
+    return f"_{found[1].removesuffix('_both')}" if found else ""
 
 
 def scale_name(scale: str) -> str:

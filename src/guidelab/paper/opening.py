@@ -1,22 +1,22 @@
 """What opens the findings: a computed sentence for each headline metric, and one table of what could not be estimated."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 
 from guidelab.errors import counted
-from guidelab.paper import markdown, summary
+from guidelab.paper import markdown, metric_names, names, reported, summary
 from guidelab.paper.cells import Sheet, interval, number
-from guidelab.paper.images import compare, wording
+from guidelab.paper.evidence import Evidence
 from guidelab.paper.sheets import headline
 from guidelab.paper.table import make_table
 
 _MOST = 5  # sentences about metrics
 _OVER = {
     summary.TRAININGS: "95 % interval over {n} trainings",
-    compare.PAIRED: "95 % interval over the samples of one training, paired",
-    compare.AS_UNPAIRED: "95 % interval over the samples of one training, as if unpaired",
+    summary.PAIRED: "95 % interval over the samples of one training, paired",
+    summary.AS_UNPAIRED: "95 % interval over the samples of one training, as if unpaired",
     summary.BLOCKS: "95 % interval over the seed blocks of one training",
     summary.NOTHING: "one training, no interval",
 }
@@ -58,7 +58,7 @@ def _scope(table: pd.DataFrame) -> str:
 def _one_line_each(mine: pd.DataFrame) -> pd.DataFrame:
     """Of each variant the line whose weight was chosen in this metric's feature space, else the first."""
     space = str(mine["space"].iloc[0])
-    own = [space in [wording.features(m) for m in str(by).split(", ")] for by in mine["chosen_by"]]
+    own = [space in [metric_names.features(m) for m in str(by).split(", ")] for by in mine["chosen_by"]]
     return (
         mine.assign(_own=own).sort_values("_own", ascending=False, kind="stable").drop_duplicates("variant")
     )
@@ -71,15 +71,15 @@ def _of_metric(mine: pd.DataFrame) -> str:
         return ""
     info = mine.iloc[0]
     name = str(info["name"]) + (
-        f" in {wording.features_short(info['space'])} features" if info["space"] else ""
+        f" in {metric_names.features_short(info['space'])} features" if info["space"] else ""
     )
-    better, worse = (int((compared["verdict"] == word).sum()) for word in (compare.BETTER, compare.WORSE))
+    better, worse = (int((compared["verdict"] == word).sum()) for word in (summary.BETTER, summary.WORSE))
     count = f"of {counted(len(compared), 'variant')} {better} {'is' if better == 1 else 'are'} clearly better and {worse} clearly worse"
     sign = 1 if info["direction"] == "lower" else -1
     best = compared.iloc[int((sign * compared["difference"]).to_numpy().argmin())].to_dict()
     if sign * best["difference"] >= 0:
         return f"By {name}, no variant improves on no guidance: {count}."
-    sure = "" if best["verdict"] == compare.BETTER else ", not clearly"
+    sure = "" if best["verdict"] == summary.BETTER else ", not clearly"
     return f"By {name}, {best['label']} at w = {best['w']:g} improves most on no guidance{sure}: {_effect(best)}; {count}."
 
 
@@ -94,26 +94,40 @@ def _effect(row: Mapping[Any, Any]) -> str:
     return f"{ends}{percent}, difference {gap}{points} ({over})"
 
 
-def unestimable(
-    rows: pd.DataFrame, phrase: Callable[[str], str], where: Callable[[pd.DataFrame, pd.DataFrame], str]
-) -> str:
-    """The numbers that are flagged or not finite, by metric, as a table that a reader opens.
-
-    Args:
-        rows: of the report. phrase: a metric in words. where: the points of some rows in words, given all rows of the metric.
-    """
-    flags = summary.notes(rows)
+def unestimable(f: Evidence) -> str:
+    """The numbers of the report that are flagged or not finite, by metric, as a table that a reader opens."""
+    flags = summary.notes(f.rows)
     undefined = flags.str.contains(summary.NOT_DEFINED)
     unsure = flags.str.startswith(summary.NOT_ESTIMABLE) & ~undefined
-    infinite = rows["value"].isna() & ~undefined & ~unsure
+    infinite = f.rows["value"].isna() & ~undefined & ~unsure
     states = {summary.NOT_ESTIMABLE: unsure, summary.NOT_DEFINED: undefined, summary.NOT_FINITE: infinite}
     body = [
-        [phrase(str(metric)), state, str(len(part)), where(part, rows[rows["metric"] == metric])]
+        [
+            _metric_name(f.info[str(metric)]),
+            state,
+            str(len(part)),
+            _where(part, f.rows[f.rows["metric"] == metric]),
+        ]
         for state, mask in states.items()
-        for metric, part in rows[mask].groupby("metric", sort=False)
+        for metric, part in f.rows[mask].groupby("metric", sort=False)
     ]
     if not body:
         return "Everything measured was estimable."
     sheet = Sheet("", ["metric", "state", "numbers", "where"], body, [], "llrl")
     total = number(sum(int(line[2]) for line in body), "", 0)
-    return f"<details><summary>{total} numbers of {len(rows):,}</summary>\n\n{markdown.pipes(sheet)}\n\n</details>"
+    return f"<details><summary>{total} numbers of {len(f.rows):,}</summary>\n\n{markdown.pipes(sheet)}\n\n</details>"
+
+
+def _metric_name(info: Mapping[Any, Any]) -> str:
+    space = metric_names.features(str(info["metric"]))
+    return str(info["name"]) + (f" in {metric_names.features_short(space)} features" if space else "")
+
+
+def _where(part: pd.DataFrame, of: pd.DataFrame) -> str:
+    """The points of `part`, a variant's weights left out when all of those in `of` are meant."""
+    found = []
+    for variant in names.ordered(part["variant"]):
+        mine, every = reported.weights(part, variant), reported.weights(of, variant)
+        labels = [names.point_label(f"{variant}/w{w:.2f}") for w in mine]
+        found += [names.label(variant)] if mine == every else labels
+    return "; ".join(found)

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from guidelab.paper import summary
-from guidelab.paper.images import compare, wording
+from guidelab.paper import metric_names, reported, summary
 
 MIN_OF_3 = "min_of_3"
 GAP = 0.013  # of the published value; see the module
@@ -39,7 +38,7 @@ def judged(one: Mapping[str, Any], ours: Mapping[Any, Any], measurements: pd.Dat
     if ours["status"] != summary.OK:
         return found | {"published_verdict": str(ours["status"])}
     at = (str(ours["variant"]), float(ours["w"]), str(ours["metric"]))
-    least, blocks = compare.lowest(measurements, *at)
+    least, blocks = summary.lowest(measurements, *at)
     as_minimum = one["protocol"] == MIN_OF_3
     value = least if as_minimum else float(ours["value"])
     found |= {"compared": value, "compared_as": f"min of {blocks}" if as_minimum else "mean"}
@@ -47,7 +46,7 @@ def judged(one: Mapping[str, Any], ours: Mapping[Any, Any], measurements: pd.Dat
     if reason:
         return found | {"published_verdict": reason}
     target = float(one["value"])
-    sd = _sd(summary.at_point(measurements, *at))
+    sd = _sd(reported.at_point(measurements, *at))
     allowed = max(GAP * abs(target), 0.0 if math.isnan(sd) else 2 * sd)
     return found | {
         "published_difference": value - target, "allowed": allowed, "published_verdict": verdict(value - target, allowed),
@@ -70,16 +69,16 @@ def no_target(one: Mapping[str, Any]) -> str:
 
 def stands_for(ours: str, theirs: str) -> bool:
     """Whether one of our metrics measures a published one: fid@dinov2 is their fd_dinov2."""
-    space = wording.features(ours)
-    if theirs in ("fid", "fd_dinov2") and wording.base(ours) == "fid":
-        return space not in _OTHER_FEATURES and wording.of_dinov2(space) == (theirs == "fd_dinov2")
-    return wording.base(ours) == theirs
+    space = metric_names.features(ours)
+    if theirs in ("fid", "fd_dinov2") and metric_names.base(ours) == "fid":
+        return space not in _OTHER_FEATURES and metric_names.of_dinov2(space) == (theirs == "fd_dinov2")
+    return metric_names.base(ours) == theirs
 
 
 def _incomparable(one: Mapping[str, Any], ours: Mapping[Any, Any], blocks: int) -> str:
     """Why ours is no measurement of the same thing; empty where it is."""
     n, theirs = int(ours["n_generated"]), int(float(one["n_generated"]))
-    split, metric = str(ours["reference_split"]), wording.base(str(ours["metric"]))
+    split, metric = str(ours["reference_split"]), metric_names.base(str(ours["metric"]))
     reason = ""
     if n != theirs:
         reason = f"n {n:,}, published {theirs:,}"

@@ -7,10 +7,9 @@ from typing import Any, cast
 
 import pandas as pd
 
-from guidelab.paper import latex, markdown, names, published_sheet, summary
+from guidelab.paper import latex, markdown, metric_names, names, published_sheet, summary
 from guidelab.paper.cells import ARROWS, MARK_NOTES, MARKS, MOST, STATUS_NOTES, Sheet, interval
 from guidelab.paper.columns import split
-from guidelab.paper.images import compare, wording
 
 _FIRST = (
     "fid",
@@ -22,7 +21,7 @@ _FIRST = (
     "accuracy",
     "precision",
 )  # what goes in a headline
-_SIGNS = {compare.BETTER: "⁺", compare.WORSE: "⁻"}
+_SIGNS = {summary.BETTER: "⁺", summary.WORSE: "⁻"}
 _SIGN_NOTE = (
     "⁺ clearly better, ⁻ clearly worse than no guidance with as many sampler steps, on the same trainings, blocks and sample "
     "seeds: the 95 % interval of the difference leaves out 0 and every block agrees in sign. Signs are not "
@@ -65,7 +64,7 @@ def sheets(table: pd.DataFrame) -> list[Sheet]:
     """A headline sheet for each section with all notes under the last, then the published values."""
     ours, listed = split(table)
     metrics = headline(ours)
-    choosers = set(wording.spaces(m for by in ours["chosen_by"] for m in str(by).split(", ")))
+    choosers = set(metric_names.spaces(m for by in ours["chosen_by"] for m in str(by).split(", ")))
     found = [
         _section(str(name), part, metrics, choosers) for name, part in ours.groupby("section", sort=False)
     ]
@@ -79,7 +78,7 @@ def headline(table: pd.DataFrame) -> list[dict[Any, Any]]:
     """The metrics of the headline: as many as fit, each in every feature space, the most telling first."""
     known = table[table["status"] != summary.NOT_RUN].drop_duplicates("metric").to_dict("records")
     rank = {name: i for i, name in enumerate(_FIRST)}
-    ordered = sorted(known, key=lambda m: rank.get(wording.base(str(m["metric"])), len(rank)))
+    ordered = sorted(known, key=lambda m: rank.get(metric_names.base(str(m["metric"])), len(rank)))
     return ordered[: MOST - 3]
 
 
@@ -110,7 +109,7 @@ def _cell(row: Mapping[Any, Any]) -> str:
 def _heading(metric: Mapping[Any, Any]) -> str:
     """`FID, Lite0 ↓`, `outliers, exact 99 % (%) ↓`."""
     unit = {"%": " (%)", "nat": " (nats)"}.get(str(metric["unit"]), "")
-    space = f", {wording.features_short(str(metric['space']))}" if metric["space"] else ""
+    space = f", {metric_names.features_short(str(metric['space']))}" if metric["space"] else ""
     return f"{metric['name']}{space}{unit} {ARROWS.get(str(metric['direction']), '')}".strip()
 
 
@@ -119,11 +118,11 @@ def _weight(line: Mapping[Any, Any], choosers: set[str]) -> str:
     if line["real"]:
         return "–"
     by = [m for m in str(line["chosen_by"]).split(", ") if m]
-    chose = [wording.features(m) for m in by if wording.features(m)]
+    chose = [metric_names.features(m) for m in by if metric_names.features(m)]
     if by and not chose:
         return f"{_w(line['w'])}, {'chosen' if line['chosen_on'] else by[0]}"
     some = chose and not choosers <= set(chose)
-    return _w(line["w"]) + (f", by {', '.join(map(wording.features_short, chose))}" if some else "")
+    return _w(line["w"]) + (f", by {', '.join(map(metric_names.features_short, chose))}" if some else "")
 
 
 def _w(w: Any) -> str:
@@ -139,7 +138,7 @@ def _notes(table: pd.DataFrame, metrics: list[dict[Any, Any]]) -> list[str]:
     said = [_sizes(shown), _spaces(metrics), _marks(shown), _choice(table), _budget(table)]
     if table["verdict"].isin(list(_SIGNS)).any():
         said.append(_SIGN_NOTE)
-    if (table["difference_over"] == compare.AS_UNPAIRED).any():
+    if (table["difference_over"] == summary.AS_UNPAIRED).any():
         said.append(_UNPAIRED)
     if "published_verdict" in table:
         word = str(table["published_verdict"].iloc[0])
@@ -156,14 +155,14 @@ def _choice(table: pd.DataFrame) -> str:
     blocks = ", ".join(dict.fromkeys(map(str, chosen["chosen_on"]))) or "none"
     words = dict(zip(table["metric"], table["name"], strict=True))
     metrics = dict.fromkeys(m for by in chosen["chosen_by"] for m in str(by).split(", "))
-    by = ", ".join(dict.fromkeys(str(words.get(m, wording.base(m))) for m in metrics))
+    by = ", ".join(dict.fromkeys(str(words.get(m, metric_names.base(m))) for m in metrics))
     return f"Weights were chosen on block {blocks}{f' by {by}' if by else ''}; every number comes from blocks that chose no weight."
 
 
 def _spaces(metrics: list[dict[Any, Any]]) -> str:
     """What the feature spaces were trained on: that decides what they see."""
-    spaces = wording.spaces(m["metric"] for m in metrics)
-    said = [f"{wording.features_short(s)}: {wording.features_label(s)}" for s in spaces]
+    spaces = metric_names.spaces(m["metric"] for m in metrics)
+    said = [f"{metric_names.features_short(s)}: {metric_names.features_label(s)}" for s in spaces]
     return "; ".join(said) + "." if said else ""
 
 
@@ -173,10 +172,10 @@ def _budget(table: pd.DataFrame) -> str:
         return ""
     lines = table.drop_duplicates(["variant", "weights_tried"])
     alone = ~lines["guides"].str.contains("+", regex=False) & (lines["guides"] != "")
-    lines = lines[lines["section"].isin(wording.SECTIONS) & alone]
+    lines = lines[lines["section"].isin(names.SECTIONS) & alone]
     said = []
     for name, start in (("CFG", "cfg"), ("autoguidance", "autog"), ("DG", "dg")):
-        mine = lines[wording.kin(lines["variant"], start)]
+        mine = lines[lines["variant"].isin(names.kin(lines["variant"], start))]
         if len(mine):
             guides, variants = mine["guides"].nunique(), mine["variant"].nunique()
             points = int(mine.drop_duplicates("variant")["weights_tried"].sum())
@@ -210,7 +209,7 @@ def _references(ran: pd.DataFrame) -> str:
         if reference not in ("", "none"):
             counted = re.sub(r"\d{4,}", lambda m: f"{int(m[0]):,}", str(row["counted"]))
             whole = (f"{n:,} of {reference}" if n else reference) + (f" ({counted})" if counted else "")
-            found.setdefault((str(row["name"]), whole), []).append(wording.features_short(row["space"]))
+            found.setdefault((str(row["name"]), whole), []).append(metric_names.features_short(row["space"]))
     several = {name for name, _ in found if sum(name == other for other, _ in found) > 1}
     said = [
         name + (f" in {', '.join(spaces)}" if name in several else "") + f" against {whole}"

@@ -1,4 +1,13 @@
-"""From rows to one number with its interval, and what that interval runs over."""
+"""From rows to one number with its interval, and the difference of two; and what such intervals run over.
+
+A row's `std_error` is over the generated samples of one block, the reference held fixed: an estimate from one training has
+an interval over samples and says nothing of another training. With two trainings or more, intervals are Student's, over trainings.
+
+A difference is formed block by block, on the same trainings and sample seeds. Shared noise makes its error smaller than that of
+independent values: over one training it is formed of the parts of both errors (`paper.joint`), sample by sample. Where a number
+has none, the errors are combined as if the points were independent, `sqrt(sum(a^2 + b^2)) / blocks`: wider than need be. The
+block that chose a weight is left out even here: its difference is biased in favour of the chosen weight.
+"""
 
 import math
 from dataclasses import dataclass
@@ -6,14 +15,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from numpy.typing import NDArray
 
-from guidelab.paper import checks
+from guidelab.paper import joint, reported
+from guidelab.paper.intervals import normal, over_samples, t_interval, t_test
 
-LEVEL = 0.95
 TRAININGS, BLOCKS, SAMPLES, NOTHING = "trainings", "seed blocks", "samples", ""
 OK, NOT_RUN, NOT_FINITE = "ok", "not run", "not finite"
 NOT_ESTIMABLE, NOT_DEFINED = "not estimable", "not defined"
+AS_UNPAIRED = "samples, errors combined as if unpaired"
+PAIRED = "samples, paired"
+BETTER, WORSE, UNCLEAR, EQUAL = "better", "worse", "no clear difference", "the same point"
+Key = tuple[int, str]  # training seed, seed block
+Sound = dict[Key, joint.Number]
 
 
 @dataclass(frozen=True)
@@ -41,27 +55,6 @@ class Estimate:
     n_generated: int = 0
     status: str = NOT_RUN
     note: str = ""
-
-
-def t_interval(values: list[float] | np.ndarray) -> tuple[float, float]:
-    """95 % Student interval of the mean of at least two independent values.
-
-    Raises:
-        ValueError: fewer than two values.
-    """
-    x = np.asarray(values, dtype=np.float64)
-    if len(x) < 2:
-        raise ValueError(f"t_interval: {len(x)} value, wanted at least 2")
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
-    return float(x.mean()) - half, float(x.mean()) + half
-
-
-def t_test(values: np.ndarray) -> float:
-    """Two-sided p-value of a mean of 0 of two or more independent values."""
-    spread = float(values.std(ddof=1))
-    if spread == 0:
-        return float(values[0] == 0)
-    return float(2 * stats.t.sf(abs(values.mean()) / spread * math.sqrt(len(values)), len(values) - 1))
 
 
 def estimate(rows: pd.DataFrame, *, share: bool = False) -> Estimate:
@@ -99,21 +92,11 @@ def estimate(rows: pd.DataFrame, *, share: bool = False) -> Estimate:
     errors = rows["std_error"].to_numpy(np.float64)
     if np.isfinite(errors).all():
         return Estimate(
-            value, *_over_samples(value, errors, n_generated, share), SAMPLES, **size, status=OK, note=caution
+            value, *over_samples(value, errors, n_generated, share), SAMPLES, **size, status=OK, note=caution
         )
     if n_blocks >= 2:
         return Estimate(value, *t_interval(values), BLOCKS, **size, status=OK, note=caution)
     return Estimate(value, **size, status=OK, note=caution)
-
-
-def _over_samples(value: float, errors: np.ndarray, n_generated: int, share: bool) -> tuple[float, float]:
-    """Normal interval of a mean over blocks; exact binomial at the ends of a share."""
-    tail = (1 - LEVEL) / 2
-    if share and value in (0.0, 1.0) and not errors.any():
-        width = 1 - tail ** (1 / (n_generated * len(errors)))  # Clopper and Pearson 1934, at k = 0 or k = n
-        return (0.0, width) if value == 0 else (1 - width, 1.0)
-    half = float(stats.norm.ppf(1 - tail) * np.sqrt((errors**2).sum()) / len(errors))
-    return value - half, value + half
 
 
 def notes(rows: pd.DataFrame) -> pd.Series:
@@ -123,36 +106,125 @@ def notes(rows: pd.DataFrame) -> pd.Series:
     return rows["note"].fillna("").astype(str)
 
 
-def report_rows(
-    measurements: pd.DataFrame, selected: pd.DataFrame, report_blocks: list[str] | None = None
-) -> pd.DataFrame:
-    """The rows that may be printed: checked for comparability, without the blocks that selected weights.
+@dataclass(frozen=True)
+class Difference:
+    """How a metric differs between two points, `after` minus `before`, on common trainings, blocks and seeds.
 
-    Raises:
-        UserError: rows that may not be averaged or compared; see `checks`.
+    Attributes:
+        value: mean over trainings of the mean over blocks; nan when there is nothing sound in common.
+        lo: lower end of the 95 % interval; nan without one.
+        hi: upper end.
+        over: `trainings`, `seed blocks`, PAIRED, AS_UNPAIRED, or empty.
+        n_trainings: trainings both have.
+        least: smallest difference of a single block and training.
+        most: largest.
+        before: mean of the first point over what both have.
+        after: mean of the second.
+        down: trainings in which the value fell.
+        up: in which it rose.
+        p: two-sided p-value of no difference, of the distribution that makes the interval; nan without one.
     """
-    checks.require_columns(measurements, checks.MEASUREMENTS, "measurements")
-    checks.require_columns(selected, checks.SELECTED, "selected")
-    checks.one_scale(measurements)
-    checks.no_duplicates(measurements)
-    blocks = checks.honest_blocks(measurements, selected, report_blocks)
-    rows = measurements[measurements["seed_block"].isin(blocks)]
-    checks.comparable(rows)
-    checks.same_blocks(rows)
-    return rows
+
+    value: float = math.nan
+    lo: float = math.nan
+    hi: float = math.nan
+    over: str = NOTHING
+    n_trainings: int = 0
+    least: float = math.nan
+    most: float = math.nan
+    before: float = math.nan
+    after: float = math.nan
+    down: int = 0
+    up: int = 0
+    p: float = math.nan
+
+    @property
+    def excludes_zero(self) -> bool:
+        """The interval leaves out 0."""
+        return self.lo > 0 or self.hi < 0
+
+    @property
+    def clear(self) -> bool:
+        """The interval leaves out 0, and every single block and training has the sign of the mean."""
+        return (self.lo > 0 and self.least > 0) or (self.hi < 0 and self.most < 0)
+
+    def verdict(self, direction: str) -> str:
+        """`better`, `worse` or `no clear difference`; `more` and `less` for a metric without a direction."""
+        if math.isnan(self.value):
+            return NOT_RUN
+        if self.least == self.most == 0:
+            return EQUAL
+        if not self.clear:
+            return UNCLEAR
+        if direction not in ("lower", "higher"):
+            return "more" if self.value > 0 else "less"
+        return BETTER if (self.value < 0) == (direction == "lower") else WORSE
 
 
-def at_point(rows: pd.DataFrame, variant: str, w: float, metric: str | None = None) -> pd.DataFrame:
-    """The rows of one point, of one metric if named. Weights are compared to the two digits paths carry."""
-    mask = (rows["variant"] == variant) & ((rows["w"] - w).abs() < 5e-3)
-    return rows[mask & (rows["metric"] == metric)] if metric is not None else rows[mask]
+def paired(a: Sound, b: Sound) -> Difference:
+    """The difference of two points, given the values of each that can be trusted."""
+    both = sorted(set(a) & set(b))
+    if not both:
+        return Difference()
+    gap = np.asarray([b[key].value - a[key].value for key in both])
+    by_training = _by_training(both, gap)
+    mean = float(by_training.mean())
+    lo, hi, p, over = math.nan, math.nan, math.nan, NOTHING
+    found = joint.errors([(a[key], b[key]) for key in both])
+    errors, how = (found, PAIRED) if found is not None else (_unpaired(a, b, both), AS_UNPAIRED)
+    if len(by_training) >= 2:
+        (lo, hi), p, over = t_interval(by_training), t_test(by_training), TRAININGS
+    elif np.isfinite(errors).all():
+        (lo, hi), p = normal(mean, float(np.linalg.norm(errors)) / len(gap))
+        over = how
+    elif len(gap) >= 2:
+        (lo, hi), p, over = t_interval(gap), t_test(gap), BLOCKS
+    before, after = (
+        float(_by_training(both, np.asarray([side[key].value for key in both])).mean()) for side in (a, b)
+    )
+    down, up = int((by_training < 0).sum()), int((by_training > 0).sum())
+    least, most = float(gap.min()), float(gap.max())
+    return Difference(mean, lo, hi, over, len(by_training), least, most, before, after, down, up, p)
 
 
-def by_training(rows: pd.DataFrame, variant: str, w: float, metric: str) -> dict[int, float]:
-    """Mean over report blocks for each training seed; trainings with a flagged or infinite number are left out."""
-    found = at_point(rows, variant, w, metric)
-    bad = notes(found).str.startswith(NOT_ESTIMABLE) | ~np.isfinite(found["value"].astype(float))
-    good = found[~found["train_seed"].isin(found.loc[bad, "train_seed"])]
+def _unpaired(a: Sound, b: Sound, keys: list[Key]) -> NDArray[np.float64]:
+    """The standard error of the difference in each block, of two points that share nothing."""
+    return np.asarray([math.hypot(a[key].error, b[key].error) for key in keys])
+
+
+def _by_training(keys: list[Key], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mean over the blocks of each training."""
+    seeds = np.asarray([seed for seed, _ in keys])
+    return np.asarray([values[seeds == seed].mean() for seed in np.unique(seeds)])
+
+
+def sound(rows: pd.DataFrame) -> Sound:
+    """The number of every training and block of a point whose value can be trusted."""
+    flags = notes(rows)
+    parts = rows[joint.PARTS] if joint.PARTS in rows else [None] * len(rows)
+    columns = (rows[c] for c in ("train_seed", "seed_block", "value", "std_error"))
     return {
-        int(str(seed)): float(part["value"].mean()) for seed, part in good.groupby("train_seed", sort=True)
+        (int(seed), str(block)): joint.Number(float(value), float(error), vector)
+        for seed, block, value, error, flag, vector in zip(*columns, flags, parts, strict=True)
+        if math.isfinite(value) and not flag.startswith(NOT_ESTIMABLE)
     }
+
+
+def lowest(rows: pd.DataFrame, variant: str, w: float, metric: str) -> tuple[float, int]:
+    """The papers' way to report: the least of all blocks of a training, the choosing one too, mean over trainings.
+
+    Returns:
+        the value and how many blocks a training has (nan and 0 without rows); optimistic by construction.
+    """
+    return least(sound(reported.at_point(rows, variant, w, metric)))
+
+
+def least(at: Sound) -> tuple[float, int]:
+    """`lowest` of a point, given its values that can be trusted."""
+    if not at:
+        return math.nan, 0
+    by_training: dict[int, list[float]] = {}
+    for (seed, _), number in at.items():
+        by_training.setdefault(seed, []).append(number.value)
+    found = [min(values) for values in by_training.values()]
+    return sum(found) / len(found), min(len(values) for values in by_training.values())

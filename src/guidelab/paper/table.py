@@ -10,8 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from guidelab.paper import checks, joint, names, published, summary
-from guidelab.paper.images import compare, wording
+from guidelab.paper import checks, intervals, joint, metric_names, names, published, reported, summary
 from guidelab.paper.lines import Line, images, lines
 from guidelab.paper.sources import Source, points
 
@@ -60,22 +59,22 @@ def make_table(
             mains (variant to its main net, where there are several) and published (point to
             published rows).
     Raises:
-        UserError: rows that may not be compared or printed; see `compare.report` and `checks`.
+        UserError: rows that may not be compared or printed; see `reported.rows` and `checks`.
     """
     checks.same_experiment(measurements, spec)
     wide = images(spec)
-    rows = (compare.report if wide else summary.report_rows)(measurements, selected)
-    described = _in_order(wording.describe(metrics_info, measurements["metric"]), metrics_info)
-    steps = compare.main_steps(measurements) if wide else None
-    reported, measured = (
+    rows = reported.rows(measurements, selected)
+    described = _in_order(metric_names.describe(metrics_info, measurements["metric"]), metrics_info)
+    steps = reported.main_steps(measurements) if wide else None
+    cells = (
         _cells(rows),
-        _cells(measurements[measurements["metric"].map(wording.base).isin(LOWEST)]),
+        _cells(measurements[measurements["metric"].map(metric_names.base).isin(LOWEST)]),
     )
     table = []
     for line in lines(measurements, selected, spec):
-        base = compare.baseline(rows, line.variant, spec.get("mains"))
+        base = reported.baseline(rows, line.variant, spec.get("mains"))
         about = _line(line, measurements, base, spec, steps)
-        table += [{**about, **_number(line, reported, measured, base, info)} for info in described]
+        table += [{**about, **_number(line, *cells, base, info)} for info in described]
     frame = corrected(pd.DataFrame(table))
     made = _by_section(frame) if wide else frame
     return made if listed is None else published.append(made, measurements, listed, spec)
@@ -93,15 +92,15 @@ def corrected(table: pd.DataFrame) -> pd.DataFrame:
     for _, family in table[table["p"].notna()].groupby("space", sort=False):
         ordered = family["p"].sort_values(kind="stable")
         adjusted = (ordered * range(len(ordered), 0, -1)).cummax()
-        doubtful = adjusted.index[adjusted > 1 - summary.LEVEL]
-        clear = [i for i in doubtful if held[i] not in ("", compare.UNCLEAR, compare.EQUAL, summary.NOT_RUN)]
-        held[clear] = compare.UNCLEAR
+        doubtful = adjusted.index[adjusted > 1 - intervals.LEVEL]
+        clear = [i for i in doubtful if held[i] not in ("", summary.UNCLEAR, summary.EQUAL, summary.NOT_RUN)]
+        held[clear] = summary.UNCLEAR
     return table.assign(verdict_holm=held)
 
 
 def _by_section(frame: pd.DataFrame) -> pd.DataFrame:
     """Section by section; other step counts last, each a section of its own."""
-    order = {name: i for i, name in enumerate(wording.SECTIONS)}
+    order = {name: i for i, name in enumerate(names.SECTIONS)}
     place = frame["section"].map(order).fillna(len(order))
     sort = frame.assign(_place=place, _steps=pd.to_numeric(frame["steps"]).where(place == len(order)))
     sort = sort.sort_values(["_place", "_steps"], kind="stable")
@@ -111,9 +110,9 @@ def _by_section(frame: pd.DataFrame) -> pd.DataFrame:
 def _in_order(described: pd.DataFrame, info: pd.DataFrame) -> list[dict[Any, Any]]:
     """Feature space by feature space, each in the order of metrics.csv."""
     place = {str(m): i for i, m in enumerate(info["metric"])}
-    spaces = wording.spaces(described["metric"])
+    spaces = metric_names.spaces(described["metric"])
     key = described["metric"].map(
-        lambda m: ((spaces.index(f) if (f := wording.features(m)) else -1), place[wording.base(m)])
+        lambda m: ((spaces.index(f) if (f := metric_names.features(m)) else -1), place[metric_names.base(m)])
     )
     found: list[dict[Any, Any]] = described.loc[key.sort_values().index].to_dict("records")
     return found
@@ -148,26 +147,26 @@ def _cells(rows: pd.DataFrame) -> dict[tuple[str, str, str], pd.DataFrame]:
 
 
 def _number(
-    line: Line, reported: _Cells, measured: _Cells, base: _Point | None, info: Mapping[Any, Any]
+    line: Line, of_report: _Cells, of_all: _Cells, base: _Point | None, info: Mapping[Any, Any]
 ) -> dict[str, object]:
     """One metric of a line: estimate, difference to no guidance at the same number of steps, minimum of the blocks."""
     metric, nothing = str(info["metric"]), pd.DataFrame(columns=list(_USED))
-    at, gap, least, sources = nothing, compare.Difference(), (float("nan"), 0), list[Source]()
+    at, gap, least, sources = nothing, summary.Difference(), (float("nan"), 0), list[Source]()
     if line.w is not None:
         here = (line.variant, line.w)
 
         def found(rows: _Cells, point: _Point) -> pd.DataFrame:
             return rows.get((metric, point[0], f"{point[1]:.2f}"), nothing)
 
-        at = found(reported, here)
+        at = found(of_report, here)
         sources += points("mean", "value", metric, here, zip(at["train_seed"], at["seed_block"], strict=True))
         if base is not None and base != here:
-            sides = {base: compare.sound(found(reported, base)), here: compare.sound(at)}
-            gap, both = compare.paired(*sides.values()), set.intersection(*map(set, sides.values()))
+            sides = {base: summary.sound(found(of_report, base)), here: summary.sound(at)}
+            gap, both = summary.paired(*sides.values()), set.intersection(*map(set, sides.values()))
             sources += points("difference", "value", metric, here, both)
             sources += points("difference", "baseline", metric, base, both)
-        all_blocks = compare.sound(found(measured, here))
-        least = compare.least(all_blocks)
+        all_blocks = summary.sound(found(of_all, here))
+        least = summary.least(all_blocks)
         sources += points("minimum", "value", metric, here, all_blocks)
     e = summary.estimate(at, share=info["unit"] == "%")
     numbers = (
@@ -177,7 +176,7 @@ def _number(
     counted = str(at["note"].iloc[0]) if len(at) and "note" in at else ""
     return {
         **{key: info.get(key, "") for key in PRINTED},
-        "space": wording.features(metric),
+        "space": metric_names.features(metric),
         **dict(zip(NUMBER, numbers, strict=True)),
         **{key: at[key].iloc[0] if len(at) and key in at else "" for key in PROTOCOL},
         # how precision and recall count neighbours, and of how many

@@ -41,7 +41,7 @@ def pretrained(e: "PlannedExperiment") -> Iterator[Names]:
 def denoisers(e: "PlannedExperiment") -> list[str]:
     """The denoisers trained here: all, or those of a model that has no pretrained net."""
     if e.spec.weights == "trained":
-        return list(e.spec.denoisers)
+        return [name for name, denoiser in e.spec.denoisers.items() if denoiser.train]
     used = {m.denoiser for name, m in e.spec.models.items() if not e.pretrained("models", name)}
     return [name for name in e.spec.denoisers if name in used]
 

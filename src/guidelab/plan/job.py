@@ -18,7 +18,6 @@ class Job:
     inputs: Files
     spec: dict[str, Any]
     modules: tuple[str, ...] = ()
-    command: str = ""  # the module under jobs/ when it is not the rule's own
     rule: str = ""
     outputs: tuple[str, ...] = field(default=())
 
@@ -30,5 +29,4 @@ class Job:
     def payload(self, code: str) -> str:
         """The command's standard input, canonical: the spec, the labelled inputs and the digest of the code it runs."""
         content = {**self.spec, "inputs": self.inputs, "code": code}
-        content |= {"command": self.command} if self.command else {}
         return json.dumps(content, sort_keys=True, separators=(",", ":"))

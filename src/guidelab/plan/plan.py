@@ -56,7 +56,7 @@ class Plan:
     def payload(self, rule: str, experiment: str, *names: str) -> str:
         """The standard input of a job's command: its spec, its inputs and the digest of the code it can reach."""
         job = self.job(rule, experiment, *names)
-        return job.payload(code_digest(job.command or RULES[rule].entry, job.modules))
+        return job.payload(code_digest(RULES[rule].entry, job.modules))
 
     def stages(self, experiment: str) -> list[Stage]:
         """The stages of an experiment that DVC tracks, in the order they are made."""

@@ -51,7 +51,7 @@ class Rule:
         when: what an experiment must have for this rule to have jobs; empty where every experiment has.
         needs, large: resources where a dataset fits in memory, and of the papers' experiments (by default the same).
         local: computes next to nothing: runs where Snakemake runs, and git keeps what it writes.
-        module: of the command, where it is not the rule's own.
+        module: under jobs/, where it is not the rule's own.
         owns: the folder that DVC tracks, where it is not the one before the first wildcard.
         shards: its .json file lists the files of a folder of the same name.
         resumable: keeps a state and goes on from it.
@@ -102,7 +102,7 @@ class Rule:
 
     @cached_property
     def entry(self) -> str:
-        """The module under jobs/ that does its jobs, unless a job names another."""
+        """The module under jobs/ that does its jobs."""
         return self.module or self.name
 
     def paths(self, experiment: str, names: Names, endings: Mapping[str, str]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from guidelab.errors import UserError
 from guidelab.nearest import one_of
 from guidelab.plan.instances import Names
 from guidelab.plan.rules import RULES
+from guidelab.released import FILE
 from guidelab.spec import Denoiser, Discriminator, Experiment, Variant, format_weight, split_point
 from guidelab.spec.data import Latent, ReleasedFold
 from guidelab.spec.look import is_large, seeds_of
@@ -79,6 +80,11 @@ class PlannedExperiment:
         return self.streamed and self.spec.scale == "smoke"
 
     @property
+    def published(self) -> bool:
+        """Its table shows published values: the papers have numbers of it, or of the experiment it names."""
+        return bool(self.spec.paper.published or self.spec.paper.published_experiment)
+
+    @property
     def latent(self) -> Latent | None:
         """The latents of the dataset, where some nets work on them."""
         return getattr(self.spec.dataset, "latent", None)
@@ -94,8 +100,14 @@ class PlannedExperiment:
         return found
 
     def pretrained(self, kind: str, name: str) -> str | None:
-        """The row of checkpoints.csv behind an entry of `models` or `discriminators`; None where it is trained here."""
+        """The row of checkpoints.csv behind an entry of `models` or `discriminators`, or a user's file (`file:PATH`).
+
+        None where it is trained here.
+        """
         entry = getattr(self.spec, kind).get(name)
+        file = self.spec.denoisers[entry.denoiser].file if entry and kind == "models" else None
+        if file is not None:
+            return f"{FILE}{file}"
         return entry.checkpoint if entry and self.spec.weights == "released" else None
 
     def statistics(self, fold: str) -> str | None:
@@ -163,6 +175,7 @@ class PlannedExperiment:
     def parts(self, denoiser: str) -> dict[str, tuple[int, ...]]:
         """The training jobs of a denoiser: which seeds are trained together, by the name of the part."""
         train = self.spec.denoisers[denoiser].train
+        assert train is not None  # only what is trained has parts
         return {part_name(seeds): seeds for seeds in chunks(train.seeds, train.seeds_per_job)}
 
     def graded(self, run: Run) -> list[str]:
@@ -231,7 +244,3 @@ class PlannedExperiment:
         """A discriminator or classifier that guides, one net for each training seed."""
         held = self.pretrained("discriminators", disc)
         return self.path("obtain", "discriminators", disc) if held else self.path("discriminate", disc)
-
-    def image_command(self, name: str) -> str:
-        """The module under jobs/ that does a rule's job for images; empty for points, whose module is the rule's own."""
-        return f"image_{name}" if self.images else ""

@@ -8,6 +8,7 @@ other records, changes nothing: the job then counts as outdated.
 import ast
 import hashlib
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from guidelab.provenance.disk import write_text
 
 FORMAT = 1
 _ABOUT = "Jobs replayed with the old and the new code by guidelab accept, and what came out. Not meant to be edited."
-NO_TABLE: dict[str, Any] = {"keys": {}, "replaced": {}, "values": {}}
+NO_TABLE: dict[str, Any] = {"keys": {}, "replaced": {}, "values": {}, "paths": {}}
 
 
 def canonical(payload: Mapping[str, Any]) -> str:
@@ -48,13 +49,13 @@ def translated(ran: Mapping[str, Any], table: Mapping[str, Any], code: str, rule
     Args:
         ran: the payload as recorded.
         table: `keys` maps dotted names to dotted names, or to None for a key that is dropped; `replaced` maps dotted names (as
-            before the change) to old and new words; `values` maps dotted names of new keys to the value that all old jobs had.
+            before the change) to old and new words; `values` maps dotted names of new keys to the value of old jobs without them.
             A star stands for one name: `runs.*.terms.*.stages`. A list counts as names 0, 1, ... `train:lr` holds for the
-            rule `train` alone.
+            rule `train` alone. `paths`: see `moved`.
         code: the digest to carry.
         rule: the rule of the job, as recorded.
     Raises:
-        UserError: a new key is there already.
+        UserError: the new name of a key is that of another.
     """
     found: dict[str, Any] = json.loads(json.dumps(dict(ran)))
     for old, words in _of_rule(table, "replaced", rule):
@@ -71,13 +72,34 @@ def translated(ran: Mapping[str, Any], table: Mapping[str, Any], code: str, rule
         for part in _parts(found, above):
             if name in part:
                 value = part.pop(name)
+                if new is not None and _split(new)[1] in part:
+                    raise UserError(
+                        f"--table: keys: {old}: the old payloads hold {name} and {_split(new)[1]}; wanted a new name"
+                    )
                 if new is not None:
-                    _add(part, _split(new)[1], value, new)
+                    part[_split(new)[1]] = value
     for new, value in _of_rule(table, "values", rule):
         above, name = _split(new)
         for part in _parts(found, above):
-            _add(part, name, value, new)
-    return {**found, "code": code}
+            part.setdefault(name, value)
+    return {**_moved_inside(found, table), "code": code}
+
+
+def moved(path: str, table: Mapping[str, Any]) -> str:
+    """The new name of a file by a table's `paths`: old patterns to new ones, in which stars stand for the same parts of names."""
+    for old, new in (table.get("paths") or {}).items():
+        if found := re.fullmatch(re.escape(old).replace(r"\*", "([^/]*)"), path):
+            parts = iter(found.groups())
+            return "".join(next(parts) if piece == "*" else piece for piece in re.split(r"(\*)", new))
+    return path
+
+
+def _moved_inside(content: Any, table: Mapping[str, Any]) -> Any:
+    if isinstance(content, dict):
+        return {key: _moved_inside(value, table) for key, value in content.items()}
+    if isinstance(content, list):
+        return [_moved_inside(value, table) for value in content]
+    return moved(content, table) if isinstance(content, str) else content
 
 
 def _of_rule(table: Mapping[str, Any], key: str, rule: str) -> list[tuple[str, Any]]:
@@ -89,12 +111,6 @@ def _of_rule(table: Mapping[str, Any], key: str, rule: str) -> list[tuple[str, A
 def _split(name: str) -> tuple[list[str], str]:
     *above, last = name.split(".")
     return above, last
-
-
-def _add(part: dict[str, Any], name: str, value: Any, where: str) -> None:
-    if name in part:
-        raise UserError(f"--table: {where}: is a key of the old payloads already; wanted a new name")
-    part[name] = value
 
 
 def _parts(content: Any, names: Sequence[str]) -> list[dict[str, Any]]:

@@ -2,7 +2,8 @@
 
 Snakemake computes digests from the code of its own folder, and jobs are other processes: an activated environment of
 another copy, or an edit during a run, may give them other code. So Snakemake puts its own code first on the path of
-its jobs, with a list of what each digest covers, and every job computes its digest again before it works.
+its jobs, with a list of what each digest covers and the hash of all its files. A job whose files have that hash runs the
+code of its digest; any other computes its digest again before it works.
 """
 
 import json
@@ -13,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import guidelab
-from guidelab.digest import code_digest, covered
+from guidelab.digest import PACKAGE, code_digest, content, covered
 from guidelab.errors import UserError
 
-PLANNED = "GUIDELAB_CODE"  # in jobs' environment: JSON of `folder` and `digests`, what each covers
+PLANNED = (
+    "GUIDELAB_CODE"  # in jobs' environment: JSON of `folder`, its `content`, and `digests`, what each covers
+)
 _PATH = "PYTHONPATH"
 _announced: dict[str, int] = {}  # how many digests the list holds
 
@@ -38,8 +41,8 @@ def announce(environ: MutableMapping[str, str] = os.environ) -> None:
     digests = covered()
     if len(digests) != _announced.get(PLANNED):
         _announced[PLANNED] = len(digests)
-        content = {"folder": str(folder()), "digests": digests}
-        environ[PLANNED] = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        mine = {"folder": str(folder()), "content": content(), "digests": digests}
+        environ[PLANNED] = json.dumps(mine, sort_keys=True, separators=(",", ":"))
 
 
 def refuse_other_code(
@@ -67,6 +70,9 @@ def refuse_other_code(
         _compare_by_hand(rule, str(given), of_plan())
         return
     reach = planned["digests"].get(given)
+    of_package = reach and all(module.split(".")[0] == PACKAGE for module in reach[1:])
+    if of_package and planned.get("content") == content():
+        return
     now = code_digest(reach[0], reach[1:]) if reach else "another"
     if now == given:
         return

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from guidelab.plain import plain
+from guidelab.errors import plain
 
 
 @dataclass(frozen=True)

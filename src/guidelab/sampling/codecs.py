@@ -1,9 +1,9 @@
 """How samples are stored: points as float32 in one file. Bytes of images are in `pixels`, latents in `latents`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -13,26 +13,8 @@ from guidelab.assemble import nets_sha256
 from guidelab.compute.processes import process_group
 from guidelab.io import save_arrays
 
-# (training seed, first and last sample seed, called with the size of each finished batch) -> what is stored, labels
-Draw = Callable[[int, int, int, Callable[[int], Any]], tuple[Tensor, Tensor | None]]
-
-
-class Codec(Protocol):
-    """How samples are stored.
-
-    Attributes:
-        finite: samples that are not finite cannot be stored.
-    """
-
-    finite: bool
-
-    def decode(self, x: Tensor) -> Tensor:
-        """From samples `[B, *event]` of a net to what is stored of them `[B, ...]`, on the same device."""
-        ...
-
-    def save(self, job: Mapping[str, Any], output: Path, draw: Draw) -> None:
-        """Draw all blocks of a job and store them."""
-        ...
+if TYPE_CHECKING:
+    from guidelab.sampling.interfaces import Draw
 
 
 class Points:
@@ -44,10 +26,10 @@ class Points:
         self.where = where or torch.device("cpu")
 
     def decode(self, x: Tensor) -> Tensor:
-        """See `Codec`."""
+        """See `interfaces.Codec`."""
         return x.to(torch.float32)
 
-    def save(self, job: Mapping[str, Any], output: Path, draw: Draw) -> None:
+    def save(self, job: Mapping[str, Any], output: Path, draw: "Draw") -> None:
         """Every block, and every grader's; of several processes the first draws them all, as a file has one writer."""
         if not process_group().leader:
             return

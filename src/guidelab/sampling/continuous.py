@@ -1,4 +1,4 @@
-"""Heun's sampler along EDM's noise levels, with the boosting of discriminator guidance where a term has it."""
+"""Heun's sampler along EDM's noise levels, stochastic or not; a term with `boost` brings its own loop."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -9,15 +9,14 @@ from torch import Tensor
 
 from guidelab.assemble import Assembled, Nets
 from guidelab.core.denoiser import Denoiser
-from guidelab.core.guidance.boosting import Boosting
 from guidelab.core.noise import SeededNoise
-from guidelab.core.samplers.boosted import boosted
 from guidelab.core.samplers.heun import Correct, heun
 from guidelab.core.schedules import edm_sigmas
+from guidelab.registry import ADDITIONS
 
 
 class Continuous:
-    """See `draw.Sampler`.
+    """See `interfaces.Sampler`.
 
     Attributes:
         sigmas: the noise levels, descending to 0, each one the main net knows.
@@ -29,10 +28,10 @@ class Continuous:
         levels = edm_sigmas(s["steps"], max(s["sigma_min"], low), min(s["sigma_max"], high), s["rho"])
         self.sigmas: list[float] = main.levels(levels).tolist()  # type: ignore[operator]
         self.boosts = [term for term in job["terms"] if term.get("boost")]
-        self.nets, self.dtype = nets, getattr(torch, s["dtype"])
+        self.nets, self.dtype, self.options = nets, getattr(torch, s["dtype"]), s
 
     def scaled(self, noise: Tensor) -> Tensor:
-        """See `draw.Sampler`."""
+        """See `interfaces.Sampler`."""
         return noise * self.sigmas[0]
 
     def __call__(
@@ -45,13 +44,19 @@ class Continuous:
         noise: SeededNoise,
         callback: Callable[[int, float, Tensor], None] | None,
     ) -> Tensor:
-        """See `draw.Sampler`."""
+        """See `interfaces.Sampler`."""
         how: dict[str, Any] = {"correct": built.correct, "callback": callback}
         x = x.to(self.dtype)
+        if self.options.get("S_churn"):
+            churn = ADDITIONS.load("churn")(self.options, x, noise)
+            return heun(built.predict, x, self.sigmas, cond, churn=churn, **how)
         if not self.boosts:
             return self.solved(built.predict, x, cond, **how)
-        boosting, churn = _boosting(self.boosts[0], self.nets), _churn_noise(seeds)
-        return boosted(built.predict, x, self.sigmas, cond, boosting=boosting, noise=churn, **how)
+        disc = self.nets.discriminators[self.boosts[0]["disc"]]
+        boosted: Tensor = ADDITIONS.load("boost")(
+            self.boosts[0], disc, built.predict, x, self.sigmas, cond, seeds, **how
+        )
+        return boosted
 
     def solved(
         self,
@@ -64,13 +69,3 @@ class Continuous:
     ) -> Tensor:
         """Samples `[B, *event]` from `x` at `sigmas[0]`; a sampler of a plugin overrides this. See `heun` for the arguments."""
         return heun(predict, x, self.sigmas, cond, correct=correct, callback=callback)
-
-
-def _boosting(term: Mapping[str, Any], nets: Nets) -> Boosting:
-    high = term["sigma_hi"] or math.inf
-    return Boosting(nets.discriminators[term["disc"]], term["weight"], term["sigma_lo"], high)  # type: ignore[arg-type]
-
-
-def _churn_noise(seeds: Tensor) -> SeededNoise:
-    """Generators of a sample's churn: of its own seed, and not those its start and label came from."""
-    return SeededNoise([(int(seed) * 2654435761 + 97) % (1 << 32) for seed in seeds])

@@ -1,23 +1,24 @@
 """Samplers along a discrete variance-preserving chain: DDPM and DDIM."""
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from guidelab.assemble import Assembled, Nets
-from guidelab.compute.device import Feed
+from guidelab.compute.feed import Feed
 from guidelab.core.chain import Chain, respaced, schedule_of
 from guidelab.core.noise import SeededNoise
 from guidelab.core.samplers.chain import ddim, ddpm
 from guidelab.errors import UserError
 
-Callback = Callable[[int, float, Tensor], None]
+if TYPE_CHECKING:
+    from guidelab.sampling.interfaces import Callback
 
 
 class Ddpm:
-    """Ancestral sampling; see `draw.Sampler`.
+    """Ancestral sampling; see `interfaces.Sampler`.
 
     Attributes:
         chain: the steps.
@@ -29,7 +30,7 @@ class Ddpm:
         self.dtype = getattr(torch, self.how["dtype"])
 
     def scaled(self, noise: Tensor) -> Tensor:
-        """See `draw.Sampler`."""
+        """See `interfaces.Sampler`."""
         return noise
 
     def __call__(
@@ -40,9 +41,9 @@ class Ddpm:
         *,
         seeds: Tensor,
         noise: SeededNoise,
-        callback: Callback | None,
+        callback: "Callback | None",
     ) -> Tensor:
-        """See `draw.Sampler`."""
+        """See `interfaces.Sampler`."""
         event = tuple(x.shape[1:])
         fresh = Feed(lambda step: noise.randn(event), x.device)
         how = {"correct": built.correct, "clip": self.how["clip"], "callback": callback, "noise": fresh}
@@ -53,7 +54,7 @@ class Ddpm:
 
 
 class Ddim(Ddpm):
-    """DDIM's sampler, with `eta` of its options; see `draw.Sampler`."""
+    """DDIM's sampler, with `eta` of its options; see `interfaces.Sampler`."""
 
     def _solved(self, predict: Any, x: Tensor, cond: Tensor | None, how: dict[str, Any]) -> Tensor:
         return ddim(predict, x, self.chain, cond, eta=self.how["eta"], **how)

@@ -6,57 +6,22 @@ generator of that seed, on the CPU. Batch, process and device change it by round
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from guidelab import registry
 from guidelab.assemble import Assembled, Nets, assemble
-from guidelab.compute.device import effective, memory_named, moved
+from guidelab.compute.device import memory_named
 from guidelab.compute.inference import InferenceModel, graph_steps, inference_nets
+from guidelab.compute.precision import effective, moved
 from guidelab.core.noise import SeededNoise
 from guidelab.errors import UserError
+from guidelab.registry import SAMPLERS
 from guidelab.sampling.blocks import seeds_of
-from guidelab.sampling.codecs import Codec
 
-Callback = Callable[[int, float, Tensor], None]
-
-
-class Start(Protocol):
-    """Draws the start of the sampler, `[B, *event]` at the schedule's highest noise level, from per-sample noise."""
-
-    def __call__(self, noise: SeededNoise, sigma_max: float) -> Tensor:
-        """The start of each of the noise's samples."""
-        ...
-
-
-class Sampler(Protocol):
-    """One sampler with its options, for the nets of one training seed."""
-
-    def scaled(self, noise: Tensor) -> Tensor:
-        """The start `[B, *event]` made from standard normal noise."""
-        ...
-
-    def __call__(
-        self,
-        built: Assembled,
-        x: Tensor,
-        cond: Tensor | None,
-        *,
-        seeds: Tensor,
-        noise: SeededNoise,
-        callback: Callback | None,
-    ) -> Tensor:
-        """Samples `[B, *event]`.
-
-        Args:
-            built: the guided denoiser.
-            x: the start, and `cond` the class `[B]` or None; on the device.
-            seeds: `[B]` int64 of the samples, and `noise` their generators, as they are after the start; on the CPU.
-            callback: called with `(step, sigma, x)` at the start and after every step.
-        """
-        ...
+if TYPE_CHECKING:
+    from guidelab.sampling.interfaces import Callback, Codec, Sampler, Start
 
 
 @dataclass(frozen=True)
@@ -73,9 +38,9 @@ class Drawing:
     job: Mapping[str, Any]
     nets: Nets
     where: torch.device
-    codec: Codec
-    start: Start | None
-    sampler: Sampler
+    codec: "Codec"
+    start: "Start | None"
+    sampler: "Sampler"
 
     @property
     def main(self) -> InferenceModel:
@@ -90,7 +55,7 @@ class Drawing:
         last: int,
         *,
         done: Callable[[int], Any] | None = None,
-        callback: Callback | None = None,
+        callback: "Callback | None" = None,
     ) -> tuple[Tensor, Tensor | None]:
         """What is stored `[n, ...]` of a range of sample seeds, and labels `[n]` int64 or None, on the CPU.
 
@@ -106,7 +71,7 @@ class Drawing:
             with memory_named(f"sample: {self.job['variant']}", f"`batch` (now {self.job['batch']})"):
                 noise = SeededNoise(seeds.tolist())
                 start = self._started(noise)  # EDM2's order: noise first, then the label
-                cond = noise.randint(self.main.classes) if self.job.get("labels") is not None else None
+                cond = self._classes(noise)
                 x = self.solve(seeds, start, cond, noise, callback)
             if self.codec.finite:
                 self._check_finite(x, seeds)
@@ -122,6 +87,14 @@ class Drawing:
             return noise.randn(self.main.event)
         return self.start(noise, self.job["sampler"]["sigma_max"])
 
+    def _classes(self, noise: SeededNoise) -> Tensor | None:
+        """Each sample's class `[B]`: drawn, or the one class of all; then too it is drawn, for the noise that follows."""
+        policy = self.job.get("labels")
+        if policy is None:
+            return None
+        drawn = noise.randint(self.main.classes)
+        return drawn if policy == "random" else torch.full_like(drawn, policy)
+
     def _check_finite(self, x: Tensor, seeds: Tensor) -> None:
         if not bool(torch.isfinite(x).all()):
             raise UserError(
@@ -136,7 +109,7 @@ class Drawing:
         start: Tensor,
         cond: Tensor | None,
         noise: SeededNoise,
-        callback: Callback | None = None,
+        callback: "Callback | None" = None,
     ) -> Tensor:
         """Samples `[B, *event]` on the device; nothing in here waits for it.
 
@@ -157,7 +130,7 @@ class Drawing:
 
 
 def drawing(
-    job: Mapping[str, Any], loaded: Nets, where: torch.device, codec: Codec, start: Start | None = None
+    job: Mapping[str, Any], loaded: Nets, where: torch.device, codec: "Codec", start: "Start | None" = None
 ) -> Drawing:
     """Everything a sampler needs of one training seed, checked.
 
@@ -172,6 +145,6 @@ def drawing(
     """
     with memory_named("sample: loading nets", "the number or the size of the nets"):
         nets = inference_nets(loaded, where, job["precision"], job["unlabelled"])
-    make, options = registry.load("sampler", job["sampler"]["name"]), job["sampler"].get("options", {})
+    make, options = SAMPLERS.load(job["sampler"]["name"]), job["sampler"].get("options", {})
     sampler: Sampler = make(job, nets, **options)
     return Drawing(job, nets, where, codec, start, sampler)

@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from guidelab.autoencoder import Autoencoder, load_autoencoder
 from guidelab.compute.device import memory_named
-from guidelab.sampling.codecs import Draw
 from guidelab.sampling.pixels import save_shards
+
+if TYPE_CHECKING:
+    from guidelab.sampling.interfaces import Draw
 
 
 class Latents:
@@ -29,12 +31,12 @@ class Latents:
         self._autoencoder: Autoencoder | None = None  # read when first needed: not at all if all shards exist
 
     def decode(self, x: Tensor) -> Tensor:
-        """See `Codec`."""
+        """See `interfaces.Codec`."""
         if self._autoencoder is None:
             self._autoencoder = load_autoencoder(self.path, self.where)
         with memory_named("sample: decoding latents", f"`decode_batch` (now {self.batch})"):
             return self._autoencoder.decode(x, self.encoding, batch=self.batch)
 
-    def save(self, job: Mapping[str, Any], output: Path, draw: Draw) -> None:
+    def save(self, job: Mapping[str, Any], output: Path, draw: "Draw") -> None:
         """See `save_shards`."""
         save_shards(job, output, self.where, draw)

@@ -4,19 +4,22 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from guidelab import registry
 from guidelab.assemble import nets_sha256
-from guidelab.compute.device import effective
+from guidelab.compute.precision import effective
 from guidelab.compute.processes import process_group
 from guidelab.compute.workers import present, share, wait
 from guidelab.io import sha256
-from guidelab.sampling.codecs import Draw, progress_bar
+from guidelab.registry import SOURCES
+from guidelab.sampling.codecs import progress_bar
 from guidelab.shards import Shard, folder_of, split, write_manifest, write_shard
+
+if TYPE_CHECKING:
+    from guidelab.sampling.interfaces import Draw
 
 _ABOUT = (
     "variant", "blocks", "main", "terms", "sampler", "labels", "degrade", "discs", "latent", "uint8", "unlabelled", "code",
@@ -31,7 +34,7 @@ class Pixels:
     def __init__(self, job: Mapping[str, Any], where: torch.device) -> None:
         self.where, self.decode = where, rounded if job["uint8"] == "edm" else truncated
 
-    def save(self, job: Mapping[str, Any], output: Path, draw: Draw) -> None:
+    def save(self, job: Mapping[str, Any], output: Path, draw: "Draw") -> None:
         """See `save_shards`."""
         save_shards(job, output, self.where, draw)
 
@@ -46,7 +49,7 @@ def truncated(x: Tensor) -> Tensor:
     return ((x + 1) * 127.5).clip(0, 255).to(torch.uint8)
 
 
-def save_shards(job: Mapping[str, Any], output: Path, where: torch.device, draw: Draw) -> None:
+def save_shards(job: Mapping[str, Any], output: Path, where: torch.device, draw: "Draw") -> None:
     """Write this process's shards that do not exist yet; the first process waits for the others and lists them all.
 
     Raises:
@@ -73,11 +76,11 @@ def save_shards(job: Mapping[str, Any], output: Path, where: torch.device, draw:
 
 
 def _maker(
-    job: Mapping[str, Any], draw: Draw, done: Callable[[int], Any]
+    job: Mapping[str, Any], draw: "Draw", done: Callable[[int], Any]
 ) -> Callable[[Shard], tuple[Tensor, Tensor | None]]:
     """A function from a shard to its images and labels: drawn, or out of a split of real images."""
     if job.get("real"):
-        taken: Callable[[Shard], tuple[Tensor, Tensor | None]] = registry.load("source", "fold")(job)
+        taken: Callable[[Shard], tuple[Tensor, Tensor | None]] = SOURCES.load("fold")(job)
         return taken
     return lambda shard: draw(shard.train_seed, shard.first, shard.last, done)
 

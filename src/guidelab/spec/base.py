@@ -84,6 +84,7 @@ Metric = Annotated[str, Field(pattern=rf"^({_NAME}|{_OWN})(@{_NAME})?$", max_len
 Released = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=160)
 ]  # a row of checkpoints.csv
+Source = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]+$")]  # a path
 Label = Annotated[str, Field(min_length=1, max_length=80), AfterValidator(_plain)]
 
 Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e6, le=1e6), AfterValidator(_unsigned_zero)]
@@ -117,7 +118,7 @@ class Strict(BaseModel):
     `problems(experiment, where)`, which `walk` calls.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, defer_build=True)
     _later: ClassVar[frozenset[str]] = frozenset()
 
     @model_serializer(mode="wrap")

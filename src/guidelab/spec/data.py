@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from guidelab import registry
-from guidelab.spec.base import UNION, Few, Many, Name, Pixels, Plug, Released, Seed, Strict
+from guidelab.spec.base import UNION, Few, Many, Name, Pixels, Plug, Released, Seed, Source, Strict
 from guidelab.spec.checkpoints import fits, row_of_kind
 from guidelab.spec.look import of_role
 from guidelab.spec.marks import Ref, Registered
@@ -15,8 +15,8 @@ from guidelab.spec.mistakes import Mistake, unknown
 if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
 
+OWN = ("image_folder", "image_zip")  # a user's own images
 LEARNT, REFERENCE = "train", "reference"  # what denoisers learn from, and what samples are compared with
-Source = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]+$")]
 Classes = Annotated[int, Field(gt=0, le=100_000)]
 
 
@@ -62,7 +62,7 @@ class ImageDataset(Strict):
             has is not None and self.classes != has and e.scale != "smoke"
         ):  # a smoke copy has synthetic images
             yield f"{where}.classes: given {self.classes}, wanted {has}, the classes of {self.name}"
-        if self.name in ("image_zip", "image_folder") and self.source is None:
+        if self.name in OWN and self.source is None:
             yield f"{where}.source: is missing; wanted the ZIP or folder of {self.name}"
         if self.subset and self.name != "imagenet":
             yield f"{where}.subset: given for {self.name}, wanted none: only ImageNet's images are counted"
@@ -83,7 +83,7 @@ class DrawnFold(Strict):
 class SplitFold(Strict):
     """One set of real images: a split of the dataset, or `n` of it drawn by a seed."""
 
-    split: Literal["train", "holdout", "test"]
+    split: Literal["train", "holdout", "test", "all"]
     n: Many | None = None
     seed: Seed = 0
 
@@ -91,6 +91,8 @@ class SplitFold(Strict):
         """Splits where data are drawn."""
         if not e.images:
             yield f"{where}: given split, wanted `n` and `seed`: this dataset is drawn, not split"
+        elif self.split == "all" and e.dataset.name not in OWN:
+            yield f"{where}.split: given 'all', wanted train, holdout or test; all is of {' and '.join(OWN)}"
 
 
 class ReleasedFold(Strict):
@@ -117,7 +119,8 @@ def same_images(a: Any, b: Any) -> bool:
     """
     if isinstance(a, DrawnFold) and isinstance(b, DrawnFold):
         return a.seed == b.seed
-    return isinstance(a, SplitFold) and isinstance(b, SplitFold) and a.split == b.split
+    splits = {fold.split for fold in (a, b) if isinstance(fold, SplitFold)}
+    return isinstance(a, SplitFold) and isinstance(b, SplitFold) and (len(splits) == 1 or "all" in splits)
 
 
 class Extractor(Strict):

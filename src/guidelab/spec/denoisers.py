@@ -20,9 +20,9 @@ from guidelab.spec.base import (
     TrainSeed,
 )
 from guidelab.spec.checkpoints import fits, lengths, row_of_kind
-from guidelab.spec.marks import Once, Ref, Registered
+from guidelab.spec.marks import Once, Ref
 from guidelab.spec.mistakes import Mistake, shown
-from guidelab.spec.nets import DENOISERS, Net, PluginNet, latent_mirrored
+from guidelab.spec.nets import DENOISERS, FileNet, Net, PluginNet, latent_mirrored
 
 if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
@@ -88,7 +88,30 @@ class Denoiser(Strict):
     classes: Literal["A", "B", "AB"] | None = None
     conditional: bool | None = None
     pixels: bool = False  # works on pixels although the dataset has latents
-    train: Train
+    train: Train | None = None  # not needed where every model of it is a file or a released checkpoint
+
+    @property
+    def seeds(self) -> list[int]:
+        """Its training seeds; one net of others stands for seed 0."""
+        return list(self.train.seeds) if self.train else [0]
+
+    @property
+    def file(self) -> str | None:
+        """The user's file that holds it; None where it is trained or released."""
+        return self.net.file if isinstance(self.net, FileNet) else None
+
+    def _trained(self, e: "Experiment", where: str) -> Iterator[str]:
+        """A recipe of training where none is followed, or none where one is needed."""
+        if isinstance(self.net, FileNet):
+            if self.train:
+                yield f"{where}.train: given for the file {self.net.file}, wanted none: it is not trained here"
+            if not e.images:
+                yield f"{where}.net.file: given, wanted a net of the 2D example: files are nets of images"
+            return
+        own = [m for m in e.models.values() if m.denoiser == where.rpartition(".")[2]]
+        trained = not own or e.weights == "trained" or any(m.checkpoint is None for m in own)
+        if self.train is None and trained:
+            yield f"{where}.train: is missing; wanted how it is trained (or `net.file`, or weights: released and checkpoints)"
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
         """A net for other data, or one that has no trainer; mirrored latents."""
@@ -99,12 +122,19 @@ class Denoiser(Strict):
                 yield f"{where}.net.name: given {self.net.name!r}, wanted {' or '.join(DENOISERS)}, a denoiser of images"
         elif self.classes is None or self.conditional is not None:
             yield f"{where}.classes: wanted A, B or AB, and no `conditional`: this dataset has no images"
-        if isinstance(self.net, PluginNet) and not e.images:
-            yield f"{where}.net.name: given {self.net.name!r}, wanted a net of the 2D example: nets of plugins are denoisers of images"
-        elif not e.images or self.net.name in DENOISERS:
-            yield from Registered("trainer").problems(self.net.name, e, f"{where}.net.name")
-        if self.train.flip and latent_mirrored(e, where):
+        if not e.images:
+            yield from self._points(where)
+        yield from self._trained(e, where)
+        if self.train and self.train.flip and latent_mirrored(e, where):
             yield f"{where}.train.flip: given for a net on latents; a mirrored latent is not the latent of the mirrored image, wanted none"
+
+    def _points(self, where: str) -> Iterator[str]:
+        """A net that is no denoiser of points, and options of trainings on images."""
+        if self.net.name != "toy" and not isinstance(self.net, PluginNet):
+            yield f"{where}.net.name: given {self.net.name!r}, wanted toy, or a net of plugins/: this dataset has points"
+        for key in ("loss", "label_dropout", "flip", "precision"):
+            if self.train and getattr(self.train, key) != Train.model_fields[key].default:
+                yield f"{where}.train.{key}: given {getattr(self.train, key)!r}, wanted it left out: points have no labels and no sides, and are trained on their exact score in float32"
 
 
 class Degrade(Strict):
@@ -121,8 +151,8 @@ class Model(Strict):
     """
 
     denoiser: Annotated[Name, Ref("denoisers")]
-    nimg: Size
-    ema_std: EmaStd
+    nimg: Size | None = None  # both are needed where the net is trained here
+    ema_std: EmaStd | None = None
     degrade: Degrade = Degrade()
     checkpoint: Released | None = None
     unlabelled: bool = False  # evaluated without a class, as the null class of DiT
@@ -141,7 +171,7 @@ class Model(Strict):
         of = e.denoisers.get(self.denoiser)
         if of is None:
             return
-        yield from self._kept(of.train, where)
+        yield from self._lengths(e, of, where)
         if self.degrade.dropout and of.net.name in CHAIN_NETS:
             yield f"{where}.degrade.dropout: given {self.degrade.dropout}, which a net {of.net.name} does not take; wanted input_noise, or a net edm or edm2"
         classes = getattr(e.dataset, "classes", None) if of.conditional else 0
@@ -149,27 +179,40 @@ class Model(Strict):
             yield from fits(
                 e, f"{where}.checkpoint", self.checkpoint, of.net.name, e.seen(of.pixels, classes)
             )
-            yield from lengths(
-                e, where, self.checkpoint, self.nimg, self.ema_std, getattr(of.net, "size", None)
-            )
 
-    def _kept(self, train: Train, where: str) -> Iterator[str]:
-        if self.nimg > train.nimg or self.nimg % train.snapshot_nimg:
+    def _lengths(self, e: "Experiment", of: Denoiser, where: str) -> Iterator[str]:
+        """Lengths that are missing, not kept, or others than those of a released file."""
+        if of.file is not None and self.checkpoint:
+            yield f"{where}.checkpoint: given beside the file {of.file} of {self.denoiser}, wanted one of them"
+        if of.train is not None:
+            for key in ("nimg", "ema_std"):
+                if getattr(self, key) is None:
+                    yield f"{where}.{key}: is missing; wanted that of a snapshot of {self.denoiser}"
+        if self.nimg is None or self.ema_std is None:
+            return
+        if of.train is not None:
+            yield from self._kept(of.train, self.nimg, self.ema_std, where)
+        if e.images:
+            size = getattr(of.net, "size", None)
+            yield from lengths(e, where, self.checkpoint, self.nimg, self.ema_std, size)
+
+    def _kept(self, train: Train, nimg: int, ema_std: float, where: str) -> Iterator[str]:
+        if nimg > train.nimg or nimg % train.snapshot_nimg:
             yield (
-                f"{where}.nimg: given {self.nimg}, wanted a snapshot of {self.denoiser}: a multiple of "
+                f"{where}.nimg: given {nimg}, wanted a snapshot of {self.denoiser}: a multiple of "
                 f"{train.snapshot_nimg} up to {train.nimg}"
             )
-        if any(math.isclose(self.ema_std, std, abs_tol=1e-9) for std in train.ema_stds):
+        if any(math.isclose(ema_std, std, abs_tol=1e-9) for std in train.ema_stds):
             return
         if len(train.ema_stds) < 2:
             yield (
-                f"{where}.ema_std: given {self.ema_std}, wanted {train.ema_stds[0]}, the one EMA length kept of "
+                f"{where}.ema_std: given {ema_std}, wanted {train.ema_stds[0]}, the one EMA length kept of "
                 f"{self.denoiser} (keep two or more in ema_stds to reconstruct others)"
             )
             return
-        kept = self.nimg // train.snapshot_nimg * len(train.ema_stds)
+        kept = nimg // train.snapshot_nimg * len(train.ema_stds)
         if kept < KEPT:
             yield (
-                f"{where}.ema_std: given {self.ema_std}, to be reconstructed from the {kept} averages kept up to nimg "
-                f"{self.nimg}, wanted at least {KEPT}, or one of {shown(train.ema_stds)}: from so few it becomes another length"
+                f"{where}.ema_std: given {ema_std}, to be reconstructed from the {kept} averages kept up to nimg "
+                f"{nimg}, wanted at least {KEPT}, or one of {shown(train.ema_stds)}: from so few it becomes another length"
             )

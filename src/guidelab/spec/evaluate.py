@@ -39,7 +39,7 @@ class Evaluate(Strict):
     density: Density | None = None
     seeds_per_job: SeedsPerJob = 8
     shard: Many = 1000  # images in a file
-    label_policy: Literal["random"] = "random"
+    label_policy: Literal["random"] | Annotated[int, Field(ge=0)] = "random"  # or one class of all samples
 
     def sizes(self) -> list[int]:
         """The samples of every block."""
@@ -54,6 +54,11 @@ class Evaluate(Strict):
             yield f"{where}.neighbours: given {self.neighbours}, wanted fewer than the {smallest} samples of a block"
         if self.density and self.density.n > smallest:
             yield f"{where}.density.n: given {self.density.n}, wanted at most the {smallest} samples of a block"
+        classes = getattr(e.dataset, "classes", 0) if e.images else 0
+        if isinstance(self.label_policy, int) and self.label_policy >= classes:
+            yield f"{where}.label_policy: given {self.label_policy}, wanted random, or a class from 0 to {classes - 1} of a dataset of images"
+        elif isinstance(self.label_policy, int) and not any(d.conditional for d in e.denoisers.values()):
+            yield f"{where}.label_policy: given {self.label_policy}, wanted random: no net of this experiment knows classes"
         for metric in self.metrics:
             yield from (
                 self._metric(e, metric, where)

@@ -15,7 +15,6 @@ from guidelab.spec.discriminators import Discriminator, cycles
 from guidelab.spec.divergences import Divergences
 from guidelab.spec.evaluate import Evaluate, measured
 from guidelab.spec.look import is_large, nets_known, seeds_of
-from guidelab.spec.marks import Once
 from guidelab.spec.mistakes import Mistake, shown
 from guidelab.spec.paper import Paper
 from guidelab.spec.samplers import AnySampler, Sampling
@@ -111,7 +110,8 @@ class Experiment(Strict):
 
     def _folds(self) -> Iterator[str | Mistake | None]:
         """Folds that are needed, and folds that hold the same data."""
-        for name in (LEARNT, REFERENCE) if self.images else (REFERENCE,):
+        learns = self.images and (self.discriminators or any(d.train for d in self.denoisers.values()))
+        for name in (LEARNT, REFERENCE) if learns else (REFERENCE,):
             if name not in self.folds:
                 yield f"folds: has no {name!r}, wanted one (it has {shown(list(self.folds))})"
         if not self.images:
@@ -144,5 +144,5 @@ class Experiment(Strict):
 class Spec(Strict):
     """All of params.yaml."""
 
-    default: Annotated[list[Name], Field(min_length=1, max_length=256), Once()]
+    default: Annotated[list[Name], Field(min_length=1, max_length=256)]
     experiments: Annotated[dict[Name, Experiment], Field(min_length=1, max_length=256)]

@@ -1,6 +1,7 @@
 """params.yaml -> Spec: `extends`, smoke copies, and all mistakes at once."""
 
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from guidelab.errors import UserError, closest
 from guidelab.spec import walk
 from guidelab.spec.describe import Described
 from guidelab.spec.experiment import Experiment, Spec
-from guidelab.spec.mistakes import refuse, shown, unknown
+from guidelab.spec.mistakes import refuse, repeated, shown, unknown
 from guidelab.spec.reading import read_yaml
 from guidelab.spec.shrink import shrink
 
@@ -39,7 +40,7 @@ def spec_of(raw: dict[str, Any], path: str) -> Spec:
         return _whole(raw, path, [])
     if len(written) > _MOST:
         refuse(path, [f"experiments: given {len(written)} experiments, wanted at most {_MOST} in one file"])
-    known: dict[str, Any] = {}
+    known: dict[str, Any] = {name: base for name, base in bases().items() if name not in written}
     experiments: dict[str, Any] = {}
     mistakes: list[Any] = []
     for name in written:
@@ -52,6 +53,12 @@ def spec_of(raw: dict[str, Any], path: str) -> Spec:
     for name, experiment in experiments.items():
         mistakes += [_Placed(name, problem) for problem in walk.problems(experiment)]
     return _whole({**raw, "experiments": experiments}, path, mistakes, list(written))
+
+
+@cache
+def bases() -> dict[str, Any]:
+    """The experiments that any parameters file may extend."""
+    return read_yaml(Path(__file__).with_name("bases.yaml"))
 
 
 def remarks(spec: Spec) -> Iterator[str]:
@@ -83,9 +90,10 @@ def _whole(raw: dict[str, Any], path: str, mistakes: list[Any], names: list[str]
         found = [Described(e) for e in _errors(error) if not (empty and e["loc"] == ("experiments",))]
     default = raw.get("default")
     listed = names or list(raw["experiments"]) if isinstance(raw.get("experiments"), dict) else []
-    for name in default if isinstance(default, list) and len(default) <= _MOST and listed else ():
-        if isinstance(name, str):
-            found += filter(None, [unknown("default", name, "an experiment", listed)])
+    if isinstance(default, list) and len(default) <= _MOST:
+        given = [name for name in default if isinstance(name, str)]
+        found += repeated("default", given)
+        found += filter(None, (unknown("default", name, "an experiment", listed) for name in given if listed))
     refuse(path, [*found, *mistakes])
     assert spec is not None  # or there was a mistake
     return spec
@@ -124,8 +132,8 @@ def _resolve(name: str, raw: dict[str, Any], known: dict[str, Any]) -> Any:
             known[trail[-1]] = own
             break
         base = own["extends"]
-        if not isinstance(base, str) or base not in raw:
-            names = list(raw)
+        if not isinstance(base, str) or (base not in raw and base not in known):
+            names = list(dict.fromkeys((*raw, *bases())))
             raise UserError(
                 f"experiments.{trail[-1]}.extends: given {shown(base)}, wanted an experiment{closest(str(base), names)}"
             )

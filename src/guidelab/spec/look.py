@@ -1,8 +1,10 @@
 """Look-ups that several checks share: training seeds that a variant can have, discriminators of a role."""
 
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from guidelab import registry
+from guidelab.errors import UserError
 from guidelab.spec.mistakes import Mistake, unknown
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ def is_large(e: "Experiment") -> bool:
 def seeds_of(e: "Experiment", variant: "Variant") -> list[int]:
     """The training seeds a variant can run with: those every net of it was trained with."""
     names = [variant.main, *(t.ref for t in variant.guide if t.ref)]
-    seeds = [e.denoisers[e.models[name].denoiser].train.seeds for name in names]
+    seeds = [e.denoisers[e.models[name].denoiser].seeds for name in names]
     for term in variant.guide:
         if term.disc in e.discriminators:
             disc = e.discriminators[term.disc]
@@ -32,6 +34,18 @@ def nets_known(e: "Experiment", variant: "Variant") -> bool:
     """Whether every model of a variant is defined, with its denoiser: only then has it training seeds."""
     names = (variant.main, *(t.ref for t in variant.guide if t.ref))
     return all(name in e.models and e.models[name].denoiser in e.denoisers for name in names)
+
+
+def undrawable(e: "Experiment", where: str, models: Iterable[str]) -> Iterator[str]:
+    """Models whose nets, of plugins, have no density that a figure can draw."""
+    for model in dict.fromkeys(models):
+        net = e.denoisers[e.models[model].denoiser].net.name
+        try:
+            made = None if net in registry.NETS else registry.load("net", net)
+        except UserError:
+            continue  # it cannot be loaded: its mark says so
+        if made and not (hasattr(made, "log_density") and hasattr(made, "score")):
+            yield f"{where}: draws the density of model {model!r}, whose net {net} lacks log_density(x, sigma) or score(x, sigma); wanted both methods, or null for this figure"
 
 
 def of_role(e: "Experiment", where: str, given: str, role: str) -> Mistake | None:

@@ -7,7 +7,19 @@ from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, Wit
 
 from guidelab import plugins, registry
 from guidelab.errors import UserError
-from guidelab.spec.base import UNION, Channels, Few, Name, Pixels, Plug, Positive, Share, Strict, listed
+from guidelab.spec.base import (
+    UNION,
+    Channels,
+    Few,
+    Name,
+    Pixels,
+    Plug,
+    Positive,
+    Share,
+    Source,
+    Strict,
+    listed,
+)
 from guidelab.spec.marks import Registered
 
 if TYPE_CHECKING:
@@ -186,6 +198,13 @@ class ImageNet(_Levelled):
             yield from _adm_widths(where, self.channels, mult, 64)
 
 
+class FileNet(Strict):
+    """A denoiser of images in a file of the user's: it says its architecture itself, and nothing is trained."""
+
+    name: Literal["edm2", "edm", "adm", "dit"]
+    file: Source
+
+
 _PLUGIN_NAME = {
     "type": "string",
     "maxLength": 160,
@@ -194,7 +213,7 @@ _PLUGIN_NAME = {
 
 
 class PluginNet(Strict):
-    """A denoiser of images of a user's own, with the options of its class."""
+    """A net of a user's own, with the options of its class."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
@@ -206,14 +225,9 @@ class PluginNet(Strict):
             registry.entry("net", self.name)
         except UserError:
             return  # it cannot be loaded: its mark says so
+        of_images = {"resolution_px": 1, "image_channels": 1, "classes": 0} if e.images else {}
         wrong = registry.options_mistake(
-            "net",
-            self.name,
-            self.model_extra or {},
-            resolution_px=1,
-            image_channels=1,
-            classes=0,
-            generator=None,
+            "net", self.name, self.model_extra or {}, **of_images, generator=None
         )
         if wrong:
             yield f"{where}: {self.name}: {wrong}"
@@ -233,6 +247,8 @@ _IMAGE_NETS = {name: f"{UNION}{name}" for name in DENOISERS} | dict.fromkeys(
 
 def _by_name(value: Any) -> str | None:
     """Which class a net is of; None, which is refused, for a name that is not known."""
+    if isinstance(value, FileNet) or (isinstance(value, dict) and "file" in value):
+        return f"{UNION}file"
     name = str(value.get("name") if isinstance(value, dict) else getattr(value, "name", None))
     if name not in _IMAGE_NETS and (plugins.is_plugin(name) or name in plugins.installed("net")):
         return f"{UNION}plugin"
@@ -246,6 +262,7 @@ Net = Annotated[
     | Annotated[AdmNet, Tag(f"{UNION}adm")]
     | Annotated[DitNet, Tag(f"{UNION}dit")]
     | Annotated[ImageNet, Tag(f"{UNION}image")]
+    | Annotated[FileNet, Tag(f"{UNION}file")]
     | Annotated[PluginNet, Tag(f"{UNION}plugin")],
     Discriminator(_by_name),
 ]

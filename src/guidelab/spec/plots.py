@@ -19,8 +19,9 @@ from guidelab.spec.base import (
     TrainSeed,
     format_weight,
     listed,
+    split_point,
 )
-from guidelab.spec.look import nets_known, seeds_of
+from guidelab.spec.look import nets_known, seeds_of, undrawable
 from guidelab.spec.marks import Once, PointRef, Ref
 from guidelab.spec.mistakes import Mistake, unknown
 
@@ -76,6 +77,11 @@ class Map(Figure):
         shared = set.intersection(*(set(seeds_of(e, v)) for v in variants)) if variants else {self.train_seed}
         if self.train_seed not in shared:
             yield f"{where}.train_seed: given {self.train_seed}, wanted one of {sorted(shared)}, which every net has"
+        yield from undrawable(e, where, self._drawn(e))
+
+    def _drawn(self, e: "Experiment") -> Iterator[str]:
+        """The models whose densities it draws, of those that there are."""
+        yield from ()
 
 
 class Fig1(Map):
@@ -99,6 +105,12 @@ class Fig2(Map):
     lines: Annotated[int, Field(gt=0, le=100_000)]
     panels: Annotated[list[Panel], Field(min_length=2, max_length=2)]
 
+    def _drawn(self, e: "Experiment") -> Iterator[str]:
+        variants = (e.variants.get(split_point(point)[0]) for point in self.panels)
+        for variant in variants:
+            if variant and nets_known(e, variant):
+                yield from (variant.main, *(term.ref for term in variant.guide if term.ref))
+
 
 class Fig9(Map):
     """Learned densities and their ratios along sigma."""
@@ -110,6 +122,11 @@ class Fig9(Map):
     main: Annotated[Name, Ref("models")]
     cfg: Annotated[Name, Ref("models")]
     autog: Annotated[Name, Ref("models")]
+
+    def _drawn(self, e: "Experiment") -> Iterator[str]:
+        for model in (self.main, self.cfg, self.autog):
+            if model in e.models and e.models[model].denoiser in e.denoisers:
+                yield model
 
 
 class Sweep(Figure):

@@ -15,7 +15,7 @@ from pydantic import (
 
 from guidelab import plugins, registry
 from guidelab.errors import UserError
-from guidelab.spec.base import UNION, Batch, Name, Plug, Sigma, Steps, Strict
+from guidelab.spec.base import UNION, Batch, Name, Number, Plug, Positive, Sigma, Steps, Strict
 from guidelab.spec.levels import chain_levels, edm_levels
 from guidelab.spec.marks import Registered
 
@@ -26,7 +26,9 @@ Dtype = Literal["float32", "float64"]
 
 
 class Sampler(Strict):
-    """A sampler on EDM's noise levels."""
+    """A sampler on EDM's noise levels; `S_churn` above 0 makes it stochastic (EDM's algorithm 2)."""
+
+    _later = frozenset({"S_churn", "S_min", "S_max", "S_noise"})
 
     name: Annotated[Name, Registered("sampler")]
     steps: Steps
@@ -34,9 +36,15 @@ class Sampler(Strict):
     sigma_max: Sigma
     rho: Annotated[float, Field(ge=0.5, le=100, allow_inf_nan=False)]  # 1: levels evenly spaced
     dtype: Dtype
+    S_churn: Annotated[Number, Field(ge=0)] = 0.0  # fresh noise in all; the steps in [S_min, S_max] share it
+    S_min: Annotated[Number, Field(ge=0)] = 0.0
+    S_max: Positive | None = None
+    S_noise: Positive = 1.0  # standard deviation of the fresh noise
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str]:
-        """Levels that do not descend."""
+        """Levels that do not descend; churn of a sampler that has none."""
+        if self.S_churn and (self.name != "heun" or not e.images):
+            yield f"{where}.S_churn: given {self.S_churn}, wanted it only with sampler heun and a dataset of images"
         if self.sigma_min >= self.sigma_max:
             yield f"{where}.sigma_min: given {self.sigma_min}, wanted less than sigma_max {self.sigma_max}"
 
@@ -47,7 +55,7 @@ class Sampler(Strict):
     @property
     def per_step(self) -> tuple[int, int]:
         """Evaluations of the net in every step but the last, and in the last one."""
-        return 2, 1
+        return registry.evaluations({"name": self.name})
 
 
 _PLUGIN_NAME = {"type": "string", "maxLength": 160, "not": {"enum": sorted(registry.SAMPLERS)}}
@@ -59,11 +67,6 @@ class PluginSampler(Sampler):
     model_config = ConfigDict(extra="allow", frozen=True, strict=True)
 
     name: Annotated[Plug, Registered("sampler"), WithJsonSchema(_PLUGIN_NAME)]
-
-    @property
-    def per_step(self) -> tuple[int, int]:
-        """As its class says."""
-        return registry.entry("sampler", self.name).evaluations
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str]:
         """Options that its class does not take."""
@@ -100,7 +103,7 @@ class ChainSampler(Strict):
     @property
     def per_step(self) -> tuple[int, int]:
         """See `Sampler`."""
-        return 1, 1
+        return registry.evaluations({"name": self.name})
 
 
 class Sampling(Strict):

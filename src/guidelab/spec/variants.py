@@ -200,8 +200,9 @@ class Variant(Strict):
     def _chain(self, e: "Experiment", where: str) -> Iterator[str]:
         """A net of the discrete chain can be sampled by both kinds; an EDM net knows no chain."""
         sampler, model = self.sampler or e.sampler, e.models.get(self.main)
-        if any(term.boost for term in self.guide) and isinstance(sampler, ChainSampler | PluginSampler):
-            yield f"{where}.guide: given boost, wanted sampler heun: boosting is defined there"
+        plain = not isinstance(sampler, ChainSampler | PluginSampler) and not sampler.S_churn
+        if any(term.boost for term in self.guide) and not plain:
+            yield f"{where}.guide: given boost, wanted sampler heun without S_churn: boosting is defined there"
         if not isinstance(sampler, ChainSampler):
             return
         denoiser = e.denoisers.get(model.denoiser) if model else None

@@ -17,16 +17,22 @@ class Adam:
     Args:
         net: its parameters that require gradients are trained; the others are left alone and not kept.
         lr: step size.
-        weight_decay: added to the gradient times the parameter (Adam's own, not AdamW's).
-    Source: Kingma & Ba 2015, arXiv:1412.6980.
+        weight_decay: added to the gradient times the parameter (Adam's own).
+        decoupled: the decay shrinks the parameters by themselves instead (AdamW's).
+    Source: Kingma & Ba 2015, arXiv:1412.6980; Loshchilov & Hutter 2019, arXiv:1711.05101.
     """
 
-    def __init__(self, net: nn.Module, lr: float, weight_decay: float = 0.0) -> None:
+    def __init__(self, net: nn.Module, lr: float, weight_decay: float = 0.0, decoupled: bool = False) -> None:
         self.net = net
         self.lr = lr
         self.params = {name: p for name, p in net.named_parameters() if p.requires_grad}
         self.optimiser = torch.optim.Adam(
-            self.params.values(), lr=lr, betas=_BETAS, eps=_EPS, weight_decay=weight_decay
+            self.params.values(),
+            lr=lr,
+            betas=_BETAS,
+            eps=_EPS,
+            weight_decay=weight_decay,
+            decoupled_weight_decay=decoupled,
         )
         self._state: State | None = None
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 from torch import Tensor, nn
 
 from guidelab.errors import UserError
-from guidelab.train.distributed import Live, ProcessGroup, train_together
+from guidelab.train.distributed import Live, TrainingGroup, train_together
 from guidelab.train.loop import LOG_EVERY, Course, State
 from guidelab.train.snapshots import Curve, Snapshots, curve_of, named
 
@@ -50,7 +50,7 @@ class Learner(Protocol):
     key: Mapping[str, Any]
     about: Mapping[str, Any]
     interleaved: bool
-    group: ProcessGroup
+    group: TrainingGroup
 
     def start(self, seed: int, resumed: bool) -> Started:
         """The trainer of a seed; `resumed`: a saved state takes the place of its first one."""

@@ -6,7 +6,6 @@ one, and at the end how it ended. So only one process writes, and all stop after
 """
 
 import contextlib
-import os
 import signal
 import threading
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from guidelab.compute.processes import ProcessGroup, process_group
 from guidelab.errors import UserError
 from guidelab.train.loop import Course, State, run
 from guidelab.train.stop import Stopped
@@ -30,24 +30,16 @@ _SHARE = 0.05  # of the time that may go into saving
 
 
 @dataclass(frozen=True)
-class ProcessGroup:
+class TrainingGroup(ProcessGroup):
     """One process among those that train together.
 
     Attributes:
-        rank, size: which process, of how many.
         device: where it computes.
         asked: set when this process was asked to stop.
     """
 
-    rank: int = 0
-    size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     asked: threading.Event = field(default_factory=threading.Event, compare=False)
-
-    @property
-    def leader(self) -> bool:
-        """Whether this process is the one that reads and writes the training's state and results."""
-        return self.rank == 0
 
     def rows(self, batch: int) -> range:
         """This process's rows of a global batch.
@@ -88,7 +80,7 @@ class ProcessGroup:
 
 
 @contextlib.contextmanager
-def joined(where: torch.device | None = None) -> Iterator[ProcessGroup]:
+def joined(where: torch.device | None = None) -> Iterator[TrainingGroup]:
     """The processes this one trains with: alone, or the group torchrun started, joined for the length of the block.
 
     In a group, SIGTERM, SIGUSR1 and SIGINT are requests to stop after the iteration, at whichever process they arrive.
@@ -98,21 +90,15 @@ def joined(where: torch.device | None = None) -> Iterator[ProcessGroup]:
     Raises:
         UserError: the environment says torchrun started this process, but not how.
     """
-    size, found = int(os.environ.get("WORLD_SIZE", "1")), torch.cuda.is_available()
-    if size == 1:
-        yield ProcessGroup(device=where or torch.device("cuda" if found else "cpu"))
+    here, found = process_group(), torch.cuda.is_available()
+    if here.size == 1:
+        yield TrainingGroup(device=where or torch.device("cuda" if found else "cpu"))
         return
-    try:
-        rank, local = int(os.environ["RANK"]), int(os.environ["LOCAL_RANK"])
-    except KeyError as error:
-        raise UserError(
-            f"train: WORLD_SIZE is {size} but {error} is not set. Start with torchrun, or unset WORLD_SIZE."
-        ) from error
-    device = where or torch.device(f"cuda:{local}" if found else "cpu")
+    device = where or torch.device(f"cuda:{here.local}" if found else "cpu")
     cuda = device.type == "cuda"
     if cuda:
         torch.cuda.set_device(device)
-    group = ProcessGroup(rank, size, device)
+    group = TrainingGroup(here.rank, here.size, here.local, device)
     with _noted(group.asked):
         dist.init_process_group("nccl" if cuda else "gloo")
         try:
@@ -149,7 +135,7 @@ def save_every_s(state: Mapping[str, Tensor]) -> float:
 
 
 def train_together(
-    course: Course, folder: str | Path, group: ProcessGroup, trainer: Live, progress: bool
+    course: Course, folder: str | Path, group: TrainingGroup, trainer: Live, progress: bool
 ) -> tuple[dict[int, State], Tensor]:
     """`guidelab.train.loop.run` at the first process, the same iterations at the others.
 
@@ -192,7 +178,7 @@ def train_together(
             group.tell(outcome, 0, 0)
 
 
-def _follow(course: Course, group: ProcessGroup, live: State) -> None:
+def _follow(course: Course, group: TrainingGroup, live: State) -> None:
     while True:
         command, iteration, fresh = group.tell()
         if command == _DONE:

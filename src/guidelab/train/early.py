@@ -25,7 +25,8 @@ class Outcome:
     """What a training with early stopping gives.
 
     Attributes:
-        best: snapshot of the lowest held-out loss, and `best_at`, its iteration.
+        best: snapshot of the lowest held-out loss, and `best_at`, its iteration; the net before its first step, and 0, where
+            none was low enough.
         snapshots: all of them, by iteration.
         history: one row for every evaluation.
     """
@@ -54,6 +55,7 @@ def fit(
     folder: str | Path,
     title: str,
     *,
+    below: float = math.inf,
     progress: bool = True,
     **key: Any,
 ) -> Outcome:
@@ -64,6 +66,7 @@ def fit(
         held_out: the loss of the net as it is, on the validation part.
         config: `iterations` (at most), `evaluate_every`, `patience`; it decides the result, and so does `key`.
         folder: of the resumable state; the caller removes it. title: of the task. progress: show a bar.
+        below: what a held-out loss must be less than.
     Raises:
         Stopped, UserError: see `guidelab.train.loop.run`; UserError also for a held-out loss that is not finite.
     """
@@ -82,7 +85,10 @@ def fit(
         log_every=config["evaluate_every"],
         title=title,
     )
-    outcome = run_until_no_better(course, folder, evaluate, config["patience"], progress)
+    untrained = parameters_of(trained.adam.initial())
+    outcome = run_until_no_better(
+        course, folder, evaluate, config["patience"], progress, below=below, untrained=untrained
+    )
     trained.adam.load(outcome.best)
     return outcome
 
@@ -93,6 +99,9 @@ def run_until_no_better(
     evaluate: Callable[[State], float],
     patience: int,
     progress: bool = True,
+    *,
+    below: float = math.inf,
+    untrained: State | None = None,
 ) -> Outcome:
     """Train until `patience` evaluations in a row have not improved on the best, or to the course's end.
 
@@ -102,9 +111,10 @@ def run_until_no_better(
         evaluate: held-out loss of a snapshot; a function of the snapshot alone.
         patience: evaluations without a new best after which it stops.
         progress: show a bar on standard error.
+        below: what a held-out loss must be less than. untrained: what is kept where none is.
     Raises:
         Stopped, UserError: see `guidelab.train.loop.run`.
-        ValueError: not one evaluation fits.
+        ValueError: not one evaluation fits, or nothing can be kept.
     """
     every = course.snapshot_every
     if course.log_every != every or course.iterations < every:
@@ -113,7 +123,7 @@ def run_until_no_better(
             "wanted the first two equal, and at least one evaluation"
         )
     history: History = []
-    best, best_at = math.inf, 0
+    best, best_at = below, 0
     snapshots: dict[int, State] = {}
     bar = tqdm(
         range(every, course.iterations + 1, every),
@@ -133,6 +143,8 @@ def run_until_no_better(
         if iteration - best_at >= patience * every:
             break
     bar.close()
+    if not best_at and untrained is not None:
+        return Outcome(untrained, 0, snapshots, history)
     if not best_at:
         raise ValueError(f"{course.title}: the held-out loss is not finite at any evaluation")
     return Outcome(snapshots[best_at], best_at, snapshots, history)

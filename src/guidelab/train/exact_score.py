@@ -1,6 +1,6 @@
-"""The 2D example's denoisers: exact score matching on fresh points, by kernels of their own.
+"""The training step of the 2D example's own net: gradient and update, each one compiled kernel on a CPU.
 
-The general step through torch.compile is 1.17 times slower, so gradient and update are compiled by themselves here.
+The same training as by `guidelab.train.step`, to rounding, and faster (docs/benchmarks.md).
 
 Source: Karras et al. 2024, arXiv:2406.02507, appendix C.
 """
@@ -8,7 +8,6 @@ Source: Karras et al. 2024, arXiv:2406.02507, appendix C.
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,71 +16,23 @@ from torch import Tensor
 from guidelab.core.ema import beta, std_to_gamma
 from guidelab.core.line_mixture import line_sums
 from guidelab.core.losses import lognormal_sigma
-from guidelab.data.toy2d import Toy2d, fractal
-from guidelab.errors import UserError
+from guidelab.data.toy2d import Toy2d
 from guidelab.nets.toy import ToyDenoiser
-from guidelab.train.denoisers import Started
-from guidelab.train.distributed import ProcessGroup
 from guidelab.train.loop import State
 from guidelab.train.rate import learning_rate
+from guidelab.train.recipe import Recipe
 from guidelab.train.streams import stream
 
-_BETAS = (0.9, 0.99)  # of Adam; arXiv:2312.02696, appendix B
+_BETAS = Recipe("exact_score").betas  # of Adam
 _EPS = 1e-8
 _CELLS = (
     1 << 15
 )  # activations of one layer worked on at a time: they stay in cache, and the heap is not returned
-_WORTH_COMPILING = (
-    4 << 20
-)  # training points above which compiled kernels repay the half minute they take to build
 
 
-class ExactScore:
-    """The 2D net on points drawn fresh from the exact density: the exact score is its target.
-
-    It computes on the CPU, in one process: the net is too small to gain from more. All seeds share compiled kernels.
-    (Stacking the seeds in batched matrix products was measured to be no faster on a CPU: one network's products already
-    fill it.)
-
-    Args:
-        config: `net` (name, width, layers), `classes` (of the target, `A` or `AB`), `nimg`, `batch`, `lr`, `decay_nimg`,
-            `p_mean`, `p_std`, `ema_stds`, `snapshot_nimg`; counts are integers.
-        seeds: how many will be trained.
-        compile: compile where it pays and a C++ compiler is at hand; otherwise the same arithmetic runs uncompiled
-            (equal to rounding).
-    """
-
-    interleaved = True
-
-    def __init__(self, config: Mapping[str, Any], seeds: int, compile: bool = True) -> None:
-        self.config, self.group = config, ProcessGroup()
-        self.key: dict[str, Any] = {"loss": "exact_score"}
-        self.about = {"classes": config["classes"]}
-        width, layers = config["net"]["width"], config["net"]["layers"]
-        self.kernels = Kernels.build(ToyDenoiser(width, layers), fractal(config["classes"]), config)
-        if compile and config["nimg"] * seeds >= _WORTH_COMPILING:
-            self.kernels = self.kernels.compiled()
-
-    def start(self, seed: int, resumed: bool) -> Started:
-        """The trainer of a seed, before its first iteration."""
-        config = dict(self.config["net"])
-        net = ToyDenoiser(config["width"], config["layers"], generator=stream("toy weights", seed))
-        trainer = KernelTrainer(self.kernels, net, self.config, seed)
-        return Started(trainer, net, config, f"{config['width']} wide, {self.config['classes']}")
-
-
-def learner(job: Mapping[str, Any], group: ProcessGroup, _output: Path) -> ExactScore:
-    """The learner of a job of `guidelab train`.
-
-    Raises:
-        UserError: several processes share the job.
-    """
-    if group.size > 1:
-        raise UserError(
-            f"train: net {job['net']['name']} trains in one process, given {group.size}. Start one."
-        )
-    config = {"net": job["net"], "classes": job["dataset"]["classes"], **job["train"]}
-    return ExactScore(config, len(job["seeds"]))
+def fresh(seed: int, iteration: int, batch: int) -> Tensor:
+    """Standard normals `[batch, 4]` of an iteration: the first makes the noise level, the others the point."""
+    return torch.randn(batch, 4, generator=stream("toy data", seed, iteration))
 
 
 class KernelTrainer:
@@ -109,7 +60,7 @@ class KernelTrainer:
         """One iteration: `(next state, loss [1])`, the loss per point and coordinate; iterations count from 0."""
         kernels, batch = self._kernels, self._config["batch"]
         flat, first, second = (state[name] for name in ("flat", "first", "second"))
-        normals = torch.randn(batch, 4, generator=stream("toy data", self._seed, iteration))
+        normals = fresh(self._seed, iteration, batch)
         pieces = [kernels.gradient(flat, part) for part in torch.split(normals, kernels.rows)]
         slope = torch.stack([piece[0] for piece in pieces]).sum(0)
         loss = torch.stack([piece[1] for piece in pieces]).sum()
@@ -123,7 +74,12 @@ class KernelTrainer:
     def _rates(self, iteration: int) -> Tensor:
         """Learning rate, both bias corrections and the decay of each average."""
         batch = self._config["batch"]
-        lr = learning_rate(iteration * batch, self._config["lr"], self._config["decay_nimg"], 0)
+        lr = learning_rate(
+            iteration * batch,
+            self._config["lr"],
+            self._config["decay_nimg"],
+            self._config.get("rampup_nimg") or 0,
+        )
         decays = beta((iteration + 1) * batch, batch, self._gammas).tolist()
         corrections = (1 - b ** (iteration + 1) for b in _BETAS)
         return torch.tensor([lr, *corrections, *decays], dtype=torch.float32)

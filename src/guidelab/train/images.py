@@ -21,9 +21,10 @@ from torch import Tensor, nn
 
 from guidelab.core.latents import encoding
 from guidelab.errors import UserError
+from guidelab.nets.build import build as built
 from guidelab.train.curves import Curves
 from guidelab.train.denoisers import Started
-from guidelab.train.distributed import ProcessGroup
+from guidelab.train.distributed import TrainingGroup
 from guidelab.train.loader import Draws, Loader, Source
 from guidelab.train.objectives import Objective, draws_of, recipe_of
 from guidelab.train.step import Trainer
@@ -81,13 +82,13 @@ class Images:
         data: Data,
         build: Callable[..., nn.Module],
         *,
-        group: ProcessGroup | None = None,
+        group: TrainingGroup | None = None,
         compile: bool = False,
         curves: str | Path | None = None,
         workers: int | None = None,
     ) -> None:
         _check(config, data)
-        self.config, self.group = config, group or ProcessGroup()
+        self.config, self.group = config, group or TrainingGroup()
         self.key = {"data": fingerprint(data), "encoding": data.encoding}
         self.about: dict[str, Any] = {}
         self._data, self._build, self._recipe = data, build, recipe_of(config)
@@ -155,11 +156,5 @@ def _build(
         "classes": config["classes"] if config["conditional"] else 0,
     }
     arguments = {key: value for key, value in described.items() if key != "name"}
-    try:
-        inspect.signature(build).bind(**arguments)
-        net = build(**arguments, generator=stream("image weights", seed))
-    except (TypeError, ValueError) as error:
-        raise UserError(
-            f"net {config['net']['name']}: {error}; given {arguments}. Mend it in params.yaml."
-        ) from error
-    return net.train(), described
+    generator = stream("image weights", seed)
+    return built(build, config["net"]["name"], arguments, generator).train(), described

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from guidelab.core.losses import edm2_loss, edm_loss
 from guidelab.errors import UserError
 from guidelab.train.augment import LABELS
 from guidelab.train.loader import Draws
+from guidelab.train.recipe import Recipe
 
 LOSSES: Mapping[str, tuple[str, ...]] = {  # of a net, by its name; the first is its own
     "edm2": ("edm2", "edm"),
@@ -28,33 +28,7 @@ _OFFERED = {
     "vp": ("raw", "schedule"),
 }  # by a net, to a loss, besides its call
 UNLABELLED = -1  # stands for no class where a net takes class weights
-_BETAS = {"edm2": (0.9, 0.99), "edm": (0.9, 0.999), "vp": (0.9, 0.999)}
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-_SCALE = {"float16": 128.0}  # of the gradients inside the net: float16 has no numbers below 6e-8
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a net's loss decides about its training.
-
-    Attributes:
-        loss: `edm`, `edm2` or `vp`.
-        precision: `float32`, or `bfloat16` or `float16` for the arithmetic of the net on CUDA.
-        label_dropout: share of the examples whose class the net is not told.
-    """
-
-    loss: str
-    precision: str
-    label_dropout: float
-
-    @property
-    def betas(self) -> tuple[float, float]:
-        """Adam's, as published with the loss."""
-        return _BETAS[self.loss]
-
-    def scale(self, device: torch.device) -> float:
-        """What the loss is multiplied with on a device, a power of two."""
-        return _SCALE.get(self.precision, 1.0) if device.type == "cuda" else 1.0
 
 
 def recipe_of(config: Mapping[str, Any]) -> Recipe:

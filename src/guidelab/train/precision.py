@@ -57,12 +57,14 @@ class NetInTraining:
     Args:
         net: moved to the device.
         precision: where and how.
-        lr, weight_decay: of `Adam`.
+        lr, weight_decay, decoupled: of `Adam`.
     """
 
-    def __init__(self, net: nn.Module, precision: Precision, lr: float, weight_decay: float) -> None:
+    def __init__(
+        self, net: nn.Module, precision: Precision, lr: float, weight_decay: float, decoupled: bool = False
+    ) -> None:
         self.net, self._precision = net.to(precision.device), precision
-        self.adam = Adam(net, lr, weight_decay)
+        self.adam = Adam(net, lr, weight_decay, decoupled)
         self._scale = _SCALE if precision.half == torch.float16 else 1.0
         if self._scale != 1:
             for p in self.adam.params.values():

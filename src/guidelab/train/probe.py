@@ -1,6 +1,7 @@
 """A small net that tells two sets of feature vectors apart: both sides split three ways, stopped early."""
 
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,8 +11,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from guidelab.errors import UserError
+from guidelab.train.early import fit
+from guidelab.train.loop import State
+from guidelab.train.precision import NetInTraining, Precision
 from guidelab.train.streams import stream
 
+_CPU = torch.device("cpu")
+_CHANCE = math.log(2)  # the loss of telling nothing apart
 _FEWEST = 10  # vectors in the smallest part
 _LEAST = 0.1  # of the mean spread: a feature that is nearly constant in training would be blown up elsewhere
 
@@ -47,29 +53,23 @@ def train_probe(
     scale = spread.clamp_min(_LEAST * float(spread.mean()) + 1e-12)
     scaled = [{k: (x - mean) / scale for k, x in side.items()} for side in sides]
     net = _Probe(real.shape[1], config["hidden"], stream("probe weights", seed))
-    optimiser = torch.optim.AdamW(net.parameters(), lr=config["lr"], weight_decay=config["weight_decay"])
-    best, best_at, kept, worse = math.log(2), 0, net.state(), 0  # of telling nothing apart
-    for iteration in range(1, config["iterations"] + 1):
-        generator = stream("probe batch", seed, iteration)
-        half = (config["batch"] // 2,)
+    trained = NetInTraining(net, Precision(_CPU), config["lr"], config["weight_decay"], decoupled=True)
+    half = (config["batch"] // 2,)
+
+    def step(state: State, iteration: int) -> tuple[State, Tensor]:
+        generator = stream("probe batch", seed, iteration + 1)
         picked = [s["train"][torch.randint(len(s["train"]), half, generator=generator)] for s in scaled]
-        optimiser.zero_grad()
-        _loss(net, *picked).backward()  # type: ignore[no-untyped-call]
-        optimiser.step()
-        if iteration % config["evaluate_every"]:
-            continue
-        with torch.no_grad():
-            found = float(_loss(net, *(s["validation"] for s in scaled)))
-        if found < best:
-            best, best_at, kept, worse = found, iteration, net.state(), 0
-        else:
-            worse += 1
-        if worse >= config["patience"]:
-            break
-    net.load_state_dict(kept)
+        return trained.step(state, lambda: _loss(net, *picked))
+
+    @torch.no_grad()
+    def held_out() -> float:
+        return float(_loss(net, *(s["validation"] for s in scaled)))
+
+    with tempfile.TemporaryDirectory() as folder:  # seconds of training: nothing to resume
+        outcome = fit(trained, step, held_out, config, folder, "probe", below=_CHANCE, progress=False)
     with torch.no_grad():
         logits = [net(s["test"]).to(torch.float64) for s in scaled]
-    return Probed(logits[0], logits[1], best_at)
+    return Probed(logits[0], logits[1], outcome.best_at)
 
 
 class _Probe(nn.Module):
@@ -91,10 +91,6 @@ class _Probe(nn.Module):
         """Logits `[N]` of standardised features `[N, F]`."""
         out: Tensor = self.linear(x) + self.outer(functional.silu(self.inner(x)))
         return out[:, 0]
-
-    def state(self) -> dict[str, Tensor]:
-        """A copy of the weights."""
-        return {name: value.detach().clone() for name, value in self.state_dict().items()}
 
 
 def _parts(x: Tensor, config: Mapping[str, Any], seed: int, side: int) -> dict[str, Tensor]:

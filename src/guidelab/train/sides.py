@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -10,8 +10,10 @@ from torch import Tensor
 from guidelab.core.denoiser import per_sample
 from guidelab.errors import UserError
 from guidelab.train.draws import Generators
-from guidelab.train.loader import Source
 from guidelab.train.noisy import NoisyBatch, levels
+
+if TYPE_CHECKING:
+    from guidelab.train.loader import Source
 
 CHUNK = 512  # held-out examples at a time
 _VALUES = 1 << 23  # numbers in a chunk, at most: 32 MiB
@@ -30,14 +32,14 @@ class Side:
         standardise: from latents to what nets see; None for points and images.
     """
 
-    source: Source
+    source: "Source"
     labels: Tensor | None
     index: Tensor
     standardise: Callable[[Tensor], Tensor] | None = None
 
     @classmethod
     def all(
-        cls, source: Source, labels: Tensor | None, standardise: Callable[[Tensor], Tensor] | None = None
+        cls, source: "Source", labels: Tensor | None, standardise: Callable[[Tensor], Tensor] | None = None
     ) -> "Side":
         """Everything a source holds."""
         return cls(source, labels, torch.arange(len(source)), standardise)
@@ -89,7 +91,7 @@ class Side:
         return NoisyBatch(x, sigma, None if self.labels is None else self.labels[self.index])
 
 
-def _chunk(source: Source) -> int:
+def _chunk(source: "Source") -> int:
     """How many examples of a source to look at together."""
     size = source[torch.zeros(1, dtype=torch.int64)].numel()
     return max(min(CHUNK, _VALUES // size) // _STEP * _STEP, _STEP)

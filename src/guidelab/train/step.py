@@ -16,12 +16,11 @@ from guidelab.core.ema import beta, std_to_gamma
 from guidelab.errors import UserError
 from guidelab.train.ahead import Ahead
 from guidelab.train.curves import Curves
-from guidelab.train.distributed import ProcessGroup
-from guidelab.train.loader import Batch, Loader
+from guidelab.train.distributed import TrainingGroup
 from guidelab.train.loop import LOG_EVERY, State
 from guidelab.train.masks import dropout_masks
-from guidelab.train.objectives import Objective
 from guidelab.train.rate import learning_rate
+from guidelab.train.recipe import Batch, Examples, Objective
 from guidelab.train.streams import stream
 
 _EPS = 1e-8  # of Adam
@@ -52,7 +51,8 @@ class Trainer:
     count of gradients that were not finite. `step` works on it in place; a state from elsewhere is copied in first.
 
     Args:
-        net: in training mode on `group.device`; its parameters become views of the state.
+        net: in training mode on `group.device`; its parameters become views of the state. A method
+            `constrained(parameters) -> parameters` says how they are kept: it acts on the first ones and after every step.
         loader: the examples.
         config: `net`, `batch`, `microbatch` (images per forward pass and process; None for all), `lr`, `decay_nimg`,
             `rampup_nimg` (None: no ramp), `ema_stds`.
@@ -66,10 +66,10 @@ class Trainer:
     def __init__(
         self,
         net: nn.Module,
-        loader: Loader,
+        loader: Examples,
         config: Mapping[str, Any],
         objective: Objective,
-        group: ProcessGroup,
+        group: TrainingGroup,
         compile: bool = False,
         curves: Curves | None = None,
         workers: int | None = None,
@@ -86,6 +86,7 @@ class Trainer:
                 f"(batch {config['batch']} shared by {group.size}); choose one that does in params.yaml"
             )
         flat, self._slope = flatten(net, group.device)
+        self._constrain()
         self._gammas = std_to_gamma(config["ema_stds"])
         self._averages = [f"ema{std:.3f}" for std in config["ema_stds"]]
         self.live: State = {"flat": flat, "first": torch.zeros_like(flat), "second": torch.zeros_like(flat)}
@@ -177,6 +178,14 @@ class Trainer:
         flat.addcdiv_(first, scale, value=-lr / corrections[0])
         for name, decay in zip(self._averages, decays, strict=True):
             self.live[name].lerp_(flat, 1 - decay)
+        self._constrain()
+
+    @torch.no_grad()
+    def _constrain(self) -> None:
+        if hasattr(self._net, "constrained"):
+            params = dict(self._net.named_parameters())
+            for name, value in self._net.constrained(params).items():
+                params[name].copy_(value)
 
     def _compile(self, objective: Objective) -> None:
         """Compile the loss, or the net alone where it knows how; one pass is made and undone to see whether it works.

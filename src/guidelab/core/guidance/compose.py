@@ -1,42 +1,23 @@
 """Terms that add: any number of guidance terms around one main denoiser."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from guidelab.core.denoiser import Denoiser, at_step
 
-
-class Term(Protocol):
-    """What one guidance method adds to the main denoiser's output."""
-
-    @property
-    def neutral(self) -> float:
-        """Weight at which the term adds nothing."""
-        ...
-
-    @property
-    def weight(self) -> float:
-        """Strength of this term, in its own method's convention."""
-        ...
-
-    def delta(self, x: Tensor, sigma: Tensor, cond: Tensor | None, main_out: Tensor) -> Tensor:
-        """The addition `[B, *event]` to `main_out [B, *event]`, the main denoiser's output at `(x, sigma, cond)`."""
-        ...
-
-    def at_step(self, sigma: float) -> "Term | None":
-        """The term during the sampler step that starts at `sigma`; None where it is switched off."""
-        ...
+if TYPE_CHECKING:
+    from guidelab.core.guidance.term import Term
 
 
-def _active(terms: Sequence[Term]) -> tuple[Term, ...]:
+def _active(terms: Sequence["Term"]) -> tuple["Term", ...]:
     """The terms that add anything: those away from their neutral weight."""
     return tuple(term for term in terms if term.weight != term.neutral)
 
 
-def _at_step(terms: Sequence[Term], sigma: float) -> list[Term]:
+def _at_step(terms: Sequence["Term"], sigma: float) -> list["Term"]:
     """The terms that are on during the step that starts at `sigma`."""
     stepped = (term.at_step(sigma) for term in terms)
     return [term for term in stepped if term is not None]
@@ -50,7 +31,7 @@ class Guided:
     Source: Karras et al. 2024, arXiv:2406.02507, eq. 6 (reference terms).
     """
 
-    def __init__(self, main: Denoiser, terms: Sequence[Term]) -> None:
+    def __init__(self, main: Denoiser, terms: Sequence["Term"]) -> None:
         self.main = main
         self.terms = _active(terms)
 
@@ -75,7 +56,7 @@ class Correction:
     Source: Kim et al. 2023, arXiv:2211.17091 (first-order weight 2, second-order weight 0).
     """
 
-    def __init__(self, terms: Sequence[Term]) -> None:
+    def __init__(self, terms: Sequence["Term"]) -> None:
         self.terms = _active(terms)
 
     def __call__(self, x: Tensor, sigma: Tensor, cond: Tensor | None, main_out: Tensor) -> Tensor:

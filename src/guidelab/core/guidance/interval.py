@@ -1,10 +1,12 @@
 """Guidance in an interval of noise levels only."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from guidelab.core.guidance.compose import Term
+if TYPE_CHECKING:
+    from guidelab.core.guidance.term import Term
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class Interval:
     Source: Kynkaanniemi et al. 2024, arXiv:2404.07724 (its sampler tests the step index).
     """
 
-    term: Term
+    term: "Term"
     lo: float
     hi: float
 
@@ -50,6 +52,6 @@ class Interval:
             "sigma. Call `denoiser.at_step(predict, sigma)` first and evaluate its result."
         )
 
-    def at_step(self, sigma: float) -> Term | None:
+    def at_step(self, sigma: float) -> "Term | None":
         """The term inside where `lo < sigma <= hi`, else None."""
         return self.term.at_step(sigma) if self.lo < sigma <= self.hi else None

@@ -1,5 +1,6 @@
 """One sampler per file."""
 
-from guidelab.core.samplers.heun import Churn, heun
+from guidelab.core.samplers.churn import Churn
+from guidelab.core.samplers.heun import heun
 
 __all__ = ["Churn", "heun"]

@@ -3,12 +3,11 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from guidelab.errors import UserError, counted
+from guidelab.errors import UserError, counted, plain
 from guidelab.lineage.trail.book import Book, Step, experiment_of
 from guidelab.lineage.trail.inside import inside
 from guidelab.lineage.trail.intact import Files
 from guidelab.lineage.trail.now import Now, differences
-from guidelab.plain import plain
 from guidelab.provenance.places import back, in_git
 
 _BESIDE = (

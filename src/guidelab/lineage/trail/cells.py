@@ -1,6 +1,6 @@
 """From a cell of a table to the measured rows it is made of, and whether they still make that number.
 
-Which rows these are is written by the job of the table, in its `X.sources.csv`; see `guidelab.paper.sources`.
+Which rows these are is written by the job of the table, in its `X.sources.csv`; see `guidelab.paper.sources_columns`.
 """
 
 import hashlib
@@ -15,12 +15,8 @@ from guidelab.lineage.trail.again import again
 from guidelab.lineage.trail.book import Book, Step
 from guidelab.lineage.trail.rows import Row, conditions, find, same
 from guidelab.nearest import listed
+from guidelab.paper.sources_columns import BETWEEN, EITHER, LEADING
 
-LEADING, BETWEEN, EITHER = (
-    ("row", "columns", "how", "part"),
-    "; ",
-    "|",
-)  # of a file of sources, as guidelab.paper writes it
 _PRINTED = 2e-5  # tables are written with six digits or more
 _ROWS = {
     "table": "/measurements.csv",

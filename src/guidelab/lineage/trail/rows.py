@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from guidelab.errors import UserError, closest
+from guidelab.errors import UserError, closest, plain
 from guidelab.nearest import listed
-from guidelab.plain import plain
 
 _SHOWN = 6  # rows named in a message
 _TELLING = (

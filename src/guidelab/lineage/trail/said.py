@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from guidelab import registry
+from guidelab.errors import UserError
 from guidelab.lineage.trail.book import Step
 from guidelab.lineage.trail.cells import seeds_of
 from guidelab.lineage.trail.rows import Row, same
-
-_ONCE_A_STEP = ("ddpm", "ddim")  # samplers that evaluate the net once a step; Heun does twice but in the last
 
 
 def contradictions(path: str, rows: Sequence[Row], steps: Sequence[Step]) -> list[str]:
@@ -28,7 +28,7 @@ def contradictions(path: str, rows: Sequence[Row], steps: Sequence[Step]) -> lis
                 for column, given, recorded in _compared(step, row):
                     said = f"{where}: says {column} {given or '(empty)'}, the record of {step.name} says {recorded}"
                     found.setdefault((step.name, column, given, recorded), said)
-            except (AttributeError, IndexError, KeyError, TypeError, ValueError):
+            except (AttributeError, IndexError, KeyError, TypeError, UserError, ValueError):
                 found.setdefault(
                     (step.name,), f"{where}: the record of {step.name} is not as its job writes it"
                 )
@@ -70,7 +70,6 @@ def _recorded(step: Step) -> Iterator[tuple[str, Any]]:
         if key in sampler:
             yield column, sampler[key]
     if "steps" in sampler and step.rule == "measure":
-        once = sampler.get("name") in _ONCE_A_STEP
-        evaluations = sampler["steps"] if once else 2 * sampler["steps"] - 1
-        yield "nfe", 0 if step.told.get("real") else evaluations
+        each, last = registry.evaluations(sampler)
+        yield "nfe", 0 if step.told.get("real") else each * (sampler["steps"] - 1) + last
     yield from dict(step.told.get("row") or {}).items()

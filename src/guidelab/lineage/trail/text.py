@@ -5,9 +5,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from guidelab.errors import counted
+from guidelab.errors import counted, plain
 from guidelab.lineage.trail.now import flat
-from guidelab.plain import plain
 
 _WIDTH = 118
 _ROWS = 12  # rows and shards shown

@@ -12,9 +12,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
-from guidelab.paper import charts, looks, names, page, style
+from guidelab.paper import captions, charts, divergence_numbers, looks, names, page, style
 from guidelab.paper.looks import INK
-from guidelab.paper.sigma import numbers
 
 COLUMNS = [
     "point", "variant", "series", "divergence", "sigma_lo", "sigma_hi", "sigma", "value", "lo", "hi", "status", "n",
@@ -57,7 +56,7 @@ BOUNDS = (
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     """The curves of the points that settings name, and of the null where there is no truth to compare with."""
     given = tables["divergences"]
-    exact = numbers.exact_known(given)
+    exact = divergence_numbers.exact_known(given)
     shown = _points(info, exact)
     curves = given[(given["kind"] == "curve") & given["point"].isin(shown)]
     found = []
@@ -68,7 +67,7 @@ def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
             found.append({
                 "point": row["point"], "variant": names.split_point(str(row["point"]))[0], "series": series,
                 "divergence": divergence, "sigma_lo": lo, "sigma_hi": hi, "sigma": float(f"{math.sqrt(lo * hi):.6g}"),
-                **numbers.interval(row), "n": row["n"], "train_seed": row["train_seed"],
+                **divergence_numbers.interval(row), "n": row["n"], "train_seed": row["train_seed"],
             })  # fmt: skip
     return pd.DataFrame(found, columns=COLUMNS)
 
@@ -76,7 +75,7 @@ def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
 def _points(info: dict[str, Any], exact: bool) -> list[str]:
     """The points of the settings, an unguided one at its neutral weight."""
     shown = [p if "/" in p else f"{p}/w1.00" for p in info["settings"]["points"]]
-    return shown if exact else [numbers.NULL, *shown]
+    return shown if exact else [divergence_numbers.NULL, *shown]
 
 
 def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
@@ -88,10 +87,8 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     style.need(rows, COLUMNS, "divergence_sigma")
     exact = EXACT[0].series in set(rows["series"])
     shown = {p: looks.of_point(p) for p in _points(info, exact) if p in set(rows["point"])}
-    low, high = int(rows["n"].min()), int(rows["n"].max())
-    counted = f"{low:,} to {high:,}" if low < high else f"{low:,}"
-    said = style.origin_line(info, f"{_range(rows)}; {(_EXACT if exact else _BOUNDS).format(n=counted)}")
-    handles = [page.handle(look, numbers.point_label(p)) for p, look in shown.items()]
+    said = style.origin_line(info, captions.along(rows, exact=exact))
+    handles = [page.handle(look, divergence_numbers.point_label(p)) for p, look in shown.items()]
     panels = EXACT if exact else BOUNDS
     with style.context():
         fig, axes = page.page(handles, len(panels), said, panel_mm=24.0)
@@ -105,25 +102,3 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
             ax.set_label(f"{panel.series} {panel.divergence}".strip())
             ax.set_xlabel("noise level σ", labelpad=1)
     return fig
-
-
-def _range(rows: pd.DataFrame) -> str:
-    seeds = ", ".join(map(str, sorted(set(rows["train_seed"]))))
-    span = f"σ {rows['sigma_lo'].min():g} to {rows['sigma_hi'].max():g}, {rows['sigma'].nunique()} bins"
-    return f"training seed {seeds}; {span}"
-
-
-_EXACT = (
-    "means over p, {n} real points a bin that no net has seen; a and products in "
-    "nats per unit of ln σ. a: mismatch, exact, and KL(p‖q)'s own product, whose weight is 1; s is the score that is sampled with. "
-    "r and d are the grader's, so no weight or product is a bound. b: exactly 1 (line) for the true r, so what is seen there is the "
-    "grader's error. Bands 95 % over points; × and gaps: not estimable, a few points carry the mean"
-)
-_BOUNDS = (
-    "{n} test images (g, h: a side) in a bin, no net has seen them. "
-    "a, b: held-out denoising loss that guidance removes, and that the grader's gradient would remove after it, nats per unit of ln σ: "
-    "lower bounds of the score error; below 0 it harms. c, d: b under each divergence's weight by the grader's r, no bounds. e: exactly 1 "
-    "for the true r, so what is seen there is the grader's error. g, h: lower bounds, means over a bin; of DG's samplers lowered by "
-    "more than their divergence, not to be ranked by. A grader may use traces in pixels that no eye sees. Black line: where nothing "
-    "differs. Bands 95 % over images; × and gaps: not estimable"
-)

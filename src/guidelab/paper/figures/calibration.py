@@ -12,12 +12,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, MaxNLocator
 
-from guidelab.paper import charts, looks, names, page, style
-from guidelab.paper.looks import GREY, INK
-from guidelab.paper.sigma import numbers
-from guidelab.paper.sigma.table import make_table
+from guidelab.paper import captions, charts, divergence_numbers, looks, names, page, ranges, style
+from guidelab.paper.divergence_table import make_table
+from guidelab.paper.looks import GREY
 
 COLUMNS = [
     "point", "variant", "divergence", "estimator", "bound", "value", "lo", "hi", "truth", "truth_lo", "truth_hi", "status",
@@ -37,7 +35,6 @@ PANELS = (
     ("chi2", ("nwj", "plug_in", "integral")),
     ("score_error", ("gain_guidance", "gain_grader")),
 )
-_LINEAR = 0.1  # nats: below, the axes of what spans decades are linear
 
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
@@ -45,8 +42,8 @@ def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     table = make_table(tables["divergences"], info)
     wanted = [(d, e) for d, estimators in PANELS for e in estimators]
     kept = table[[pair in wanted for pair in zip(table["divergence"], table["estimator"], strict=True)]]
-    flagged = (kept["status"] != numbers.OK) | (kept["truth_status"] != numbers.OK)
-    status = np.where(flagged, numbers.NOT_ESTIMABLE, numbers.OK)
+    flagged = (kept["status"] != divergence_numbers.OK) | (kept["truth_status"] != divergence_numbers.OK)
+    status = np.where(flagged, divergence_numbers.NOT_ESTIMABLE, divergence_numbers.OK)
     variant = [names.split_point(p)[0] for p in kept["point"]]
     return kept.assign(status=status, variant=variant)[COLUMNS].reset_index(drop=True)
 
@@ -59,14 +56,14 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     """
     style.need(rows, COLUMNS, "divergence_calibration")
     shown = [d for d, _ in PANELS if (_samplers(rows)["divergence"] == d).any()]
-    lost = [numbers.NAMES[d] for d, _ in PANELS if d not in shown]
+    lost = [divergence_numbers.NAMES[d] for d, _ in PANELS if d not in shown]
     left_out = [f"left out, not estimable for any sampler: {', '.join(lost)}"] if lost else []
     with style.context():
-        said = style.origin_line(info, _said(rows), *left_out)
+        said = style.origin_line(info, captions.calibration(rows), *left_out)
         fig, axes = page.page(_handles(rows), len(shown), said, panel_mm=27.0, left_mm=11.5)
         for index, (ax, divergence) in enumerate(zip(axes, shown, strict=True)):
             _panel(ax, rows[rows["divergence"] == divergence], curved=divergence in ("kl", "score_error"))
-            name = "gain" if divergence == "score_error" else numbers.NAMES[divergence]
+            name = "gain" if divergence == "score_error" else divergence_numbers.NAMES[divergence]
             style.letter(ax, index, name if divergence == "chi2" else f"{name}, nats")  # χ² has no unit
             ax.set_label(divergence)
     return fig
@@ -74,12 +71,12 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
 
 def _samplers(rows: pd.DataFrame) -> pd.DataFrame:
     """Estimates of samplers: real against real alone shows nothing."""
-    return rows[(rows["status"] == numbers.OK) & (rows["point"] != numbers.NULL)]
+    return rows[(rows["status"] == divergence_numbers.OK) & (rows["point"] != divergence_numbers.NULL)]
 
 
 def _panel(ax: Axes, rows: pd.DataFrame, curved: bool) -> None:
     ok = charts.sound(rows)
-    lost = rows.loc[rows["status"] != numbers.OK, "point"].nunique()
+    lost = rows.loc[rows["status"] != divergence_numbers.OK, "point"].nunique()
     if lost:
         text = f"{lost} sampler{'s' if lost > 1 else ''} not estimable"
         ax.text(0.04, 0.97, text, transform=ax.transAxes, va="top", size=5.5, color=style.FAINT)
@@ -90,29 +87,9 @@ def _panel(ax: Axes, rows: pd.DataFrame, curved: bool) -> None:
         ax.plot([row["truth"]] * 2, [row["lo"], row["hi"]], "-", color=color, lw=0.6, zorder=2)
         face = color if filled else "white"
         ax.plot(row["truth"], row["value"], marker, color=color, mfc=face, ms=3.6, mew=0.8, zorder=3)
-    if curved:
-        ax.set_xscale("symlog", linthresh=_LINEAR)
-        ax.set_yscale("symlog", linthresh=_LINEAR)
-        ax.axhline(0, color=style.FAINT, lw=0.4)
-    else:
-        ax.xaxis.set_major_locator(MaxNLocator(4))
-        ax.yaxis.set_major_locator(MaxNLocator(4))
+    ranges.square(ax, curved=curved, drawn=bool(len(ok)))
     ax.set_xlabel("exact", labelpad=1)
     ax.set_ylabel("estimate", labelpad=1)
-    if len(ok):
-        ends = [*ax.get_xlim(), *ax.get_ylim()]
-        low, high = (min(ends), max(ends)) if curved else (min(0.0, min(ends)), max(ends))
-        ax.plot([low, high], [low, high], color=INK, lw=0.6, zorder=1)
-        ax.set(xlim=(low, high), ylim=(low, high))
-    if curved:
-        for axis in (ax.xaxis, ax.yaxis):
-            axis.set_major_locator(FixedLocator(_decades(*axis.get_view_interval())))
-
-
-def _decades(low: float, high: float) -> list[float]:
-    """0 and every second power of ten inside the limits, on both sides."""
-    powers = [10.0**k for k in range(-1, 7, 2)]
-    return [t for t in (*(-p for p in reversed(powers)), 0.0, *powers) if low <= t <= high]
 
 
 def _handles(rows: pd.DataFrame) -> list[Line2D]:
@@ -123,19 +100,8 @@ def _handles(rows: pd.DataFrame) -> list[Line2D]:
             face = GREY if filled else "white"
             found.append(Line2D([], [], ls="", marker=marker, color=GREY, mfc=face, ms=3.6, label=words))
     present = set(rows["variant"])
-    for variant in [numbers.NULL, *names.ordered(present - {numbers.NULL})]:
+    for variant in [divergence_numbers.NULL, *names.ordered(present - {divergence_numbers.NULL})]:
         if variant in present:
-            color, label = looks.of_point(variant).color, numbers.point_label(variant)
+            color, label = looks.of_point(variant).color, divergence_numbers.point_label(variant)
             found.append(Line2D([], [], ls="", marker="s", color=color, ms=3.6, label=label))
     return found
-
-
-def _said(rows: pd.DataFrame) -> str:
-    here = rows[rows["divergence"] != "score_error"]
-    n = int(rows["n"].min())
-    return (
-        f"one training; divergences at σ = {here['sigma_lo'].min():g} (integral: to {here['sigma_hi'].max():g}), gains over "
-        f"σ {rows['sigma_lo'].min():g} to {rows['sigma_hi'].max():g}; at least {n:,} real points and samples no net has seen; exact: "
-        "log-densities of the sampler's flow, for gains the true score; bars 95 % over points; a bound may lie "
-        "anywhere below the diagonal, and that of a sampler guided by a discriminator of the grader's kind lies lower for it: do not rank by bounds"
-    )

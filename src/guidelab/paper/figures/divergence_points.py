@@ -4,7 +4,6 @@
 `rows(tables, info)` makes one row per (panel, point): columns panel, metric, point, variant, value, lo, hi, status, n, bound.
 """
 
-import math
 from typing import Any
 
 import pandas as pd
@@ -12,11 +11,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from guidelab.paper import looks, names, page, style, summary
-from guidelab.paper.figures import weights
-from guidelab.paper.images import compare, wording
+from guidelab.paper import (
+    captions,
+    divergence_numbers,
+    looks,
+    metric_names,
+    names,
+    page,
+    plotted,
+    style,
+)
 from guidelab.paper.looks import INK
-from guidelab.paper.sigma import numbers
 
 COLUMNS = ["panel", "metric", "point", "variant", "value", "lo", "hi", "status", "n", "bound"]
 _LOWEST = "{name} ≥, pixels, σ = {sigma:g}"
@@ -28,47 +33,29 @@ def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     wanted = [
         p
         for p in dict.fromkeys(given["point"])
-        if names.split_point(str(p))[0] in {numbers.NULL, "none", *info["settings"]["variants"]}
+        if names.split_point(str(p))[0] in {divergence_numbers.NULL, "none", *info["settings"]["variants"]}
     ]
-    known = numbers.spaces(given)
+    known = divergence_numbers.spaces(given)
     found = []
     estimates = given[given["kind"] == "estimate"]
     pixels = estimates[(estimates["estimator"] == "nwj") & (estimates["divergence"] == "js")]
     lowest = float(pixels["sigma_lo"].min())
     shown = [(_LOWEST.format(name="JS", sigma=lowest), "js", "nwj")]
-    shown += [(f"JS ≥, {wording.features_short(space)}", "js", f"nwj@{space}") for space in known]
-    shown += [(f"KL(p‖q) ≥, {wording.features_short(space)}", "kl", f"nwj@{space}") for space in known]
+    shown += [(f"JS ≥, {metric_names.features_short(space)}", "js", f"nwj@{space}") for space in known]
+    shown += [(f"KL(p‖q) ≥, {metric_names.features_short(space)}", "kl", f"nwj@{space}") for space in known]
     shown += [("gain of guidance, nats", "score_error", "gain_guidance")]
     for panel, divergence, estimator in shown:
         same = estimates[(estimates["divergence"] == divergence) & (estimates["estimator"] == estimator)]
         for row in same[same["point"].isin(wanted)].to_dict("records"):
-            told = numbers.interval(row)
+            told = divergence_numbers.interval(row)
             found.append({"panel": panel, "metric": f"{divergence} {estimator}", "point": row["point"], **told,
                           "n": row["n"], "bound": row["bound"]})  # fmt: skip
-    found += _measured(tables, info["settings"]["metrics"], wanted)
+    found += plotted.at_points(tables, info["settings"]["metrics"], wanted)
     table = pd.DataFrame(found)
     table["variant"] = [names.split_point(str(p))[0] for p in table["point"]]
     for column in ("value", "lo", "hi"):
         table[column] = table[column].map(lambda v: float(f"{v:.6g}"))
     return table[COLUMNS]
-
-
-def _measured(tables: dict[str, pd.DataFrame], metrics: list[str], points: list[str]) -> list[dict[str, Any]]:
-    """Metrics of the report blocks, at the graded points."""
-    report = compare.report(tables["measurements"], tables["selected"])
-    described = wording.describe(tables["metrics"], metrics).to_dict("records")
-    found = []
-    for point in points:
-        variant, w = names.split_point(point)
-        for told in described:
-            if w is None:  # the null
-                continue
-            e = weights.number(report, variant, w, told)
-            if e["status"] != summary.NOT_RUN:
-                panel = f"{told['name']}, {wording.features_short(wording.features(str(told['metric'])))}"
-                found.append({"panel": panel, "metric": told["metric"], "point": point, "n": e["n_generated"], "bound": "no",
-                              **{key: e[key] for key in ("value", "lo", "hi", "status")}})  # fmt: skip
-    return found
 
 
 def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
@@ -80,9 +67,9 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     style.need(rows, COLUMNS, "divergence_weight")
     points = list(dict.fromkeys(rows["point"]))
     titles = _estimable(rows)
-    handles = [page.handle(looks.of_point(p), numbers.point_label(p)) for p in points]
+    handles = [page.handle(looks.of_point(p), divergence_numbers.point_label(p)) for p in points]
     with style.context():
-        said = style.origin_line(info, _said(rows))
+        said = style.origin_line(info, captions.divergence_points(rows, titles))
         fig, axes = page.page(handles, len(titles), said, panel_mm=2.4 * len(points) + 2, left_mm=3.0)
         for index, (ax, panel) in enumerate(zip(axes, titles, strict=True)):
             _panel(ax, rows[rows["panel"] == panel], points)
@@ -93,7 +80,7 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
 
 def _estimable(rows: pd.DataFrame) -> list[str]:
     """The panels with a number of some sampler: real against real alone shows nothing."""
-    sound = rows[(rows["status"] == numbers.OK) & (rows["point"] != numbers.NULL)]
+    sound = rows[(rows["status"] == divergence_numbers.OK) & (rows["point"] != divergence_numbers.NULL)]
     return [panel for panel in dict.fromkeys(rows["panel"]) if panel in set(sound["panel"])]
 
 
@@ -102,7 +89,7 @@ def _panel(ax: Axes, rows: pd.DataFrame, points: list[str]) -> None:
     for place, point in enumerate(points):
         look = looks.of_point(point)
         for row in rows[rows["point"] == point].to_dict("records"):
-            if row["status"] != numbers.OK:
+            if row["status"] != divergence_numbers.OK:
                 ax.plot(0.97, place, "x", color=look.color, ms=3.5, transform=ax.get_yaxis_transform())
                 continue
             ax.plot([row["lo"], row["hi"]], [place, place], "-", color=look.color, lw=0.9, zorder=2)
@@ -114,17 +101,3 @@ def _panel(ax: Axes, rows: pd.DataFrame, points: list[str]) -> None:
     ax.xaxis.set_major_locator(MaxNLocator(4))
     ax.grid(False, axis="y")
     ax.margins(x=0.08)
-
-
-def _said(rows: pd.DataFrame) -> str:
-    n = int(rows.loc[rows["bound"] == "yes", "n"].min())
-    shown = _estimable(rows)
-    lost = [panel for panel in dict.fromkeys(rows["panel"]) if panel not in shown]
-    missing = f"; left out, not estimable for any sampler: {'; '.join(lost)}" if lost else ""
-    return (
-        f"points from top to bottom as in the legend; one training; bounds: lower bounds (NWJ) on at least {n:,} test images and samples a side that no net has seen, by a discriminator "
-        "trained for each sampler; those of DG's samplers are lowered by more than their divergence, not to be ranked by; features: clean "
-        f"images without their classes, JS is at most {math.log(2):.2f}; gain: held-out denoising loss removed, σ of the grader. A grader may "
-        "use traces in pixels that no eye sees. FID and recall: report blocks. Bars 95 %, over images; black line: nothing differs; × at "
-        f"the right: not estimable{missing}"
-    )

@@ -1,4 +1,3 @@
-# ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
 """Exact divergences against the guidance weight, with the grader's bounds, with quality and diversity.
 
 `rows(tables, info)` makes one row per (variant, w, metric, source): source `measured` for report blocks of all trainings,
@@ -15,10 +14,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import charts, looks, page, style, summary
+from guidelab.paper import (
+    captions,
+    charts,
+    divergence_numbers,
+    looks,
+    page,
+    plotted,
+    reported,
+    style,
+    summary,
+)
 from guidelab.paper.figures import divergence_points as points
 from guidelab.paper.figures import sweep
-from guidelab.paper.sigma import numbers
 
 COLUMNS = [
     "variant", "metric", "source", "label", "unit", "w", "offset", "value", "lo", "hi", "over", "n_trainings", "n_generated",
@@ -35,12 +43,12 @@ _MARKS: dict[str, dict[str, Any]] = {
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
     """Measured numbers of the variants that settings name, and the bounds of those points that are graded."""
-    if not numbers.exact_known(tables["divergences"]):
+    if not divergence_numbers.exact_known(tables["divergences"]):
         return points.rows(tables, info)
     settings = info["settings"]
-    report = summary.report_rows(tables["measurements"], tables["selected"])
+    report = reported.rows(tables["measurements"], tables["selected"])
     report = report[report["variant"].isin([NEUTRAL, *settings["variants"]])]
-    measured = sweep.estimates(report, [*DIVERGENCES, *settings["metrics"]], tables)
+    measured = plotted.estimates(report, [*DIVERGENCES, *settings["metrics"]], tables)
     described = tables["metrics"].set_index("metric")
     parts = []
     for (variant, w), at in measured.groupby(["variant", "w"], sort=False):
@@ -62,7 +70,7 @@ def _graded(
             (mine["kind"] == kind) & (mine["divergence"] == metric) & (mine["estimator"] == estimator)
         ]
         for row in same.to_dict("records"):
-            e = numbers.interval(row)
+            e = divergence_numbers.interval(row)
             told = (described.loc[metric, "label"], "nat", w, offset, e["value"], e["lo"], e["hi"])
             found.append((variant, metric, source, *told, summary.SAMPLES, 1, row["n"], False, e["status"]))
     return found
@@ -86,7 +94,9 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
         for source, mark in _MARKS.items()
     ]
     with style.context():
-        fig, axes = page.page(handles, len(metrics), style.origin_line(info, page.WEIGHTS, _said(rows)))
+        fig, axes = page.page(
+            handles, len(metrics), style.origin_line(info, page.WEIGHTS, captions.divergence_weight(rows))
+        )
         for index, (ax, metric) in enumerate(zip(axes, metrics, strict=True)):
             _panel(ax, rows[rows["metric"] == metric], index)
     return fig
@@ -104,19 +114,3 @@ def _panel(ax: Axes, rows: pd.DataFrame, index: int) -> None:
     if len(graded):
         low, high = ax.get_ylim()
         ax.set_ylim(min(low, 0.98 * graded["value"].min()), max(high, 1.04 * graded["value"].max()))
-
-
-def _said(rows: pd.DataFrame) -> str:
-    measured, bounds = (rows[rows["source"] == source] for source in ("measured", "bound"))
-    n = int(measured["n_generated"].max())
-    graded = (
-        f"; small circles and bars: one training, the graded one; bounds (NWJ) on {int(bounds['n_generated'].min()):,} points a side that "
-        "no net has seen: a bound may lie anywhere below its circle, and that of DG lies lower for being guided by a net of the grader's "
-        "kind; do not rank by bounds"
-        if len(bounds)
-        else ""
-    )
-    return (
-        f"curves: exact divergences at the lowest σ, and metrics of blocks of up to {n:,} samples; bands 95 %, over trainings (filled) or "
-        f"samples of one (open){graded}"
-    )

@@ -17,16 +17,13 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, PathPatch, Rectangle
+from matplotlib.patches import Rectangle
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import names, page, style
+from guidelab.paper import maps, names, page, style
 from guidelab.paper.looks import INK
 
-CONTOUR = -1.594  # nats: the paper's contour, 2.12^2 below the peak; 98.6 % of the data lies inside
 MOST = 5000  # samples drawn in a panel
 COLUMNS = ["panel", "kind", "x", "y", "value", "line"]
 TRUTH = "truth"
@@ -46,8 +43,8 @@ def rows(arrays: ar.Arrays, info: dict[str, Any]) -> pd.DataFrame:
     for panel, name in (("other", "grid/log_p_other"), ("class", "grid/log_p")):
         if panel == "other" and name not in arrays:
             continue
-        rings = ar.outline(x, y, ar.take(arrays, name, (len(y), len(x)), "fig1"), CONTOUR)
-        parts.append(rings.assign(panel=panel, kind="region", value=CONTOUR))
+        rings = ar.outline(x, y, ar.take(arrays, name, (len(y), len(x)), "fig1"), maps.CONTOUR)
+        parts.append(rings.assign(panel=panel, kind="region", value=maps.CONTOUR))
     most = min(MOST, int(info["settings"].get("n", MOST)))
     for panel in [TRUTH, *points(info)]:
         drawn = ar.take(arrays, f"samples/{panel}", (None, 2), "fig1")[:most]
@@ -80,15 +77,17 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     region = rows[rows["kind"] == "region"]
     inside = region[region["panel"] == "class"]
     settings = info.get("settings", {})
-    window = tuple(settings.get("window") or _window(inside if len(inside) else samples))
+    window = tuple(settings.get("window") or maps.window(inside if len(inside) else samples))
     count = samples.groupby("panel").size().max()
     said = style.origin_line(info, f"{count:,} samples a panel; arbitrary units")
     with style.context():
-        handles = _handles(bool(samples["value"].notna().any()), bool((region["panel"] == "other").any()))
+        handles = maps.handles_of_samples(
+            bool(samples["value"].notna().any()), bool((region["panel"] == "other").any())
+        )
         fig, axes = page.maps(handles, len(panels), window, said)
         for i, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
-            _regions(ax, region)
-            _samples(ax, samples[samples["panel"] == panel], window)
+            maps.regions(ax, region)
+            maps.samples(ax, samples[samples["panel"] == panel], window)
             style.square(ax, window)
             style.letter(ax, i, "ground truth" if panel == TRUTH else names.point_label(panel), 6.0)
         closeup = settings.get("closeup")
@@ -97,47 +96,3 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
             where = next((ax for ax, p in zip(axes, panels, strict=True) if p.startswith("cfg")), axes[0])
             where.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, ec=INK, lw=0.8, zorder=5))
     return fig
-
-
-def _window(table: pd.DataFrame) -> tuple[float, float, float, float]:
-    """A square window around the class's region with a margin for the fringe."""
-    x0, x1, y0, y1 = table["x"].min(), table["x"].max(), table["y"].min(), table["y"].max()
-    half = 0.56 * max(x1 - x0, y1 - y0)
-    cx, cy = (x0 + x1) / 2, (y0 + y1) / 2
-    return float(cx - half), float(cx + half), float(cy - half), float(cy + half)
-
-
-def _regions(ax: Axes, region: pd.DataFrame) -> None:
-    for panel, color in (("other", style.REGION_OTHER), ("class", style.REGION)):
-        part = region[region["panel"] == panel]
-        if len(part):
-            ax.add_patch(PathPatch(style.rings(part), fc=color, ec="none", zorder=1))
-
-
-def _samples(ax: Axes, table: pd.DataFrame, window: tuple[float, float, float, float]) -> None:
-    """Dark dots inside the contour, larger red ones outside; how many lie beyond the window is written."""
-    outside = (table["value"] < CONTOUR).to_numpy()
-    for mask, color, size, order in ((~outside, INK, 0.75, 2), (outside, style.OUTSIDE, 1.1, 3)):
-        ax.plot(
-            table["x"][mask], table["y"][mask], "o", ms=size, mew=0, color=color, zorder=order, rasterized=True
-        )  # fmt: skip
-    lost = ~(table["x"].between(*window[:2]) & table["y"].between(*window[2:]))
-    texts = []
-    if table["value"].notna().any():
-        texts.append(f"{100 * outside.mean():.1f} % outside")
-    if lost.any():
-        texts.append(f"{int(lost.sum())} beyond the frame")
-    ax.text(0.03, 0.03, "\n".join(texts), transform=ax.transAxes, size=5.5, va="bottom", zorder=6)
-
-
-def _handles(judged: bool, other: bool) -> list[Any]:
-    """Regions, and samples inside and outside the class's."""
-    found: list[Any] = [Patch(fc=style.REGION, label="region of the class (98.6 % of its mass)")]
-    if other:
-        found.append(Patch(fc=style.REGION_OTHER, label="region of the other class"))
-    found.append(Line2D([], [], marker="o", ls="", ms=2, mew=0, color=INK, label="sample"))
-    if judged:
-        found.append(
-            Line2D([], [], marker="o", ls="", ms=3, mew=0, color=style.OUTSIDE, label="sample outside it")
-        )
-    return found

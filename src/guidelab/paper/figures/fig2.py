@@ -21,19 +21,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch, PathPatch
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import charts, names, page, style
-from guidelab.paper.figures.fig1 import CONTOUR, points
-from guidelab.paper.looks import INK
+from guidelab.paper import maps, names, page, style
+from guidelab.paper.figures.fig1 import points
 
 COLUMNS = ["panel", "kind", "x", "y", "u", "v", "value", "line", "track"]
 SIDE = 80  # drawn grid points a side: a density smoothed by sigma has no finer detail in a close-up
-FLOOR = -8.0  # log density below the maximum at which the colours end
 GRIDS = {"p1": "main p₁(x | c; σ)", "p0": "uncond. p₀(x; σ)", "ratio": "ln p₁/p₀, gradient"}
 
 
@@ -46,10 +41,10 @@ def rows(arrays: ar.Arrays, info: dict[str, Any]) -> pd.DataFrame:
     x, y = ar.take(arrays, "grid/x", (None,), "fig2"), ar.take(arrays, "grid/y", (None,), "fig2")
     shape = (len(y), len(x))
     p1, p0 = (ar.take(arrays, f"grid/log_{p}", shape, "fig2") for p in ("p1", "p0"))
-    seen = p1 > p1.max() + FLOOR
+    seen = p1 > p1.max() + maps.FLOOR
     fields = [
-        np.maximum(p1 - p1.max(), 2 * FLOOR),
-        np.maximum(p0 - p0.max(), 2 * FLOOR),
+        np.maximum(p1 - p1.max(), 2 * maps.FLOOR),
+        np.maximum(p0 - p0.max(), 2 * maps.FLOOR),
         p1 - p0 - np.median((p1 - p0)[seen]),
     ]
     gx, gy, thin = ar.thinned(x, y, fields, SIDE)
@@ -58,7 +53,7 @@ def rows(arrays: ar.Arrays, info: dict[str, Any]) -> pd.DataFrame:
         for panel, f in zip(GRIDS, thin, strict=True)
     ]
     if "grid/log_p" in arrays:
-        rings = ar.outline(x, y, ar.take(arrays, "grid/log_p", shape, "fig2"), CONTOUR)
+        rings = ar.outline(x, y, ar.take(arrays, "grid/log_p", shape, "fig2"), maps.CONTOUR)
         parts.append(rings.assign(panel="data", kind="region"))
     arrow = {c: ar.take(arrays, f"arrow/{c}", (None,), "fig2") for c in "xyuv"}
     parts.append(pd.DataFrame(arrow).assign(panel="ratio", kind="arrow"))
@@ -90,78 +85,15 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     region = rows[rows["kind"] == "region"]
     said = style.origin_line(info, f"noise level σ = {info['settings']['sigma']:g} in a–c")
     with style.context():
-        fig, axes = page.maps(_handles(bool(len(region))), len(panels), window, said, below_mm=7.0)
+        fig, axes = page.maps(
+            maps.handles_of_paths(bool(len(region))), len(panels), window, said, below_mm=7.0
+        )
         for i, (ax, panel) in enumerate(zip(axes, panels, strict=True)):
             if panel in GRIDS:
-                _grid(fig, ax, grids[grids["panel"] == panel], panel)
+                maps.field(fig, ax, grids[grids["panel"] == panel], panel, GRIDS[panel].split()[1][:2])
             else:
-                _tracks(ax, tracks[tracks["panel"] == panel], region)
+                maps.tracks(ax, tracks[tracks["panel"] == panel], region)
             style.square(ax, window)  # type: ignore[arg-type]
             style.letter(ax, i, GRIDS[panel] if panel in GRIDS else names.point_label(panel), 6.0)
-        _arrows(axes[2], rows[rows["kind"] == "arrow"], window[1] - window[0])
+        maps.arrows(axes[2], rows[rows["kind"] == "arrow"], window[1] - window[0])
     return fig
-
-
-def _grid(fig: Figure, ax: Axes, table: pd.DataFrame, panel: str) -> None:
-    """A field with its colour bar."""
-    x, y, value = ar.as_grid(table, "value", "fig2")
-    if panel == "ratio":
-        reach = float(np.quantile(np.abs(value), 0.95)) or 1.0
-        mesh = charts.field_map(ax, x, y, value, -reach, reach)
-        page.bar(fig, [ax], mesh, "ln p₁/p₀ − median", [-_nice(reach), 0, _nice(reach)], "both")
-    else:
-        mesh = charts.field_map(ax, x, y, value, FLOOR, 0.0)
-        page.bar(fig, [ax], mesh, f"ln {GRIDS[panel].split()[1][:2]} − max", [FLOOR, FLOOR / 2, 0], "min")
-    ax.set_label(panel)
-
-
-def _arrows(ax: Axes, table: pd.DataFrame, side: float) -> None:
-    """Arrows along the gradient, their length by its cube root so that weak ones are still seen."""
-    u, v = table["u"].to_numpy(), table["v"].to_numpy()
-    norm = np.hypot(u, v)
-    top = float(np.quantile(norm, 0.95)) or 1.0
-    length = 0.066 * side * np.cbrt(np.minimum(norm / top, 1.0)) / np.where(norm > 0, norm, 1.0)
-    ax.quiver(
-        table["x"], table["y"], u * length, v * length, angles="xy", scale_units="xy", scale=1, color=INK,
-        width=0.010, headwidth=3.6, headlength=3.6, headaxislength=3.2, pivot="mid",
-        edgecolor="white", linewidth=0.25, zorder=3,
-    )  # fmt: skip
-
-
-def _tracks(ax: Axes, table: pd.DataFrame, region: pd.DataFrame) -> None:
-    if len(region):
-        ax.add_patch(PathPatch(style.rings(region), fc=style.REGION, ec="none", zorder=1))
-    for _, one in table.groupby("track", sort=True):
-        path = one.sort_values("line")
-        ax.plot(path["x"], path["y"], "-", lw=0.6, color=INK, alpha=0.75, zorder=2)
-        ax.plot(
-            path["x"].iloc[-1:],
-            path["y"].iloc[-1:],
-            "o",
-            ms=2.6,
-            mew=0.4,
-            mec="white",
-            color=style.OUTSIDE,
-            zorder=3,
-        )
-
-
-def _nice(value: float) -> float:
-    """The largest of 1, 2, 5 x 10^k that is at most 0.9 value."""
-    power = 10 ** np.floor(np.log10(0.9 * value))
-    return float(max(m for m in (1, 2, 5) if m * power <= 0.9 * value) * power)
-
-
-def _handles(region: bool) -> list[Any]:
-    """Paths and their ends, and the region under them."""
-    found: list[Any] = [Patch(fc=style.REGION, label="region of the class")] if region else []
-    found.append(Line2D([], [], color=INK, lw=0.8, label="path of a sample"))
-    end: dict[str, Any] = {
-        "marker": "o",
-        "ls": "",
-        "ms": 3.5,
-        "mew": 0.4,
-        "mec": "white",
-        "color": style.OUTSIDE,
-    }
-    return [*found, Line2D([], [], label="its end", **end)]

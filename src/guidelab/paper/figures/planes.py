@@ -11,8 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import charts, looks, names, page, style, summary
-from guidelab.paper.figures import sweep, weights
+from guidelab.paper import charts, looks, names, page, plotted, reported, style, summary
+from guidelab.paper.figures import weights
 
 FEATURES = ("lite0", "classifier")
 POINTS = (("recall", "precision"), ("mass_covered", "outliers_99"))  # diversity, quality
@@ -23,16 +23,16 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
     """Every drawn point; of images settings.variants and settings.features say what is drawn.
 
     Raises:
-        UserError: rows that may not be compared; see `compare.report`.
+        UserError: rows that may not be compared; see `reported.rows`.
     """
     settings = info.get("settings", {})
     if info.get("kind") != "images":
-        report = summary.report_rows(tables["measurements"], tables["selected"])
+        report = reported.rows(tables["measurements"], tables["selected"])
         methods = report[report["variant"].map(names.section) == names.METHODS]
-        return sweep.estimates(methods, [m for pair in POINTS for m in pair], tables)
+        return plotted.estimates(methods, [m for pair in POINTS for m in pair], tables)
     wanted = [NEUTRAL, *(settings.get("variants") or weights.VARIANTS)]
     metrics = [f"{m}@{s}" for s in settings.get("features") or FEATURES for m in ("recall", "precision")]
-    return ar.round_table(weights.points(tables, wanted, metrics, info)[weights.COLUMNS])
+    return ar.round_table(plotted.points(tables, wanted, metrics, info)[plotted.OF_IMAGES])
 
 
 def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
@@ -42,13 +42,13 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
         UserError: a column is missing, or there are no rows.
     """
     images = info.get("kind") == "images"
-    style.need(rows, weights.COLUMNS if images else sweep.COLUMNS, str(info.get("figure", "planes")))
+    style.need(rows, plotted.OF_IMAGES if images else plotted.OF_POINTS, str(info.get("figure", "planes")))
     spaces = list(dict.fromkeys(rows["metric"].str.partition("@")[2])) if images else []
     pairs = [(f"recall@{s}", f"precision@{s}") for s in spaces] or list(POINTS)
     bars = (
-        weights.spread(rows)
+        plotted.bars(rows)
         if images
-        else sweep.spread(rows).partition("; ")[0] + "; filled markers: several trainings"
+        else plotted.bands(rows).partition("; ")[0] + "; filled markers: several trainings"
     )
     said = style.origin_line(info, "numbers at markers: guidance weight w; star: no guidance", bars)
     ok = rows[rows["status"] == summary.OK]  # other points are counted in the panels
@@ -89,7 +89,7 @@ def _plane(ax: Axes, rows: pd.DataFrame, pair: tuple[str, str], index: int, imag
 
 def _label(rows: pd.DataFrame, metric: str, images: bool) -> tuple[str, float]:
     mine = rows[rows["metric"] == metric]
-    return (metric.partition("@")[0], 1.0) if images or mine.empty else sweep.label(mine)
+    return (metric.partition("@")[0], 1.0) if images or mine.empty else plotted.label(mine)
 
 
 def _starts(ax: Axes, both: pd.DataFrame, shown: Mapping[str, looks.Look]) -> None:

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
 from guidelab.plan.build import expected, slices
+from guidelab.plan.build import modules as named
 from guidelab.plan.job import Job
-from guidelab.spec.shrink import SIDE
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment
@@ -16,18 +16,22 @@ _KINDS = {"models": "model", "autoencoders": "autoencoder", "references": "stati
 def prepare(e: "PlannedExperiment", fold: str) -> Job:
     """Draw or read one fold of real data."""
     dataset, row = e.spec.dataset, e.statistics(fold)
-    spec: dict[str, Any] = {"dataset": dataset.model_dump(), "fold": fold, **e.spec.folds[fold].model_dump()}
+    spec: dict[str, Any] = {"examples": slices.examples(e), "dataset": dataset.model_dump(), "fold": fold}
+    spec |= e.spec.folds[fold].model_dump()
     if row:
         spec |= {"checkpoint": slices.row(e, row), "folder": slices.folder(e)}
     elif e.synthetic:
         spec["dataset"] |= {"source": f"{e.root}/synthetic/images"}
     facts = registry.FACTS.get(dataset.name)
-    modules = (slices.dataset_module(e), *((facts.module,) if facts else ()))
-    return Job(slices.synthetic(e), spec, modules, e.image_command("prepare"))
+    modules = {named.of_dataset(e), registry.FOLDS[spec["examples"]].module}
+    return Job(slices.synthetic(e), spec, tuple(sorted(modules | ({facts.module} if facts else set()))))
 
 
 def synthesize(e: "PlannedExperiment") -> Job:
     """Make synthetic images, and checkpoints in the published formats."""
+    # here: `guidelab --help` reads the table of rules without the specification
+    from guidelab.spec.shrink import SIDE
+
     rows = {row: expected.shape_of_row(e, row) for row in expected.needed(e)}
     spec = {
         "dataset": e.spec.dataset.model_dump(),
@@ -35,7 +39,7 @@ def synthesize(e: "PlannedExperiment") -> Job:
         "pictures": SIDE * (3 if e.spec.divergences else 1),  # the null takes two sides of the test images
         "seed": 0,
     }
-    return Job({}, spec, (slices.dataset_module(e),))
+    return Job({}, spec, (named.of_dataset(e),))
 
 
 def obtain(e: "PlannedExperiment", kind: str, name: str) -> Job:
@@ -44,7 +48,7 @@ def obtain(e: "PlannedExperiment", kind: str, name: str) -> Job:
     disc = e.spec.discriminators[name] if kind == "discriminators" else None
     spec: dict[str, Any] = {
         "checkpoint": slices.row(e, checkpoint),
-        "folder": slices.folder(e),
+        "folder": slices.folder(e, checkpoint),
         "as": _KINDS.get(kind) or ("classifier" if disc and disc.role == "classifier" else "discriminator"),
         "expect": expected.expected(e, kind, name),
         "seeds": expected.seeds(e, kind, name),
@@ -52,7 +56,7 @@ def obtain(e: "PlannedExperiment", kind: str, name: str) -> Job:
     if disc and disc.extractor:
         beneath = e.spec.discriminators[disc.extractor].checkpoint
         spec["extractor"] = slices.row(e, beneath) if beneath else None
-    return Job(slices.synthetic(e), spec)
+    return Job({**slices.synthetic(e), **slices.own_file(checkpoint)}, spec)
 
 
 def encode(e: "PlannedExperiment", side: str) -> Job:

@@ -12,6 +12,7 @@ _OF_TRAINING = (
     "name",
     "dropout",
     "conditional",
+    "file",
 )  # keys of a net that are no part of its architecture, or compared apart
 WIDTHS = {
     "inception": (2048, 2023),
@@ -122,7 +123,7 @@ def _compared(e: "PlannedExperiment", fold: str) -> dict[str, dict[str, Any]]:
 def seeds(e: "PlannedExperiment", kind: str, name: str) -> list[int]:
     """The training seeds that one pretrained net stands for."""
     if kind == "models":
-        return list(e.spec.denoisers[e.spec.models[name].denoiser].train.seeds)
+        return e.spec.denoisers[e.spec.models[name].denoiser].seeds
     if kind == "discriminators" and e.spec.discriminators[name].role == "guide":
-        return sorted({s for d in e.spec.denoisers.values() for s in d.train.seeds})
+        return sorted({s for d in e.spec.denoisers.values() for s in d.seeds})
     return [e.spec.discriminators[name].train.seed] if kind == "discriminators" else []

@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
+from guidelab.plan.build import modules as named
 from guidelab.plan.build import slices
-from guidelab.plan.build.paper import described
 from guidelab.plan.instances import diverging
 from guidelab.plan.job import Job
 
@@ -23,7 +23,7 @@ def extract(e: "PlannedExperiment", features: str, of: str) -> Job:
     modules = {registry.EXTRACTORS[extractor.name].module}
     if extractor.disc:
         inputs["net"] = (e.guide(extractor.disc),)
-        modules.add(slices.disc_module(e, extractor.disc))
+        modules.add(named.of_disc(e, extractor.disc))
     other = ("disc", "reference", "neighbours")  # what is compared, and how, is no matter of features
     options = {k: v for k, v in extractor.model_dump().items() if v is not None and k not in other}
     if extractor.checkpoint:
@@ -59,8 +59,8 @@ def _measured_points(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -
     inputs |= {f"grader:{g}": e.outputs("grade", g, *run.names) for g in graders}
     modules = {registry.METRICS[m].module for m in e.spec.evaluate.metrics}
     modules |= {entry.module for entry in registry.DIVERGENCES.values()}
-    modules |= {slices.dataset_module(e), registry.TRUTHS[e.spec.dataset.name].module}
-    modules |= {slices.disc_module(e, g) for g in graders}
+    modules |= {named.of_dataset(e), registry.TRUTHS[e.spec.dataset.name].module}
+    modules |= {named.of_disc(e, g) for g in graders}
     modules |= {registry.REPRESENTATIONS["coordinates"].module}
     spec |= {"representation": "coordinates", "label_policy": "one class"}
     return Job(inputs, spec | {"density_defined": e.has_density(run.variant)}, tuple(sorted(modules)))
@@ -79,7 +79,9 @@ def _measured_images(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -
         if space["statistics"]:
             inputs[f"statistics:{name}"] = e.outputs("obtain", "references", space["reference"])
     metrics = [m for m in e.spec.evaluate.metrics if m.partition("@")[2] in apart]
-    spec |= {"representation": "features", "label_policy": e.spec.evaluate.label_policy}
+    policy = e.spec.evaluate.label_policy
+    spec |= {"representation": "features"}
+    spec |= {"label_policy": policy if policy == "random" else f"class {policy}"}
     spec |= {"metrics": metrics, "spaces": apart, "real": real}
     modules = {registry.IMAGE_METRICS[metric.partition("@")[0]].module for metric in e.spec.evaluate.metrics}
     return Job(inputs, spec, tuple(sorted(modules | {registry.REPRESENTATIONS["features"].module})))
@@ -119,7 +121,7 @@ def collect(e: "PlannedExperiment") -> Job:
         "select_block": ev.select_block,
         "select_metric": ev.select_metric,
         "headline": slices.headline(e),
-        **described(e),
+        **slices.metrics_of_plugins(e),
     }
     inputs = {
         "rows": tuple(e.path("measure", *run.names) for run in e.runs),
@@ -172,9 +174,9 @@ def _estimated(e: "PlannedExperiment") -> dict[str, list[int]]:
 
 
 def _diverge_modules(e: "PlannedExperiment", *runs: "Run") -> tuple[str, ...]:
-    found = {slices.disc_module(e, slices.divergences(e).grader)}
-    found |= set() if e.images else {slices.dataset_module(e)}  # of images the files say what they are of
-    return tuple(sorted(found | slices.sampler_modules(e, *runs)))
+    found = {named.of_disc(e, slices.divergences(e).grader)}
+    found |= named.of_density(e)  # without one the files say what the examples are
+    return tuple(sorted(found | named.of_samplers(e, *runs)))
 
 
 def diverge_null(e: "PlannedExperiment") -> Job:

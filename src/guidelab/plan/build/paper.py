@@ -3,10 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
+from guidelab.plan.build import modules as named
 from guidelab.plan.build import slices
 from guidelab.plan.instances import diverging
 from guidelab.plan.job import Job
-from guidelab.spec import labels
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -15,13 +15,13 @@ PUBLISHED = "workflow/resources/published.csv"
 
 
 def table(e: "PlannedExperiment") -> Job:
-    """The experiment's table; at the papers' size with the published values."""
+    """The experiment's table, with the published values where there are any."""
     paper, inputs = e.spec.paper, _compared(e)
     # images: a line for each metric that chose a weight; points: the paper's own weights first
     spec = _about(e) | {"headline": [] if e.images else slices.headline(e)}
     if e.images:
         spec |= {"variants": list(e.spec.variants), **_mains(e)}
-    if e.streamed:
+    if e.published:
         spec |= {
             "published": dict(paper.published),
             "published_experiment": paper.published_experiment or e.name,
@@ -32,8 +32,7 @@ def table(e: "PlannedExperiment") -> Job:
 
 def story(e: "PlannedExperiment") -> Job:
     """The findings in words."""
-    module = "guidelab.paper.images.story" if e.images else "guidelab.paper.story"
-    return Job(_compared(e), _about(e) | _mains(e), (module,))
+    return Job(_compared(e), _about(e) | _mains(e))
 
 
 def figure(e: "PlannedExperiment", figure: str) -> Job:
@@ -62,26 +61,21 @@ def _compared(e: "PlannedExperiment") -> dict[str, tuple[str, ...]]:
 
 def _about(e: "PlannedExperiment") -> dict[str, Any]:
     """Whose results they are, whether they are of images, and what their variants are called."""
+    # here: `guidelab --help` reads the table of rules without the specification
+    from guidelab.spec import labels
+
     kind = {"kind": "images"} if e.images else {}
     # a list: canonical JSON sorts keys, and the order of params.yaml is that of legends and tables
     looks = [{"variant": name, **about} for name, about in labels.printed(e.spec).items()]
-    return {"experiment": e.name, "scale": e.spec.scale, **kind, "looks": looks} | described(e)
-
-
-def described(e: "PlannedExperiment") -> dict[str, Any]:
-    """What metrics.csv would say of the metrics of plugins; nothing where there are none."""
-    found = {
-        name: registry.described(name)
-        for name in dict.fromkeys(m.partition("@")[0] for m in e.spec.evaluate.metrics)
-    }
-    own = [{"metric": name, **about} for name, about in found.items() if about is not None]
-    return {"metrics_of_plugins": own} if own else {}
+    return {"experiment": e.name, "scale": e.spec.scale, **kind, "looks": looks} | slices.metrics_of_plugins(
+        e
+    )
 
 
 def _mains(e: "PlannedExperiment") -> dict[str, Any]:
     """Variant to `denoiser/model` of what it guides: it is compared with no guidance of the same net."""
     models = e.spec.models
-    if not e.streamed:  # there the variants are compared with one net
+    if not e.published:  # there the variants are compared with one net
         return {}
     return {
         "mains": {n: f"{models[v.main].denoiser}/{v.main}" for n, v in e.spec.variants.items() if not v.real}
@@ -134,9 +128,7 @@ def evaluations(e: "PlannedExperiment") -> Job:
         "drawn_as": {"generated": "generated", "grading": next(iter(drawn.values()))[1]},
         "trainings": trainings,
     }
-    modules = {slices.model_module(e, m) for m in models} | {
-        slices.disc_module(e, g) for g in (*guiding, grader)
-    }
+    modules = {named.of_model(e, m) for m in models} | {named.of_disc(e, g) for g in (*guiding, grader)}
     return Job(inputs, spec, tuple(sorted(modules)))
 
 

@@ -1,7 +1,10 @@
 """Samplers: samples, log-densities, what figures draw. Rules of workflow/rules/sample.smk."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from guidelab import registry
+from guidelab.plan.build import modules as named
 from guidelab.plan.build import slices
 from guidelab.plan.job import Job
 
@@ -38,20 +41,22 @@ def density(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     """Exact log-densities of data and of samples under the sampler's ODE."""
     asked = e.spec.evaluate.density
     assert asked is not None  # only then a density is planned
-    return _sampled(e, e.run(variant, w, part), {"density": asked.model_dump(), "blocks": slices.blocks(e)})
+    spec = {"density": asked.model_dump(), "blocks": slices.blocks(e)}
+    return _sampled(e, e.run(variant, w, part), spec, named.of_density(e))
 
 
-def _sampled(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -> Job:
-    modules = tuple(sorted(slices.sampler_modules(e, run)))
-    return Job(slices.net_inputs(e, run), slices.sampler(e, run) | spec, modules)
+def _sampled(e: "PlannedExperiment", run: "Run", spec: dict[str, Any], modules: Iterable[str] = ()) -> Job:
+    reached = named.of_samplers(e, run) | set(modules)
+    return Job(slices.net_inputs(e, run), slices.sampler(e, run) | spec, tuple(sorted(reached)))
 
 
 def field(e: "PlannedExperiment", figure: str) -> Job:
-    """Evaluate nets and samplers on what a figure draws; of images take the samples it shows."""
+    """What a figure draws: nets and samplers evaluated in a plane, or the stored samples of some points."""
     settings = getattr(e.spec.paper.figures, figure)
     spec: dict[str, Any] = {"figure": figure, "settings": settings.model_dump()}
-    if e.images:
-        return Job(_shown(e, spec["settings"]), spec, (), "image_field")
+    module = registry.FIELDS[figure].module
+    if "points" in spec["settings"]:
+        return Job(_shown(e, spec["settings"]), spec, (module,))
     runs = [e.runs_at(point)[0] for point in getattr(settings, "panels", [])]
     models = (settings.main, settings.cfg, settings.autog) if figure == "fig9" else ()
     inputs: dict[str, tuple[str, ...]] = {}
@@ -64,8 +69,8 @@ def field(e: "PlannedExperiment", figure: str) -> Job:
         "runs": {run.point: slices.sampler(e, run) for run in runs},
     }
     spec |= {"block": slices.report_block(e)} if figure == "fig1" else {}
-    modules = {slices.dataset_module(e), *(slices.model_module(e, model) for model in models)}
-    return Job(inputs, spec, tuple(sorted(modules | slices.sampler_modules(e, *runs))))
+    modules = {module, *named.of_density(e), *(named.of_model(e, model) for model in models)}
+    return Job(inputs, spec, tuple(sorted(modules | named.of_samplers(e, *runs))))
 
 
 def _shown(e: "PlannedExperiment", settings: dict[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable
 from functools import cache
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
 from guidelab.errors import UserError, closest
 from guidelab.plan.instances import AUTOENCODER
 from guidelab.plan.job import Files
-from guidelab.released import Row, load_rows
+from guidelab.released import FILE, Row, load_rows, row_of_file
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -32,6 +33,9 @@ def row(e: "PlannedExperiment", name: str) -> dict[str, Any]:
     Raises:
         UserError: no such row; names the closest.
     """
+    if name.startswith(FILE):
+        nets = (d.net for d in e.spec.denoisers.values() if d.file == name.removeprefix(FILE))
+        return dict(row_of_file(name.removeprefix(FILE), next(nets).name).__dict__)
     if name not in rows():
         raise UserError(
             f"{e.name}: no checkpoint {name!r} in workflow/resources/checkpoints.csv{closest(name, list(rows()))}"
@@ -39,9 +43,16 @@ def row(e: "PlannedExperiment", name: str) -> dict[str, Any]:
     return dict(rows()[name].__dict__)
 
 
-def folder(e: "PlannedExperiment") -> str | None:
-    """Where pretrained files lie; None: where the user keeps them."""
+def folder(e: "PlannedExperiment", name: str = "") -> str | None:
+    """Where pretrained files lie, or a user's own one; None: where the user keeps published ones."""
+    if name.startswith(FILE):
+        return str(PurePath(name.removeprefix(FILE)).parent)
     return f"{e.root}/synthetic/checkpoints" if e.synthetic else None
+
+
+def own_file(name: str) -> Files:
+    """A user's own file as an input, so that a change of it is seen; nothing for a row of checkpoints.csv."""
+    return {"file": (name.removeprefix(FILE),)} if name.startswith(FILE) else {}
 
 
 def synthetic(e: "PlannedExperiment") -> Files:
@@ -126,33 +137,9 @@ def net_inputs(e: "PlannedExperiment", run: "Run") -> dict[str, tuple[str, ...]]
     return {**inputs, **(autoencoder(e) if e.latent_of(_main(e, run)) else {})}
 
 
-def sampler_modules(e: "PlannedExperiment", *runs: "Run") -> set[str]:
-    """The modules that the samplers of some runs name."""
-    found = set() if e.images or not runs else {dataset_module(e)}  # images: the nets know their shape
-    for run in runs:
-        variant = e.spec.variants[run.variant]
-        found |= {registry.SAMPLERS[e.sampler(variant).name].module}
-        found |= {registry.CODECS[codec(e, run)].module}
-        found |= {registry.SOURCES["fold"].module} if variant.real else set()
-        found |= {registry.METHODS[t.method].module for t in variant.guide}
-        found |= {model_module(e, m) for m in e.models_of(variant)}
-        found |= {disc_module(e, t.disc) for t in variant.guide if t.disc}
-    return found
-
-
-def dataset_module(e: "PlannedExperiment") -> str:
-    """The module of the dataset."""
-    return registry.DATASETS[e.spec.dataset.name].module
-
-
-def model_module(e: "PlannedExperiment", model: str) -> str:
-    """The module of a model's net."""
-    return registry.NETS[e.spec.denoisers[e.spec.models[model].denoiser].net.name].module
-
-
-def disc_module(e: "PlannedExperiment", disc: str) -> str:
-    """The module of a discriminator's net."""
-    return registry.NETS[e.spec.discriminators[disc].net.name].module
+def examples(e: "PlannedExperiment") -> str:
+    """What the dataset's examples are: points, which are drawn, or images, which are read."""
+    return "images" if e.images else "points"
 
 
 def blocks(e: "PlannedExperiment", run: "Run | None" = None) -> dict[str, list[int]]:
@@ -173,16 +160,11 @@ def report_block(e: "PlannedExperiment") -> str:
 def discriminator(e: "PlannedExperiment", disc: str) -> dict[str, Any]:
     """A discriminator and how it is trained."""
     d = e.spec.discriminators[disc]
+    spec = {"disc": disc, "examples": examples(e), "train": d.train.model_dump()}
     if not e.images:
-        return {"disc": disc, "net": d.net.model_dump(), "train": d.train.model_dump()}
+        return spec | {"net": d.net.model_dump()}
     net = {k: v for k, v in d.net.model_dump().items() if v is not None}
-    return {"disc": disc, "role": d.role, "net": net, "train": d.train.model_dump(), "classes": e.classes}
-
-
-def discriminator_modules(e: "PlannedExperiment", *discs: str) -> tuple[str, ...]:
-    """The modules that discriminators name, and the one that reads what they are trained on."""
-    read = registry.SIDES["images" if e.images else "points"].module
-    return tuple(sorted({read, *(disc_module(e, disc) for disc in discs)}))
+    return spec | {"role": d.role, "net": net, "classes": e.classes}
 
 
 def source(e: "PlannedExperiment", disc: str) -> "Run":
@@ -240,6 +222,16 @@ def printed(e: "PlannedExperiment") -> dict[str, tuple[str, ...]]:
     """What tables, curves and findings are made of."""
     measurements, selected = e.outputs("collect")[:2]
     return {"measurements": (measurements,), "selected": (selected,), "metrics": (METRICS_INFO,)}
+
+
+def metrics_of_plugins(e: "PlannedExperiment") -> dict[str, Any]:
+    """What metrics.csv would say of the metrics of plugins; nothing where there are none."""
+    found = {
+        name: registry.described(name)
+        for name in dict.fromkeys(m.partition("@")[0] for m in e.spec.evaluate.metrics)
+    }
+    own = [{"metric": name, **about} for name, about in found.items() if about is not None]
+    return {"metrics_of_plugins": own} if own else {}
 
 
 def headline(e: "PlannedExperiment") -> list[str]:

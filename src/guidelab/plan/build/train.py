@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from guidelab import registry
+from guidelab.plan.build import modules as named
 from guidelab.plan.build import slices
 from guidelab.plan.instances import TRAIN
 from guidelab.plan.job import Job
@@ -14,15 +15,17 @@ if TYPE_CHECKING:
 def train(e: "PlannedExperiment", denoiser: str, part: str) -> Job:
     """Train one denoiser with some of its seeds, keeping snapshots."""
     d = e.spec.denoisers[denoiser]
-    modules = [registry.NETS[d.net.name].module, registry.TRAINERS[d.net.name].module]
+    assert d.train is not None  # only then it is trained here
     spec: dict[str, Any] = {
+        "examples": slices.examples(e),
         "net": d.net.model_dump(),
         "train": {k: v for k, v in d.train.model_dump().items() if k not in ("seeds", "seeds_per_job")},
         "seeds": list(e.parts(denoiser)[part]),
     }
+    modules = [registry.NETS[d.net.name].module, registry.TRAINERS[spec["examples"]].module]
     if not e.images:  # points are drawn as the training goes
         spec |= {"dataset": {"name": e.spec.dataset.name, "classes": d.classes}}
-        return Job({}, spec, (*modules, slices.dataset_module(e)))
+        return Job({}, spec, (*modules, *named.of_density(e)))
     spec |= {"conditional": bool(d.conditional), "dataset": {"classes": e.classes}, **slices.latent(e, d)}
     return Job({"data": slices.learnt(e, d, TRAIN)}, spec, tuple(modules))
 
@@ -47,7 +50,7 @@ def discriminate(e: "PlannedExperiment", disc: str) -> Job:
         inputs["extractor"] = (e.guide(d.extractor),)
     seeds = slices.source(e, disc).seeds if d.role == "guide" else [d.train.seed]
     spec = slices.discriminator(e, disc) | {"train_seeds": list(seeds), **slices.latent(e, d)}
-    modules = slices.discriminator_modules(e, *filter(None, (disc, d.extractor)))
+    modules = named.of_discriminators(e, *filter(None, (disc, d.extractor)))
     return Job(inputs, spec, modules)
 
 
@@ -58,7 +61,7 @@ def grade(e: "PlannedExperiment", disc: str, variant: str, w: str, part: str) ->
     inputs = {"real": e.outputs("prepare", d.real), "generated": generated}
     spec = slices.discriminator(e, disc) | {"train_seeds": slices.graded_seeds(e, disc, run)}
     spec |= slices.latent(e, d)
-    return Job(inputs, spec, slices.discriminator_modules(e, disc))
+    return Job(inputs, spec, named.of_discriminators(e, disc))
 
 
 def null(e: "PlannedExperiment") -> Job:
@@ -66,7 +69,7 @@ def null(e: "PlannedExperiment") -> Job:
     asked = slices.divergences(e)
     d = e.spec.discriminators[asked.grader]
     spec = slices.discriminator(e, asked.grader) | {"train_seeds": [0]}
-    modules = slices.discriminator_modules(e, asked.grader)
+    modules = named.of_discriminators(e, asked.grader)
     inputs = {"real": e.outputs("prepare", d.real)}
     if not e.images:
         assert asked.null_real is not None  # only then the null is planned
