@@ -4,10 +4,13 @@ Run with one thread and the package importable: `OMP_NUM_THREADS=1 python benchm
 draw takes two generated sets that share their noise, and a reference subset. The truth of a number is its mean over all
 draws, at this number of samples: intervals are of the expectation, whose bias every method shares. FID's reference is
 one fixed large set, as in the tables. Sets are Gaussian in `--features` dimensions; the second is narrower and moved.
+
+`--balls` prints the second table instead: precision and recall in the seven cases of `CASES`.
 """
 
 import argparse
 import os
+from collections.abc import Callable
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
@@ -47,6 +50,63 @@ def draws(count: int, n: int, features: int) -> list[tuple[list[Value], list[Val
     return found
 
 
+def _normal(rng: np.random.Generator, n: int, features: int) -> np.ndarray:
+    return rng.standard_normal((n, features))
+
+
+def _modes(rng: np.random.Generator, n: int, modes: int) -> np.ndarray:
+    """Points around the first of ten fixed centres in 8 dimensions."""
+    centres = 4 * np.random.default_rng(10).standard_normal((10, 8))
+    return centres[rng.integers(modes, size=n)] + _normal(rng, n, 8)
+
+
+def _flat(rng: np.random.Generator, n: int, scale: float) -> np.ndarray:
+    """Rank 6 in 64 dimensions, with noise."""
+    plane = np.random.default_rng(11).standard_normal((6, 64))
+    return scale * _normal(rng, n, 6) @ plane + 0.3 * _normal(rng, n, 64)
+
+
+Draw = Callable[[np.random.Generator, int], np.ndarray]
+CASES: dict[str, tuple[Draw, Draw]] = {  # generated, reference
+    "equal, 2 features": (lambda rng, n: _normal(rng, n, 2), lambda rng, n: _normal(rng, n, 2)),
+    **{
+        f"narrower by 0.8, {f} features": (
+            lambda rng, n, f=f: 0.8 * _normal(rng, n, f),
+            lambda rng, n, f=f: _normal(rng, n, f),
+        )
+        for f in (2, 8, 32)
+    },
+    "moved by 1.5, 8 features": (
+        lambda rng, n: _normal(rng, n, 8) + 1.5 * np.eye(8)[0],
+        lambda rng, n: _normal(rng, n, 8),
+    ),
+    "8 of 10 modes, 8 features": (lambda rng, n: _modes(rng, n, 8), lambda rng, n: _modes(rng, n, 10)),
+    "rank 6 and noise, 64 features": (lambda rng, n: _flat(rng, n, 0.9), lambda rng, n: _flat(rng, n, 1.0)),
+}
+
+
+def balls(count: int, n: int) -> None:
+    """Print, for each case, reported and binomial over true errors, and how often intervals hold the mean."""
+    print(f"{count} draws of {n} samples")
+    print(
+        "| case | metric | mean | reported / true | binomial / true | holds, % |\n|---|---|---:|---:|---:|---:|"
+    )
+    for case, (generated, reference) in CASES.items():
+        rng = np.random.default_rng(0)
+        found = [manifold(generated=generated(rng, n), reference=reference(rng, n)) for _ in range(count)]
+        for metric in ("precision", "recall"):
+            numbers = [getattr(one, metric) for one in found]
+            values, errors = (
+                np.array([getattr(v, name) for v in numbers]) for name in ("value", "std_error")
+            )
+            binomial = np.sqrt((values * (1 - values)).mean() / n)
+            _, _, true, ratio, held, _ = row("", values, errors).split("|")
+            print(
+                f"| {case} | {metric} | {values.mean():.2f} |{ratio}| {binomial / float(true):.2f} |{held}|",
+                flush=True,
+            )
+
+
 def row(kind: str, values: np.ndarray, errors: np.ndarray) -> str:
     """One line: the ratio of errors, and how often the normal interval holds the mean."""
     ratio = np.sqrt(np.square(errors).mean()) / values.std(ddof=1)
@@ -60,7 +120,11 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=400)
     parser.add_argument("--samples", type=int, default=300)
     parser.add_argument("--features", type=int, default=12)
+    parser.add_argument("--balls", action="store_true", help="precision and recall in seven cases")
     options = parser.parse_args()
+    if options.balls:
+        balls(options.draws, options.samples)
+        return
     found = draws(options.draws, options.samples, options.features)
     print(f"{options.draws} draws of {options.samples} samples, {options.features} features")
     print("| interval | true error | reported / true | holds, % |\n|---|---:|---:|---:|")
