@@ -23,7 +23,7 @@ def test_points_have_the_scope_and_a_sentence_for_each_metric_with_effect_interv
     scope, recall, outliers, kl = of_points()
     assert scope.startswith("toy2d, scaled down (reduced): 1 variant") and "3 trainings" in scope
     assert (
-        "By outliers, autoguidance at w = 2 improves most on no guidance: 13.0 → 10.3 %, difference −2.7"
+        "By outliers, autoguidance at w = 2 (the smallest tried) improves most on no guidance: 13.0 → 10.3 %, difference −2.7"
         in outliers
     )
     assert (

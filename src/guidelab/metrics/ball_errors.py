@@ -11,7 +11,7 @@ Half of what the halves differ by in single points (whether a point near the bor
 parts. The first part is therefore that of the mean of a point's indicator and of its share of halves that hold it, which
 carries about half of this.
 
-docs/errors.md has the ratio to the true error in simulations: 0.87 to 1.18 in fourteen cases, ten of them 0.93 to 1.10.
+docs/errors.md has the ratio to the true error in simulations: 0.93 to 1.10 in fourteen cases.
 """
 
 from collections.abc import Iterator

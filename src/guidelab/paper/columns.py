@@ -15,14 +15,14 @@ from guidelab.paper.table import COMPARED, LOWEST, SOURCES
 _LONG = {  # column of the CSV -> column of the table
     "experiment": "experiment", "scale": "scale", "row": "row", "variant": "variant", "method": "method", "ref": "guides",
     "w": "w", "w_neutral": "w_neutral", "selected_on": "chosen_on", "selected_by": "chosen_by",
-    "n_candidates": "weights_tried", "metric": "metric", "label": "name", "group": "group", "direction": "direction",
+    "n_candidates": "weights_tried", "edge": "edge", "metric": "metric", "label": "name", "group": "group", "direction": "direction",
     "unit": "unit", "digits": "digits", "value": "value", "lo": "lo", "hi": "hi", "over": "over",
     "n_trainings": "n_trainings", "n_blocks": "n_blocks", "n_generated": "n_generated", "n_reference": "n_reference",
     "reference_split": "reference_split", "features": "features", "status": "status", "note": "note",
 }  # fmt: skip
 _LINE = [
     "experiment", "scale", "section", "variant", "label", "guides", "method", "w", "w_neutral", "chosen_by",
-    "chosen_on", "weights_tried", "steps", "nfe", "baseline",
+    "chosen_on", "weights_tried", "edge", "steps", "nfe", "baseline",
 ]  # fmt: skip
 _OF_LINE = ("n_reference", "reference_split", "label_policy")
 _PUBLISHED = {  # column of a metric -> column of the rows

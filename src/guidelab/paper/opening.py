@@ -74,13 +74,16 @@ def _of_metric(mine: pd.DataFrame) -> str:
         f" in {metric_names.features_short(info['space'])} features" if info["space"] else ""
     )
     better, worse = (int((compared["verdict"] == word).sum()) for word in (summary.BETTER, summary.WORSE))
+    held = [int((compared["verdict_holm"] == word).sum()) for word in (summary.BETTER, summary.WORSE)]
     count = f"of {counted(len(compared), 'variant')} {better} {'is' if better == 1 else 'are'} clearly better and {worse} clearly worse"
+    count += "" if held == [better, worse] else f" ({held[0]} and {held[1]} after Holm's correction)"
     sign = 1 if info["direction"] == "lower" else -1
     best = compared.iloc[int((sign * compared["difference"]).to_numpy().argmin())].to_dict()
     if sign * best["difference"] >= 0:
         return f"By {name}, no variant improves on no guidance: {count}."
     sure = "" if best["verdict"] == summary.BETTER else ", not clearly"
-    return f"By {name}, {best['label']} at w = {best['w']:g} improves most on no guidance{sure}: {_effect(best)}; {count}."
+    edge = f" ({best['edge']})" if best["edge"] else ""
+    return f"By {name}, {best['label']} at w = {best['w']:g}{edge} improves most on no guidance{sure}: {_effect(best)}; {count}."
 
 
 def _effect(row: Mapping[Any, Any]) -> str:

@@ -119,10 +119,13 @@ def _weight(line: Mapping[Any, Any], choosers: set[str]) -> str:
         return "–"
     by = [m for m in str(line["chosen_by"]).split(", ") if m]
     chose = [metric_names.features(m) for m in by if metric_names.features(m)]
+    edge = ", edge" if line["edge"] else ""
     if by and not chose:
-        return f"{_w(line['w'])}, {'chosen' if line['chosen_on'] else by[0]}"
+        return f"{_w(line['w'])}, {'chosen' if line['chosen_on'] else by[0]}{edge}"
     some = chose and not choosers <= set(chose)
-    return _w(line["w"]) + (f", by {', '.join(map(metric_names.features_short, chose))}" if some else "")
+    return (
+        _w(line["w"]) + (f", by {', '.join(map(metric_names.features_short, chose))}" if some else "") + edge
+    )
 
 
 def _w(w: Any) -> str:
@@ -152,11 +155,18 @@ def _notes(table: pd.DataFrame, metrics: list[dict[Any, Any]]) -> list[str]:
 def _choice(table: pd.DataFrame) -> str:
     """On which block weights were chosen, by what."""
     chosen = table[table["chosen_on"] != ""]
-    blocks = ", ".join(dict.fromkeys(map(str, chosen["chosen_on"]))) or "none"
+    if chosen.empty:
+        return "No weight was chosen here: each variant has the one of params.yaml. The block that would choose is in no number."
+    blocks = ", ".join(dict.fromkeys(map(str, chosen["chosen_on"])))
     words = dict(zip(table["metric"], table["name"], strict=True))
     metrics = dict.fromkeys(m for by in chosen["chosen_by"] for m in str(by).split(", "))
     by = ", ".join(dict.fromkeys(str(words.get(m, metric_names.base(m))) for m in metrics))
-    return f"Weights were chosen on block {blocks}{f' by {by}' if by else ''}; every number comes from blocks that chose no weight."
+    edge = (
+        "; edge: the smallest or the largest weight tried, the best may lie beyond"
+        if chosen["edge"].any()
+        else ""
+    )
+    return f"Weights were chosen on block {blocks}{f' by {by}' if by else ''}; every number comes from blocks that chose no weight{edge}."
 
 
 def _spaces(metrics: list[dict[Any, Any]]) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from guidelab.paper import checks, intervals, joint, metric_names, names, published, reported, summary
+from guidelab.paper import checks, intervals, joint, metric_names, names, published, reported, summary, tuning
 from guidelab.paper.lines import Line, images, lines
 from guidelab.paper.sources import Source, points
 
@@ -66,6 +66,7 @@ def make_table(
     rows = reported.rows(measurements, selected)
     described = _in_order(metric_names.describe(metrics_info, measurements["metric"]), metrics_info)
     steps = reported.main_steps(measurements) if wide else None
+    directions = {str(m["metric"]): str(m["direction"]) for m in described}
     cells = (
         _cells(rows),
         _cells(measurements[measurements["metric"].map(metric_names.base).isin(LOWEST)]),
@@ -74,6 +75,12 @@ def make_table(
     for line in lines(measurements, selected, spec):
         base = reported.baseline(rows, line.variant, spec.get("mains"))
         about = _line(line, measurements, base, spec, steps)
+        choosers = [m for m in line.chosen_by if m in directions]
+        edges = (
+            tuning.edge(measurements, selected, line.variant, m, directions[m], spec.get("mains"))
+            for m in choosers
+        )
+        about["edge"] = next(filter(None, edges), "")
         table += [{**about, **_number(line, *cells, base, info)} for info in described]
     frame = corrected(pd.DataFrame(table))
     made = _by_section(frame) if wide else frame
