@@ -18,7 +18,7 @@ from guidelab.registry import REPRESENTATIONS, evaluations
 COLUMNS = [
     "experiment", "scale", "dataset", "variant", "method", "ref", "w", "w_neutral", "w_effective", "sigma_lo",
     "sigma_hi", "sampler", "steps", "nfe", "dtype", "seed_block", "train_seed", "n_generated", "n_reference",
-    "reference_split", "features", "features_sha256", "label_policy", "metric", "value", "std_error", "ess", "note",
+    "reference_split", "features", "n_features", "features_sha256", "label_policy", "metric", "value", "std_error", "ess", "note",
     "code", "checkpoint_sha256", "torch", "device",
 ]  # fmt: skip
 

@@ -18,7 +18,7 @@ _LONG = {  # column of the CSV -> column of the table
     "n_candidates": "weights_tried", "edge": "edge", "metric": "metric", "label": "name", "group": "group", "direction": "direction",
     "unit": "unit", "digits": "digits", "value": "value", "lo": "lo", "hi": "hi", "over": "over",
     "n_trainings": "n_trainings", "n_blocks": "n_blocks", "n_generated": "n_generated", "n_reference": "n_reference",
-    "reference_split": "reference_split", "features": "features", "status": "status", "note": "note",
+    "reference_split": "reference_split", "features": "features", "n_features": "n_features", "status": "status", "note": "note",
 }  # fmt: skip
 _LINE = [
     "experiment", "scale", "section", "variant", "label", "guides", "method", "w", "w_neutral", "chosen_by",
@@ -98,6 +98,8 @@ def _columns(number: dict[Any, Any]) -> dict[str, dict[str, object]]:
     """The columns of one metric, by what is formed of the rows behind them."""
     metric = str(number["metric"])
     mean = {metric: number["value"], f"{metric} lo": number["lo"], f"{metric} hi": number["hi"]}
+    if metric_names.base(metric) in LOWEST:
+        mean[f"{metric} features"] = number["n_features"]
     mean[f"{metric} over"] = number["over"] if number["status"] == summary.OK else number["status"]
     found: dict[str, dict[str, object]] = {"mean": mean}
     if metric_names.base(metric) in COMPARED:

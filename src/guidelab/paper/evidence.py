@@ -63,7 +63,7 @@ class Evidence:
         mains: Mapping[str, str] | None = None,
     ):
         self.measurements, self.selected, self.mains = measurements, selected, mains
-        report = reported.rows(measurements, selected)
+        report = reported.sampled(reported.rows(measurements, selected))
         self.steps = reported.main_steps(measurements)
         self.rows = report[report["steps"] == self.steps]  # step counts are never compared
         self._of_metric = {str(m): part for m, part in self.rows.groupby("metric")}

@@ -18,7 +18,7 @@ NUMBER = (
     "value", "lo", "hi", "over", "n_trainings", "n_blocks", "n_generated", "status", "note", "difference", "difference_lo",
     "difference_hi", "difference_over", "difference_least", "difference_most", "difference_trainings", "before", "after", "p", "verdict", "min_of_blocks", "blocks_of_min",
 )  # fmt: skip
-PROTOCOL = ("n_reference", "reference_split", "label_policy", "features")
+PROTOCOL = ("n_reference", "reference_split", "label_policy", "features", "n_features")
 PRINTED = ("metric", "name", "direction", "unit", "digits", "group")
 COMPARED = ("fid", "kid", "precision", "recall", "accuracy")  # of images: with a difference to no guidance
 LOWEST = ("fid",)  # with the papers' minimum
@@ -73,7 +73,7 @@ def make_table(
     )
     table = []
     for line in lines(measurements, selected, spec):
-        base = reported.baseline(rows, line.variant, spec.get("mains"))
+        base = reported.baseline(reported.sampled(rows), line.variant, spec.get("mains"))
         about = _line(line, measurements, base, spec, steps)
         choosers = [m for m in line.chosen_by if m in directions]
         edges = (

@@ -27,7 +27,7 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
     """
     settings = info.get("settings", {})
     if info.get("kind") != "images":
-        report = reported.rows(tables["measurements"], tables["selected"])
+        report = reported.sampled(reported.rows(tables["measurements"], tables["selected"]))
         methods = report[report["variant"].map(names.section) == names.METHODS]
         return plotted.estimates(methods, [m for pair in POINTS for m in pair], tables)
     wanted = [NEUTRAL, *(settings.get("variants") or weights.VARIANTS)]

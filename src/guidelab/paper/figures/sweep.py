@@ -26,7 +26,7 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
         UserError: rows that may not be compared; see `checks`.
     """
     settings = info["settings"]
-    report = reported.rows(tables["measurements"], tables["selected"])
+    report = reported.sampled(reported.rows(tables["measurements"], tables["selected"]))
     group = settings.get("group") or names.METHODS
     also = (NEUTRAL, *settings.get("compared_with", ()))
     drawn = report["variant"].map(lambda v: names.section(v) == group or v in also)

@@ -63,6 +63,7 @@ def _measured_points(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -
     modules |= {named.of_disc(e, g) for g in graders}
     modules |= {registry.REPRESENTATIONS["coordinates"].module}
     spec |= {"representation": "coordinates", "label_policy": "one class"}
+    spec |= {"real": e.spec.variants[run.variant].real}
     return Job(inputs, spec | {"density_defined": e.has_density(run.variant)}, tuple(sorted(modules)))
 
 
