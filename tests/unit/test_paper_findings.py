@@ -48,7 +48,8 @@ def test_the_findings_flip_when_the_numbers_flip():
 def test_a_method_at_its_chosen_weight_against_no_guidance():
     part = section(text(toy(), selected(("autog", 2.0))), "Does each method beat")
     assert (
-        "- autoguidance: At w = 2 (chosen by KL(data‖model)), **worse**: KL(data‖model) 0.30 → 0.50" in part
+        "- autoguidance: At w = 2 (chosen by KL(data‖model), the smallest tried), **worse**: KL(data‖model) 0.30 → 0.50"
+        in part
     )
     assert "recall clearly lower, 0.970 → 0.900" in part
     assert (
@@ -106,11 +107,14 @@ def test_repair_of_a_degraded_net(after, itself, healthy):
     made = text(degraded(after), selected(("dropout", 2.25), by="outliers_99"))
     first, second, *_ = [x for x in section(made, "Does guidance repair").splitlines() if x.startswith("- ")]
     assert (
-        f"against itself unguided: At w = 2.25 (chosen by outliers), **{itself}**: outliers 20.0 % → {100 * after:.1f} %"
+        f"against itself unguided: At w = 2.25 (chosen by outliers, the largest tried), **{itself}**: outliers 20.0 % → {100 * after:.1f} %"
         in first
     )
     assert "one training" in first
-    assert f"against no guidance: At w = 2.25 (chosen by outliers), **{healthy}**: outliers 10.0 %" in second
+    assert (
+        f"against no guidance: At w = 2.25 (chosen by outliers, the largest tried), **{healthy}**: outliers 10.0 %"
+        in second
+    )
 
 
 def test_no_guidance_as_the_best_weight():

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from guidelab.cli.published import published_commands
 from guidelab.errors import UserError
-from guidelab.io import read_csv, write_csv
+from guidelab.io import read_csv, save_arrays, write_csv
 from guidelab.jobs import table as table_job
 from guidelab.paper import columns, findings, latex, published_sheet, reported, reproduced, table
 from guidelab.paper import published as beside
@@ -249,6 +249,8 @@ def test_the_job_writes_all_three_forms(tmp_path):
     }.items():
         write_csv(tmp_path / f"{name}.csv", frame)
         inputs[name] = [str(tmp_path / f"{name}.csv")]
+    inputs["errors"] = [str(tmp_path / "errors.safetensors")]
+    save_arrays(inputs["errors"][0], {}, {"points": {}})
     outputs = [tmp_path / f"out.{suffix}" for suffix in ("csv", "md", "tex", "sources.csv")]
     table_job.run(SPEC | {"inputs": inputs}, outputs)
     csv = read_csv(outputs[0])

@@ -117,7 +117,8 @@ def _sentence(f: Evidence, q: Question, c: Comparison) -> str:
             continue
         info, d = f.info[metric], f.difference(c.before, c.after, metric)
         if d.n_trainings:
-            parts.append(f"{wording.verdict(info, d, main=metric == main)} {wording.effect(info, d)}")
+            judged = metric == main and f.fair(c)
+            parts.append(f"{wording.verdict(info, d, main=judged)} {wording.effect(info, d)}")
         else:
             parts.append(f"{info['name']}: {wording.NO_NUMBER}")
     own = f.point(c.after.variant, c.view)

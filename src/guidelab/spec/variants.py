@@ -38,7 +38,7 @@ class Variant(Strict):
     steps: Steps | None = None  # instead of sampler.steps; never compared across
     sampler: AnySampler | None = None  # instead of the experiment's
     real: Annotated[Name, Ref("folds")] | None = (
-        None  # images of a fold instead of samples: the best that is possible
+        None  # examples of a fold instead of samples: the best that is possible
     )
     label: Label | None = None  # what figures and tables print; by default from the terms
     group: Label | None = None  # its part of the tables and its hue; by default those of its method
@@ -59,7 +59,7 @@ class Variant(Strict):
                 yield from self._within(e, term, where)
             yield from self._spaces(e, where)
         if self.real and (self.guide or self.weights):
-            yield f"{where}: given real images and guidance, wanted one of them"
+            yield f"{where}: given real examples and guidance, wanted one of them"
         if self.steps and self.sampler:
             yield f"{where}.steps: given beside `sampler`, wanted the steps there"
 

@@ -64,6 +64,7 @@ def _measured_points(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -
     modules |= {named.of_disc(e, g) for g in graders}
     modules |= {registry.REPRESENTATIONS["coordinates"].module}
     spec |= {"representation": "coordinates", "label_policy": "one class"}
+    spec |= {"real": e.spec.variants[run.variant].real}
     return Job(inputs, spec | {"density_defined": e.has_density(run.variant)}, tuple(sorted(modules)))
 
 
@@ -126,6 +127,7 @@ def collect(e: "PlannedExperiment") -> Job:
     }
     inputs = {
         "rows": tuple(e.path("measure", *run.names) for run in e.runs),
+        "parts": tuple(e.outputs("measure", *run.names)[1] for run in e.runs),
         "metrics": (resource(slices.METRICS_INFO),),
         "guide": _reports(e, "guide"),
         "grade": tuple(e.path("grade", g, *run.names) for run in e.runs for g in e.graded(run)),

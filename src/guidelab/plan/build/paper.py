@@ -17,7 +17,7 @@ PUBLISHED = "workflow/resources/published.csv"
 
 def table(e: "PlannedExperiment") -> Job:
     """The experiment's table, with the published values where there are any."""
-    paper, inputs = e.spec.paper, slices.printed(e)
+    paper, inputs = e.spec.paper, _compared(e)
     # images: a line for each metric that chose a weight; points: the paper's own weights first
     spec = _about(e) | {"headline": [] if e.images else slices.headline(e)}
     if e.images:
@@ -33,7 +33,7 @@ def table(e: "PlannedExperiment") -> Job:
 
 def story(e: "PlannedExperiment") -> Job:
     """The findings in words."""
-    return Job(slices.printed(e), _about(e) | _mains(e))
+    return Job(_compared(e), _about(e) | _mains(e))
 
 
 def figure(e: "PlannedExperiment", figure: str) -> Job:
@@ -53,6 +53,11 @@ def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     run = e.run(variant, w, part)
     settings = {"train_seed": run.seeds[0], "block": slices.report_block(e)}
     return Job({"samples": e.outputs("sample", *run.names)}, {"settings": settings})
+
+
+def _compared(e: "PlannedExperiment") -> dict[str, tuple[str, ...]]:
+    """What differences between points are made of: the rows, and how their errors go together."""
+    return slices.printed(e) | {"errors": e.outputs("collect")[4:]}
 
 
 def _about(e: "PlannedExperiment") -> dict[str, Any]:
