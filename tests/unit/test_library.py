@@ -184,6 +184,23 @@ def test_an_interval_inside_the_main_net_follows_the_step():
     assert torch.equal(guidelab.sample(inside, range(3), steps=5).x, beside.x)
 
 
+def test_a_sampler_of_a_plugin_has_options_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins/still.py").write_text(
+        "from guidelab.sampling.continuous import Continuous\n"
+        "class Still(Continuous):\n"
+        "    def __init__(self, job, nets, at=0.0):\n"
+        "        super().__init__(job, nets)\n"
+        "        self.at = at\n"
+        "    def solved(self, predict, x, cond, *, correct, callback):\n"
+        "        return x * 0 + self.at\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GUIDELAB_PLUGINS_FOLDER", raising=False)
+    net = guidelab.denoiser(lambda x, sigma, cond: x, (2,))
+    assert guidelab.sample(net, range(3), sampler="plugins.still:Still", at=4.0, steps=2).x.eq(4).all()
+
+
 @pytest.mark.parametrize("predicts", ["epsilon", "v"])
 def test_networks_of_discrete_time_denoise(predicts):
     """Of normal data the best prediction is known: the denoised is x / (1 + sigma^2)."""
