@@ -176,12 +176,12 @@ def test_samples_are_those_of_the_workflow(files, tmp_path, options):
 
 
 def test_an_interval_inside_the_main_net_follows_the_step():
-    """A guided denoiser as the main net is asked once a step, as the same terms beside it are."""
+    """A guided denoiser as the main net is resolved once a step, like the same terms given separately."""
     flat = guidelab.denoiser(lambda x, sigma, cond: 0.1 * x, (2,))
     term = guidelab.Interval(guidelab.Reference(lambda x, sigma, cond: 0.3 * x, 3.0), 0.5, 5.0)
     inside = guidelab.denoiser(guidelab.Guided(flat, [term]), (2,))
-    beside = guidelab.sample(flat, range(3), terms=[term], steps=5)
-    assert torch.equal(guidelab.sample(inside, range(3), steps=5).x, beside.x)
+    apart = guidelab.sample(flat, range(3), terms=[term], steps=5)
+    assert torch.equal(guidelab.sample(inside, range(3), steps=5).x, apart.x)
 
 
 def test_a_sampler_of_a_plugin_has_options_of_its_own(tmp_path, monkeypatch):
