@@ -128,6 +128,7 @@ def test_the_wheel_carries_types_and_the_workflow(installed):
     assert (installed / "guidelab/py.typed").is_file()
 
 
+@pytest.mark.slow
 def test_the_examples_type_check(tmp_path):
     """As strictly as the package itself, which `make lint` has checked before: its cache is used."""
     page = tmp_path / "page.py"
