@@ -4,7 +4,7 @@
 #   docker run --rm -v "$PWD":/study guidelab snakemake -c4 results/tables/toy2d.csv
 FROM python:3.11-slim-bookworm
 
-# g++ compiles trainings (torch.compile), git is asked for the commit of a run
+# g++ compiles trainings (torch.compile), git gives the commit of a run
 RUN apt-get update \
     && apt-get install --yes --no-install-recommends g++ git make \
     && rm -rf /var/lib/apt/lists/*

@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say: the wheel carries the workflow, so that it runs where there is no checkout."""
+"""The part of the build that pyproject.toml cannot express: the wheel holds the workflow's files, for use without a checkout."""
 
 import shutil
 from pathlib import Path

@@ -128,6 +128,7 @@ def test_the_wheel_carries_types_and_the_workflow(installed):
     assert (installed / "guidelab/py.typed").is_file()
 
 
+@pytest.mark.slow
 def test_the_examples_type_check(tmp_path):
     """As strictly as the package itself, which `make lint` has checked before: its cache is used."""
     page = tmp_path / "page.py"
@@ -176,12 +177,29 @@ def test_samples_are_those_of_the_workflow(files, tmp_path, options):
 
 
 def test_an_interval_inside_the_main_net_follows_the_step():
-    """A guided denoiser as the main net is asked once a step, as the same terms beside it are."""
+    """A guided denoiser as the main net is resolved once a step, like the same terms given separately."""
     flat = guidelab.denoiser(lambda x, sigma, cond: 0.1 * x, (2,))
     term = guidelab.Interval(guidelab.Reference(lambda x, sigma, cond: 0.3 * x, 3.0), 0.5, 5.0)
     inside = guidelab.denoiser(guidelab.Guided(flat, [term]), (2,))
-    beside = guidelab.sample(flat, range(3), terms=[term], steps=5)
-    assert torch.equal(guidelab.sample(inside, range(3), steps=5).x, beside.x)
+    apart = guidelab.sample(flat, range(3), terms=[term], steps=5)
+    assert torch.equal(guidelab.sample(inside, range(3), steps=5).x, apart.x)
+
+
+def test_a_sampler_of_a_plugin_has_options_of_its_own(tmp_path, monkeypatch):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins/still.py").write_text(
+        "from guidelab.sampling.continuous import Continuous\n"
+        "class Still(Continuous):\n"
+        "    def __init__(self, job, nets, at=0.0):\n"
+        "        super().__init__(job, nets)\n"
+        "        self.at = at\n"
+        "    def solved(self, predict, x, cond, *, correct, callback):\n"
+        "        return x * 0 + self.at\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("GUIDELAB_PLUGINS_FOLDER", raising=False)
+    net = guidelab.denoiser(lambda x, sigma, cond: x, (2,))
+    assert guidelab.sample(net, range(3), sampler="plugins.still:Still", at=4.0, steps=2).x.eq(4).all()
 
 
 @pytest.mark.parametrize("predicts", ["epsilon", "v"])

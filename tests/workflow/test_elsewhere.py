@@ -100,7 +100,7 @@ def test_copied_parameters_are_those_of_the_experiment(name):
 
 
 def test_a_module_of_another_workflow(folder):
-    """Beside rules of its own, which may write below results/ too."""
+    """The other workflow has rules of its own, which may write below results/ too."""
     root = folder.root.parent / "module"
     root.mkdir()
     (root / "Snakefile").write_text(
@@ -130,7 +130,7 @@ def test_with_a_directory_from_the_projects_folder(folder):
 
 
 def test_from_a_wheel(folder):
-    """Laid out as setup.py does: the workflow inside the package, and no src/ beside it."""
+    """Laid out as setup.py does: the workflow inside the package, and no src/ next to it."""
     site = folder.root.parent / "site"
     shutil.copytree(ROOT / "src/guidelab", site / "guidelab", ignore=shutil.ignore_patterns("__pycache__"))
     held = site / "guidelab/project/files"

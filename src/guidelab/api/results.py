@@ -27,7 +27,7 @@ def load(experiment: str, what: str = "measurements", folder: str | Path = ".") 
             (each variant's chosen weight), `discriminators`, `divergences`, or `table` (as printed).
         folder: of the project or study.
     Raises:
-        UserError: another word, or the file is absent or broken; says how to build it.
+        UserError: another word, or the file is absent or broken; the message has the command that builds it.
     """
     if what not in _FILES:
         raise UserError(

@@ -21,14 +21,20 @@ from guidelab.errors import UserError, closest
 from guidelab.registry import SAMPLERS
 from guidelab.sampling.codecs import Points
 from guidelab.sampling.draw import Drawing
-from guidelab.spec.samplers import ChainSampler, Sampler
+from guidelab.spec.samplers import ChainSampler, PluginSampler, Sampler
 from guidelab.study.seeds import blocks_of
 
 if TYPE_CHECKING:
     from guidelab.sampling.interfaces import Callback
 
-_HEUN = {"steps": 32, "sigma_min": 0.002, "sigma_max": 80.0, "rho": 7.0, "dtype": "float32"}  # EDM2's
-_CHAIN = {"steps": 250}
+_HEUN: dict[str, Any] = {
+    "steps": 32,
+    "sigma_min": 0.002,
+    "sigma_max": 80.0,
+    "rho": 7.0,
+    "dtype": "float32",
+}  # EDM2's
+_CHAIN: dict[str, Any] = {"steps": 250}
 
 
 class Samples(NamedTuple):
@@ -71,6 +77,7 @@ def sample(
             `S_max`, `S_noise`; of chains `steps`, `schedule`, `clip`, `eta`, `dtype`.
     Raises:
         UserError: an option or class that cannot be, seeds twice or not ascending, too little memory.
+        ValueError: noise levels that do not descend.
     """
     numbers = [int(seed) for seed in seeds]
     if not numbers or any(later <= seed for seed, later in pairwise(numbers)):
@@ -98,23 +105,20 @@ def sample(
 def _options(sampler: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The sampler's options, checked as those of params.yaml."""
     chain = SAMPLERS.entry(sampler, "sample").needs == "chain"
-    make = ChainSampler if chain else Sampler
-    fields = set(make.model_fields)
-    own = {} if sampler in SAMPLERS else {key: given[key] for key in given if key not in fields}
-    known = {**(_CHAIN if chain else _HEUN), **{key: given[key] for key in given if key not in own}}
+    make = ChainSampler if chain else Sampler if sampler in SAMPLERS else PluginSampler
+    known = (_CHAIN if chain else _HEUN) | dict(given)
     for key in known:
-        if key not in fields:
-            wanted = sorted(fields - {"name"})
+        if key not in make.model_fields and make is not PluginSampler:  # whose class has options of its own
+            wanted = sorted({*make.model_fields} - {"name"})
             raise UserError(f"sample: option {key!r}, wanted {', '.join(wanted)}{closest(key, wanted)}")
     try:
-        found = make.model_validate({"name": sampler, **known}).model_dump()
+        return make.model_validate({"name": sampler, **known}).model_dump()
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         said = first["msg"].removeprefix("Value error, ")
         raise UserError(
             f"sample: {'.'.join(map(str, first['loc']))}: given {first['input']!r}: {said}"
         ) from error
-    return found | {"options": own}
 
 
 def _policy(net: Net, labels: int | str) -> int | str | None:

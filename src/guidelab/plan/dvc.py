@@ -21,7 +21,7 @@ HEADER = (
 # --force: the manifest alone is written again, so Snakemake looks for every file it lists, also for deleted ones.
 COMMAND = "snakemake --profile \\${{SNAKEMAKE_PROFILE:-workflow/profiles/local}} --force {manifest}"
 CODE = ("src/guidelab", "Snakefile", "workflow/rules")
-STUDY = ("Snakefile",)  # of a study: its code is an installed package, whose changes Snakemake sees
+STUDY = ("Snakefile",)  # of a study: its code is an installed package; Snakemake compares that
 _PLOT = {
     "x": "offset",
     "y": "value",

@@ -38,7 +38,7 @@ experiments:
 def make(folder: Path, experiment: str) -> list[str]:
     """Write a study folder; returns its files.
 
-    It is made beside its place and moved there whole.
+    The folder is written under a temporary name and renamed when it is complete.
 
     Args:
         folder: new or empty. experiment: of guidelab's own params.yaml, to begin with.
@@ -52,8 +52,8 @@ def make(folder: Path, experiment: str) -> list[str]:
         )
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as beside:
-            made = Path(beside) / "study"
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+            made = Path(temporary) / "study"
             _write(made, text, experiment)
             if folder.exists():
                 folder.rmdir()
