@@ -57,6 +57,28 @@ def test_a_method_at_its_chosen_weight_against_no_guidance():
     )
 
 
+@pytest.mark.parametrize(
+    ("recall", "said"), [(0.96, "recall clearly higher"), (0.60, "recall clearly lower")]
+)
+def test_dg_or_autoguidance_at_weights_of_their_own_and_of_the_papers(recall, said):
+    levels = {
+        "kl": [0.25, 0.26, 0.27],
+        "recall": [recall, recall + 0.01, recall],
+        "outliers_99": [0.08, 0.08, 0.09],
+    }
+    dg = measured({("dg", 0.5): levels, ("dg", 1.0): levels}).assign(
+        method="discriminator", ref="guide", w_neutral=0.0
+    )
+    rows = pd.concat([toy(), dg], ignore_index=True)
+    part = section(text(rows, selected(("autog", 2.0), ("dg", 0.5))), "DG or autoguidance?")
+    own, papers = [line for line in part.splitlines() if " against autog" in line]
+    assert "At w = 0.5 (chosen by KL(data‖model)) against w = 2 (the smallest tried), **better**" in own
+    assert "At w = 1 against w = 3" in papers and f"{said}, 0.75" in papers
+    assert "outliers no clear change, 8.3 %" in papers
+    alone = section(text(rows, selected(("autog", 2.0), ("dg", 0.5), of=1)), "DG or autoguidance?")
+    assert "**better**" not in alone.splitlines()[4]
+
+
 def test_divergence_course_and_its_flip():
     rows = toy()
     heading = "How does the divergence"

@@ -22,8 +22,8 @@ METRICS_CSV = ROOT / "workflow" / "resources" / "metrics.csv"
 
 COLUMNS = [
     "experiment", "scale", "row", "variant", "method", "ref", "w", "w_neutral", "selected_on", "selected_by",
-    "n_candidates", "metric", "label", "group", "direction", "unit", "digits", "value", "lo", "hi", "over",
-    "n_trainings", "n_blocks", "n_generated", "n_reference", "reference_split", "features", "status", "note",
+    "n_candidates", "edge", "metric", "label", "group", "direction", "unit", "digits", "value", "lo", "hi", "over",
+    "n_trainings", "n_blocks", "n_generated", "n_reference", "reference_split", "features", "n_features", "status", "note",
     "published", "difference", "verdict",
 ]  # fmt: skip
 

@@ -37,7 +37,7 @@ def _variants(f: Evidence, q: Question) -> Iterator[tuple[str, str, str]]:
         for after in alone or [v for v in named if v.partition("/")[0] in f.variants]:
             variant = after.partition("/")[0]
             before = {BASE: f.base(variant), SELF: variant}.get(against, f"{against}{names.suffix(variant)}")
-            if before is not None and before in f.variants:
+            if before is not None and before.partition("/")[0] in f.variants:
                 yield against, before, after
 
 
@@ -45,10 +45,11 @@ def _points(f: Evidence, q: Question, view: View, before: str, after: str) -> tu
     """Both points of a comparison; of a variant with itself that has no guidance at its own weight, the largest weight."""
     variant, w = names.split_point(after)
     own = f.point(variant, view) if w is None else Point(variant, w)
+    first, at = names.split_point(before)
     if q.at == COMMON:
         own = Point(variant, _common_weight(f, q))
     if before != variant:
-        both = (f.point(before, view), own)
+        both = (f.point(first, view) if at is None else Point(first, at), own)
     else:
         neutral = f.neutral(variant)
         weights = reported.weights(f.rows, variant)

@@ -110,9 +110,10 @@ class Evidence:
 
     def fair(self, c: Comparison) -> bool:
         """Whether the better of two may be named: of two guided variants only where the view chose the weights of both."""
-        both = (c.before.variant, c.after.variant)
-        rivals = c.before.variant != c.after.variant and all(v in self.guided for v in both)
-        return not rivals or all(self.tuned(v, c.view) for v in both)
+        both = (c.before, c.after)
+        rivals = c.before.variant != c.after.variant and all(p.variant in self.guided for p in both)
+        own = [p.variant for p in both if p.w == self.weight(p.variant, c.view)]  # others a question names
+        return not rivals or all(self.tuned(v, c.view) for v in own)
 
     def how_chosen(self, point: Point, view: View) -> str:
         """`the smallest tried`, `the largest tried`, `the only one tried`, or empty: of a guided variant at its own weight."""

@@ -18,8 +18,8 @@ _SIGN_NOTE = (
     "“verdict by Holm” of the CSV is, over all differences of this table in one feature space."
 )
 _UNPAIRED = (
-    "Over one training, differences combine the standard errors of both points as if they were unpaired: shared noise makes "
-    "the true intervals narrower."
+    "Over one training, differences of {metrics} combine the standard errors of both points as if they were unpaired: shared "
+    "noise makes the true intervals narrower. All others are paired, sample by sample."
 )
 _NO_PUBLISHED = (
     "No published value stands here: the papers' numbers are of other datasets, nets and numbers of samples, and FID "
@@ -45,8 +45,9 @@ def notes(table: pd.DataFrame, metrics: list[dict[Any, Any]]) -> list[str]:
     ]
     if table["verdict"].isin(list(SIGNS)).any():
         said.append(_SIGN_NOTE)
-    if (table["difference_over"] == summary.AS_UNPAIRED).any():
-        said.append(_UNPAIRED)
+    unpaired = table.loc[table["difference_over"] == summary.AS_UNPAIRED, "name"].unique()
+    if len(unpaired):
+        said.append(_UNPAIRED.format(metrics=", ".join(map(str, unpaired))))
     if "published_verdict" in table:
         word = str(table["published_verdict"].iloc[0])
         said.append(f"Published values: {word}." if word and word != "nan" else "")
