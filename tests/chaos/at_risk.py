@@ -1,5 +1,5 @@
-"""`guidelab` as the storm runs it: the real command, which notes when it starts and ends, saves often, and may be told
-to kill itself at one of its writes.
+"""`guidelab` under fault injection: the real command, which notes when it starts and ends, saves often, and can kill
+itself at one of its writes.
 
 Called as `python at_risk.py FOLDER ARGUMENTS...`. In FOLDER: `jobs.log`, one line for each start and each end; and
 `fault.json`, if this or a later job is to kill itself just before or just after a file is put in its place.
@@ -22,11 +22,11 @@ def fault(folder: Path) -> None:
     """Take the fault, if it is this job's turn, and lay it."""
     path = folder / "fault.json"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        given = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return
     starts = sum(" start " in line for line in (folder / "jobs.log").read_text(encoding="utf-8").splitlines())
-    if starts < told["from_start"]:
+    if starts < given["from_start"]:
         return
     try:
         path.rename(folder / "fault.taken")
@@ -37,8 +37,8 @@ def fault(folder: Path) -> None:
     def replace(source, target, **more):
         nonlocal count
         count += 1
-        mine = count == told["write"]
-        if mine and told["when"] == "before":
+        mine = count == given["write"]
+        if mine and given["when"] == "before":
             die(target)
         put(source, target, **more)
         if mine:
@@ -46,9 +46,9 @@ def fault(folder: Path) -> None:
 
     def die(target):
         (folder / "fault.done").write_text(
-            f"{os.getpid()} {told['when']} {Path(target).name}", encoding="utf-8"
+            f"{os.getpid()} {given['when']} {Path(target).name}", encoding="utf-8"
         )
-        os.kill(os.getpid(), told["signal"])
+        os.kill(os.getpid(), given["signal"])
         time.sleep(60)  # a signal that is handled comes back here
 
     os.replace = replace

@@ -1,4 +1,4 @@
-"""The copy of the project the storm rages in: a plan small enough to be built often, and the processes in it."""
+"""The copy of the project under fault injection: a plan small enough to be built often, and the processes in it."""
 
 import os
 import re
@@ -97,7 +97,7 @@ def targets(root: Path, experiment: str) -> list[str]:
 
 
 def stage(root: Path, experiment: str) -> str:
-    """The manifest of the stage that DVC is asked for."""
+    """The manifest of the stage that `dvc repro` makes."""
     return Plan(load_spec(root / "params.yaml")).stage(experiment, "train").manifest
 
 
