@@ -14,8 +14,8 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
 
 import injection as injecting
-from plan import LOCAL, SLURM, Kill, draw_kills
 from injection import Injection, end_all
+from plan import LOCAL, SLURM, Kill, draw_kills
 from tree_at_risk import processes
 
 pytestmark = pytest.mark.slow
