@@ -123,7 +123,10 @@ class Injection:
                 self.note(hit, done)
             self.settle(done)
             self.taken |= set(re.findall(r"guidelab: (\S+): was finished after Snakemake", done.said))
+            lost = len(self.tally.lost)
             self.recount(read_lines(self.tree.folder)[begun:])
+            for job in self.tally.lost[lost:]:
+                self.say(f"     made again though finished: {job}; {reason(done.said, job.split()[1])}")
             if done.code == 0 and not (first and first.kind == "dvc"):
                 break
         else:
@@ -220,6 +223,12 @@ class Injection:
         assert not left, f"states left behind: {left}"
         self.tally.rounds += 1
         self.say(f"     round {self.tally.rounds}: {len(found)} files equal, {self.tally.kills} kills so far")
+
+
+def reason(said: str, output: str) -> str:
+    """Why Snakemake made an output: its own line."""
+    found = re.search(rf"    output: {re.escape(output)}.*?\n    reason: ([^\n]*)", said, re.DOTALL)
+    return found[1] if found else "no reason printed"
 
 
 def summary(tally: Tally) -> str:

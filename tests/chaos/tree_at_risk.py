@@ -21,8 +21,18 @@ if TYPE_CHECKING:
 _SMALL = {
     "toy2d_ci": {
         "variants": {"none": {}, "dg": {"weights": [1.0]}},
-        "denoisers": {"s": {"train": {"seeds": [0], "nimg": "64Ki"}}},
-        "models": {"main": {"nimg": "64Ki"}},
+        "denoisers": {
+            "s": {"train": {"seeds": [0], "nimg": "64Ki"}},
+            "xs": None,
+            "xs_uncond": None,
+            "xs_long": None,
+        },
+        "models": {
+            "main": {"nimg": "64Ki"},
+            **dict.fromkeys(
+                ("weak", "blind", "small", "short", "averaged", "drop5", "drop10", "noise10", "noise20")
+            ),
+        },
         "discriminators": {"grade": None},
         "divergences": None,
         "evaluate": {"density": None, "select_metric": ["frechet"]},
@@ -30,6 +40,8 @@ _SMALL = {
     },
     "fashion_ci": {
         "variants": {"none": {}, "dg": {"weights": [1.0]}},
+        "denoisers": {"xs": None, "xs_uncond": None},
+        "models": dict.fromkeys(("early", "short", "small", "small_short", "blind", "drop5", "drop10")),
         "discriminators": {"grade": None},
         "divergences": None,
         "paper": {"headline": ["none", "dg/w1.00"]},
