@@ -18,20 +18,20 @@ def note(folder: Path, word: str, rule: str, output: str) -> None:
         log.write(f"{time.time():.3f} {word} {rule} {output} {os.getpid()}\n")
 
 
-def fault(folder: Path) -> None:
-    """Take the fault, if it is this job's turn, and lay it."""
+def fault(folder: Path) -> bool:
+    """Take the fault, if it is this job's turn, and prepare it; whether it was taken."""
     path = folder / "fault.json"
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return
+        return False
     starts = sum(" start " in line for line in (folder / "jobs.log").read_text(encoding="utf-8").splitlines())
     if starts < given["from_start"]:
-        return
+        return False
     try:
-        path.rename(folder / "fault.taken")
+        path.rename(_taken(folder))
     except OSError:
-        return  # another job took it
+        return False  # another job took it
     put, count = os.replace, 0
 
     def replace(source, target, **more):
@@ -52,6 +52,11 @@ def fault(folder: Path) -> None:
         time.sleep(60)  # a signal that is handled comes back here
 
     os.replace = replace
+    return True
+
+
+def _taken(folder: Path) -> Path:
+    return folder / f"fault.taken-{os.getpid()}"
 
 
 def main() -> None:
@@ -63,7 +68,7 @@ def main() -> None:
     rule = maker(outputs[0])[0] if sys.argv[1] == "run" else sys.argv[1]
     output = outputs[0] if outputs else "-"
     note(folder, "start", rule, output)
-    fault(folder)
+    taken = fault(folder)
     if rule in ("train", "discriminate", "grade"):
         from guidelab.train import loop
 
@@ -79,6 +84,8 @@ def main() -> None:
     from guidelab.cli.app import main as real
 
     real()
+    if taken and _taken(folder).exists():  # it writes fewer files: the next job takes the fault
+        _taken(folder).rename(folder / "fault.json")
     note(folder, "end", rule, output)
 
 

@@ -128,8 +128,8 @@ class Aim:
             return
         self.hit = Hit(kill)
         self.before = len(read_lines(self.tree.folder))
-        for name in ("fault.json", "fault.taken", "fault.done"):
-            (self.tree.folder / name).unlink(missing_ok=True)
+        for path in self.tree.folder.glob("fault.*"):
+            path.unlink(missing_ok=True)
         if kill.kind == "write":
             _lay_fault(self.tree, kill, self.before)
 
@@ -148,10 +148,12 @@ class Aim:
         if not kill or kill.kind == "write":
             return self.look()
         lines = read_lines(self.tree.folder)[self.before :]
-        starts = [line for line in lines if line.word == "start"]
-        if len(starts) < kill.start:
+        ended = {line.pid for line in lines if line.word == "end"}
+        starts = [line for line in lines if line.word == "start"][max(kill.start - 1, 0) :]
+        at_work = [line for line in starts if line.pid not in ended]
+        if kill.start and not at_work:
             return False
-        line = starts[kill.start - 1] if kill.start else None
+        line = at_work[0] if kill.start else None
         since = line.at if line else self.began
         if time.time() < since + kill.moment * (self.spans.get(line.rule, 2.0) if line else _SPAN_S):
             return False

@@ -15,10 +15,8 @@ from attempt import Hit, Line, Outcome, attempt, read_lines
 from plan import LOCAL, SLURM, Kill, draw_kills
 from tree_at_risk import AtRisk, contents, processes, stage, targets, wipe
 
-_SETTLE_S = (
-    6.0,
-    40.0,
-)  # a job that ended so shortly before a kill may not have been noted by Snakemake; on Slurm
+# A job that ended so shortly before a kill may not have been noted by Snakemake; on Slurm
+_SETTLE_S = (6.0, 40.0)
 _MOST = 60  # attempts until a table stands
 
 

@@ -37,7 +37,8 @@ class Kill:
             the one that was typed; `cancel` (scancel of a job), `node` (a node's daemon dies and comes back, its jobs
             go on), `power` (the node's jobs die with it), `controller` (Slurm's own daemon dies and comes back).
         signal: which.
-        start: it hits the start-th job that starts after the command was typed; 0: while Snakemake itself starts.
+        start: it hits the start-th job that starts after the command was typed, or the next one if that has ended; 0: while
+            Snakemake itself starts.
         moment: where in the job's usual duration, as a fraction of it, 0.2 to 1.2: some come too late.
         write: at `write`: which of the job's files. before: it dies just before that file is in place; else just after.
         patient: jobs left behind are waited for; else they are stopped, with the command the refusal prints.
