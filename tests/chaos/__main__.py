@@ -15,8 +15,9 @@ HERE = Path(__file__).parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "workflow"), str(HERE.parents[1] / "src")]
 
 from cluster_at_risk import ClusterAtRisk  # noqa: E402
-from injection import Injection, end_all, summary  # noqa: E402
-from slurm_tree import cluster_module  # noqa: E402 - found by the line above
+from injection import Injection, summary  # noqa: E402
+from slurm_tree import cluster_module  # noqa: E402
+from tree_at_risk import end_all  # noqa: E402 - found by the line above
 
 
 def main() -> None:

@@ -4,7 +4,6 @@ import json
 import math
 import re
 import subprocess
-import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -183,6 +182,7 @@ class Injection:
     def recount(self, lines: list[Line]) -> None:
         """Which jobs of this round's last attempt were made again, and whether any of them had been finished."""
         begun: set[tuple[str, str]] = set()
+        looked: set[int] = set()  # jobs that looked for a state: one of its own, as it begins
         ended: dict[tuple[str, str], float] = {}
         for number, line in enumerate(lines):
             new = number >= self.counted
@@ -198,7 +198,8 @@ class Injection:
                         self.tally.again[line.rule] += 1
                 begun.add(line.job)
             else:
-                self.tally.resumed += new and line.word != "at0"
+                self.tally.resumed += new and line.word != "at0" and line.pid not in looked
+                looked.add(line.pid)
         self.counted = len(lines)
 
     def _in_flight(self, ended: float, again: float) -> bool:
@@ -238,12 +239,3 @@ def summary(tally: Tally) -> str:
             "refused_beside_orphans": tally.refused, "hits": dict(sorted(tally.hits.items())),
         }
     )  # fmt: skip
-
-
-def end_all(root: Path) -> None:
-    """Whatever still works in the tree ends now."""
-    for process in processes(root):
-        subprocess.run(["kill", "-9", str(process.pid)], check=False, stderr=subprocess.DEVNULL)
-    left = processes(root)
-    if left:
-        print(f"still there: {left}", file=sys.stderr)

@@ -3,7 +3,9 @@
 import os
 import re
 import shutil
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -127,3 +129,15 @@ def contents(root: Path, experiment: str) -> dict[str, str]:
 def wipe(root: Path) -> None:
     """Take all results away, as before the first run."""
     shutil.rmtree(root / "results", ignore_errors=True)
+
+
+def end_all(root: Path) -> None:
+    """End all that works in the tree; again, because a shell may have started the next one meanwhile."""
+    for _ in range(20):
+        left = processes(root)
+        for process in left:
+            subprocess.run(["kill", "-9", str(process.pid)], check=False, stderr=subprocess.DEVNULL)
+        if not left:
+            return
+        time.sleep(0.2)
+    print(f"still there: {processes(root)}", file=sys.stderr)

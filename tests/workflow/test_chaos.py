@@ -14,9 +14,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
 
 import injection as injecting
-from injection import Injection, end_all
+from injection import Injection
 from plan import LOCAL, SLURM, Kill, draw_kills
-from tree_at_risk import processes
+from tree_at_risk import end_all, processes
 
 pytestmark = pytest.mark.slow
 
