@@ -56,7 +56,9 @@ class Injection:
         self.expected: dict[str, str] = {}  # what is always there at the end
         self.known: dict[str, str] = {}  # what may be there as well: `dvc repro` makes whole stages
         self.spans: dict[str, float] = {}
-        self.hit_at: list[float] = []  # when kills of this round hit
+        self.hits: list[
+            tuple[float, float]
+        ] = []  # of this round: when a kill hit, and when all of its attempt had ended
         self.drawn = 0  # kills drawn in this attempt
         self.counted = 0  # lines of this round
         self.taken: set[str] = set()  # outputs of orphans that were put back and not made again
@@ -106,7 +108,7 @@ class Injection:
 
     def round(self, more: Callable[[], Kill | None]) -> None:
         """Build everything once, with a kill at every attempt."""
-        self.hit_at, self.counted, self.taken = [], 0, set()
+        self.hits, self.counted, self.taken = [], 0, set()
         begun = len(read_lines(self.tree.folder))
         for _ in range(_MOST):
             self.drawn = 0
@@ -119,6 +121,7 @@ class Injection:
             for hit in done.hits:
                 self.note(hit, done)
             self.settle(done)
+            self.hits += [(hit.at, time.time()) for hit in done.hits if hit.what]
             self.taken |= set(re.findall(r"guidelab: (\S+): was finished after Snakemake", done.said))
             lost = len(self.tally.lost)
             self.recount(read_lines(self.tree.folder)[begun:])
@@ -138,7 +141,6 @@ class Injection:
             self.tally.late += 1
             self.say(f"{hit.kill.number:4} {hit.kill}: too late, nothing hit")
             return
-        self.hit_at.append(hit.at)
         self.tally.hits[str(hit.kill).split(",")[0]] += 1
         seen = " | ".join(line[:160] for line in done.messages()[:3]) or "nothing"
         self.say(f"{hit.kill.number:4} {hit.kill}: hit {hit.what}; exit {done.code}; seen: {seen}")
@@ -192,7 +194,7 @@ class Injection:
                 self.tally.jobs += new
                 listed = line.rule == "manifest"  # a list of files, which DVC asks for by force
                 if new and line.job in begun and line.output not in self.taken and not listed:
-                    if line.job in ended and not self._in_flight(ended[line.job], line.at):
+                    if line.job in ended and not self._in_flight(ended[line.job]):
                         self.tally.lost.append(" ".join(line.job))
                     else:
                         self.tally.again[line.rule] += 1
@@ -202,11 +204,10 @@ class Injection:
                 looked.add(line.pid)
         self.counted = len(lines)
 
-    def _in_flight(self, ended: float, again: float) -> bool:
-        """A job that ended after the last kill, or just before it: no Snakemake was there to note it."""
+    def _in_flight(self, ended: float) -> bool:
+        """A job that ended after a kill of its attempt, or just before it: no Snakemake was there to note it."""
         settle = _SETTLE_S[self.tree.cluster is not None]
-        last = max((at for at in self.hit_at if at < again), default=math.inf)
-        return ended > last - settle
+        return any(at - settle < ended <= over for at, over in self.hits)
 
     def compare(self) -> None:
         """Every file is, byte for byte, that of the undisturbed run, and nothing else is there."""
