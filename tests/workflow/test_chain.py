@@ -272,7 +272,7 @@ def test_an_experiment_of_dvc_in_a_copy_never_changes_the_folder_it_starts_from(
 
     before = here()
     assert any("autog/w2.50" in str(path) for path in before)
-    with pytest.raises(AssertionError, match="given 'autog/w3.00', wanted a weight of its sweep"):
+    with pytest.raises(AssertionError, match=r"given 'autog/w3\.00', wanted a weight of its sweep"):
         tree.run(*trial, f"{key}=[2.0,2.5]")  # ends with the refusal
     assert here() == before
     tree.run("dvc", "commit", "-q", "-f")
