@@ -71,13 +71,18 @@ class Injection:
         more = attempt(self.tree, [*self.locally(), stage(self.tree.root, self.experiment)], lambda: None, {})
         assert more.code == 0, more.said
         self.known = contents(self.tree.root, self.experiment)
-        starts = {line.pid: line for line in done.lines if line.word == "start"}
-        for line in done.lines:
-            if line.word == "end" and line.pid in starts:
-                taken = line.at - starts[line.pid].at
-                self.spans[line.rule] = max(taken, self.spans.get(line.rule, 0.0))
-        self.say(f"{self.experiment}: undisturbed, {len(starts)} jobs, {len(self.expected)} files")
+        self.time(done.lines)
+        self.say(
+            f"{self.experiment}: undisturbed, {len([line for line in done.lines if line.word == 'start'])} jobs, {len(self.expected)} files"
+        )
         wipe(self.tree.root)
+
+    def time(self, lines: list[Line]) -> None:
+        """The seconds of each rule's jobs, as they took last: how busy the machine is changes from round to round."""
+        starts = {line.pid: line.at for line in lines if line.word == "start"}
+        for line in lines:
+            if line.word == "end" and line.pid in starts:
+                self.spans[line.rule] = line.at - starts[line.pid]
 
     def locally(self) -> list[str]:
         return ["snakemake", "--cores", "2", "--rerun-incomplete", "--", *self.targets]
@@ -121,6 +126,7 @@ class Injection:
             for hit in done.hits:
                 self.note(hit, done)
             self.settle(done)
+            self.time(done.lines)
             self.hits += [(hit.at, time.time()) for hit in done.hits if hit.what]
             self.taken |= set(re.findall(r"guidelab: (\S+): was finished after Snakemake", done.said))
             lost = len(self.tally.lost)
