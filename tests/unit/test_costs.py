@@ -217,6 +217,20 @@ def test_a_small_plan_by_hand(plan):
     assert features.flop == pytest.approx(n * 2 * 0.3852e9 * (32 / 224) ** 2)
 
 
+def test_densities_and_encoded_samples_by_hand(plan):
+    e = plan.spec.experiments["toy2d"]
+    n = 2 * 1024 * 5 * 3  # both sides of 1,024 points, five trainings, three blocks
+    found = work_of(e, plan.job("density", "toy2d", "cfg", "w2.00", "seeds0-4"))
+    assert (found.images, found.evaluations) == (
+        n,
+        {"with Jacobian": n * 2 * 31 * 2},
+    )  # 31 steps between 32 levels, two nets
+    trained = plan.spec.experiments["imagenet256_smoke_trained"]
+    first, last = trained.discriminators["guide_dit"].drawn.seeds
+    encoded = work_of(trained, plan.job("encode", "imagenet256_smoke_trained", "generated/guide_dit"))
+    assert encoded.evaluations == {"encoder": len(range(first, last + 1))}
+
+
 def test_published_counts_of_evaluations():
     edm2 = {"name": "heun", "steps": 32, "sigma_min": 0.002, "sigma_max": 80.0, "rho": 7.0}
     assert evaluations(edm2) == 63

@@ -121,7 +121,7 @@ class Variant(Strict):
             if not empty and not acting(levels, term.sigma_lo, term.sigma_hi):
                 yield (
                     f"{where}.guide.{i}: acts in ({term.sigma_lo}, {term.sigma_hi or 'inf'}], in which no step of the sampler starts; "
-                    f"wanted some of its levels, {levels[0]:.4g} to {levels[-1]:.4g}: {_near(levels, term.sigma_lo)}"
+                    f"wanted some of its levels, {levels[0]:.4g} to {levels[-1]:.4g}; {_near(levels, term.sigma_lo)}"
                 )
 
     def _seeds(self, e: "Experiment", where: str) -> Iterator[str]:
@@ -213,4 +213,4 @@ class Variant(Strict):
 def _near(levels: Sequence[float], low: float) -> str:
     above = [sigma for sigma in levels if sigma > low]
     below = [sigma for sigma in levels if sigma <= low]
-    return " and ".join(f"{sigma:.4g}" for sigma in (above[-1:] + below[:1])) + " are the nearest to sigma_lo"
+    return "nearest to sigma_lo: " + ", ".join(f"{sigma:.4g}" for sigma in (above[-1:] + below[:1]))
