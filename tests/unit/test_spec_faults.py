@@ -120,6 +120,11 @@ def test_no_interval_is_empty_of_steps():
     loaded("toy2d", guide(sigma_lo=0.19, sigma_hi=0.24))
 
 
+def test_a_step_at_the_lower_bound_is_never_guided_and_one_at_the_upper_always():
+    assert acting((4.0, 2.0, 1.0, 0.5), 1.0, 4.0) == [0, 1]  # as core.guidance's interval: (low, high]
+    assert acting((4.0, 2.0, 1.0, 0.5), 0.0, None) == [0, 1, 2, 3]
+
+
 def test_no_net_guides_itself():
     assert "variants.cfg.guide.0.ref: given 'main', wanted another net" in refused("toy2d", guide(ref="main"))
     twin = lambda e: (e["models"].update(twin=dict(e["models"]["main"])), guide(ref="twin")(e))  # noqa: E731
