@@ -1,6 +1,7 @@
 """Folds written as a stream have the bytes of those written at once, and are read lazily; hostile files are refused."""
 
 import io
+import os
 import pickle
 import struct
 import threading
@@ -90,6 +91,13 @@ def test_only_what_is_asked_for_is_read_and_by_anyone(tmp_path: Path):
     path.write_bytes(content[:-1])
     with pytest.raises(UserError, match="another size than before"):
         pickle.loads(kept)
+
+
+def test_a_device_or_a_pipe_is_never_read_without_end(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.zip")
+    for path in (Path("/dev/zero"), tmp_path / "pipe.zip"):
+        with pytest.raises(UserError, match="is a device or a pipe, wanted a ZIP"):
+            ZipImages(path)
 
 
 def test_cut_short_compressed_and_odd_archives_are_refused(tmp_path: Path):

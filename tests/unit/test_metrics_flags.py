@@ -33,6 +33,16 @@ def test_samples_copied_from_the_reference_never_pass_unnoticed():
     assert "400 of 400" in flags(REAL, REAL)[0]
 
 
+@pytest.mark.parametrize("features", [2, 16, 512])
+def test_copies_of_the_reference_that_differ_by_rounding_never_pass_unnoticed(features):
+    random = np.random.default_rng(2)
+    real = random.standard_normal((400, features)).astype(np.float32)
+    copied = real[:300] + 1e-7 * random.standard_normal((300, features))
+    (found,) = flags(copied, real)
+    assert int(found.split()[0]) > 100 and "equal one of the reference" in found
+    assert flags(copied + 1e-2, real) == ()
+
+
 def test_a_collapsed_generator_never_passes_unnoticed():
     collapsed = FAKE[:1] + 1e-5 * FAKE
     (found,) = flags(collapsed, REAL)

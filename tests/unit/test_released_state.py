@@ -28,6 +28,13 @@ def test_the_weights_of_a_checkpoint_are_never_taken_instead_of_their_average(tm
     assert torch.equal(read_tensors(tmp_path / "c.pt")["w.a"], torch.zeros(2))
 
 
+@pytest.mark.parametrize("key", ["exp_avg", "exp_avg_sq"])
+def test_moments_of_an_optimizer_are_never_averaged_weights(tmp_path, key):
+    torch.save({"model": A, key: B}, tmp_path / "a.pt")
+    with pytest.raises(UserError, match=f"holds 2 state dicts .model, {key}"):
+        read_tensors(tmp_path / "a.pt")
+
+
 @pytest.mark.parametrize(
     "keys", [("ema", "model_ema"), ("model", "state_dict"), ("ema_0.999", "ema_0.9999"), ("G", "D")]
 )

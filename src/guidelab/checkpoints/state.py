@@ -182,7 +182,7 @@ def _flat(found: Mapping[Any, Any]) -> bool:
 
 def _is_average(key: str) -> bool:
     words = re.split(r"[^a-z]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower())
-    return not _AVERAGES.isdisjoint(words)
+    return not _AVERAGES.isdisjoint(words) and "exp" not in words  # exp_avg is an optimizer's
 
 
 def _holds_tensors(value: Any, level: int) -> bool:

@@ -84,6 +84,8 @@ class Archive:
         self.where = str(path)
         if Path(path).is_dir():
             raise UserError(f"{path}: is a folder, wanted a ZIP; use the dataset image_folder for it")
+        if Path(path).exists() and not Path(path).is_file():
+            raise UserError(f"{path}: is a device or a pipe, wanted a ZIP")  # reading it might never end
         try:
             self._zip = zipfile.ZipFile(path)
         except FileNotFoundError as error:

@@ -1,6 +1,7 @@
 """Flags of a set of samples: collapse, repeats, copies of the reference, fewer samples than features."""
 
 import hashlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
@@ -10,6 +11,9 @@ from guidelab.metrics.value import NOT_ESTIMABLE, ArrayLike, Value, with_note
 
 COLLAPSED = 1e-3  # total variance of the generated features over the reference's
 REPEATED = 0.01  # share of rows that repeat another row, or equal a reference row, from which it is noted
+# Rows in one cell of a grid of this size, in units of the reference's spread in a feature, are copies: few differ by rounding
+# and lie in two cells, and no two samples of a density lie in one, be they a million points of a plane
+COPY, COPY_MANY, MANY = 1e-5, 1e-3, 16  # up to and above so many features
 RANK = ("fid", "sfid", "frechet")  # metrics of a covariance, which needs more samples than features
 _CHUNK = 8192  # rows cast to float64 at a time
 
@@ -63,19 +67,24 @@ def _flags(fake: torch.Tensor, real: torch.Tensor | None) -> Iterator[str]:
         yield f"{repeats} of {len(rows)} generated samples repeat another one"
     if real is None:
         return
-    known = set(_hashes(real))
-    copies = sum(row in known for row in hashes)
+    wanted = _variance(real)
+    cell = (COPY if real.shape[1] <= MANY else COPY_MANY) * math.sqrt(wanted / real.shape[1])
+    known = set(_hashes(real, cell))
+    copies = sum(row in known for row in _hashes(rows, cell))
     if copies > REPEATED * len(rows):
         yield f"{copies} of {len(rows)} generated samples equal one of the reference"
-    spread, wanted = _variance(rows), _variance(real)
+    spread = _variance(rows)
     if spread < COLLAPSED * wanted:
         yield f"collapsed: the samples' variance is {spread / wanted:.1g} of the reference's"
 
 
-def _hashes(rows: torch.Tensor) -> list[bytes]:
-    """A short hash of the bytes of each row."""
-    array = rows.contiguous().numpy()
-    return [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in array]
+def _hashes(rows: torch.Tensor, cell: float = 0.0) -> list[bytes]:
+    """A short hash of each row: of its bytes, or of the cells of a grid that it lies in."""
+    found = []
+    for part in torch.split(rows, _CHUNK):
+        array = (part.to(torch.float64) / cell).round_().to(torch.int64) if cell > 0 else part.contiguous()
+        found += [hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in array.numpy()]
+    return found
 
 
 def _variance(rows: torch.Tensor) -> float:
