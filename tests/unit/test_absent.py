@@ -15,7 +15,7 @@ from guidelab.plan.build.expected import needed
 from guidelab.plan.build.slices import rows
 from guidelab.plan.plan import Plan
 from guidelab.runtime import preflight as module
-from guidelab.runtime.preflight import asked_of, preflight
+from guidelab.runtime.preflight import invocation_of, preflight
 from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -136,14 +136,14 @@ def test_a_default_experiment_of_that_size_is_looked_at(plan, tmp_path):
     ],
 )
 def test_what_snakemake_is_asked_for(more, runs, tells):
-    found = asked_of([*more, TABLE])
+    found = invocation_of([*more, TABLE])
     assert found.tells is tells and (found.runs is runs or not tells)
     assert not tells or found.targets == (TABLE,)
 
 
 def test_a_profile_that_only_plans_is_heeded(tmp_path):
     (tmp_path / "config.yaml").write_text("dry-run: true\n")
-    assert not asked_of(["--profile", str(tmp_path), TABLE]).runs
+    assert not invocation_of(["--profile", str(tmp_path), TABLE]).runs
 
 
 def test_a_number_of_the_environment_is_refused_at_the_start(plan, monkeypatch):

@@ -19,7 +19,7 @@ from guidelab.errors import UserError
 from guidelab.io import save_arrays
 from guidelab.runtime import claim, running
 from guidelab.shards import folder_of, split, write_manifest, write_shard
-from guidelab.train.loop import Course, run
+from guidelab.train.loop import TrainingSpec, run
 from guidelab.train.state import state_folder
 from guidelab.train.streams import stream
 
@@ -59,7 +59,7 @@ def course():
         x = state["x"] * 0.99 + torch.randn(2, 3, generator=stream("walk", 7, iteration))
         return {"x": x}, x.square().mean(1)
 
-    return Course({"walk": 7}, lambda: {"x": torch.zeros(2, 3)}, step, lambda state: state, 300, 50, 4)
+    return TrainingSpec({"walk": 7}, lambda: {"x": torch.zeros(2, 3)}, step, lambda state: state, 300, 50, 4)
 
 
 def train(output, log):

@@ -44,7 +44,7 @@ def test_jobs_that_share_gpus(monkeypatch):
         needs(plan, "sample", "imagenet64")
 
 
-def test_large_jobs_name_the_variable(monkeypatch, tmp_path):
+def test_jobs_at_paper_size_name_the_variable(monkeypatch, tmp_path):
     monkeypatch.setenv("GUIDELAB_PATIENCE_S", "long")
     with pytest.raises(UserError, match="GUIDELAB_PATIENCE_S=long"):
         wait(tmp_path, [], {}, ProcessGroup(), 0.0)

@@ -21,7 +21,7 @@ from guidelab.train.adam import Adam, parameters_of
 from guidelab.train.classifiers import train_classifier
 from guidelab.train.discriminators import train_discriminator
 from guidelab.train.draws import Streams
-from guidelab.train.loop import Course
+from guidelab.train.loop import TrainingSpec
 from guidelab.train.noisy import Images, bin_edges, levels
 from guidelab.train.precision import Precision
 from guidelab.train.sides import Side, split
@@ -173,10 +173,10 @@ def test_adam_is_torchs_and_leaves_snapshots_alone() -> None:
 
 def test_early_stop_refuses_a_course_it_cannot_evaluate(tmp_path: Path) -> None:
     adam = Adam(torch.nn.Linear(1, 1), 0.1)
-    course = Course({}, adam.initial, lambda s, i: (s, torch.zeros(1)), parameters_of, 10, 5, 2, "odd")
+    course = TrainingSpec({}, adam.initial, lambda s, i: (s, torch.zeros(1)), parameters_of, 10, 5, 2, "odd")
     with pytest.raises(ValueError, match="odd: log_every 2"):
         early.run_until_no_better(course, tmp_path, lambda snapshot: 0.0, 2, progress=False)
-    course = Course({}, adam.initial, lambda s, i: (s, torch.zeros(1)), parameters_of, 10, 5, 5, "odd")
+    course = TrainingSpec({}, adam.initial, lambda s, i: (s, torch.zeros(1)), parameters_of, 10, 5, 5, "odd")
     with pytest.raises(ValueError, match="not finite"):
         early.run_until_no_better(course, tmp_path, lambda snapshot: math.nan, 2, progress=False)
 

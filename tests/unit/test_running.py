@@ -194,9 +194,9 @@ def begin(monkeypatch, **asked):
 
 
 def restart_asked(acts=True, unlocks=False):
-    from guidelab.runtime.preflight import Asked
+    from guidelab.runtime.preflight import Invocation
 
-    return Asked((), acts=acts, unlocks=unlocks)
+    return Invocation((), acts=acts, unlocks=unlocks)
 
 
 def test_the_lock_of_a_dead_snakemake_is_taken_away(locks, elsewhere, monkeypatch, capsys):

@@ -125,7 +125,7 @@ def test_jobs_that_use_gpus_can_have_a_partition_of_their_own_and_keep_it():
     }
     assert places["train", True] == places["sample", True] == "all"
     assert places["train", False] == places["sample", False] == places["measure", False] == "open"
-    gpus = {rule.name for rule in RULES.values() if rule.large and rule.large.gpu}
+    gpus = {rule.name for rule in RULES.values() if rule.streamed and rule.streamed.gpu}
     assert {name for (name, _), place in places.items() if place == "all"} == gpus & {
         name for name, gpu in places if gpu
     }

@@ -92,9 +92,9 @@ def resource(rule, what):
 
 
 def resources(rule):
-    """All resources of a rule; where it uses GPUs in large experiments their partition of Slurm too (None off Slurm)."""
+    """All resources of a rule; where it uses GPUs in experiments on streamed images their partition of Slurm too (None off Slurm)."""
     found = {what: resource(rule, what) for what in ("mem_mb", "runtime", "gpu")}
-    if RULES[rule].large and RULES[rule].large.gpu:
+    if RULES[rule].streamed and RULES[rule].streamed.gpu:
         gpus = resource(rule, "gpu")
         found["slurm_partition"] = quick(
             lambda wildcards: site.partition(gpus(wildcards))

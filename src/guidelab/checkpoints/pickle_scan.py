@@ -49,7 +49,7 @@ class Bounded:
         return self.file.tell()
 
 
-def told(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
     """What torch says is wrong with a file, without its advice to load it anyway."""
     text = str(error) or type(error).__name__
     named = re.search(r"GLOBAL (\w\S+)", text)

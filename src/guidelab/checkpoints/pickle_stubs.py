@@ -24,7 +24,7 @@ from guidelab.checkpoints.pickle_arrays import (
     scalar,
     shown,
 )
-from guidelab.checkpoints.pickle_scan import scan_legacy, told
+from guidelab.checkpoints.pickle_scan import scan_legacy, short_reason
 from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.data import limits
 
@@ -126,7 +126,7 @@ def _load_from_bytes(content: Any) -> _Storage:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # whatever damaged bytes make torch trip over
         raise RefusedError(
-            f"holds a tensor's memory that cannot be read as numbers alone ({told(error)})"
+            f"holds a tensor's memory that cannot be read as numbers alone ({short_reason(error)})"
         ) from error
     if not isinstance(found, torch.storage.TypedStorage) or found.dtype not in _STORED:
         raise RefusedError("holds a tensor's memory that is no memory of numbers")

@@ -18,7 +18,7 @@ from guidelab.checkpoints.pickle_stubs import (
 )
 from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.data import limits
-from guidelab.data.foreign import foreign_file
+from guidelab.data.placeholders import placeholder_file
 from guidelab.errors import UserError, brief
 
 
@@ -43,7 +43,7 @@ def read_pickle(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> A
     size = source.stat().st_size
     if size > max_bytes:
         raise UserError(f"{source}: {size} bytes, wanted at most {max_bytes}: released files are smaller")
-    if reason := foreign_file(source):
+    if reason := placeholder_file(source):
         raise UserError(f"{source}: {reason}.")
     names: list[str] = []
     try:

@@ -17,8 +17,8 @@ from guidelab.checkpoints.pickles import read_pickle
 from guidelab.checkpoints.tensors import check_member
 from guidelab.data import limits
 from guidelab.data.archive import unreadable
-from guidelab.data.foreign import foreign_file
 from guidelab.data.npy import npy_header
+from guidelab.data.placeholders import placeholder_file
 from guidelab.errors import UserError, brief
 
 NEGATIVE = (
@@ -131,7 +131,7 @@ def _sized(path: str | Path, limit: int, wanted: str) -> Path:
         raise UserError(
             f"{source}: {source.stat().st_size} bytes, wanted at most {limit}: such files are smaller"
         )
-    if reason := foreign_file(source):
+    if reason := placeholder_file(source):
         raise UserError(f"{source}: {reason}.")
     return source
 

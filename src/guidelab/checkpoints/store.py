@@ -181,7 +181,7 @@ def pins(place: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def sha256_told(path: Path) -> str:
+def sha256_shown(path: Path) -> str:
     """Hex sha256 of a file's content, showing how far it is where that takes a while."""
     digest, size = hashlib.sha256(), path.stat().st_size
     with (
@@ -209,6 +209,6 @@ def _size(path: Path, row: Row) -> int:
 
 def _digest(path: Path, row: Row) -> str:
     if row.format != "vae":
-        return sha256_told(path)
-    lines = [f"{part.name} {sha256_told(part)}\n" for part in _parts(path, row)]
+        return sha256_shown(path)
+    lines = [f"{part.name} {sha256_shown(part)}\n" for part in _parts(path, row)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -24,10 +24,10 @@ def differences(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tu
         config: of the net in a file, as the converters give it: `name` and constructor arguments.
         wanted: some of the keys of a net in params.yaml; what it leaves open is not compared.
     """
-    found, asked = _plain(config, config), _plain({**wanted, "name": config["name"]}, config)
+    found, expected = _plain(config, config), _plain({**wanted, "name": config["name"]}, config)
     return [
         (key, found.get(key, _ABSENT), value)
-        for key, value in asked.items()
+        for key, value in expected.items()
         if key != "name" and found.get(key, _ABSENT) != value
     ]
 

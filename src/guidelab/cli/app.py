@@ -56,7 +56,7 @@ def _command(rule: str) -> Callable[..., None]:
     ) -> None:
         execute(rule, names or [], job, output or [], params, threads)
 
-    examples = (f"Example: `guidelab {rule} {example}`" for example in known.examples)
+    examples = (f"Example: `guidelab {known.command or rule} {example}`" for example in known.examples)
     command.__doc__ = "\n\n".join([known.help, *examples])
     return command
 
@@ -75,7 +75,10 @@ for _group in (
     app.add_typer(_group)
 for _rule in RULES:
     if _rule not in ("prepare", "generate"):
-        app.command(_rule, rich_help_panel="Jobs")(_command(_rule))
+        _job, _name = _command(_rule), RULES[_rule].command
+        app.command(_name or _rule, rich_help_panel="Jobs")(_job)
+        if _name:  # the rule's name was the command's, too
+            app.command(_rule, hidden=True)(_job)
 app.command(rich_help_panel="Your own files")(generate)
 
 

@@ -45,8 +45,8 @@ def pack(rows: Iterable[Row], output: Path, about: str, folder: str | None = Non
     place, chosen = folder_of(folder), list(rows)
     absent = [row for row in chosen if not (place / row.file).exists()]
     if absent:
-        told = "; ".join(how_to_get(row, place) for row in absent)
-        raise UserError(f"{place}: lacks {len(absent)} of {len(chosen)} files: {told}")
+        missing = "; ".join(how_to_get(row, place) for row in absent)
+        raise UserError(f"{place}: lacks {len(absent)} of {len(chosen)} files: {missing}")
     found: dict[str, Path] = {}
     for row in chosen:
         path, _ = store.checked(row, folder)
@@ -54,7 +54,7 @@ def pack(rows: Iterable[Row], output: Path, about: str, folder: str | None = Non
             found[part.relative_to(place).as_posix()] = part
     listing = _csv(chosen)
     members = {ROWS: _described(hashlib.sha256(listing).hexdigest(), len(listing))}
-    members |= {f"{FILES}/{n}": _described(store.sha256_told(p), p.stat().st_size) for n, p in found.items()}
+    members |= {f"{FILES}/{n}": _described(store.sha256_shown(p), p.stat().st_size) for n, p in found.items()}
     manifest = {"version": _VERSION, "about": about, "rows": [row.name for row in chosen], "members": members}
     with atomic_write(output) as temporary, tarfile.open(temporary, "w") as tar:
         _add(tar, MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
@@ -170,7 +170,7 @@ def _copied(tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: Mapping[str, 
         UserError: another file is there, or the folder cannot be written.
     """
     if target.is_symlink() or target.exists():
-        if target.is_file() and store.sha256_told(target) == wanted["sha256"]:
+        if target.is_file() and store.sha256_shown(target) == wanted["sha256"]:
             return False
         raise UserError(f"{target}: another file is there already; move it away, nothing is overwritten")
     source = tar.extractfile(member)

@@ -81,7 +81,7 @@ def _compare_parts(row: Row, path: Path, config: dict[str, Any], tensors: Any) -
     from guidelab.autoencoder import check_weights
     from guidelab.features.dinov2 import Dinov2
     from guidelab.features.inception import Inception
-    from guidelab.jobs.obtain import check_autoencoder, check_statistics
+    from guidelab.jobs.convert import check_autoencoder, check_statistics
     from guidelab.plan.build.expected import WIDTHS
 
     if row.kind == "reference":
@@ -144,7 +144,7 @@ def _below(head: Row, rows: dict[str, Row], folder: str | None) -> Path:
 def _write(target: Path, chosen: Row, config: dict[str, Any], tensors: Any, about: dict[str, Any]) -> None:
     from guidelab.autoencoder import save_autoencoder
     from guidelab.io import atomic_write, save_arrays
-    from guidelab.jobs.obtain import write_net
+    from guidelab.jobs.convert import write_net
 
     meta = {"released": about["released"]}
     if chosen.format == "vae":

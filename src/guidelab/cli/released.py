@@ -158,8 +158,8 @@ def released(
 
     Example: `guidelab released --absent imagenet256`
     """
-    asked = needed(names or [], params)
-    found = list_released(asked, folder) if asked or not names else []
+    rows_needed = needed(names or [], params)
+    found = list_released(rows_needed, folder) if rows_needed or not names else []
     place = folder_of(folder)
     for status in found:
         if absent and not status.there:

@@ -10,7 +10,7 @@ from torch import Tensor
 from guidelab.core.ema import reconstruct, reconstruct_coefficients
 from guidelab.errors import UserError, counted
 from guidelab.io import sha256
-from guidelab.jobs.obtain import write_net
+from guidelab.jobs.convert import write_net
 
 # edm2-img512-xs-0134217-0.050.pkl, network-snapshot-0134217-0.100.pkl: thousands of images, length of the average
 _NAME = re.compile(r"(?P<run>.*?)-?(?P<kimg>\d+)-(?P<std>\d\.\d+)\.pkl")

@@ -53,13 +53,13 @@ def trace(
         raise UserError(
             f"{table}: wanted a file below results/, typed in the project's folder: results/tables/toy2d.csv"
         )
-    found = follow(path, row or [], column, told_now(_plan(params)))
+    found = follow(path, row or [], column, current_jobs(_plan(params)))
     typer.echo(json.dumps(found, indent=1) if as_json else as_text(found))
     if changed(found):
         raise typer.Exit(1)
 
 
-def told_now(plan: Any) -> Any:
+def current_jobs(plan: Any) -> Any:
     """What a plan and the code of this folder would tell the job of a file now, see `guidelab.lineage.trail.now`.
 
     Args:
@@ -83,7 +83,7 @@ def told_now(plan: Any) -> Any:
 def code_now(outputs: Sequence[Path]) -> str | None:
     """The digest of this code for the job that params.yaml plans for some outputs; None if it plans none."""
     plan = _plan(Path("params.yaml"))
-    found = [told_now(plan)(output.as_posix()) for output in outputs[:1]]
+    found = [current_jobs(plan)(output.as_posix()) for output in outputs[:1]]
     return next((str(planned["code"]) for planned in found if planned), None)
 
 

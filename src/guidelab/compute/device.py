@@ -51,7 +51,7 @@ def memory_named(where: str, lower: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        told = str(error).split(". ")[0]
+        reason = str(error).split(". ")[0]
         raise UserError(
-            f"{where}: out of memory ({told}). Lower {lower}, or close other work on the device; finished shards stay."
+            f"{where}: out of memory ({reason}). Lower {lower}, or close other work on the device; finished shards stay."
         ) from error

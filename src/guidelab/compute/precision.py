@@ -46,11 +46,11 @@ def precision(name: str, where: torch.device) -> AbstractContextManager[object]:
     Raises:
         ValueError: no such precision.
     """
-    asked = effective(name, where)
-    if asked == "float32":
+    used = effective(name, where)
+    if used == "float32":
         return contextlib.nullcontext()
     # the cache of cast weights holds trainable ones only, and would keep them over a whole sampler run
-    return torch.autocast(where.type, DTYPES[asked], cache_enabled=False)
+    return torch.autocast(where.type, DTYPES[used], cache_enabled=False)
 
 
 def moved(tensor: Tensor, where: torch.device) -> Tensor:

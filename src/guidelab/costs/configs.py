@@ -62,8 +62,8 @@ def model_config(e: Experiment, model: str) -> dict[str, Any]:
 def disc_config(e: Experiment, disc: str) -> dict[str, Any]:
     """The same of a discriminator or classifier, with the classifier it stands on."""
     entry = e.discriminators[disc]
-    told = entry.role in ("classifier", "features") or bool(getattr(entry.net, "conditional", None))
-    config = _sized(e, entry, _classes(e) if told else 0)
+    conditional = entry.role in ("classifier", "features") or bool(getattr(entry.net, "conditional", None))
+    config = _sized(e, entry, _classes(e) if conditional else 0)
     if entry.extractor:
         config["extractor"] = disc_config(e, entry.extractor)
     return config

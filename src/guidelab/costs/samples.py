@@ -122,9 +122,9 @@ def measure(e: Experiment, job: Job) -> Work:
     for space, entry in e.features.items():
         of = e.features[entry.of] if entry.of else entry
         numbers = 64 if of.name == "trained" else configs.known_extractor(of.name or "")[2]
-        asked = {m.partition("@")[0] for m in e.evaluate.metrics if m.partition("@")[2] in ("", space)}
+        wanted = {m.partition("@")[0] for m in e.evaluate.metrics if m.partition("@")[2] in ("", space)}
         reference = configs.fold_size(e, entry.reference)
-        frechet, distances = bool(asked & {"fid", "sfid"}), bool(asked & {"precision", "recall", "kid"})
+        frechet, distances = bool(wanted & {"fid", "sfid"}), bool(wanted & {"precision", "recall", "kid"})
         sides = [*sizes, reference]  # the reference's own covariance and distances are computed once
         one += 2 * sum(sides) * numbers**2 * frechet + 20 * len(sizes) * numbers**3 * frechet
         pairs = sum(n * n for n in sides) + reference * sum(sizes)

@@ -57,7 +57,7 @@ def reconstruct(e: Experiment, job: Job) -> Work:
     return Work(disk_bytes=seeds * flops.count(configs.model_config(e, model)).parameters * FLOAT)
 
 
-def obtain(e: Experiment, job: Job) -> Work:
+def convert(e: Experiment, job: Job) -> Work:
     """A released net's weights in float32; of anything else, the released file's size."""
     kind, name = job.outputs[0].split("/")[-2:]
     name = name.partition(".")[0]

@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from guidelab.data import limits
-from guidelab.data.foreign import foreign_file
 from guidelab.data.image_decode import SUFFIXES
 from guidelab.data.notice import notice, some
+from guidelab.data.placeholders import placeholder_file
 from guidelab.errors import UserError, brief
 
 LISTING = "dataset.json"
@@ -89,7 +89,9 @@ class Archive:
         except FileNotFoundError as error:
             raise UserError(f"{path}: no such file; wanted a ZIP of images") from error
         except Exception as error:  # zipfile raises several kinds at broken directories
-            reason = f"is no readable ZIP ({foreign_file(Path(path)) or brief(error)}); it may be cut short"
+            reason = (
+                f"is no readable ZIP ({placeholder_file(Path(path)) or brief(error)}); it may be cut short"
+            )
             raise UserError(f"{path}: {reason}. Copy or make it again.") from error
         try:
             entries = [entry for entry in self._zip.infolist() if not entry.filename.endswith("/")]

@@ -13,8 +13,8 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from guidelab.data import limits
-from guidelab.data.foreign import foreign
 from guidelab.data.npy import npy_header
+from guidelab.data.placeholders import placeholder
 from guidelab.data.png import decode_plain, header_fault
 from guidelab.errors import UserError, brief, plain
 
@@ -165,7 +165,7 @@ def _read(content: Callable[[str], bytes], name: str) -> bytes:
 @contextmanager
 def _opened(content: bytes, load: bool = True) -> Iterator[Image.Image]:
     """A picture whose size was judged before its pixels were decoded; decoders' errors as `UnusableError`."""
-    if reason := foreign(content):
+    if reason := placeholder(content):
         raise UnusableError(reason)
     if reason := header_fault(content):
         raise UnusableError(reason)
@@ -196,7 +196,7 @@ def _opened(content: bytes, load: bool = True) -> Iterator[Image.Image]:
 
 def _npy(content: bytes) -> Pixels:
     """An NPY array as `[C, H, W]`: its header is parsed (literals only) and judged, no pickle is ever read."""
-    if reason := foreign(content):
+    if reason := placeholder(content):
         raise UnusableError(reason)
     file = io.BytesIO(content)
     try:

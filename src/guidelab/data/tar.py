@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from guidelab.data import limits
-from guidelab.data.foreign import foreign_file
+from guidelab.data.placeholders import placeholder_file
 from guidelab.errors import UserError, brief
 
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
@@ -85,6 +85,6 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
                     content = archive.extractfile(member)
                     found[name] = content.read(sizes[name] + 1) if content else b""
     except Exception as error:  # tarfile, gzip and zlib raise several kinds
-        reason = foreign_file(path) or f"cannot be read ({brief(error)})"
+        reason = placeholder_file(path) or f"cannot be read ({brief(error)})"
         raise UserError(f"{path}: {reason}. Copy it again from where it comes.") from error
     return found

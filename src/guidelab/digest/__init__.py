@@ -26,7 +26,7 @@ _NO_NUMBERS = {  # modules that are in no digest, and why
     f"{PACKAGE}.train.stop": "an exception that ends a process; the training goes on from its saved state",
     f"{PACKAGE}.train.curves": "writes curves to watch below logs/; nothing reads them back",
     f"{PACKAGE}.plugins": "finds and imports plugins; the digest holds the file of each by itself",
-    f"{PACKAGE}.registry.foreign": "refuses plugins of another kind; what they are is in their files",
+    f"{PACKAGE}.registry.plugin_checks": "refuses plugins of another kind; what they are is in their files",
     f"{PACKAGE}.environment": "reads numbers that a user gives a process; they are in no payload and no result",
     f"{PACKAGE}.compute.device": "where a job computes, not how, and a message; the arithmetic is in compute.precision",
     f"{PACKAGE}.compute.processes": "which of several processes this one is; what each computes follows from seeds",

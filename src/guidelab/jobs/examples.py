@@ -106,8 +106,8 @@ class ShardImages:
                 f"{path}: its shards hold images of different shapes {sorted(shapes)}. Delete it and run again."
             )
         (self.shape,) = shapes
-        told = [part for part in labels if part is not None]
-        self.labels: Tensor | None = torch.cat(told) if len(told) == len(labels) else None
+        given = [part for part in labels if part is not None]
+        self.labels: Tensor | None = torch.cat(given) if len(given) == len(labels) else None
         self._ends = torch.tensor([s["n"] for s in mine]).cumsum(0)
 
     def __len__(self) -> int:

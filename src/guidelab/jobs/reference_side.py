@@ -71,7 +71,7 @@ def reference(needs: set[str], of: str, real: File | None, statistics: File | No
     """The real side of metrics: features of single images, and statistics that are published or the split's.
 
     Args:
-        needs: what the metrics need, words of `registry.foreign.PARTS`.
+        needs: what the metrics need, words of `registry.plugin_checks.PARTS`.
         of: name of the features.
         real: features of real images.
         statistics: published mean and covariance.

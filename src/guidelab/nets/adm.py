@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from guidelab.nets.adm_unet import AdmUnet
-from guidelab.nets.frozen import told
+from guidelab.nets.frozen import required_class
 from guidelab.nets.vp import VpNet
 
 
@@ -85,5 +85,5 @@ class Adm(VpNet):
         Raises:
             ValueError: it was built with classes and is given none.
         """
-        out: Tensor = self.unet(x_vp, steps, told(cond, self.classes))
+        out: Tensor = self.unet(x_vp, steps, required_class(cond, self.classes))
         return out

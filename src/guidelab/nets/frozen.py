@@ -27,7 +27,7 @@ def extractor_config(
     return config
 
 
-def told(cond: Tensor | None, classes: int) -> Tensor | None:
+def required_class(cond: Tensor | None, classes: int) -> Tensor | None:
     """The labels a network uses: `cond`, or None where it was built without classes.
 
     Raises:

@@ -13,7 +13,7 @@ from torch.nn import functional
 from guidelab.core.chain import schedule_of
 from guidelab.core.denoiser import per_sample
 from guidelab.nets.adm_encoder import AdmEncoder
-from guidelab.nets.frozen import extractor_config, told
+from guidelab.nets.frozen import extractor_config, required_class
 from guidelab.nets.vp_time import STEPS, cosine_time, time_of_sigma
 
 _DISCRETE = {
@@ -136,7 +136,7 @@ class AdmDiscriminator(nn.Module):
     def judge(self, features: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
         """Logit `[B]` of features `[B, F, h, w]` taken at `sigma [B]`, for classes `cond [B]` if it is told any."""
         _, steps = variance_preserving(features, sigma, self.extractor.schedule)
-        out: Tensor = self.head(features, steps, told(cond, self.classes))
+        out: Tensor = self.head(features, steps, required_class(cond, self.classes))
         return out[:, 0]
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:

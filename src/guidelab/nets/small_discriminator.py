@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from guidelab.core.denoiser import per_sample
-from guidelab.nets.frozen import extractor_config, told
+from guidelab.nets.frozen import extractor_config, required_class
 
 FEATURES = 64  # length of the feature vector before the last layer
 _EMB = 64
@@ -201,7 +201,7 @@ class SmallDiscriminator(nn.Module):
 
     def judge(self, features: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
         """Logit `[B]` of what `extract` gave at `sigma [B]`, for classes `cond [B]` if it is told any."""
-        emb = self.level(sigma.to(features.dtype), told(cond, self.classes))
+        emb = self.level(sigma.to(features.dtype), required_class(cond, self.classes))
         h = features
         if self.body is not None:
             h = self.body(h, emb)

@@ -203,8 +203,8 @@ class _Carrier:
             if path not in apart:
                 content = self.state.sha256(path) if now else ""
                 record, seen = stat(self.metadata.path(path)), self.state.files.get(path)
-                told = seen[4] if seen and seen[1] == record else self.metadata.content(path)
-                files[path] = [now, record, entry.fingerprint, content, told]
+                known_content = seen[4] if seen and seen[1] == record else self.metadata.content(path)
+                files[path] = [now, record, entry.fingerprint, content, known_content]
         self.state.differing = sorted(
             p
             for p, f in files.items()

@@ -64,8 +64,8 @@ def first_outputs(entries: Entries) -> list[str]:
     seen: dict[str, str] = {}
     for path in sorted(entries):
         record = entries[path].record
-        told = [record.get("rule"), record.get("params"), record.get("log")]
-        seen.setdefault(json.dumps(told), path)
+        key = [record.get("rule"), record.get("params"), record.get("log")]
+        seen.setdefault(json.dumps(key), path)
     return list(seen.values())
 
 
@@ -100,9 +100,9 @@ def _made_here(root: Path, path: str, entry: Entry, metadata: Metadata) -> Run |
         return None
     if Entry(entry.sha256, record, entry.inputs_sha256).fingerprint != entry.fingerprint:
         return None  # told something else, or about another file
-    told = payload_of(record)
+    payload = payload_of(record)
     note = notes.read(root, path)
-    if note is None or not note["finished"] or note["job"] != notes.key_of(told):
+    if note is None or not note["finished"] or note["job"] != notes.key_of(payload):
         return Run(entry.sha256, round(end - start, 3), BY_SNAKEMAKE)
     return Run(
         entry.sha256,
@@ -180,8 +180,8 @@ def _as_text(runs: Runs) -> str:
     tables: dict[str, dict[str, Any]] = {"machines": {}, "software": {}}
     lines = []
     for path in sorted(runs):
-        told = asdict(runs[path]).items()
-        line = {"output": path} | {k: v for k, v in told if k in _ALWAYS or v not in (None, "", 0.0)}
+        fields = asdict(runs[path]).items()
+        line = {"output": path} | {k: v for k, v in fields if k in _ALWAYS or v not in (None, "", 0.0)}
         for one, many in (("machine", "machines"), ("software", "software")):
             if one in line:
                 line[one] = _name(tables[many], line[one], one[0])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from guidelab.registry import foreign
+from guidelab.registry import plugin_checks
 from guidelab.registry.data import DATASETS, DENSITIES, FACTS, FOLDS, TRUTHS
 from guidelab.registry.figures import FIELDS, FIGURES
 from guidelab.registry.measuring import DIVERGENCES, EXTRACTORS, IMAGE_METRICS, METRICS, REPRESENTATIONS
@@ -50,11 +50,11 @@ def described(name: str) -> dict[str, Any] | None:
     """Label, direction, unit, digits, definition and group of a metric of a plugin; None of one that is built in."""
     if name in METRICS or name in IMAGE_METRICS:
         return None
-    return foreign.described(load("metric", name))
+    return plugin_checks.described(load("metric", name))
 
 
 def options_mistake(kind: str, name: str, options: Mapping[str, Any], own: int = 0, **project: Any) -> str:
-    """Why options do not fit what a name stands for; empty where they do. `own`, `project`: see `foreign.mistakes`."""
+    """Why options do not fit what a name stands for; empty where they do. `own`, `project`: see `plugin_checks.mistakes`."""
     if name in KINDS[kind]:
         return "is built in and takes no options here"
-    return foreign.mistakes(load(kind, name), options, own, project)
+    return plugin_checks.mistakes(load(kind, name), options, own, project)

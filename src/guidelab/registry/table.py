@@ -12,7 +12,7 @@ from typing import Any
 
 from guidelab import plugins
 from guidelab.errors import UserError, closest
-from guidelab.registry import foreign
+from guidelab.registry import plugin_checks
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Table(dict[str, Entry]):
 
     def of_plugin(self, name: str, where: str = "params.yaml") -> Entry | None:
         """The entry of a plugin, read from the attributes of its class; None for a name that is none."""
-        found = foreign.found(self.kind, name, where) if self.kind else None
+        found = plugin_checks.found(self.kind, name, where) if self.kind else None
         if found is None:
             return None
         target, made = found

@@ -33,7 +33,7 @@ def planned(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Itera
         return
     folders = (state_folder(job), *shards)
     before, stops = _saved(folders), Stops(slurm)
-    stops.begin(_asked)
+    stops.begin(_request_stop)
     try:
         yield
     except (Stopped, BrokenPipeError):  # what reads our messages may have been told to stop, too, and be gone
@@ -56,7 +56,7 @@ def _say(text: str) -> None:
         print(f"guidelab: {text}", file=sys.stderr, flush=True)
 
 
-def _asked(number: int, _frame: FrameType | None) -> None:
+def _request_stop(number: int, _frame: FrameType | None) -> None:
     for other in SIGNALS:  # a second one would break off what the first one ends in order
         signal.signal(other, signal.SIG_IGN)
     raise Stopped(f"stopped by signal {number}; run the same command again to go on")

@@ -35,7 +35,7 @@ _MANY = 3  # targets; more are named by their experiments
 
 
 @dataclass(frozen=True)
-class Asked:
+class Invocation:
     """What Snakemake's command line asks for.
 
     Attributes:
@@ -73,24 +73,24 @@ def preflight(plan: Plan, arguments: Sequence[str]) -> None:
     outside = {name for name, e in known.items() if not e.synthetic and (e.streamed or needed(e))}
     if any(known[name].images for name in given or plan.spec.default):
         _numbers()
-    asked = asked_of(arguments) if outside else Asked((), tells=False)
-    targets = [target for target in _files(plan, asked.targets) if experiment_of(target) in outside]
-    if not asked.tells or not targets:
+    invocation = invocation_of(arguments) if outside else Invocation((), tells=False)
+    targets = [target for target in _files(plan, invocation.targets) if experiment_of(target) in outside]
+    if not invocation.tells or not targets:
         return
     from guidelab.costs.graph import jobs_for
 
-    nodes = jobs_for(plan, targets, (lambda path: False) if asked.forced else None)
+    nodes = jobs_for(plan, targets, (lambda path: False) if invocation.forced else None)
     left = [node for node in nodes if node.needed]
-    told = absent([node.job for node in left], list(dict.fromkeys(node.experiment for node in left)))
-    if told and asked.runs:
-        raise UserError(told)
+    missing = absent([node.job for node in left], list(dict.fromkeys(node.experiment for node in left)))
+    if missing and invocation.runs:
+        raise UserError(missing)
     counted = [target for target in targets if known[experiment_of(target)].streamed]
-    for text in (told, _cost(plan, nodes, counted) if counted else ""):
+    for text in (missing, _cost(plan, nodes, counted) if counted else ""):
         if text:
             print(text, file=sys.stderr)
 
 
-def asked_of(arguments: Sequence[str]) -> Asked:
+def invocation_of(arguments: Sequence[str]) -> Invocation:
     """The command line as Snakemake reads it, its profile included."""
     from snakemake.cli import parse_args  # which Snakemake has loaded; nobody else comes here
 
@@ -98,11 +98,11 @@ def asked_of(arguments: Sequence[str]) -> Asked:
         with contextlib.redirect_stderr(io.StringIO()):  # it says once more which profile it uses
             _, found = parse_args(list(arguments))
     except (SystemExit, Exception):  # not started by its command line: what it will do is not known
-        return Asked((), tells=False)
+        return Invocation((), tells=False)
     elsewhere = any(getattr(found, name, None) not in (None, False) for name in _ELSE)
     part = any(getattr(found, name, None) for name in _PART)
     acts = not (elsewhere or found.dryrun)
-    return Asked(
+    return Invocation(
         tuple(found.targets),
         acts and not part,
         not elsewhere,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from guidelab.errors import UserError, counted
 from guidelab.runtime import running
-from guidelab.runtime.preflight import asked_of
+from guidelab.runtime.preflight import invocation_of
 from guidelab.runtime.worker import Worker, stop
 
 _LOCKS = Path(".snakemake/locks")
@@ -31,28 +31,28 @@ def restart(arguments: Sequence[str]) -> None:
         UserError: jobs of a Snakemake that is gone still run, locks of one at work would be taken away, or results would
             be recorded as made by jobs that did not run.
     """
-    asked = asked_of(arguments)
-    if asked.touches:
+    invocation = invocation_of(arguments)
+    if invocation.touches:
         raise UserError(
             "--touch: would record results as made with the parameters and the code of now, which did not make them. To see "
             "what is outdated: snakemake -n. To make it again: snakemake -c2"
         )
     # noted first, so that of two that start together neither takes the other for dead
-    own = _note(arguments) if asked.acts else ""
+    own = _note(arguments) if invocation.acts else ""
     others = [worker for worker in running.workers() if worker.name != own]
     runs = [worker for worker in others if worker.kind == "run"]
     at_work = [worker for worker in runs if worker.held]
-    if asked.unlocks:
+    if invocation.unlocks:
         _unlock_by_hand(runs, at_work)
         return
     orphans = [worker for worker in others if _orphan(worker, {run.name for run in at_work})]
     if orphans:
-        told = _orphans_told(orphans)
-        if asked.acts:
-            raise UserError(told)
-        print(told, file=sys.stderr)
+        message = _orphans_message(orphans)
+        if invocation.acts:
+            raise UserError(message)
+        print(message, file=sys.stderr)
         return
-    if asked.acts:
+    if invocation.acts:
         _tell_of_unknown([worker for worker in others if worker.kind == "job" and worker.unknown])
         _take_lock_away(runs, at_work)
         for worker in others:
@@ -76,7 +76,7 @@ def _orphan(worker: Worker, alive: set[str]) -> bool:
     return worker.kind == "job" and worker.held and bool(worker.run) and worker.run not in alive
 
 
-def _orphans_told(orphans: Sequence[Worker]) -> str:
+def _orphans_message(orphans: Sequence[Worker]) -> str:
     named = "".join(f"\n  {worker}" for worker in orphans[:_NAMED])
     more = f"\n  and {len(orphans) - _NAMED} more" if len(orphans) > _NAMED else ""
     return (

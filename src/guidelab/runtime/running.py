@@ -127,7 +127,7 @@ def release(run: str) -> None:
 
 def _patiently(path: Path, wait_s: float) -> int:
     end = time.monotonic() + wait_s
-    told = False
+    warned = False
     while (handle := _take(path)) is None:
         other = _read(path)
         who = str(other) if other else "another process"
@@ -136,9 +136,9 @@ def _patiently(path: Path, wait_s: float) -> int:
                 f"{who} is at work on the same files. Wait until it has ended, or stop it ({stop([other])}), then run the "
                 f"same command again. If that machine is gone for good, delete {path}."
             )
-        if not told:
+        if not warned:
             print(f"guidelab: waiting up to {wait_s:.0f} s for {who}", file=sys.stderr)
-            told = True
+            warned = True
         time.sleep(_POLL_S)
     return handle
 
@@ -236,14 +236,17 @@ def _read(path: Path) -> Worker | None:
     """What a file says, and whether it is held; None for one that is gone or not ours."""
     try:
         with open(path, "rb") as file:
-            told: Any = json.loads(file.read() or b"{}")
+            content: Any = json.loads(file.read() or b"{}")
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 held = False
             except BlockingIOError:
                 held = True
             except OSError:  # a file system without locks: the process number has to do
-                held = told.get("host") == socket.gethostname() and Path(f"/proc/{told.get('pid')}").exists()
-        return read(told, path.name, held)
+                held = (
+                    content.get("host") == socket.gethostname()
+                    and Path(f"/proc/{content.get('pid')}").exists()
+                )
+        return read(content, path.name, held)
     except (OSError, ValueError, TypeError, AttributeError):
         return None

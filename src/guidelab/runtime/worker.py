@@ -51,19 +51,19 @@ class Worker:
         return f"{self.what} (process {self.pid}{place}{slurm}, since {self.since})"
 
 
-def read(told: dict[str, Any], name: str, held: bool) -> Worker:
+def read(content: dict[str, Any], name: str, held: bool) -> Worker:
     """A file's content, which anybody who may write there may have written: numbers are numbers, texts are printed only.
 
     Raises:
         ValueError, TypeError: it is none of ours.
     """
     keys = ("what", "host", "folder", "since", "run", "slurm")
-    known: dict[str, Any] = {key: plain(str(told.get(key, ""))) for key in keys}
-    known |= {key: int(told.get(key, 0)) for key in ("pid", "inode")}
+    known: dict[str, Any] = {key: plain(str(content.get(key, ""))) for key in keys}
+    known |= {key: int(content.get(key, 0)) for key in ("pid", "inode")}
     if known["slurm"] and not known["slurm"].isdigit():
         raise ValueError(f"{name}: no Slurm job: {known['slurm']}")
     known["what"] = known["what"] or "a job"
-    return Worker(name, "run" if told.get("kind") == "run" else "job", held=held, **known)
+    return Worker(name, "run" if content.get("kind") == "run" else "job", held=held, **known)
 
 
 def stop(found: Sequence[Worker | None]) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from guidelab import registry
-from guidelab.spec.base import UNION, Few, Many, Name, Pixels, Plug, Released, Seed, Source, Strict
+from guidelab.spec.base import UNION, CheckpointName, Few, Many, Name, Pixels, Plug, Seed, Source, Strict
 from guidelab.spec.checkpoints import fits, row_of_kind
 from guidelab.spec.look import of_role
 from guidelab.spec.marks import Ref, Registered
@@ -30,7 +30,7 @@ class ToyDataset(Strict):
 class Latent(Strict):
     """Where nets work when it is not on pixels: in the latents of a released autoencoder."""
 
-    autoencoder: Released
+    autoencoder: CheckpointName
     encoding: Literal["edm2", "ldm"]  # EDM2's constants, or the factor 0.18215 of latent diffusion
     side_px: Pixels
     channels: Annotated[int, Field(gt=0, le=64)] = 4
@@ -98,7 +98,7 @@ class SplitFold(Strict):
 class ReleasedFold(Strict):
     """Real images published for comparison, with their mean and covariance: a row of checkpoints.csv."""
 
-    checkpoint: Released
+    checkpoint: CheckpointName
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
         """Statistics in the place of images, of other data, or where data are drawn."""
@@ -136,7 +136,7 @@ class Extractor(Strict):
     disc: Name | None = None  # a discriminator of role `features`, for the extractor `trained`
     path: Source | None = None  # weights on disk
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    checkpoint: Released | None = None  # released weights: a row of checkpoints.csv, instead of `path`
+    checkpoint: CheckpointName | None = None  # released weights: a row of checkpoints.csv, instead of `path`
     of: Name | None = None
     reference: Annotated[Name, Ref("folds")] = "reference"  # the fold samples are compared with in this space
     neighbours: Few | None = None  # instead of evaluate.neighbours

@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 
 from guidelab.spec.base import (
     Batch,
+    CheckpointName,
     EmaStd,
     Name,
     Number,
     Positive,
-    Released,
     SeedsPerJob,
     Share,
     Size,
@@ -154,7 +154,7 @@ class Model(Strict):
     nimg: Size | None = None  # both are needed where the net is trained here
     ema_std: EmaStd | None = None
     degrade: Degrade = Degrade()
-    checkpoint: Released | None = None
+    checkpoint: CheckpointName | None = None
     unlabelled: bool = False  # evaluated without a class, as the null class of DiT
 
     def content(self, e: "Experiment") -> Any:

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from guidelab.spec.base import (
     Batch,
+    CheckpointName,
     Decay,
     Few,
     Many,
@@ -14,7 +15,6 @@ from guidelab.spec.base import (
     Number,
     Point,
     Positive,
-    Released,
     Seed,
     Seeds,
     Strict,
@@ -90,7 +90,7 @@ class Discriminator(Strict):
     train: DiscriminatorTrain
     points: Annotated[list[Annotated[Point, PointRef()]], Once(), Field(max_length=1000)] = []
     train_seeds: TrainSeeds | None = None
-    checkpoint: Released | None = None
+    checkpoint: CheckpointName | None = None
     pixels: bool = False  # works on pixels although the dataset has latents
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ from guidelab.spec.denoisers import Denoiser, Model
 from guidelab.spec.discriminators import Discriminator, cycles
 from guidelab.spec.divergences import Divergences
 from guidelab.spec.evaluate import Evaluate, measured
-from guidelab.spec.look import is_large, nets_known, seeds_of
+from guidelab.spec.look import is_streamed, nets_known, seeds_of
 from guidelab.spec.mistakes import Mistake, shown
 from guidelab.spec.paper import Paper
 from guidelab.spec.samplers import AnySampler, Sampling
@@ -57,9 +57,9 @@ class Experiment(Strict):
         return isinstance(self.dataset, ImageDataset)
 
     @property
-    def large(self) -> bool:
+    def streamed(self) -> bool:
         """Whether its images are read as a stream."""
-        return is_large(self)
+        return is_streamed(self)
 
     @property
     def measured(self) -> list[str]:
@@ -105,7 +105,7 @@ class Experiment(Strict):
         named: list[Model | Discriminator] = [*self.models.values(), *self.discriminators.values()]
         if self.images and self.weights == "released" and not any(entry.checkpoint for entry in named):
             yield "weights: given 'released', but no model or discriminator names a `checkpoint`; wanted one that does, or 'trained'"
-        if self.large and unreadable():
+        if self.streamed and unreadable():
             yield unreadable()
 
     def _folds(self) -> Iterator[str | Mistake | None]:

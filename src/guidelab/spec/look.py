@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from guidelab.spec.variants import Variant
 
 
-def is_large(e: "Experiment") -> bool:
+def is_streamed(e: "Experiment") -> bool:
     """Whether an experiment's images are read as a stream, its jobs those of the papers' size."""
     entry = registry.DATASETS.get(e.dataset.name)
     return entry is not None and entry.needs == "stream"

@@ -167,7 +167,7 @@ class DitNet(Strict):
             yield f"{where}.width: given {self.width} with {self.heads} heads, wanted a multiple of the heads and of 4"
 
 
-class ImageNet(_Levelled):
+class ClassifierNet(_Levelled):
     """A classifier or discriminator of images."""
 
     _later = frozenset({"schedule"})
@@ -261,7 +261,7 @@ Net = Annotated[
     | Annotated[EdmNet, Tag(f"{UNION}edm")]
     | Annotated[AdmNet, Tag(f"{UNION}adm")]
     | Annotated[DitNet, Tag(f"{UNION}dit")]
-    | Annotated[ImageNet, Tag(f"{UNION}image")]
+    | Annotated[ClassifierNet, Tag(f"{UNION}image")]
     | Annotated[FileNet, Tag(f"{UNION}file")]
     | Annotated[PluginNet, Tag(f"{UNION}plugin")],
     Discriminator(_by_name),

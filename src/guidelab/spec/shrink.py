@@ -97,9 +97,9 @@ def _disc(disc: dict[str, Any], latent: bool) -> dict[str, Any]:
     return found
 
 
-def _divergences(asked: dict[str, Any] | None) -> dict[str, Any] | None:
+def _divergences(settings: dict[str, Any] | None) -> dict[str, Any] | None:
     """Two noise bins, and a net on features that has ten of two blocks' samples for each of its parts."""
-    if asked is None:
+    if settings is None:
         return None
     probe = {
         "hidden": 8,
@@ -109,7 +109,7 @@ def _divergences(asked: dict[str, Any] | None) -> dict[str, Any] | None:
         "validation": 0.33,
         "test": 0.33,
     }
-    return asked | {"bins": 2, "draws": 2, "permutations": 19, "probe": asked.get("probe", {}) | probe}
+    return settings | {"bins": 2, "draws": 2, "permutations": 19, "probe": settings.get("probe", {}) | probe}
 
 
 def _extractor(extractor: dict[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from guidelab.checkpoints.released import read_denoiser, read_released
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, sha256
-from guidelab.jobs.obtain import write_net
+from guidelab.jobs.convert import write_net
 
 OURS = "guidelab"  # the format of files that our own trainings write
 DENOISERS = ("edm2", "edm", "adm", "dit")

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from guidelab.compute.processes import ProcessGroup, process_group
 from guidelab.errors import UserError
-from guidelab.train.loop import Course, State, run
+from guidelab.train.loop import State, TrainingSpec, run
 from guidelab.train.stop import Stopped
 
 _GO, _DONE, _STOPPED, _FAILED = range(4)
@@ -39,7 +39,7 @@ class TrainingGroup(ProcessGroup):
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    asked: threading.Event = field(default_factory=threading.Event, compare=False)
+    stop_requested: threading.Event = field(default_factory=threading.Event, compare=False)
 
     def rows(self, batch: int) -> range:
         """This process's rows of a global batch.
@@ -59,7 +59,7 @@ class TrainingGroup(ProcessGroup):
         """Sum of `value [1]` (float64) over the processes; a request to stop, seen by any, reaches the first on the way."""
         if self.size == 1:
             return value
-        both = torch.cat([value, value.new_full((1,), float(self.asked.is_set()))])
+        both = torch.cat([value, value.new_full((1,), float(self.stop_requested.is_set()))])
         dist.all_reduce(both)
         if self.leader and both[1] > 0:
             signal.raise_signal(
@@ -99,7 +99,7 @@ def joined(where: torch.device | None = None) -> Iterator[TrainingGroup]:
     if cuda:
         torch.cuda.set_device(device)
     group = TrainingGroup(here.rank, here.size, here.local, device)
-    with _noted(group.asked):
+    with _noted(group.stop_requested):
         dist.init_process_group("nccl" if cuda else "gloo")
         try:
             yield group
@@ -108,9 +108,9 @@ def joined(where: torch.device | None = None) -> Iterator[TrainingGroup]:
 
 
 @contextlib.contextmanager
-def _noted(asked: threading.Event) -> Iterator[None]:
+def _noted(stop_requested: threading.Event) -> Iterator[None]:
     """Signals only set an event, however often they come."""
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in _SIGNALS}
+    before = {number: signal.signal(number, lambda *_: stop_requested.set()) for number in _SIGNALS}
     try:
         yield
     finally:
@@ -135,7 +135,7 @@ def save_every_s(state: Mapping[str, Tensor]) -> float:
 
 
 def train_together(
-    course: Course, folder: str | Path, group: TrainingGroup, trainer: Live, progress: bool
+    course: TrainingSpec, folder: str | Path, group: TrainingGroup, trainer: Live, progress: bool
 ) -> tuple[dict[int, State], Tensor]:
     """`guidelab.train.loop.run` at the first process, the same iterations at the others.
 
@@ -178,7 +178,7 @@ def train_together(
             group.tell(outcome, 0, 0)
 
 
-def _follow(course: Course, group: TrainingGroup, live: State) -> None:
+def _follow(course: TrainingSpec, group: TrainingGroup, live: State) -> None:
     while True:
         command, iteration, fresh = group.tell()
         if command == _DONE:

@@ -30,7 +30,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # Snakemake and Slur
 
 
 @dataclass(frozen=True)
-class Course:
+class TrainingSpec:
     """What one training is: a first state, a step, what a snapshot holds, and for how long.
 
     Attributes:
@@ -68,7 +68,7 @@ class Record:
 
 
 def run(
-    course: Course, folder: str | Path, *, save_every_s: float = 60.0, progress: bool = True
+    course: TrainingSpec, folder: str | Path, *, save_every_s: float = 60.0, progress: bool = True
 ) -> tuple[dict[int, State], Tensor]:
     """Train from the last saved state in `folder`, if there is one, to the end.
 
@@ -117,7 +117,7 @@ def run(
     return {i: load_arrays(_snapshot_path(place, i))[0] for i in kept}, _losses(record)
 
 
-def _advance(course: Course, folder: Path, record: Record) -> None:
+def _advance(course: TrainingSpec, folder: Path, record: Record) -> None:
     """One iteration, with its share of the log and its snapshot."""
     record.state, losses = course.step(record.state, record.iteration)
     record.iteration += 1
@@ -139,14 +139,14 @@ def _advance(course: Course, folder: Path, record: Record) -> None:
         )
 
 
-def _save(course: Course, folder: Path, record: Record) -> None:
+def _save(course: TrainingSpec, folder: Path, record: Record) -> None:
     tensors = {f"state/{name}": value for name, value in record.state.items()} | {"losses": _losses(record)}
     if record.pending is not None:
         tensors["pending"] = record.pending
     save_arrays(folder / "state.safetensors", tensors, {"key": course.key, "iteration": record.iteration})
 
 
-def _resume(course: Course, folder: Path) -> Record:
+def _resume(course: TrainingSpec, folder: Path) -> Record:
     path = folder / "state.safetensors"
     if not path.exists():
         return Record(0, course.initial())

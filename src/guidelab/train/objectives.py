@@ -127,8 +127,8 @@ class Objective(nn.Module):
         """Labels; as class weights, zeros for those not told, if some are dropped."""
         if cond is None or not self.recipe.label_dropout:
             return cond
-        told = functional.one_hot(cond.clamp_min(0), self.net.classes).to(torch.float32)
-        return told * (cond >= 0)[:, None]
+        one_hot_labels = functional.one_hot(cond.clamp_min(0), self.net.classes).to(torch.float32)
+        return one_hot_labels * (cond >= 0)[:, None]
 
     def _autocast(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         half = _HALF.get(self.recipe.precision)

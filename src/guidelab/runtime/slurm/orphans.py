@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guidelab.errors import UserError, counted
-from guidelab.runtime.preflight import asked_of
+from guidelab.runtime.preflight import invocation_of
 from guidelab.runtime.running import FROM
 from guidelab.runtime.slurm import watch
 from guidelab.runtime.slurm.queue import Queued, listed, queue
@@ -26,14 +26,14 @@ def begin(arguments: Sequence[str]) -> None:
         UserError: there are some, and jobs would be run.
     """
     os.environ[FROM] = os.environ.get("SLURM_JOB_ID", "login")
-    asked = asked_of(arguments)
-    if not asked.tells:
+    invocation = invocation_of(arguments)
+    if not invocation.tells:
         return
     left = orphans(queue() or [], Path.cwd())
-    if left and asked.acts:
-        raise UserError(told(left))
+    if left and invocation.acts:
+        raise UserError(message(left))
     if left:
-        print(told(left), file=sys.stderr)
+        print(message(left), file=sys.stderr)
     watch.mend()
 
 
@@ -53,7 +53,7 @@ def orphans(jobs: Sequence[Queued], folder: Path) -> list[Queued]:
     return [job for job in jobs if job.comment.startswith("rule_") and Path(job.folder).resolve() == here]
 
 
-def told(left: Sequence[Queued]) -> str:
+def message(left: Sequence[Queued]) -> str:
     """What to say of them."""
     return (
         f"still in the queue for this folder: {counted(len(left), 'job')} of a snakemake that is gone, or at work elsewhere:{listed(left)}\n"

@@ -51,10 +51,10 @@ def ask(*command: str) -> str | None:
 
 def queue(*more: str) -> list[Queued] | None:
     """My jobs that are in the queue, or those that `more` options of squeue select; None without an answer."""
-    told = ask("squeue", "--noheader", f"--format={_FIELDS}", *(more or ("--me",)))
-    if told is None:
+    rows_of_queue = ask("squeue", "--noheader", f"--format={_FIELDS}", *(more or ("--me",)))
+    if rows_of_queue is None:
         return None
-    rows = [line.strip(" ").split(_END, 5) for line in told.splitlines() if line.strip()]
+    rows = [line.strip(" ").split(_END, 5) for line in rows_of_queue.splitlines() if line.strip()]
     return [Queued(*row) for row in rows if len(row) == 6]
 
 

@@ -33,10 +33,10 @@ class Stops:
         self._done = threading.Event()
         self._listener: subprocess.Popen[bytes] | None = None
 
-    def begin(self, asked: Callable[[int, FrameType | None], None]) -> None:
-        """Set `asked` as the handler until a trainer sets its own; mind the time from now on."""
+    def begin(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        """Set `handler` as the handler until a trainer sets its own; mind the time from now on."""
         for number in SIGNALS:
-            signal.signal(number, asked)
+            signal.signal(number, handler)
         if (queue.config("ProctrackType") or "").endswith("cgroup"):
             self._listen()
         threading.Thread(target=self._mind, daemon=True).start()

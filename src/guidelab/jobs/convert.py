@@ -1,4 +1,4 @@
-"""`guidelab obtain`: bring a published file into our form, after checking that it is what the experiment takes it for."""
+"""`guidelab convert`, the job of rule `obtain`: convert a pretrained file to safetensors and verify its architecture."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,8 +89,8 @@ def check_net(path: Path, made: str, config: Mapping[str, Any], expect: Mapping[
         path: the file.
         made: model, classifier or discriminator.
         config: of the net in it.
-        expect: `name`, `resolution_px`, `image_channels`, `classes` (of a discriminator: those of the data it is told
-            about), `told` (whether a discriminator is told a class), `net` (keys of its architecture as params.yaml
+        expect: `name`, `resolution_px`, `image_channels`, `classes` (of a discriminator: those of its training
+            data), `told` (whether a discriminator is conditional), `net` (keys of its architecture as params.yaml
             writes them), `entry` and `net_entry` (where in params.yaml); what is absent is not compared.
     Raises:
         UserError: names the first difference, the file, the entry and the mend.
@@ -105,11 +105,11 @@ def check_net(path: Path, made: str, config: Mapping[str, Any], expect: Mapping[
             raise UserError(
                 f"{path}: holds {_said(what, config.get(key))}, wanted {_said(what, expect[key])}. {mend}"
             )
-    held, wanted, told = config.get("classes"), expect.get("classes"), expect.get("told")
-    if told is not None and bool(held) != told:
+    held, wanted, conditional = config.get("classes"), expect.get("classes"), expect.get("told")
+    if conditional is not None and bool(held) != conditional:
         has = f"is told one of {held} classes" if held else "is told no class"
         raise UserError(
-            f"{path}: the discriminator in it {has}, wanted {'one that is' if told else 'one that is not'}. {mend}"
+            f"{path}: the discriminator in it {has}, wanted {'one that is' if conditional else 'one that is not'}. {mend}"
         )
     enough = held == wanted or (made == "discriminator" and (not held or held >= (wanted or 0)))
     if wanted is not None and not enough:

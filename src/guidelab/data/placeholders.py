@@ -8,7 +8,7 @@ _ANNEX = (b"/annex/objects/", b"../.git/annex/", b".git/annex/")
 _PAGES = (b"<!doctype html", b"<html", b"<?xml")
 
 
-def foreign(content: bytes) -> str:
+def placeholder(content: bytes) -> str:
     """What a file is that is not the one wanted, and what to do; empty where nothing is known about it.
 
     Args:
@@ -26,10 +26,10 @@ def foreign(content: bytes) -> str:
     return ""
 
 
-def foreign_file(path: Path) -> str:
-    """As `foreign`, of a file; empty where it cannot be read."""
+def placeholder_file(path: Path) -> str:
+    """As `placeholder`, of a file; empty where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return foreign(file.read(_HEAD))
+            return placeholder(file.read(_HEAD))
     except OSError:
         return ""
