@@ -1,4 +1,4 @@
-"""The one exception whose message is written for the person who typed the command; text made safe for a terminal."""
+"""`UserError`, whose message is shown to the user without a traceback; text made safe for a terminal."""
 
 import unicodedata
 from pathlib import Path

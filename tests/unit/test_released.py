@@ -17,7 +17,7 @@ from guidelab.costs.flops import count
 from guidelab.errors import UserError
 from guidelab.features.tiny import Tiny
 from guidelab.io import load_arrays
-from guidelab.jobs import obtain
+from guidelab.jobs import convert
 from guidelab.nets.edm2 import Edm2
 from guidelab.released import extractor_of, load_rows
 from guidelab.synthetic import checkpoints as synthetic
@@ -99,7 +99,7 @@ def test_autoencoder_folder_and_single_file(tmp_path):
 
     folder = made(tmp_path, "sd-vae-ft-mse", 16, 3, 0, side_px=4)
     given = job("sd-vae-ft-mse", tmp_path, expect={}) | {"as": "autoencoder", "expect": {}, "seeds": []}
-    obtain.run(given, [tmp_path / "vae.safetensors"])
+    convert.run(given, [tmp_path / "vae.safetensors"])
     net = load_autoencoder(tmp_path / "vae.safetensors")
     assert net.decode(torch.randn(1, 4, 4, 4), "ldm").shape == (1, 3, 16, 16)
     config, tensors = read_released(folder, "vae")
@@ -122,7 +122,7 @@ def test_autoencoder_folder_and_single_file(tmp_path):
 def test_statistics(tmp_path, name):
     made(tmp_path, name, 8, 3, 4)
     given = job(name, tmp_path) | {"as": "statistics", "expect": {}, "seeds": []}
-    obtain.run(given, [tmp_path / "r.safetensors"])
+    convert.run(given, [tmp_path / "r.safetensors"])
     tensors, meta = load_arrays(tmp_path / "r.safetensors")
     assert meta["kind"] == "statistics" and meta["released"]["name"] == name
     features = Tiny()(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))

@@ -1,4 +1,4 @@
-"""One acceptance: jobs chosen, replayed and judged; then the ledger, the records, Snakemake's metadata and dvc.lock together."""
+"""One acceptance: jobs are chosen, replayed and compared; ledger, records, Snakemake's metadata and dvc.lock change together."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Finished jobs that count as outdated only because their code, or a declared key of their payload, changed."""
+"""Find finished jobs that are outdated only because their code, or a declared key of their payload, changed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace

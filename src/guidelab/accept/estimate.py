@@ -1,4 +1,4 @@
-"""What can be replayed of a kind of jobs, and how long that takes by the recorded seconds of the jobs."""
+"""Which jobs of a kind can be replayed, and an estimate of the time from the jobs' recorded seconds."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence

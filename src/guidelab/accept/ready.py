@@ -1,4 +1,4 @@
-"""Which jobs can be replayed here: their code is in git, and their inputs are the recorded ones, or can be made again."""
+"""Which jobs can be replayed here: their code is in git; their inputs have the recorded hashes or can be rebuilt."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path

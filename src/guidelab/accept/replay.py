@@ -1,4 +1,4 @@
-"""Jobs run again with the code of a folder, each in a process and a folder of its own, inputs linked."""
+"""Run jobs again with the code of a given folder, each in a separate process and folder with linked inputs."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""Released ADM networks: U-Net, noisy classifier, and the heads of discriminator guidance, as our nets have them.
+"""Convert pretrained ADM checkpoints: U-Net, noisy classifier, and the heads of discriminator guidance.
 
 The files are plain lists of parameters. Architectures are read from names and shapes; what these do not tell (sizes
 of images and attention heads, order of attention weights, noise schedule) is that of the released networks unless
@@ -76,7 +76,7 @@ def convert_classifier(state: Mapping[str, Tensor], hints: Mapping[str, Any] | N
     Args:
         state: parameters by released name.
         hints: as for `convert_unet`; `schedule` is `discrete` (or `discrete_cosine` for the 64 px network) unless
-            given: the classifier is told the steps of the chain it guides.
+            given: the classifier gets the time steps of the chain it guides.
     Returns:
         Constructor arguments of `AdmClassifier`, and its state.
     Raises:
@@ -88,7 +88,7 @@ def convert_classifier(state: Mapping[str, Tensor], hints: Mapping[str, Any] | N
     outputs, labels = config.pop("outputs"), config.pop("labels")
     if labels:
         raise UserError(
-            f"checkpoint of {what}: is told a class ({labels} of them). Is it a discriminator's head?"
+            f"checkpoint of {what}: is conditional ({labels} classes). Is it a discriminator's head?"
         )
     cosine = tuple(config["channel_mult"]) == _COSINE_CLASSIFIER and config["resolution_px"] == 64
     schedule = given.get("schedule", "discrete_cosine" if cosine else "discrete")

@@ -1,4 +1,4 @@
-"""Released DiT networks, as `guidelab.nets.dit.Dit` has them: the architecture is read from names and shapes."""
+"""Convert pretrained DiT checkpoints for `guidelab.nets.dit.Dit`: the architecture is inferred from names and shapes."""
 
 from collections.abc import Mapping
 from typing import Any

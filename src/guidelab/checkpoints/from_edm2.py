@@ -1,4 +1,4 @@
-"""Released EDM2 networks in the names of `guidelab.nets.edm2`."""
+"""Convert pretrained EDM2 checkpoints to configuration and tensors of `guidelab.nets.edm2`."""
 
 import math
 from typing import Any
@@ -61,7 +61,7 @@ def convert(state: dict[str, Tensor], kwargs: dict[str, Any]) -> tuple[dict[str,
     missing = [key for key in ("img_resolution", "img_channels") if _NAMES[key] not in config]
     if missing:
         raise UserError(f"EDM2 weights: were made without {', '.join(missing)}; the file is no EDM2 network")
-    if not (_is_sized(config) and _is_sound(config)):
+    if not (_is_sized(config) and _has_valid_settings(config)):
         raise UserError(f"EDM2 weights: no such network can be built from {str(config)[:300]}")
     try:
         fits(Edm2, {"name": "edm2", **config}, state)
@@ -101,7 +101,7 @@ def _is_sized(config: dict[str, Any]) -> bool:
     )
 
 
-def _is_sound(config: dict[str, Any]) -> bool:
+def _has_valid_settings(config: dict[str, Any]) -> bool:
     """Whether the settings that no shape of the net shows are numbers it can compute with."""
     taps, attention = config.get("resample_filter", [1, 1]), config["attention_px"]
     return (

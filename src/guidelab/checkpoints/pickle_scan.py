@@ -1,6 +1,6 @@
-"""What a pickle will ask for, known before it is loaded: its instructions, memory slots and lengths.
+"""Scan a pickle before it is loaded: its instructions, memory slots and lengths must be within budgets.
 
-An unpickler reserves what a file asks for before it notices that the file is too short for it. The scan reads the
+An unpickler reserves the memory that a file requests before it notices that the file is too short. The scan reads the
 instructions without following them, so nothing is built and nothing is looked up. See `guidelab.data.limits` for
 the budgets and `guidelab.checkpoints.pickle_work` for the work that calls and keys cause.
 """
@@ -25,7 +25,7 @@ _PERSISTENT = frozenset(["BINPERSID"])  # of torch's own files: refers to a tens
 
 
 class Bounded:
-    """A file that gives no more than it has, whatever is asked for, and counts nothing else.
+    """A file wrapper whose reads never reserve more memory than the file holds, whatever length is requested.
 
     Args:
         file: open for reading, binary, at its beginning.

@@ -1,7 +1,7 @@
-"""What the names in a released pickle stand for here: inert objects and functions of ours that check.
+"""Stand-ins for the names in a pretrained pickle: inert objects, and functions of this package that check arguments.
 
 No name is looked up in a module. Objects keep their state as it was written; the Python source that NVIDIA's files
-carry for each object is measured and forgotten.
+carry for each object is hashed and dropped.
 """
 
 import hashlib
@@ -35,7 +35,7 @@ _STORED = (
 
 
 class Inert:
-    """Something the file describes and nobody runs: a state, or what it was called with."""
+    """An object of the file that is never executed: its state, or the arguments it was called with."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.state: Any = None

@@ -1,4 +1,4 @@
-"""How much work an unpickler would have with a file: nesting, hashing of keys, and what calls have to copy.
+"""Bound the work of unpickling a file before it is done: nesting, hashing of keys, copies by calls.
 
 A pickle of some hundred bytes can refer to one object so often that hashing or copying it never ends. The stack is
 followed with one node for each object, without any content, so the cost of every instruction is known beforehand.

@@ -1,4 +1,4 @@
-"""EDM's and EDM2's pickles, read through a list of allowed names; nothing in them is run or imported."""
+"""Read pickles of EDM and EDM2 through an allowlist of names; nothing in them is executed or imported."""
 
 import pickle
 from pathlib import Path
@@ -35,7 +35,7 @@ def read_pickle(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> A
 
     Raises:
         UserError: missing, too large, cut short or damaged; or it names something that is not on the list (all such
-            names are told). Nothing in the file was run.
+            names are listed). Nothing in the file was run.
     """
     source = Path(path)
     if not source.is_file():

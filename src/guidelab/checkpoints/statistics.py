@@ -1,4 +1,4 @@
-"""Published statistics of real images: means and covariances of features, as EDM, EDM2 and ADM publish them."""
+"""Read published reference statistics (means and covariances of features) in the formats of EDM, EDM2 and ADM."""
 
 import json
 import math

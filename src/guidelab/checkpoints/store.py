@@ -1,4 +1,4 @@
-"""The folder of published files: where each lies, and whether it is still the file that was there first.
+"""The folder of pretrained files: the path of each, and its sha256 pinned at first use and checked afterwards.
 
 A file's sha256 is written into `pins.json` beside the files when it was first used with success, and compared ever
 after; where checkpoints.csv knows it, that one counts from the start. A file that was refused is not pinned, so that

@@ -1,4 +1,4 @@
-"""State dicts in files of torch.save and in safetensors files: tensors by name, and nothing else."""
+"""Read state dicts from files of torch.save and safetensors: tensors by name, nothing else."""
 
 import argparse
 import stat

@@ -1,4 +1,4 @@
-"""Stable Diffusion's autoencoders in the form diffusers publishes: a folder, or its weights beside a config.json."""
+"""Read Stable Diffusion's autoencoder in the format of diffusers: a folder, or weights next to a config.json."""
 
 from pathlib import Path, PurePosixPath
 from typing import Any

@@ -23,7 +23,7 @@ from guidelab.plan.rules import RULES, maker
 
 app = typer.Typer(
     name="guidelab",
-    help="Train, guide, sample and measure diffusion models, with a trail for every number.\n\n"
+    help="Train, guide, sample and measure diffusion models, with a recorded origin for every number.\n\n"
     "Every job of the workflow is a command here: name what params.yaml names, and it reads and writes the "
     "planned files. Snakemake calls `guidelab run` with the job's own part of the parameters as JSON on standard input.",
     no_args_is_help=True,
@@ -165,7 +165,7 @@ def prepare(
 
 
 def main() -> None:
-    """Run a command; a mistake the user can mend is one message and exit status 1, without a traceback."""
+    """Run a command; a mistake the user can correct is one message and exit status 1, without a traceback."""
     from guidelab.cli.runtime import EXIT_STOPPED
     from guidelab.train.stop import Stopped
 

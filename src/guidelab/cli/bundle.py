@@ -1,4 +1,4 @@
-"""Bundles: what an experiment needs from others as one file, for clusters without internet; packed and unpacked safely.
+"""Pack an experiment's pretrained files into one tar file for clusters without internet, and unpack it safely.
 
 A bundle is an uncompressed tar: `manifest.json` first (every other member with its size and sha256), `rows.csv` (the
 rows of checkpoints.csv), and the files below `files/`. Unpacking writes the files that these rows name and nothing
@@ -40,7 +40,7 @@ def pack(rows: Iterable[Row], output: Path, about: str, folder: str | None = Non
     Returns:
         Paths of the packed files, relative to the folder.
     Raises:
-        UserError: files are absent (all are told) or not the pinned ones; nothing is written then.
+        UserError: files are absent (all are named) or not the pinned ones; nothing is written then.
     """
     place, chosen = folder_of(folder), list(rows)
     absent = [row for row in chosen if not (place / row.file).exists()]
@@ -71,7 +71,7 @@ def unpack(bundle: Path, folder: str | None = None) -> list[str]:
     """Check a bundle and put its files into the folder of published files.
 
     Every member is compared with the manifest while it is copied; a file appears under its name only when it is
-    whole. Files that are there with the same content stay; others are never overwritten.
+    complete. Files that are there with the same content stay; others are never overwritten.
 
     Returns:
         Paths of the files put there, relative to the folder.

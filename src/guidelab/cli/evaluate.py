@@ -1,4 +1,4 @@
-"""`guidelab evaluate` and `guidelab statistics`: numbers of images in any folder or ZIP."""
+"""`guidelab evaluate` and `guidelab statistics`: metrics and reference statistics of images in any folder or ZIP."""
 
 from pathlib import Path
 from typing import Annotated

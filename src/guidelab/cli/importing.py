@@ -1,4 +1,4 @@
-"""One published file as safetensors, with a JSON description beside it."""
+"""Convert one pretrained file to safetensors and a JSON description in the same folder."""
 
 import dataclasses
 import json
@@ -22,13 +22,13 @@ def import_file(
     extractor: str | None = None,
     folder: str | None = None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Turn one published file into safetensors and a JSON description beside it.
+    """Convert one pretrained file to safetensors and a JSON description in the same folder.
 
     Args:
         given: a name of checkpoints.csv, or a file (its row is found by its name; without one `format` is needed).
         output: the safetensors file; `<name>.safetensors` here when None.
         format: how to read a file that is not in the list.
-        extractor: for the head of a discriminator: the classifier's file, where the list does not tell it.
+        extractor: for the head of a discriminator: the classifier's file, where the list does not name it.
         folder: where published files lie.
     Returns:
         The file written, and the description: architecture, source address, sha256, licence, parameters.
@@ -77,7 +77,7 @@ def _compare(row: Row, path: Path, config: dict[str, Any], tensors: Any) -> None
 
 
 def _compare_parts(row: Row, path: Path, config: dict[str, Any], tensors: Any) -> None:
-    """What no row needs to say: published statistics, autoencoders and extractors are of one kind each."""
+    """Checks that need no row: published statistics, autoencoders and extractors are of one kind each."""
     from guidelab.autoencoder import check_weights
     from guidelab.features.dinov2 import Dinov2
     from guidelab.features.inception import Inception
@@ -136,7 +136,7 @@ def _below(head: Row, rows: dict[str, Row], folder: str | None) -> Path:
     below = extractor_of(head, rows.values())
     if below is None:
         raise UserError(
-            f"{head.file}: is the head of a discriminator; give --extractor, the classifier it stands on"
+            f"{head.file}: is the head of a discriminator; give --extractor, the classifier whose features it reads"
         )
     return locate(below, folder)
 

@@ -1,4 +1,4 @@
-"""The commands about what others published: import one file, see what is there, bundle it for a cluster."""
+"""Commands for pretrained files: import one, list what is present, bundle them for a cluster."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ class Status:
 
     Attributes:
         row: of checkpoints.csv.
-        there: whether the file lies in the folder.
+        there: whether the file is in the folder.
         sha256: as pinned when it was first used; empty before.
     """
 
@@ -78,7 +78,7 @@ def _of_experiment(plan: Any, name: str) -> list[str]:
     """The rows an experiment reads.
 
     Raises:
-        UserError: it reads none, or makes them up.
+        UserError: it reads none, or uses synthetic ones.
     """
     from guidelab.plan.build.expected import needed
 
@@ -87,10 +87,10 @@ def _of_experiment(plan: Any, name: str) -> list[str]:
         of = spec.paper.published_experiment
         hint = f". For those of {of}: guidelab released {of}" if of != name else ""
         raise UserError(
-            f"{name}: is of scale smoke, which makes its files up: nothing to fetch, nothing to bundle{hint}"
+            f"{name}: is of scale smoke, which uses synthetic files: nothing to fetch, nothing to bundle{hint}"
         )
     if not rows:
-        raise UserError(f"{name}: needs nothing that others published")
+        raise UserError(f"{name}: uses no pretrained files")
     return rows
 
 
@@ -104,7 +104,7 @@ def import_(
     extractor: Annotated[str | None, typer.Option(help="the classifier below a discriminator's head")] = None,
     folder: Folder = None,
 ) -> None:
-    """Turn a published file into safetensors and JSON, without running anything in it.
+    """Convert a pretrained file to safetensors and JSON, without executing anything in it.
 
     Example: `guidelab import edm2-img512-s-2147483-0.130 -o s.safetensors`
 
@@ -152,7 +152,7 @@ def released(
     folder: Folder = None,
     params: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Say which published files an experiment needs, which are there, and where the others come from.
+    """List the pretrained files an experiment needs: which are present, and where to get the missing ones.
 
     Example: `guidelab released imagenet256`
 
@@ -165,7 +165,7 @@ def released(
         if absent and not status.there:
             typer.echo(f"{status.row.name}: {how_to_get(status.row, place)}")
         elif not absent:
-            state = f"there, sha256 {status.sha256[:12]}..." if status.sha256 else "there, not used yet"
+            state = f"there, sha256 {status.sha256[:12]}..." if status.sha256 else "present, not used yet"
             size = size_of(status.row) or "size not known"
             typer.echo(
                 f"{status.row.name:36} {size:>15}  {state if status.there else 'absent: ' + status.row.url}"
@@ -183,7 +183,7 @@ def bundle(
     folder: Folder = None,
     params: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Pack what experiments need from others into one file, for a cluster without internet.
+    """Pack the pretrained files of experiments into one file, for a cluster without internet.
 
     Example: `guidelab bundle imagenet256 -o imagenet256.tar`
     """

@@ -1,4 +1,4 @@
-"""What every command needs from the process it runs in: threads, its exit status after a planned stop."""
+"""Process settings that every command shares: thread limits, device, exit status after a planned stop."""
 
 import os
 from pathlib import Path

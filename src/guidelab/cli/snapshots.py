@@ -1,4 +1,4 @@
-"""Averages of any length from a folder of EDM2's snapshots, as its authors publish and its training writes them."""
+"""`guidelab ema`: reconstruct EMA weights of any length from a folder of EDM2's snapshots (post-hoc EMA)."""
 
 import itertools
 import re
@@ -31,7 +31,7 @@ class Snapshot(NamedTuple):
 def reconstruct_folder(
     folder: str | Path, stds: list[float], output: Path, kimg: int | None = None
 ) -> list[tuple[Path, float]]:
-    """Write the averages of the wanted lengths at one training length, each as a net of ours.
+    """Write the averages of the wanted lengths at one training length, each as a net in this package's format.
 
     Args:
         folder: of snapshots of one training, named by training length and averaging length.

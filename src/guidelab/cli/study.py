@@ -1,4 +1,4 @@
-"""`guidelab study`: from two nets and a folder of images to the parameters of a table."""
+"""`guidelab study`: write the parameters of an experiment on the user's two nets and a folder of images."""
 
 import os
 import re

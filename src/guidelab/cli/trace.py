@@ -1,4 +1,4 @@
-"""`guidelab trace`: the whole trail of one number, from a table's cell back to data and code."""
+"""`guidelab trace`: follow one printed number back to the rows, samples, nets, data and code behind it."""
 
 import json
 from collections.abc import Mapping, Sequence

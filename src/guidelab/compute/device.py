@@ -1,4 +1,4 @@
-"""The device a job computes on, from the environment; the message where its memory is too small."""
+"""Choose a job's device from the environment, and turn out-of-memory errors into a message with advice."""
 
 import contextlib
 import os

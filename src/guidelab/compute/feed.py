@@ -1,4 +1,4 @@
-"""Noise of a sampler's steps for a device: drawn on the CPU, a few steps ahead."""
+"""Prefetch the noise of a sampler's steps: drawn on the CPU, copied to the device a few steps ahead."""
 
 from collections import deque
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The arithmetic of a device, and the way to it.
+"""Precision of nets on a device: which dtype is used, and autocast.
 
 The device is read from the environment and not from params.yaml: where a job runs changes no result but by rounding.
 """

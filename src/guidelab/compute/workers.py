@@ -1,4 +1,4 @@
-"""Processes that share the shards of one manifest: each makes every n-th, and the first waits for the others.
+"""Divide the shards of one manifest between processes: each makes every n-th; the first waits for the rest.
 
 They communicate through the folder of shards, not through a network: a shard is whole or absent. Each process keeps a
 status file in that folder while it works; if it fails, the file stays and holds the reason.
@@ -55,7 +55,7 @@ def present(folder: Path, here: ProcessGroup) -> Iterator[None]:
     if here.size == 1:
         yield
         return
-    _patience()  # a mistake in it is told now, not when the work is done
+    _patience()  # an invalid value is refused now, not after the work
     _note(folder, here.rank, "working")
     try:
         yield

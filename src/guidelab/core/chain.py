@@ -1,4 +1,4 @@
-"""Discrete variance-preserving diffusions: their noise levels, and chains that visit only some of their steps.
+"""Discrete variance-preserving diffusions: noise schedules, and respaced chains with fewer steps.
 
 At step `t` of a schedule `x_vp = sqrt(abar_t) x_0 + sqrt(1 - abar_t) n`, which is `x = x_0 + sigma_t n` scaled by
 `sqrt(abar_t)`, with `sigma_t = sqrt((1 - abar_t) / abar_t)`: noise levels mean the same here as everywhere else.

@@ -1,4 +1,4 @@
-"""What everything here has in common: a denoiser, and the few wrappers that turn one thing into another."""
+"""The denoiser protocol `D(x, sigma, cond)`, and small wrappers of it."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""Random numbers that belong to a sample: one generator per seed, so batches and workers change nothing."""
+"""Per-sample random numbers: one generator per seed, so results do not depend on batches or workers."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What jobs about divergences do: a grader of real against real, and every estimate of a point along sigma.
+"""Work of the jobs about divergences: the null discriminator, and the estimates of a point along sigma.
 
 Counted as the jobs evaluate nets: noise levels come with both signs of the noise, so `draws` levels a point are twice
 as many evaluations. Permutations, intervals and the exact density of the 2D example are left out.

@@ -24,7 +24,7 @@ _BATCHES = (8, 16)  # what memory grows by between them is the images' own
 
 
 class Count:
-    """What one evaluation of a net on one image takes; each number is counted when it is first asked for.
+    """FLOP and memory of one evaluation of a net on one image; each number is counted at its first use.
 
     Args:
         config: `name` and the arguments the net's checkpoint would carry.

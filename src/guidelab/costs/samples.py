@@ -1,4 +1,4 @@
-"""What jobs about samples do: drawing them, their densities, their features, their numbers."""
+"""Work of the jobs about samples: sampling, log-densities, features, metrics."""
 
 from typing import Any
 
@@ -38,7 +38,7 @@ def sample(e: Experiment, job: Job) -> Work:
             found[kind] = found.get(kind, 0) + times
             nets[name] = net
             one += times * flop
-            precise += times * flop if kind == "gradient" else 0.0  # whatever the precision asked for
+            precise += times * flop if kind == "gradient" else 0.0  # in float32 at any requested precision
     if spec.get("latent"):
         found["decoder"] = 1
         one += DECODE_512 * area(e)
@@ -115,7 +115,7 @@ def extract(e: Experiment, job: Job) -> Work:
 
 
 def measure(e: Experiment, job: Job) -> Work:
-    """Covariances, their square root, and all distances where precision, recall or KID are asked for."""
+    """Covariances, their square root, and all distances where precision, recall or KID are requested."""
     part = job.outputs[0].rsplit("/", 1)[1].removesuffix(".csv")
     sizes = [last - first + 1 for first, last in e.evaluate.blocks.values()]
     one = 0.0

@@ -1,4 +1,4 @@
-"""What jobs about data and weights do: reading, encoding, training, taking averages, obtaining."""
+"""Work of the jobs about data and weights: reading, encoding, training, EMA reconstruction, conversion."""
 
 from typing import Any
 

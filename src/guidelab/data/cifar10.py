@@ -28,7 +28,7 @@ VARIABLE = "GUIDELAB_CIFAR10"
 TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST = ("test_batch.bin",)
 SIDE, RECORD, RECORDS, CLASSES = 32, 3073, 10_000, 10
-MADE_UP = "synthetic.json"  # beside made-up batches: says how many records and classes they have
+MADE_UP = "synthetic.json"  # next to synthetic batches: their numbers of records and classes
 _MAX_MADE_UP = 1 << 16
 _WANTED = (
     "cifar-10-binary.tar.gz, the folder unpacked from it, or EDM's cifar10-32x32.zip (training images alone)"
@@ -59,7 +59,7 @@ def prepare(
         split: `train`, `holdout` or `test`.
         resolution_px: height and width wanted: 32, or less by area averaging.
         source: the archive or the folder.
-        classes: how many classes there must be; 10 unless the batches are made up.
+        classes: number of classes required; 10 unless the batches are synthetic.
         n: how many images of the split, chosen at random; all when None.
         seed: of that choice.
     Raises:

@@ -1,4 +1,4 @@
-"""Whether a copy of ImageNet is whole: files lost on the way leave no trace but their number."""
+"""Check that a copy of ImageNet is complete, by its numbers of files: nothing else shows missing ones."""
 
 from pathlib import Path
 

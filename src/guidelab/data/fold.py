@@ -1,4 +1,4 @@
-"""One split of a dataset too large for memory: which pictures, which labels; the pixels come one at a time."""
+"""One split of a streamed dataset: names and labels in memory, pixels decoded one image at a time."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Fold:
         where: the source, for errors.
         labels: a class index each, or None.
         pixels: threads -> every picture `[3, R, R]` uint8, in order, whatever the threads. A UserError names the
-            files that cannot be used after all were tried; what was given until then must be thrown away.
+            files that cannot be used after all were tried; the images yielded until then must be discarded.
     """
 
     where: str

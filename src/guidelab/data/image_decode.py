@@ -1,4 +1,4 @@
-"""Bytes of one image file -> pixels. Files are taken for hostile: sizes are read and judged before any pixel is."""
+"""Safe image decoding: dimensions are validated before pixel data is decoded."""
 
 import io
 import math
@@ -164,7 +164,7 @@ def _read(content: Callable[[str], bytes], name: str) -> bytes:
 
 @contextmanager
 def _opened(content: bytes, load: bool = True) -> Iterator[Image.Image]:
-    """A picture whose size was judged before its pixels were decoded; decoders' errors as `UnusableError`."""
+    """Open an image and validate its size before decoding; decoders' errors become `UnusableError`."""
     if reason := placeholder(content):
         raise UnusableError(reason)
     if reason := header_fault(content):
@@ -195,7 +195,7 @@ def _opened(content: bytes, load: bool = True) -> Iterator[Image.Image]:
 
 
 def _npy(content: bytes) -> Pixels:
-    """An NPY array as `[C, H, W]`: its header is parsed (literals only) and judged, no pickle is ever read."""
+    """An NPY array as `[C, H, W]`: its header is parsed (literals only) and validated, no pickle is ever read."""
     if reason := placeholder(content):
         raise UnusableError(reason)
     file = io.BytesIO(content)

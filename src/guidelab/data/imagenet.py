@@ -91,7 +91,7 @@ def _root(source: str | Path | None) -> Path:
     return root
 
 
-def _beside(root: Path) -> list[Path]:
+def _list_folders(root: Path) -> list[Path]:
     """Folders that may hold lists of classes: the tree's own, and the top of Kaggle's download."""
     below = len(KAGGLE.parts)
     top = root.absolute()
@@ -127,11 +127,12 @@ def _flat(root: Path, top: Path) -> dict[str, list[str]]:
     files = [name for name in files if name not in MAPPINGS]
     _refuse_others(top, files)
     place = next(
-        (p for folder in (*_beside(root), top) for name in MAPPINGS if (p := folder / name).is_file()), None
+        (p for folder in (*_list_folders(root), top) for name in MAPPINGS if (p := folder / name).is_file()),
+        None,
     )
     if place is None:
         raise UserError(
-            f"{top}: holds {len(files)} images and no class folders; wanted val/<class>/*.JPEG, or beside them "
+            f"{top}: holds {len(files)} images and no class folders; wanted val/<class>/*.JPEG, or next to them "
             f"{' or '.join(MAPPINGS)}, which says the class of each (lines `ILSVRC2012_val_00000001.JPEG n01751748`)"
         )
     wnids = mapped(place)
@@ -178,8 +179,8 @@ def _check_classes(root: Path, part: str, tree: Tree, classes: int) -> None:
 
 
 def _listed(root: Path) -> set[str]:
-    """The classes of Kaggle's list, where it lies beside the tree."""
-    place = next((p for folder in _beside(root) if (p := folder / SYNSETS).is_file()), None)
+    """The classes of Kaggle's list, where it is next to the tree."""
+    place = next((p for folder in _list_folders(root) if (p := folder / SYNSETS).is_file()), None)
     if place is None or place.stat().st_size > 1 << 20:
         return set()
     return set(re.findall(r"(?m)^n\d{8}", place.read_text(encoding="utf-8", errors="replace")))

@@ -1,4 +1,4 @@
-"""Images of one size in any folder or ZIP, read piece by piece: what is measured and not trained on."""
+"""Stream images of one size from any folder or ZIP, for measuring."""
 
 import hashlib
 from collections.abc import Iterator

@@ -1,15 +1,15 @@
-"""Files that stand where others should be: pointers of version control, pages of a web site, nothing at all."""
+"""Recognise placeholders for a file: Git LFS and git-annex pointers, web pages, empty files."""
 
 from pathlib import Path
 
-_HEAD = 1024  # bytes that tell what a file is
+_HEAD = 1024  # bytes that identify a placeholder
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ANNEX = (b"/annex/objects/", b"../.git/annex/", b".git/annex/")
 _PAGES = (b"<!doctype html", b"<html", b"<?xml")
 
 
 def placeholder(content: bytes) -> str:
-    """What a file is that is not the one wanted, and what to do; empty where nothing is known about it.
+    """Message for a placeholder: what the file is and what to do; empty for any other file.
 
     Args:
         content: the file, or its first kilobyte.

@@ -1,4 +1,4 @@
-"""Tar archives from anyone: nothing is extracted, and no declared size is believed."""
+"""Defensive tar reader: nothing is extracted to disk, and declared sizes are checked."""
 
 import gzip
 import tarfile
@@ -29,7 +29,7 @@ class _Limited:
         return content
 
 
-def judge_headers(file: IO[bytes], members: int) -> None:
+def check_headers(file: IO[bytes], members: int) -> None:
     """Read a tar's headers alone, before `tarfile` interprets them: it would follow an extended header of any size.
 
     Args:

@@ -1,4 +1,4 @@
-"""The digest of the code a job can reach: what makes a job run again when its code changes, and only then.
+"""The code digest of a job: a hash of all code it can reach, so that it reruns exactly when that code changes.
 
 A job reaches the module of its command, the modules its part of params.yaml names through the registries, and
 whatever these import. Modules are read and parsed, never imported. What cannot change a number is left out:

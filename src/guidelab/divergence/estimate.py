@@ -1,4 +1,4 @@
-"""Every estimate of one subject: at the lowest noise level, along sigma and in features; each with its truth if known.
+"""All divergence estimates of one sampler: at the lowest noise level, along sigma and in features, with exact values if known.
 
 The grader is recalibrated in every noise bin where that helps, on other examples than those reported; lines of the
 grader as it was trained end in `_raw`.
@@ -31,7 +31,7 @@ def estimate(settings: Mapping[str, Any], sigmas: tuple[float, float], subject: 
     """Everything about one subject, in the order of `divergence_report`.
 
     Args:
-        asked: `bins`, `draws`, `permutations`, `seed`, and `coverage` and `probe` where they are given
+        settings: `bins`, `draws`, `permutations`, `seed`, and `coverage` and `probe` where they are given
             (`spec.divergences.Divergences`).
         sigmas: the range of noise levels the grader is trained at.
         subject: what is graded.

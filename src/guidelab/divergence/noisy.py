@@ -1,4 +1,4 @@
-"""Examples at many noise levels, and what nets give there: denoised examples, logits, gradients of logits."""
+"""Noisy examples at many noise levels, and outputs of nets on them: denoised examples, logits, gradients of logits."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""The estimates again and again on fresh points: how often their intervals hold what they estimate."""
+"""Coverage of the estimates' intervals: repeat the estimation on fresh points and count."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -39,7 +39,7 @@ def coverage(
     estimates is the exact difference of score errors at the same points, whose noise is another.
 
     Args:
-        asked: `draws`, `n_real`, `n_samples`, `seeds`, `seed` (`spec.divergences.Coverage`).
+        settings: `draws`, `n_real`, `n_samples`, `seeds`, `seed` (`spec.divergences.Coverage`).
         subject: what is graded, its grader recalibrated.
         exact: its dataset and truths.
         sigmas, edges: the range of noise levels and its bins.

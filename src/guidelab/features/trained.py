@@ -1,4 +1,4 @@
-"""A classifier trained on the dataset itself as feature extractor: cheap, and at home in these images."""
+"""A classifier trained on the experiment's dataset, as feature extractor."""
 
 from collections.abc import Callable
 from pathlib import Path

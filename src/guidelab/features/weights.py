@@ -1,4 +1,4 @@
-"""Weights published by others: read without running anything in them, with a clear word when they are absent."""
+"""Locate and read extractors' pretrained weights; a missing file is refused with how to get it."""
 
 import pickle
 from pathlib import Path

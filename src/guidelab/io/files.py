@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and their checksums."""
+"""Atomic writes and checksums of files."""
 
 import contextlib
 import hashlib

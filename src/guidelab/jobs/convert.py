@@ -107,9 +107,9 @@ def check_net(path: Path, made: str, config: Mapping[str, Any], expect: Mapping[
             )
     held, wanted, conditional = config.get("classes"), expect.get("classes"), expect.get("told")
     if conditional is not None and bool(held) != conditional:
-        has = f"is told one of {held} classes" if held else "is told no class"
+        has = f"is conditional on {held} classes" if held else "is unconditional"
         raise UserError(
-            f"{path}: the discriminator in it {has}, wanted {'one that is' if conditional else 'one that is not'}. {mend}"
+            f"{path}: the discriminator in it {has}, wanted {'a conditional one' if conditional else 'an unconditional one'}. {mend}"
         )
     enough = held == wanted or (made == "discriminator" and (not held or held >= (wanted or 0)))
     if wanted is not None and not enough:

@@ -1,4 +1,4 @@
-"""`guidelab evaluations`: what training scores and training discriminators took, in evaluations, from the runs themselves."""
+"""`guidelab evaluations`: count the net evaluations that training denoisers and discriminators cost, from the recorded runs."""
 
 from collections.abc import Mapping
 from pathlib import Path

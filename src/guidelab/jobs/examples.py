@@ -1,4 +1,4 @@
-"""What trainings at the papers' size learn from, checked against the job: images or latents of a ZIP, or samples."""
+"""Training examples of streamed experiments, checked against the job: images or latents in a ZIP, or samples."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -114,7 +114,7 @@ class ShardImages:
         return int(self._ends[-1])
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        """Images `[n, C, H, W]` uint8 at `index [n]`; any number of threads may ask."""
+        """Images `[n, C, H, W]` uint8 at `index [n]`; safe from any number of threads."""
         out = torch.empty(len(index), *self.shape, dtype=torch.uint8)
         within = torch.searchsorted(self._ends, index, right=True)
         for number in torch.unique(within).tolist():

@@ -28,7 +28,7 @@ def check_features(file: File, name: str) -> None:
     """Refuse a file that does not hold the features of an extractor.
 
     Raises:
-        UserError: it holds others.
+        UserError: it holds other ones.
     """
     if file.about.get("kind") != "features" or file.about["features"] != name:
         raise UserError(f"{file.path}: holds features {file.about.get('features')!r}, wanted {name!r}")

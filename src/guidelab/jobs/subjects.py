@@ -1,4 +1,4 @@
-"""From a job's files to what is graded: a sampler's held-out samples or, for the null, real examples in their place."""
+"""Build the subject of a divergence estimation from a job's files: held-out samples or, for the null, real examples."""
 
 from collections.abc import Mapping
 from typing import Any

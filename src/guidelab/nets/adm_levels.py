@@ -1,4 +1,4 @@
-"""What ADM's U-Net and half U-Nets have in common: the way down, level by level, and the middle."""
+"""The encoder and middle blocks that ADM's U-Net and half U-Nets share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

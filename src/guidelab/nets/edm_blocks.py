@@ -41,7 +41,7 @@ class BlockStyle:
 
 
 class UNetBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, with a skip connection; then, where asked, self-attention with another.
+    """Norm, SiLU, convolution, twice, with a skip connection; then, if configured, self-attention with another.
 
     Args:
         inputs, outputs: channels.

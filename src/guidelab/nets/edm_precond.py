@@ -1,4 +1,4 @@
-"""The four preconditionings of EDM's table 1: what turns a raw network into `D(x, sigma)`, and its noise levels."""
+"""The four preconditionings of EDM's table 1: each turns a raw network into `D(x, sigma)` and has its noise levels."""
 
 import math
 from collections.abc import Mapping

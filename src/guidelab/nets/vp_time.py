@@ -13,7 +13,7 @@ from torch import Tensor
 
 BETA_0, BETA_1 = 0.1, 20.0
 TIME_MIN = 1e-5  # shortest training time; sigma 0.001
-STEPS = 999  # networks are told `999 t`: the last index of 1000 discrete steps
+STEPS = 999  # networks get `999 t`: the last index of 1000 discrete steps
 _COSINE_SHIFT = 0.008  # Nichol & Dhariwal 2021, arXiv:2102.09672
 _PERIOD = 10000.0  # longest period of the sinusoids; Vaswani et al. 2017, arXiv:1706.03762
 

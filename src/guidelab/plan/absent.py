@@ -1,4 +1,4 @@
-"""What jobs read from others and is not there: published files, and the variables that lead to data."""
+"""Find missing external inputs of jobs: pretrained files, and environment variables with dataset paths."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence

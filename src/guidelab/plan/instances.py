@@ -10,7 +10,11 @@ Names = tuple[str, ...]
 TRAIN = "train"  # the fold denoisers learn from
 REFERENCE = "reference"  # the fold samples are compared with by default
 AUTOENCODER = "autoencoder"
-_COMPARED = ("kid", "precision", "recall")  # metrics that need the reference's images beside its statistics
+_COMPARED = (
+    "kid",
+    "precision",
+    "recall",
+)  # metrics that need the reference's images, not only its statistics
 
 
 def once(e: "PlannedExperiment") -> list[Names]:

@@ -1,6 +1,6 @@
 """The memory, minutes, threads and GPUs that a job requests: by rule, and by the size of its experiment.
 
-Nothing here decides a number: a job that is tried again gets more, and nothing reruns.
+No result depends on these requests: a retried job gets more, and changing them reruns nothing.
 """
 
 from dataclasses import replace

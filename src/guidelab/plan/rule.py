@@ -1,4 +1,4 @@
-"""One row of the table of rules: what it says about a rule, and what its output patterns mean."""
+"""The row type of the table of rules, and how its output patterns match paths."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -55,7 +55,7 @@ class Rule:
         command: what users type, where it is not the rule's name; that name then is a hidden alias.
         owns: the folder that DVC tracks, where it is not the one before the first wildcard.
         shards: its .json file lists the files of a folder of the same name.
-        resumable: keeps a state and goes on from it.
+        resumable: saves its state and resumes from it.
         shares_gpus: several GPUs of a machine can work on one job.
         derived: wildcards of its outputs that no name fills.
         cost: `module.function` under costs/ that counts a job's operations.

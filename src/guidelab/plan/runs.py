@@ -1,4 +1,4 @@
-"""One experiment as it is planned: its runs, what it is capable of, and the path of every file."""
+"""One planned experiment: its runs, its capabilities, and the path of every file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

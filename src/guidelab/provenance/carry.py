@@ -1,4 +1,4 @@
-"""Records out of `.snakemake/` after a run, and back into it before the next: what a clone, a checkout or a pull lack.
+"""Export Snakemake's records after a run and restore them before the next: clones, checkouts and pulls lack them.
 
 Snakemake decides by records in `.snakemake/`, which no clone has. Without a record it takes a file's parameters
 and code for unchanged, whatever they are. So every stage carries the records of its files beside them, each with
@@ -188,7 +188,7 @@ class _Carrier:
         return [complaint for _, complaint in found if complaint]
 
     def _remember(self, leave: Iterable[str]) -> None:
-        """Note how every file looks now, except those to leave as they were last seen.
+        """Save the current state (size, time, content) of every file, except those whose last state is kept.
 
         Files whose entries were lost stay as they were last seen: one that was changed before stays changed.
         """

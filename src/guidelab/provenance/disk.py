@@ -1,4 +1,4 @@
-"""What is on disk: Snakemake's own records, the state of every file when it was last looked at, atomic writes."""
+"""Files on disk: Snakemake's metadata, each file's last recorded state (size, time, hash), atomic writes."""
 
 import base64
 import contextlib

@@ -1,4 +1,4 @@
-"""The note a job leaves of itself: how long it took, on which machine, with which packages.
+"""The run record of a job: run time, host and package versions, in a JSON file.
 
 Notes lie in `logs/_jobs/`, one file a job, outside everything that git and DVC keep; after a run they are gathered
 beside the results, see `runs`. A note names the content the job wrote: a file that differs from it is not recorded as the
@@ -31,25 +31,25 @@ _PACKAGES = (
 
 
 def key_of(job: Mapping[str, Any]) -> str:
-    """The same for two jobs exactly when they were told the same."""
+    """A key that is equal for two jobs exactly when their parameters are."""
     return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def path_of(root: Path, output: str) -> Path:
-    """Where the note of the job that makes a file lies; `output` is its first by name."""
+    """Path of a job's run record; `output` is its first output by name."""
     return root / FOLDER / f"{output}.json"
 
 
 def leave(
     job: Mapping[str, Any], outputs: Sequence[Path], started: float, seconds: float, finished: bool
 ) -> None:
-    """Write a job's note, in the folder it works in.
+    """Write a job's run record, in its working folder.
 
     Args:
-        job: what it was told.
+        job: its parameters.
         outputs: what it makes; a job that writes outside `results/` leaves no note.
         started: seconds since 1970; the note says UTC.
-        seconds: what this attempt took; those of attempts that stopped in time before it are added up beside it.
+        seconds: duration of this attempt; the sum of earlier attempts that stopped in time is a separate key.
         finished: the outputs are made; False for a training that saved its state and stopped.
     """
     first = min((output.as_posix() for output in outputs), default="")

@@ -1,4 +1,4 @@
-"""Modification times that follow the order of the jobs: git and DVC leave them in any order."""
+"""Set modification times in the order of the jobs; git and DVC restore files in any order."""
 
 import os
 from collections import deque

@@ -1,4 +1,4 @@
-"""What the jobs of a stage took, and on what: `results/<experiment>/runs/<stage>.json`, in git, outside DVC.
+"""Run times, hosts and versions of a stage's jobs: `results/<experiment>/runs/<stage>.json`, in git, outside DVC.
 
 Apart from the records of results, because those are the same bytes on every machine and these are not: nothing depends
 on these files, no table is made from them, and `dvc status` does not see them. Times come from the note a job left
@@ -55,7 +55,7 @@ def path_of(experiment: str, stage: str) -> str:
 
 
 def payload_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a job was told, from Snakemake's record of it; empty where the record holds no such thing."""
+    """A job's parameters from Snakemake's record; empty where the record has none."""
     return accepted.payload_of(record.get("params") or [])
 
 
@@ -99,7 +99,7 @@ def _made_here(root: Path, path: str, entry: Entry, metadata: Metadata) -> Run |
     if not isinstance(start, int | float) or not isinstance(end, int | float) or end <= start:
         return None
     if Entry(entry.sha256, record, entry.inputs_sha256).fingerprint != entry.fingerprint:
-        return None  # told something else, or about another file
+        return None  # other parameters, or another file
     payload = payload_of(record)
     note = notes.read(root, path)
     if note is None or not note["finished"] or note["job"] != notes.key_of(payload):

@@ -42,7 +42,7 @@ def entry(kind: str, name: str, where: str = "params.yaml") -> Entry:
 
 
 def load(kind: str, name: str) -> Any:
-    """Import what a registered name stands for."""
+    """Import the object of a registered name."""
     return KINDS[kind].load(name)
 
 

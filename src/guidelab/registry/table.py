@@ -1,4 +1,4 @@
-"""A table of registered names: where each is carried, and how it is looked up and imported.
+"""A table of registered names: the module of each, look-up and import.
 
 A name is one of a table, of an installed package (entry points `guidelab.<kind>`), or of a file in plugins/, written
 `plugins.mine:Name` (see `plugins`). What a table names is not imported to look it up, and the code digest of a job
@@ -20,7 +20,7 @@ class Entry:
     """Where a name is carried: `module:attribute`, and what the spec must give along with it."""
 
     target: str
-    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; samplers: "chain" of discrete steps; datasets: "stream" when read piece by piece, "cache" when fetched; metrics of images: words of `foreign.PARTS`; figures: see there
+    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; samplers: "chain" of discrete steps; datasets: "stream" when read piece by piece, "cache" when fetched; metrics of images: words of `plugin_checks.PARTS`; figures: see there
     neutral: float = 1.0  # methods: the weight at which nothing is added
     itself: bool = (
         False  # methods: the main net may be its own reference, as it is evaluated with another class

@@ -1,4 +1,4 @@
-"""The last words of a run: what ran, how long it took, and where the tables and figures are."""
+"""The run summary printed on success: jobs that ran, time, and paths of tables and figures."""
 
 import re
 from collections import Counter

@@ -1,4 +1,4 @@
-"""The boosting of discriminator guidance: samples judged as generated are pushed harder, and churned."""
+"""Boosting of discriminator guidance: samples classified as generated get a larger weight and extra noise."""
 
 import math
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Classifier guidance: up the gradient of a noisy classifier's log-probability of the class asked for."""
+"""Classifier guidance: up the gradient of a noisy classifier's log-probability of the requested class."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""Heun's sampler with the boosting of discriminator guidance: the one sampler whose samples differ in noise level."""
+"""Heun's sampler with boosting of discriminator guidance: the only sampler with a separate noise level per sample."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -79,7 +79,7 @@ def ddpm(
 ) -> Tensor:
     """Draw from `p(x_prev | x)` along a chain, from its last step to its first: ancestral sampling.
 
-    One call of `predict` a step; `predict` and `correct` with a method `at_step` are asked with the step's sigma.
+    One call of `predict` a step; `predict` and `correct` with a method `at_step` are called with the step's sigma.
 
     Args:
         predict: denoiser in sigma's units.

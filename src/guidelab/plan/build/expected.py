@@ -1,4 +1,4 @@
-"""What a pretrained file must hold for an entry of params.yaml, and which files an experiment reads."""
+"""The architecture that params.yaml requires of a pretrained file, and the files an experiment reads."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""Numbers: features, rows, divergences. Rules of workflow/rules/measure.smk."""
+"""Jobs of features, measurements and divergences: rules of workflow/rules/measure.smk."""
 
 from typing import TYPE_CHECKING, Any
 

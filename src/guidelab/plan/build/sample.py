@@ -1,4 +1,4 @@
-"""Samplers: samples, log-densities, what figures draw. Rules of workflow/rules/sample.smk."""
+"""Jobs of samples, log-densities and figures' arrays: rules of workflow/rules/sample.smk."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any

@@ -1,4 +1,4 @@
-"""Nets: denoisers, models, discriminators, graders. Rules of workflow/rules/train.smk."""
+"""Jobs of denoisers, models, discriminators and graders: rules of workflow/rules/train.smk."""
 
 from typing import TYPE_CHECKING, Any
 

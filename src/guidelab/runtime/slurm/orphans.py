@@ -1,4 +1,4 @@
-"""Before a run: jobs of an earlier Snakemake that are still in the queue are named, and nothing starts beside them.
+"""Refuse to start while Slurm jobs of an earlier Snakemake are still in the queue.
 
 A Snakemake that is killed leaves its jobs: they wait, run and write on. Another one does not know them, and would
 submit them again.
@@ -40,7 +40,7 @@ def begin(arguments: Sequence[str]) -> None:
 def within() -> None:
     """In the Snakemake inside a job: SIGUSR1, a cluster's notice before it ends a job, is for the job's command alone.
 
-    Snakemake and the shell between them would die of it, and the command would lose the time it needs to save.
+    Snakemake and the shell between them would be ended by it, and the command would lose the time it needs to save.
     """
     signal.signal(
         signal.SIGUSR1, signal.SIG_IGN
@@ -54,9 +54,9 @@ def orphans(jobs: Sequence[Queued], folder: Path) -> list[Queued]:
 
 
 def message(left: Sequence[Queued]) -> str:
-    """What to say of them."""
+    """The message about them."""
     return (
-        f"still in the queue for this folder: {counted(len(left), 'job')} of a snakemake that is gone, or at work elsewhere:{listed(left)}\n"
+        f"still in the queue for this folder: {counted(len(left), 'job')} of a snakemake that has ended, or runs on another machine:{listed(left)}\n"
         "Nothing was started, for two jobs would write the same files. Wait until they have ended, or cancel them (a "
         f"training saves its state first):\n  scancel {' '.join(job.number for job in left)}\n"
         "Then type the same command again."

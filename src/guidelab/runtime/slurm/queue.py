@@ -1,4 +1,4 @@
-"""What is asked of Slurm, and how its answers are read. Each question is one short command; none is asked in a loop."""
+"""Queries of Slurm's queue and parsers of their output. Each query is one short command; none runs in a loop."""
 
 import os
 import re
@@ -32,7 +32,7 @@ class Queued:
 
     @property
     def what(self) -> str:
-        """The rule, and what it is asked for."""
+        """The rule and its output."""
         return self.comment.removeprefix("rule_").replace("_wildcards_", " ")
 
 
@@ -105,6 +105,6 @@ def environment() -> dict[str, str]:
 
 
 def listed(jobs: Sequence[Queued], most: int = 8) -> str:
-    """Jobs, one a line, to tell a person."""
+    """Jobs, one a line, for a message."""
     lines = [f"\n  {job.number} {job.state.lower()} {job.what} ({job.reason})" for job in jobs[:most]]
     return "".join(lines) + (f"\n  and {len(jobs) - most} more" if len(jobs) > most else "")
