@@ -1,4 +1,4 @@
-"""Names in messages: all that are known where they are few; where they are many, how many, and the closest three."""
+"""Lists of known names in messages: all if few, else their number and the three closest."""
 
 import difflib
 from collections.abc import Iterable

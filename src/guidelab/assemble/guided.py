@@ -1,4 +1,4 @@
-"""A sampler's part of the spec and its nets -> guidance nested, one denoiser. No formulas, no loops over steps."""
+"""Combine a sampler's nets and guidance terms into one guided denoiser."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -19,7 +19,7 @@ from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.checkpoints.tensors import check_member
 from guidelab.data import limits
 from guidelab.data.strict_json import read_json
-from guidelab.data.tar import judge_headers
+from guidelab.data.tar import check_headers
 from guidelab.errors import UserError
 from guidelab.io import atomic_write
 from guidelab.released import CSV, Row, folder_of, how_to_get, load_rows, row_of
@@ -84,7 +84,7 @@ def unpack(bundle: Path, folder: str | None = None) -> list[str]:
     try:
         size = bundle.stat().st_size
         with bundle.open("rb") as raw:
-            judge_headers(raw, limits.TAR_MEMBERS)
+            check_headers(raw, limits.TAR_MEMBERS)
             raw.seek(0)
             with tarfile.open(fileobj=raw, mode="r:") as tar:
                 return _unpacked(tar, size, place)

@@ -62,7 +62,7 @@ def check_labels(labels: Tensor | None, classes: int, path: str, what: str) -> N
     """
     if labels is None:
         raise UserError(
-            f"{path}: has no labels, and {what} needs one for each. Give labelled images, or a net that is told no class "
+            f"{path}: has no labels, and {what} needs one for each. Give labelled images, or an unconditional net "
             "(conditional: false)."
         )
     if len(labels) and int(labels.max()) >= classes:

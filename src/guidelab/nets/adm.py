@@ -80,7 +80,7 @@ class Adm(VpNet):
         )
 
     def raw(self, x_vp: Tensor, steps: Tensor, cond: Tensor | None) -> Tensor:
-        """See `VpNet.raw`. A conditional network must be told a class, an unconditional one ignores it.
+        """See `VpNet.raw`. A conditional network requires a class, an unconditional one ignores it.
 
         Raises:
             ValueError: it was built with classes and is given none.

@@ -1,4 +1,4 @@
-"""All tables by the kind of their names, and the look-ups of the checks of params.yaml."""
+"""All registry tables by kind, and the look-ups used by the checks of params.yaml."""
 
 from collections.abc import Mapping
 from typing import Any

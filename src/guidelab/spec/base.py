@@ -1,4 +1,4 @@
-"""What the classes of the spec have in common: strict types, and the bounds of every kind of number and name.
+"""Base types of the spec: strict pydantic classes, and bounds for every kind of number and name.
 
 Bounds are generous for science and small for a machine: a value outside them is a mistake of typing, and would fail
 after hours, or eat the memory, where it is used.

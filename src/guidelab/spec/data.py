@@ -1,4 +1,4 @@
-"""Where data come from, which part of it is a fold, and which features images are measured in."""
+"""Datasets, folds (splits) and feature spaces in params.yaml."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -113,7 +113,7 @@ class ReleasedFold(Strict):
 
 
 def same_images(a: Any, b: Any) -> bool:
-    """Whether two folds hold common data, judged by what is drawn and not by their names.
+    """Whether two folds hold common data, by their content, not by their names.
 
     One seed draws the same points. Two parts of one split overlap unless a part is empty: each is drawn from all of it.
     """

@@ -73,7 +73,7 @@ class Experiment(Strict):
         return dict.fromkeys(found)
 
     def conditional(self, model: str | None) -> bool:
-        """Whether the net of a model knows classes; False where there is no such model."""
+        """Whether the net of a model is conditional; False where there is no such model."""
         found = self.models.get(model or "")
         denoiser = self.denoisers.get(found.denoiser) if found else None
         return bool(denoiser and denoiser.conditional)
@@ -85,7 +85,7 @@ class Experiment(Strict):
         return denoiser.pixels if denoiser else None
 
     def works(self, pixels: bool) -> str:
-        """What a net works on, in words."""
+        """What a net works on, as text."""
         return "works on pixels" if pixels else "works on latents"
 
     def seen(self, pixels: bool, classes: Any) -> dict[str, Any]:

@@ -199,7 +199,7 @@ class ClassifierNet(_Levelled):
 
 
 class FileNet(Strict):
-    """A denoiser of images in a file of the user's: it says its architecture itself, and nothing is trained."""
+    """A denoiser of images in a file of the user's: the file contains its architecture, and nothing is trained."""
 
     name: Literal["edm2", "edm", "adm", "dit"]
     file: Source
@@ -224,7 +224,7 @@ class PluginNet(Strict):
         try:
             registry.entry("net", self.name)
         except UserError:
-            return  # it cannot be loaded: its mark says so
+            return  # it cannot be loaded: its annotation reports that
         of_images = {"resolution_px": 1, "image_channels": 1, "classes": 0} if e.images else {}
         wrong = registry.options_mistake(
             "net", self.name, self.model_extra or {}, **of_images, generator=None

@@ -1,7 +1,7 @@
-"""Any large experiment at the smallest size that still runs all of it: `scale: smoke` in params.yaml.
+"""Reduce an experiment to the smallest size that still runs every job of it: `scale: smoke` in params.yaml.
 
 Names, variants, weights, samplers, feature spaces, figures and so every job stay; sizes shrink, and what is fetched from
-elsewhere is made up. Nothing here is science: the numbers that come out mean nothing, and say so in every row.
+elsewhere is synthetic. The resulting numbers have no meaning; every row names the scale.
 """
 
 from typing import Any
@@ -17,7 +17,11 @@ _NETS: dict[str, dict[str, Any]] = {
     "edm2": {"size": None, "channels": 16, "channel_mult": [1.0, 2.0], "blocks": 1},
     "edm": {"channels": 16, "channel_mult": [1, 2], "blocks": 1},
     "adm": {"channels": 32, "blocks": 1},
-    "dit": {"width": 384, "depth": 1, "heads": 6},  # the narrowest whose heads a file of weights tells
+    "dit": {
+        "width": 384,
+        "depth": 1,
+        "heads": 6,
+    },  # the smallest width whose heads can be inferred from a file of weights
     "adm_classifier": {"channels": 32, "blocks": 1},
     "adm_discriminator": {"channels": 32, "blocks": 1},
     "small_classifier": {"channels": 8},

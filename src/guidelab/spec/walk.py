@@ -1,4 +1,4 @@
-"""The one walk over an experiment: every annotation and every `problems` method is asked, all mistakes are collected."""
+"""Validate an experiment: walk over every annotation and every `problems` method and collect all mistakes."""
 
 import typing
 from collections.abc import Iterable, Iterator

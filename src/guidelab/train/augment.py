@@ -1,4 +1,4 @@
-"""EDM's augmentation: mirroring and geometry, and labels that tell the net what was done, so that it does not leak.
+"""EDM's augmentation: mirroring and geometry, with labels of the transformation as net input, so that it does not leak.
 
 Images are resampled bicubically between reflected borders; the released code filters with a wavelet instead.
 
@@ -24,7 +24,7 @@ def choices(n: int, generator: torch.Generator) -> Tensor:
 
 
 def augment(images: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Images `[B, C, H, W]` augmented, and what was done to each, `[B, 9]`; zeros stand for nothing.
+    """Images `[B, C, H, W]` augmented, and what was done to each, `[B, 9]`; zeros mean no change.
 
     Args:
         images: square, floating.

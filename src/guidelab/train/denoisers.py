@@ -1,4 +1,4 @@
-"""Training of denoisers: one loop for every net, loss and kind of examples, one training seed after the other."""
+"""Train denoisers: one loop for every net, loss and kind of examples, one training seed after the other."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -41,7 +41,7 @@ class Learner(Protocol):
         config: `net`, `nimg`, `batch`, `snapshot_nimg`, `ema_stds` (counts of examples are integers), and what the
             learner itself reads.
         key: JSON-serialisable; what else decides the result.
-        about: what the description of the result says besides.
+        about: further entries of the result's description.
         interleaved: the curve lists all seeds of an iteration together, not all iterations of a seed.
         group: the processes that train together.
     """

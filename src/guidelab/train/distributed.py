@@ -1,7 +1,7 @@
-"""Several processes train one net: which rows of a batch each takes, and one of them leads.
+"""Train one net in several processes: each takes rows of every batch; the first leads.
 
 Started by torchrun (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`), gloo on CPUs and nccl on CUDA. The first process runs
-`guidelab.train.loop` with its folder, signals and snapshots; before each iteration it tells the others to do the same
+`guidelab.train.loop` with its folder, signals and snapshots; before each iteration it makes the rest do the same
 one, and at the end how it ended. So only one process writes, and all stop after the same iteration.
 """
 
@@ -25,7 +25,7 @@ from guidelab.train.stop import Stopped
 _GO, _DONE, _STOPPED, _FAILED = range(4)
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # those of guidelab.train.loop
 _FEWEST_S = 60.0
-_BYTES_PER_S = 2e8  # that a slow disk takes
+_BYTES_PER_S = 2e8  # for a slow disk
 _SHARE = 0.05  # of the time that may go into saving
 
 
@@ -35,7 +35,7 @@ class TrainingGroup(ProcessGroup):
 
     Attributes:
         device: where it computes.
-        asked: set when this process was asked to stop.
+        stop_requested: set when this process received a signal to stop.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
@@ -64,7 +64,7 @@ class TrainingGroup(ProcessGroup):
         if self.leader and both[1] > 0:
             signal.raise_signal(
                 signal.SIGTERM
-            )  # as if it had been asked itself: guidelab.train.loop saves and stops
+            )  # as if the signal had come here: guidelab.train.loop saves and stops
         return both[:1]
 
     def tell(self, *message: int) -> list[int]:
@@ -88,7 +88,7 @@ def joined(where: torch.device | None = None) -> Iterator[TrainingGroup]:
     Args:
         where: this process's device; its own GPU, else the CPU, when None.
     Raises:
-        UserError: the environment says torchrun started this process, but not how.
+        UserError: the environment shows that torchrun started this process, but lacks its settings.
     """
     here, found = process_group(), torch.cuda.is_available()
     if here.size == 1:
@@ -137,15 +137,15 @@ def save_every_s(state: Mapping[str, Tensor]) -> float:
 def train_together(
     course: TrainingSpec, folder: str | Path, group: TrainingGroup, trainer: Live, progress: bool
 ) -> tuple[dict[int, State], Tensor]:
-    """`guidelab.train.loop.run` at the first process, the same iterations at the others.
+    """`guidelab.train.loop.run` in the first process, the same iterations in the rest.
 
     Args:
-        course, folder, progress: as there; `course.step` is the trainer's, which works on its live state in place and
+        course, folder, progress: as there; `course.step` is the trainer's, which changes its live state in place and
             takes part in the processes' collective operations.
         group: the processes.
         trainer: of this process.
     Returns:
-        Snapshots and losses at the first process; nothing at the others.
+        Snapshots and losses at the first process; nothing in the rest.
     Raises:
         Stopped, UserError: as `run`, at every process.
     """
@@ -174,7 +174,9 @@ def train_together(
         outcome = _STOPPED
         raise
     finally:
-        with contextlib.suppress(RuntimeError):  # another process is gone: what is being raised says more
+        with contextlib.suppress(
+            RuntimeError
+        ):  # another process has ended: the exception being raised says more
             group.tell(outcome, 0, 0)
 
 

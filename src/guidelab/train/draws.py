@@ -1,4 +1,4 @@
-"""Where the random numbers of a discriminator's training come from: a stream for every place, or one sequence."""
+"""Random numbers of a discriminator's training: a stream for every position, or one sequence."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar

@@ -1,4 +1,4 @@
-"""Early stopping on a resumable loop: train up to the next evaluation, evaluate, go on or stop.
+"""Early stopping on a resumable loop: train to the next evaluation, evaluate, continue or stop.
 
 What the decision needs is in the loop's own folder (snapshots and losses), so a training that was stopped anywhere
 resumes to the same result: past evaluations are made again from their snapshots.

@@ -1,4 +1,4 @@
-"""Denoisers on images or latents on disk: EDM2, EDM, ADM and DiT, each by its own loss.
+"""Train denoisers on images or latents on disk: EDM2, EDM, ADM and DiT, each with its loss.
 
 Not implemented of the published trainings: the losses of EDM's `vp` and `ve` preconditionings, ADM's importance
 sampling of steps, and exponential averages of a fixed length (power-function averages take their place). EDM's
