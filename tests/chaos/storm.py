@@ -148,7 +148,7 @@ class Storm:
             self.tally.refused += 1
             told = " | ".join(line[:200] for line in again.telling()[:2])
             kill = re.search(r"^\s+((?:kill|scancel) [\d ]+)$", again.said, re.M)
-            words = ("of a snakemake that is gone", "another snakemake is at work")
+            words = ("of a snakemake that has ended", "another snakemake is running")
             assert any(text in again.said for text in words), f"refused without a word:\n{again.said}"
             beside = words[1] in again.said  # whose jobs go on starting
             named = set(map(int, kill[1].split()[1:])) if kill else set()  # may note their start only now

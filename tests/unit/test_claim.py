@@ -165,7 +165,7 @@ def test_every_job_of_the_command_line_holds_its_outputs(tmp_path, monkeypatch):
     assert ready.wait(60)
     ran = []
     monkeypatch.setattr(running_job, "import_module", lambda name: ran.append(name))
-    with pytest.raises(UserError, match=rf"table a.csv \(process {process.pid},.*at work on the same files"):
+    with pytest.raises(UserError, match=rf"table a.csv \(process {process.pid},.*working on the same files"):
         running_job.run_job("table", {"inputs": {}}, [Path("a.csv"), Path("a.md")])
     over.set()
     process.join()

@@ -175,7 +175,7 @@ def test_a_listing_that_is_no_listing(tmp_path: Path, raw: str, said: str):
 
 
 def test_images_beside_class_folders_are_named(tmp_path: Path):
-    with pytest.raises(UserError, match=r"stray.png lie beside the folders cat, dog"):
+    with pytest.raises(UserError, match=r"stray.png are next to the folders cat, dog"):
         labelled(tmp_path, ["cat/a.png", "dog/b.png", "stray.png"])
 
 

@@ -373,7 +373,7 @@ REFUSED = [
     (_generate(*MAIN, "--w", "2"), "without --guide"),
     (_generate(*MAIN, "--guide", "weak.pkl", "--w", "two"), "wanted numbers"),
     (_generate(*MAIN, "--class", "4"), "wanted 0 to 3"),
-    (_generate("--net", "blind.pkl", "--class", "0"), "knows no classes"),
+    (_generate("--net", "blind.pkl", "--class", "0"), "the net is unconditional"),
     (_generate(*MAIN, "--seeds", "5-1"), "wanted such as"),
     (_generate(*MAIN, "--seeds", "1,1"), "twice"),
     (_generate(*MAIN, "--interval", "3,1", "--guide", "weak.pkl"), "wanted LOW,HIGH"),

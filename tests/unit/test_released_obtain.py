@@ -80,7 +80,7 @@ def test_discriminators_know_whether_they_are_told_a_class(tmp_path):
     given["expect"]["told"] = False
     with pytest.raises(UserError, match="is told one of 4 classes, wanted one that is not"):
         convert.run(given | {"as": "discriminator"}, [tmp_path / "d.safetensors"])
-    with pytest.raises(UserError, match="give the classifier it stands on"):
+    with pytest.raises(UserError, match="give the classifier whose features it reads"):
         convert.run(given | {"extractor": None}, [tmp_path / "d.safetensors"])
 
 

@@ -204,7 +204,7 @@ def test_the_lock_of_a_dead_snakemake_is_taken_away(locks, elsewhere, monkeypatc
     begin(monkeypatch, acts=False)
     assert len(list(locks.iterdir())) == 2  # a dry run takes nothing away
     begin(monkeypatch)
-    assert "took away the lock" in capsys.readouterr().err and not list(locks.iterdir()) and workers() == []
+    assert "removed the lock" in capsys.readouterr().err and not list(locks.iterdir()) and workers() == []
 
 
 def test_the_lock_of_a_living_one_stays_also_beside_a_dead_one(locks, elsewhere, monkeypatch, capsys):
@@ -231,7 +231,7 @@ def test_a_lock_nobody_can_speak_for_stays(locks, folder, monkeypatch, capsys):
     }
     (running.place() / "run-7").write_text(json.dumps(about))
     begin(monkeypatch)
-    assert "whether it lives cannot be seen from here" in capsys.readouterr().err
+    assert "whether it still runs cannot be seen from here" in capsys.readouterr().err
     assert len(list(locks.iterdir())) == 2
     begin(monkeypatch, acts=False, unlocks=True)  # the user says so
     assert workers() == []
@@ -322,7 +322,7 @@ def test_a_folder_that_was_moved_is_the_same_folder(elsewhere, folder, monkeypat
     folder.rename(folder.with_name("moved"))
     monkeypatch.chdir(folder.with_name("moved"))
     assert [w.pid for w in workers()] == [other.pid] and name_of(["results/a"]) == name
-    with pytest.raises(UserError, match="at work on the same files"), hold(name, "job", "x"):
+    with pytest.raises(UserError, match="working on the same files"), hold(name, "job", "x"):
         pass
 
 

@@ -90,17 +90,19 @@ def test_killed_snakemake_and_its_orphans(tree, calm, at_work):
     assert list((tree.root / ".snakemake/locks").iterdir())
     tree.log.write_text("")
     message = refused(tree, *COMMAND)
-    assert "still at work here: 2 jobs of a snakemake that is gone" in message and "Traceback" not in message
+    assert (
+        "still running here: 2 jobs of a snakemake that has ended" in message and "Traceback" not in message
+    )
     assert "LockException" not in message and tree.log.read_text() == ""  # nothing ran beside them
     stop = re.search(r"^  kill ([\d ]+)$", message, re.M)
     pids = [int(pid) for pid in stop[1].split()]
     assert len(pids) == 2 and all(alive(pid) for pid in pids)
-    assert "2 jobs of a snakemake that is gone" in tree.planned(TABLE)  # a dry run is told, and goes on
+    assert "2 jobs of a snakemake that has ended" in tree.planned(TABLE)  # a dry run is told, and goes on
 
     tree.run("kill", *map(str, pids))  # as told
     until(lambda: not any(alive(pid) for pid in pids), "the orphans to end")
     message = tree.run(*COMMAND)
-    assert "took away the lock of a snakemake that was killed" in message
+    assert "removed the lock of a killed snakemake" in message
     assert (tree.root / TABLE).read_bytes() == (calm.root / TABLE).read_bytes()
     assert not list((tree.root / ".state/running").iterdir())
     assert not (tree.root / ".snakemake/locks").exists()
@@ -125,7 +127,7 @@ def test_what_orphans_finished_is_not_trusted(tree, calm, at_work, gate):
 
 def test_a_snakemake_at_work_keeps_its_lock(tree, at_work):
     message = refused(tree, *COMMAND)
-    assert "another snakemake is at work in this folder: snakemake --cores 2" in message
+    assert "another snakemake is running in this folder: snakemake --cores 2" in message
     assert f"process {at_work.pid}" in message and "LockException" in message
     message = refused(tree, "snakemake", "--unlock")
     assert "Its lock stays" in message and f"kill {at_work.pid}" in message

@@ -112,7 +112,7 @@ def _discriminator(path: Path, hints: dict[str, Any]) -> Read:
     extractor = hints.pop("extractor", None)
     if extractor is None:
         raise UserError(
-            f"{path}: is the head of a discriminator; give the classifier it stands on (`extractor`) as well"
+            f"{path}: is the head of a discriminator; give the classifier whose features it reads (`extractor`) as well"
         )
     below = read_tensors(extractor)
     return _converted(path, "from_adm", "convert_discriminator", below, read_tensors(path))

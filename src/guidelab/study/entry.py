@@ -185,7 +185,7 @@ def _flow(value: Any) -> str:
 
 
 def write(path: Path, text: str) -> str:
-    """Write the file; returns its number of lines.
+    """Write the file; returns its length as text, such as "40 lines".
 
     Raises:
         UserError: it is there already, or cannot be written.
