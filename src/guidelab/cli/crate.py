@@ -10,7 +10,7 @@ import yaml
 
 from guidelab import __version__
 from guidelab.cli.commands import Params, load_plan
-from guidelab.cli.trace import current_jobs
+from guidelab.cli.trace import told_now
 from guidelab.errors import UserError, counted
 
 crate_commands = typer.Typer(rich_markup_mode="markdown", add_completion=False)
@@ -42,7 +42,7 @@ def crate(
             f"{table}: wanted a table below results/tables/, typed in the project's folder: results/tables/toy2d.csv"
         )
     about = _about(params, experiment_of(path))
-    count = write_crate(path, output, about, current_jobs(load_plan(params)))
+    count = write_crate(path, output, about, told_now(load_plan(params)))
     typer.echo(
         f"{output}: {counted(count['files'], 'file')} inside, {count['described']} described by their sha256, "
         f"{counted(count['jobs'], 'job')}"

@@ -53,14 +53,14 @@ def trace(
         raise UserError(
             f"{table}: wanted a file below results/, typed in the project's folder: results/tables/toy2d.csv"
         )
-    found = follow(path, row or [], column, current_jobs(_plan(params)))
+    found = follow(path, row or [], column, told_now(_plan(params)))
     typer.echo(json.dumps(found, indent=1) if as_json else as_text(found))
     if changed(found):
         raise typer.Exit(1)
 
 
-def current_jobs(plan: Any) -> Any:
-    """What a plan and the code of this folder would tell the job of a file now, see `guidelab.lineage.trail.now`.
+def told_now(plan: Any) -> Any:
+    """A function from a file to the current parameters of its job; called by `accept` in old commits, so its name stays.
 
     Args:
         plan: of params.yaml; None when that cannot be read, then no job is planned.
@@ -83,7 +83,7 @@ def current_jobs(plan: Any) -> Any:
 def code_now(outputs: Sequence[Path]) -> str | None:
     """The digest of this code for the job that params.yaml plans for some outputs; None if it plans none."""
     plan = _plan(Path("params.yaml"))
-    found = [current_jobs(plan)(output.as_posix()) for output in outputs[:1]]
+    found = [told_now(plan)(output.as_posix()) for output in outputs[:1]]
     return next((str(planned["code"]) for planned in found if planned), None)
 
 
