@@ -38,7 +38,7 @@ class Row:
         url: where it is published: the file, or the folder or page it is found in.
         bytes, sha256: of the file where its publisher states them; None and empty otherwise.
         about_mb: our estimate for planning, never compared with a file: its net's parameters at 4 bytes (EDM2's
-            snapshots: 2), its statistics' arrays, its images; None where we cannot tell.
+            snapshots: 2), its statistics' arrays, its images; None where it is unknown.
         licence: of the file.
         dataset: what it was trained on or computed from.
         resolution_px, image_channels, classes: of what a net sees (the latents' side for latent nets); 0 classes for
@@ -147,7 +147,9 @@ def row_of_file(file: str, net: str) -> Row:
     )
     name = re.sub(r"[^A-Za-z0-9._-]", "_", path.name).lstrip("._-") or "net"
     format = "guidelab" if path.suffix == ".safetensors" else _OF_NETS[net]
-    return Row(name=f"own-{name}", kind="net", format=format, file=path.name, note="a file of yours", **empty)
+    return Row(
+        name=f"own-{name}", kind="net", format=format, file=path.name, note="a file of your own", **empty
+    )
 
 
 def extractor_of(head: Row, rows: Iterable[Row]) -> Row | None:
@@ -165,7 +167,7 @@ def folder_of(given: str | None = None) -> Path:
 
 
 def size_of(row: Row) -> str:
-    """`223 MB`, `about 223 MB` where its publisher does not tell, or nothing."""
+    """`223 MB`, `about 223 MB` where its publisher does not state it, or nothing."""
     if row.bytes:
         return f"{row.bytes / 1e6:,.0f} MB"
     return f"about {row.about_mb:,} MB" if row.about_mb else ""

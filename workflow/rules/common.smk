@@ -1,4 +1,4 @@
-# The plan of params.yaml, and the look-ups every rule makes in it. Restores the record of results that came from
+# The plan of params.yaml, and the look-ups every rule makes in it. Restores the records of results that came from
 # a clone, so that changed parameters are noticed.
 import gc
 import inspect
@@ -53,13 +53,13 @@ def log_line(message):
 
 
 def quick(function):
-    """The function with its signature ready: Snakemake asks for it several times for every job."""
+    """The function with a precomputed signature, which Snakemake reads several times for every job."""
     function.__signature__ = inspect.signature(function)
     return function
 
 
 def of_job(rule, wanted):
-    """The names of a rule's job, as its wildcards give them, handed to a look-up."""
+    """Call a look-up with the names of a rule's job, taken from its wildcards."""
     names = RULES[rule].wildcards
     return quick(lambda wildcards: wanted(rule, *(wildcards[name] for name in names)))
 

@@ -123,7 +123,7 @@ class _Acceptance:
         return self._found
 
     def finish(self, kept: Sequence[Candidate], lost: Mapping[int, str], shown: Sequence[Shown]) -> Outcome:
-        """Judge what was replayed, and write.
+        """Compare the replays with the records, and write the acceptance.
 
         Args:
             kept: the kinds that were chosen. lost: by `id`, kinds whose inputs are not here, and why. shown: all replays.
@@ -183,7 +183,7 @@ class _Acceptance:
         done.ledger = accepted.write(self.root, self.experiment, content)
 
     def _write_records(self) -> None:
-        """The records of accepted jobs with the digest and the ledger beside them; those of renamed files all under the new name."""
+        """The records of accepted jobs with the accepted digest and the ledger's name; those of renamed files all under the new name."""
         every = {path: job for job in self.outcome.accepted for path in job.outputs}
         for stage in self.plan.stages(self.experiment):
             entries = {p: e for p, e in self.recorded.entries.items() if records.owns(stage, p)}
@@ -192,6 +192,6 @@ class _Acceptance:
                 records.write(self.root, stage, entries | mine)
 
     def _accepted(self, job: Change, entry: records.Entry) -> records.Entry:
-        """The record of a file as its job ran, with the accepted digest beside it."""
+        """The record of a file as its job ran, with the accepted digest added."""
         ran = {key: entry.as_ran[key] for key in ("params", "code")}
         return replace(entry, ran=ran, accepted={"code": job.codes[1], "ledger": self.outcome.ledger})

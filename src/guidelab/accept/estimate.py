@@ -26,7 +26,7 @@ class Candidate:
         experiment: whose jobs these are.
         group: the kind. parts: of its jobs. seconds: estimate of all parts together.
         first: jobs that make absent inputs again, in this order; their time is part of `seconds`.
-        required: replayed whatever it takes: an earlier attempt on its rules was refused, or a training that is tried whole.
+        required: replayed at any cost: an earlier attempt on its rules was refused, or a training that is tried whole.
     """
 
     experiment: str

@@ -59,7 +59,7 @@ class Replayed:
         return self.folder / self.was.get(path, path)
 
     def shards(self, manifest: str) -> dict[str, Path]:
-        """The shards beside a manifest, by their names below it."""
+        """The shards of a manifest, by their names below it."""
         beside = self.file(manifest).with_suffix("")
         return {p.relative_to(beside).as_posix(): p for p in sorted(beside.rglob("*.safetensors"))}
 
@@ -112,7 +112,7 @@ class Replays:
         return Running(process, replays)
 
     def _link(self, link: Path, path: str) -> None:
-        """Show a job an input, with the shards beside a manifest."""
+        """Link an input into a job's folder, a manifest together with its shards."""
         for suffix in ("", ".json") if path.endswith(".json") else (None,):
             name, place = (
                 (path, link) if suffix is None else (Path(path).with_suffix(suffix), link.with_suffix(suffix))

@@ -1,6 +1,6 @@
 """Convert pretrained ADM checkpoints: U-Net, noisy classifier, and the heads of discriminator guidance.
 
-The files are plain lists of parameters. Architectures are read from names and shapes; what these do not tell (sizes
+The files are plain lists of parameters. Architectures are read from names and shapes; what these do not determine (sizes
 of images and attention heads, order of attention weights, noise schedule) is that of the released networks unless
 hints say otherwise. Source: Dhariwal & Nichol 2021, arXiv:2105.05233 (flags given with the released files).
 """
@@ -179,7 +179,7 @@ def _half(state: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> d
 
 
 def _heads(shape: Shape, given: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Attention heads, which no parameter tells."""
+    """Attention heads, which cannot be inferred from parameters."""
     if "heads" in given:
         return {"head_channels": None, "heads": given["heads"]}
     each = given.get("head_channels", _HEAD_CHANNELS)

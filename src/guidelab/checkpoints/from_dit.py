@@ -20,7 +20,7 @@ def convert(
 
     Args:
         state: parameters by released name.
-        hints: `heads`, which no parameter tells: needed for widths that are not the paper's; `schedule` and `steps`
+        hints: `heads`, which cannot be inferred: needed for widths that are not the paper's; `schedule` and `steps`
             of the diffusion (else `linear`, 1000).
     Returns:
         Constructor arguments of `Dit`, and its state.

@@ -31,7 +31,7 @@ _NAMES = {
     "clip_act": "clip_act",
     "resample_filter": "resample_filter",
 }
-# What the class takes for an argument that was not given, where our net takes the same: not repeated in a configuration.
+# Defaults of the class that are also defaults of our net: not repeated in a configuration.
 _SAME = {
     "channel_mult_noise": None, "channel_mult_emb": None, "logvar_channels": 128, "label_balance": 0.5, "concat_balance": 0.5,
     "res_balance": 0.3, "attn_balance": 0.3, "clip_act": 256, "resample_filter": [1, 1],

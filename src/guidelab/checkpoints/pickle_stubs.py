@@ -52,7 +52,7 @@ class Unknown(Inert):
         return self
 
     def append(self, _: Any) -> None:
-        """Take and forget."""
+        """Ignore the value."""
 
     extend = add = append
 
@@ -124,7 +124,7 @@ def _load_from_bytes(content: Any) -> _Storage:
     scan_legacy(io.BytesIO(content), len(content))
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever damaged bytes make torch trip over
+    except Exception as error:  # any exception that torch raises for damaged bytes
         raise RefusedError(
             f"holds a tensor's memory that cannot be read as numbers alone ({short_reason(error)})"
         ) from error

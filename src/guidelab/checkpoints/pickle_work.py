@@ -122,7 +122,7 @@ class Stack:
         self._check_budget()
 
     def _count_keys(self, keys: list[_Node]) -> None:
-        """Count what hashing takes. Numbers can be chosen so that all have one hash: storing them takes the square of their count."""
+        """Count the work of hashing. Numbers can be chosen so that all have one hash: storing them costs the square of their count."""
         self.visits -= sum(key.hashed for key in keys)
         self.keys -= sum(not key.salted for key in keys)
         if self.keys < 0:

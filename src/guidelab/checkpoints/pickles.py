@@ -59,7 +59,7 @@ def read_pickle(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> A
         raise UserError(
             f"{source}: {reason}; nothing in the file was run. Take it from its publisher again."
         ) from error
-    except Exception as error:  # whatever a damaged pickle trips over: its bytes decide, not our code
+    except Exception as error:  # any exception, as the bytes of a damaged pickle decide which
         reason = (
             _unknown(names) if names else f"is not a readable pickle ({type(error).__name__}: {brief(error)})"
         )
@@ -70,7 +70,7 @@ def read_networks(path: str | Path) -> dict[str, Network]:
     """Every network of an EDM or EDM2 pickle by its key, `ema` among them.
 
     Raises:
-        UserError: see `read_pickle`; or the pickle holds no network, or one with parts nobody has seen there.
+        UserError: see `read_pickle`; or the pickle holds no network, or one with unknown parts.
     """
     content = read_pickle(path)
     if not isinstance(content, dict):
@@ -123,7 +123,7 @@ def _key(key: Any) -> str:
 
 
 class _Reader(pickle.Unpickler):
-    """Resolves listed names to stand-ins of ours; any other becomes an inert thing and is noted."""
+    """Resolves listed names to stand-ins of this package; any other becomes an inert object and is recorded."""
 
     def __init__(self, file: Any, names: list[str]) -> None:
         super().__init__(file)

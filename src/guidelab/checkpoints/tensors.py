@@ -20,7 +20,7 @@ from guidelab.data.placeholders import placeholder_file
 from guidelab.data.strict_json import read_json
 from guidelab.errors import UserError
 
-# Names a training checkpoint may have beside its tensors, and what they stand for here.
+# Names a training checkpoint may have besides its tensors, and their stand-ins here.
 _BESIDE: tuple[Any, ...] = (
     argparse.Namespace,  # DiT's files keep their command line
     *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
@@ -62,7 +62,7 @@ def read_tensors(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> 
 
 
 def _read_safetensors(source: Path) -> dict[str, Tensor]:
-    """Tensors by name; the library's own reader has judged the header then, but takes the last of two equal names."""
+    """Tensors by name; the library's reader has validated the header then, but takes the last of two equal names."""
     found = load_file(source)
     with source.open("rb") as file:
         read_json(file.read(int.from_bytes(file.read(8), "little")))
@@ -84,7 +84,7 @@ def _read_torch(source: Path, size: int) -> Any:
 
 
 def check_archive(source: Path, size: int) -> None:
-    """Refuse an archive of torch.save with entries that lead elsewhere, are compressed, or claim more than is there.
+    """Refuse an archive of torch.save with entries that lead out of the folder, are compressed, or claim more bytes than exist.
 
     Raises:
         RefusedError: says which entry.

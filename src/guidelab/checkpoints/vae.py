@@ -21,7 +21,7 @@ def files(path: str | Path) -> list[Path]:
     """The files an autoencoder is read from: its config.json, then its weights.
 
     Args:
-        path: the folder, or the weights' file with a config.json beside it (or `<name>.json`).
+        path: the folder, or the weights' file with a config.json in the same folder (or `<name>.json`).
     Raises:
         UserError: one is absent; says which names were looked for.
     """
@@ -35,7 +35,7 @@ def files(path: str | Path) -> list[Path]:
     config = next((c for c in configs if c.is_file()), None)
     if weights is None:
         raise UserError(
-            f"{given}: holds no autoencoder; wanted {' or '.join(WEIGHTS)}, and {CONFIG} beside it"
+            f"{given}: holds no autoencoder; wanted {' or '.join(WEIGHTS)}, and {CONFIG} in the same folder"
         )
     if config is None:
         raise UserError(f"{given}: its {CONFIG} is absent; fetch it from where the weights came from")

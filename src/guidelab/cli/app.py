@@ -117,10 +117,10 @@ def prepare(
     split: Annotated[
         str | None,
         typer.Option(
-            help="with DATASET: train, holdout or test; of images of yours also all, the default for them"
+            help="with DATASET: train, holdout or test; of your own images also all, the default for them"
         ),
     ] = None,
-    source: Annotated[Path | None, typer.Option(help="with DATASET: a folder or ZIP of yours")] = None,
+    source: Annotated[Path | None, typer.Option(help="with DATASET: your folder or ZIP")] = None,
     n: Annotated[int | None, typer.Option(help="with DATASET: so many images of the split", min=1)] = None,
     seed: Annotated[int, typer.Option(help="with DATASET: chooses the n")] = 0,
     subset: Annotated[

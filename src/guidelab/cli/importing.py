@@ -124,7 +124,7 @@ def _chosen(
         kind=_KINDS.get(format, "net"),
         format=format,
         file=path.name,
-        note="a file of yours",
+        note="a file of your own",
         **unknown,
     )
     return own, str(path.absolute().parent)

@@ -120,7 +120,7 @@ def execute(
 
 
 def parse_job(text: str) -> dict[str, Any]:
-    """A job's JSON; `-` stands for what is on standard input, which holds what no argument of a command can.
+    """A job's JSON; `-` stands for what is on standard input, since an argument of a command is limited to 128 KiB.
 
     Raises:
         UserError: not JSON, or not an object with `inputs`.

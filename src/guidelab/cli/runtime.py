@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-EXIT_STOPPED = 75  # EX_TEMPFAIL: the job saved its state and stopped by itself; run it again to go on
+EXIT_STOPPED = 75  # EX_TEMPFAIL: the job saved its state and stopped by itself; run it again to continue
 
 
 def limit_threads(threads: int) -> None:

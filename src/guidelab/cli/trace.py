@@ -88,7 +88,7 @@ def code_now(outputs: Sequence[Path]) -> str | None:
 
 
 def _plan(params: Path) -> Any:
-    """The plan, or None: a trail is shown whatever params.yaml looks like now."""
+    """The plan, or None: a trace is shown even if params.yaml is invalid now."""
     try:
         return load_plan(params)
     except UserError:

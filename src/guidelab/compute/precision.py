@@ -15,7 +15,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 def settle(where: torch.device) -> None:
     """Make `where` current and fix its arithmetic: float32 means float32, not TF32; sums of halves are in float32.
 
-    TF32 keeps 10 bits of the mantissa and is a choice some libraries make silently. Who wants its speed asks for
+    TF32 keeps 10 bits of the mantissa and is a choice some libraries make silently. For its speed request
     bfloat16, by name, in params.yaml. Kernels are not chosen by timing them, so every process takes the same.
 
     Source: EDM2's released code fixes the same three switches.

@@ -51,7 +51,7 @@ def whole(folder: Path, shard: Shard, about: Mapping[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def present(folder: Path, here: ProcessGroup) -> Iterator[None]:
-    """Keep this process's note for the length of the block: whoever waits learns at once of an error."""
+    """Keep this process's status file for the length of the block, so that waiting processes see an error at once."""
     if here.size == 1:
         yield
         return
@@ -99,7 +99,7 @@ def wait(
             owners = sorted({shards.index(shard) % here.size for shard in left})
             raise UserError(
                 f"{folder}: {len(left)} of {len(shards)} shards are missing, those of process {owners} of {here.size}; none "
-                f"came in {patience:.0f} s. A process died or hangs: read its log, then run the same command again "
+                f"came in {patience:.0f} s. A process ended or hangs: read its log, then run the same command again "
                 "(finished shards stay; GUIDELAB_PATIENCE_S changes how long to wait)."
             )
         if left:
@@ -145,7 +145,7 @@ def _note(folder: Path, rank: int, state: str, why: str = "") -> None:
 
 
 def _attempt() -> list[str]:
-    """What tells this attempt from an earlier one, as far as the launcher says it."""
+    """An identifier of this attempt, from the launcher's environment variables."""
     return [os.environ.get(name, "") for name in _ATTEMPT]
 
 

@@ -99,7 +99,7 @@ def _betas(name: str, steps: int) -> Tensor:
 class Transition(NamedTuple):
     """From one step of a chain to the one before it; numbers of `q(x_prev | x, x_0)` and of both fixed variances."""
 
-    step: int  # of the original schedule: what the network is told
+    step: int  # of the original schedule: the network's time input
     alpha_cumprod: float
     alpha_cumprod_prev: float  # 1 before the first step
     sigma: float
@@ -187,7 +187,7 @@ def _kept_steps(steps: int, respacing: str) -> tuple[int, ...]:
     for section, count in enumerate(counts):
         size = length + (section < longer)
         if count > size:
-            raise ValueError(f"respaced: {respacing!r} asks {count} steps of a section of {size}")
+            raise ValueError(f"respaced: {respacing!r} requests {count} steps of a section of {size}")
         stride, position = (size - 1) / (count - 1) if count > 1 else 1.0, 0.0
         for _ in range(count):
             kept.append(start + round(position))

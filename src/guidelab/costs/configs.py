@@ -32,9 +32,9 @@ def event(e: Experiment, entry: Denoiser | Discriminator) -> tuple[int, int]:
 
 
 def fold_size(e: Experiment, fold: str) -> int:
-    """How many examples a fold of real data has; 0 where only the user's own files say so."""
+    """How many examples a fold of real data has; 0 where only the user's files determine it."""
     entry = e.folds[fold]
-    if e.scale == "smoke":  # made up: as many as the largest block has
+    if e.scale == "smoke":  # synthetic: as many as the largest block has
         return max(last - first + 1 for first, last in e.evaluate.blocks.values())
     n = getattr(entry, "n", None)
     if n is not None:
@@ -86,7 +86,7 @@ def known_extractor(name: str) -> tuple[float, int, int, int]:
     """FLOP of an image, the side it is counted at (0: of any image), features, and numbers kept beside them.
 
     Raises:
-        UserError: an extractor nobody has counted.
+        UserError: an extractor without a known count.
     """
     if name not in _EXTRACTORS:
         raise UserError(f"costs: extractor {name!r} is not counted; known are {', '.join(_EXTRACTORS)}")

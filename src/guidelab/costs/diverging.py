@@ -36,7 +36,7 @@ class _Counts:
 
 
 def diverge(e: Experiment, job: Job) -> Work:
-    """Estimates at the ends and along sigma, calibrated, with gains, and their repeats where they are asked for."""
+    """Estimates at the ends and along sigma, calibrated, with gains, and their repeats where they are requested."""
     spec, estimate = job.spec, job.spec["estimate"]
     grader = flops.count(configs.disc_config(e, estimate["grader"]))
     counts, seeds = _counts(e, job), len(spec["train_seeds"])

@@ -75,7 +75,7 @@ class Count:
 
     @cached_property
     def held_bytes(self) -> int:
-        """Bytes the net keeps between evaluations beside its parameters (normalised weights)."""
+        """Bytes the net keeps between evaluations besides its parameters (normalised weights)."""
         with torch.no_grad():
             return _followed(self._net, self._event, 1, fresh=True).now
 

@@ -31,7 +31,7 @@ class Node:
 
 
 def files_of(plan: Plan, targets: Iterable[str]) -> list[str]:
-    """The files that targets stand for: an experiment's name stands for all it prints and keeps.
+    """The files of targets: the name of an experiment means all its printed and tracked files.
 
     Raises:
         UserError: no such experiment, or params.yaml plans no such file; names the closest.

@@ -41,7 +41,7 @@ def as_text(found: Estimate, measured: bool = False) -> str:
 
     Args:
         found: the estimate.
-        measured: beside the estimate, what finished jobs really took.
+        measured: the recorded times of finished jobs, printed next to the estimate.
     """
     heads = [
         "rule",

@@ -8,7 +8,7 @@ from guidelab.plan.job import Job
 from guidelab.spec import Experiment
 
 ENCODE_512 = 2 * 558.3e9  # FLOP of the autoencoder at 512 px, counted; tests compare
-_VALIDATION_NOISES = 4  # noise levels at which each held-out image is judged
+_VALIDATION_NOISES = 4  # noise levels at which each held-out image is evaluated
 
 
 def prepare(e: Experiment, job: Job) -> Work:
@@ -67,7 +67,7 @@ def convert(e: Experiment, job: Job) -> Work:
 
 
 def discriminate(e: Experiment, job: Job) -> Work:
-    """A discriminator or classifier: all its iterations, and the held-out images judged at every evaluation."""
+    """A discriminator or classifier: all its iterations, and the held-out images at every evaluation."""
     d = e.discriminators[job.spec["disc"]]
     generated = d.generated.seeds[1] - d.generated.seeds[0] + 1 if d.generated else 0
     examples = configs.fold_size(e, d.real) + generated

@@ -53,7 +53,7 @@ def prepare(
 
     `train` is all 50,000 training images, because both papers train on all of them and compare with their
     statistics. The 10,000 test images serve twice: `test` and `holdout` are halves of them by a hash of the pixels
-    (so that equal images never fall on two sides), one to compare with, one to judge discriminators on.
+    (so that equal images never fall on two sides), one to compare with, one to evaluate discriminators on.
 
     Args:
         split: `train`, `holdout` or `test`.
@@ -171,7 +171,7 @@ def _contents(root: Path, names: tuple[str, ...], sizes: Mapping[str, int]) -> d
 
 
 def _counts(root: Path) -> "_Counts":
-    """How many classes and records there must be: what made-up batches say of themselves, or the official counts."""
+    """How many classes and records there must be: the counts in `synthetic.json`, or the official ones."""
     place = root / MADE_UP
     if not place.is_file():
         return _Counts(CLASSES, dict.fromkeys((*TRAIN, *TEST), RECORDS))

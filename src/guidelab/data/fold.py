@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from guidelab.data.image_decode import Pixels
 from guidelab.errors import UserError
 
-_NAMED = 5  # files an error names; it counts the others
+_NAMED = 5  # files an error names; further ones are counted
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Fold:
     Attributes:
         where: the source, for errors.
         labels: a class index each, or None.
-        pixels: threads -> every picture `[3, R, R]` uint8, in order, whatever the threads. A UserError names the
+        pixels: threads -> every picture `[3, R, R]` uint8, in order, for any number of threads. A UserError names the
             files that cannot be used after all were tried; the images yielded until then must be discarded.
     """
 

@@ -77,7 +77,7 @@ def choose(
         try:
             if twelfth(content(name)) in BY_CONTENT[split]:
                 inside.append(place)
-        except Exception as error:  # archives and file systems raise whatever they please
+        except Exception as error:  # archives and file systems may raise any exception type
             wrong.append((name, f"cannot be read ({brief(error)})"))
     refuse(where, wrong, len(names))
     if not inside:

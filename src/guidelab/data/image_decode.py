@@ -20,7 +20,7 @@ from guidelab.errors import UserError, brief, plain
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # what Pillow may try; its other readers stay out of reach
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".npy")
-_NAMED = 5  # files an error names; it counts the others
+_NAMED = 5  # files an error names; further ones are counted
 _ENOUGH = 100  # bad files after which reading stops
 Pixels = NDArray[np.uint8]
 
@@ -158,7 +158,7 @@ def _read(content: Callable[[str], bytes], name: str) -> bytes:
         return content(name)
     except UnusableError:
         raise
-    except Exception as error:  # archives and file systems raise whatever they please
+    except Exception as error:  # archives and file systems may raise any exception type
         raise UnusableError(f"cannot be read ({brief(error)})") from error
 
 
@@ -188,7 +188,7 @@ def _opened(content: bytes, load: bool = True) -> Iterator[Image.Image]:
         raise UnusableError(f"says it has more than {limits.PIXELS} pixels") from error
     except UnidentifiedImageError as error:
         raise UnusableError(f"is no {', '.join(FORMATS)} picture") from error
-    except Exception as error:  # decoders of broken files raise whatever they please
+    except Exception as error:  # decoders of broken files may raise any exception type
         raise UnusableError(f"is corrupt ({brief(error)})") from error
     with picture:
         yield picture

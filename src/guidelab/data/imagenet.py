@@ -41,8 +41,8 @@ def prepare(
 
     `test` is the validation tree. `holdout` is every twelfth training image by a hash of `<class>/<file name>`, and
     `train` the others: the content of 1.3 million files need not be read to know who belongs where, and a file stays
-    on its side whatever is added. The papers train on all of `train/`; nets of ours leave the twelfth out, so that
-    discriminators are judged on images no net has seen.
+    in its split when files are added. The papers train on all of `train/`; here the twelfth is left out, so that
+    discriminators are evaluated on images no net was trained on.
 
     Args:
         split: `train`, `holdout` or `test`.
@@ -173,7 +173,7 @@ def _check_classes(root: Path, part: str, tree: Tree, classes: int) -> None:
         return
     raise UserError(
         f"{root / part}: holds {len(here)} classes with images, wanted {classes}"
-        f"{''.join(f'; {fault}' for fault in faults)}. Copy the missing class folders, move the others elsewhere, or mend "
+        f"{''.join(f'; {fault}' for fault in faults)}. Copy the missing class folders, move the others elsewhere, or correct "
         "`classes:` of the dataset."
     )
 

@@ -67,7 +67,7 @@ class LooseImages:
                 if self._archive is None
                 else self._archive.content(name)
             )
-        except Exception as error:  # archives and file systems raise whatever they please
+        except Exception as error:  # archives and file systems may raise any exception type
             raise UserError(f"{self.path}: {name} cannot be read ({brief(error)})") from error
 
     def _image(self, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

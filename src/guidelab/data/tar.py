@@ -16,7 +16,7 @@ _BLOCK = tarfile.BLOCKSIZE
 
 
 class _Limited:
-    """A reader that ends in an error, however the archive tries to make it go on."""
+    """A reader that raises an error after a maximal number of bytes."""
 
     def __init__(self, file: IO[bytes]):
         self._file, self._left = file, limits.CIFAR_BYTES

@@ -1,7 +1,7 @@
 """The code digest of a job: a hash of all code it can reach, so that it reruns exactly when that code changes.
 
 A job reaches the module of its command, the modules its part of params.yaml names through the registries, and
-whatever these import. Modules are read and parsed, never imported. What cannot change a number is left out:
+all their imports. Modules are read and parsed, never imported. What cannot change a number is left out:
 comments, docstrings, formatting, the order of imports, the words of error messages, imports for type checkers.
 Two more rules keep the reach narrow:
 
@@ -23,7 +23,7 @@ from guidelab.errors import UserError
 PACKAGE = "guidelab"
 _NO_NUMBERS = {  # modules that are in no digest, and why
     f"{PACKAGE}.errors": "what it holds ends up on a screen",
-    f"{PACKAGE}.train.stop": "an exception that ends a process; the training goes on from its saved state",
+    f"{PACKAGE}.train.stop": "an exception that ends a process; the training resumes from its saved state",
     f"{PACKAGE}.train.curves": "writes curves to watch below logs/; nothing reads them back",
     f"{PACKAGE}.plugins": "finds and imports plugins; the digest holds the file of each by itself",
     f"{PACKAGE}.registry.plugin_checks": "refuses plugins of another kind; what they are is in their files",
@@ -108,7 +108,7 @@ class Tree:
             if name in reached or name in _NO_NUMBERS:
                 continue
             if not _is_read(name):
-                reached.add(name)  # of an installed package: its version and its file stand for it
+                reached.add(name)  # of an installed package: identified by version and file
             elif not self._path(name):
                 raise UserError(
                     f"{name}: a job needs this module, but {self.root} has none. Write it, or take its name from the registry."

@@ -39,7 +39,7 @@ class Dinov2:
         Args:
             path: of the weights.
             sha256: refuse any other file.
-            model: `vits14`, `vitb14` or `vitl14`, the papers' choice; None takes whatever size the file has.
+            model: `vits14`, `vitb14` or `vitl14`, the papers' choice; None takes the size of the file.
 
         Raises:
             UserError: absent (says what to fetch), damaged, or of another size.

@@ -124,7 +124,7 @@ class EfficientNetLite0:
 
     Images are resized to `size_px` by bilinear interpolation (antialiased where that shrinks them) in float32,
     without rounding, then scaled as (x - 127) / 128. Below 224 pixels the features are not those the network was
-    trained for; they remain a fixed map, comparable at one `size_px` only, which the features' name should tell.
+    trained for; they remain a fixed map, comparable at one `size_px` only, which the features' name should state.
     Logits are over ImageNet's classes and are not returned: they mean nothing for another dataset's score.
     """
 

@@ -19,7 +19,7 @@ RELEASED = "6726825d"  # the released file's sha256 begins so, as its name says
 class Inception:
     """Extractor `inception`: pool3 features [B, 2048], and logits without bias [B, 1008] for the Inception score.
 
-    Beside them spatial features [B, 2023], those of sFID. The values are those of torch-fidelity's
+    In addition spatial features [B, 2023], those of sFID. The values are those of torch-fidelity's
     `inception-v3-compat` (tested against it), from the same weights' file, which is read as tensors alone. Images are
     resized to 299 pixels as the original graph does: bilinear from the top left corner, no antialiasing.
     """
@@ -30,7 +30,7 @@ class Inception:
         """Read the weights.
 
         Args:
-            path: of the weights' file, whatever its name.
+            path: of the weights' file, of any name.
             sha256: of the file; without it, the released file is recognised by the hash's beginning in its name.
 
         Raises:

@@ -23,7 +23,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     Args:
         job: `checkpoint` (a row), `extractor` (the row of the classifier below a discriminator's head, or null),
             `folder` (null: where the user keeps published files), `as` (model, classifier, discriminator, autoencoder
-            or statistics), `expect` (what params.yaml takes it for), `seeds` (training seeds it stands for), `code`.
+            or statistics), `expect` (the architecture that params.yaml requires), `seeds` (training seeds it stands for), `code`.
         outputs: one safetensors file.
     Raises:
         UserError: the file is absent, changed, broken or hostile, or of another architecture, resolution, number of
@@ -77,13 +77,13 @@ def write_net(
     seeds: list[int],
     about: dict[str, Any],
 ) -> None:
-    """A net in the form `assemble.load_net` reads: the same weights for every training seed it stands for."""
+    """A net in the form `assemble.load_net` reads: the same weights for every training seed it is used for."""
     found = {f"seed{seed}/{name}": tensor for seed in seeds for name, tensor in tensors.items()}
     save_arrays(output, found, {"kind": "model", "net": config, "seeds": list(seeds), **about})
 
 
 def check_net(path: Path, made: str, config: Mapping[str, Any], expect: Mapping[str, Any]) -> None:
-    """Compare what a file holds with what the experiment takes it for.
+    """Compare a file's content with what the experiment expects.
 
     Args:
         path: the file.

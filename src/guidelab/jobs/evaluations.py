@@ -17,7 +17,7 @@ COLUMNS = [
     "sampling_reference", "sampling_discriminator", "gflop_training", "gflop_sampling", "share_of_scores_training_only",
     "share_of_scores_with_sampling", "best_at",
 ]  # fmt: skip
-# trained: examples in training steps, forward and back; judged: held-out examples looked at; sampling_*: evaluations that
+# trained: examples in training steps, forward and back; judged: held-out examples evaluated; sampling_*: evaluations that
 # drew the discriminator's samples, of the main net, of guidance's second nets, and of discriminators with their gradient;
 # share_of_scores_*: GFLOP as a share of one training of the main net
 _DIGITS = (
@@ -26,7 +26,7 @@ _DIGITS = (
     "share_of_scores_training_only",
     "share_of_scores_with_sampling",
 )
-_NOISES = 4  # noise levels at which each held-out example is judged
+_NOISES = 4  # noise levels at which each held-out example is evaluated
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:

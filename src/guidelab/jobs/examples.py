@@ -19,7 +19,7 @@ def open_examples(path: str, latent: Latent | None) -> ZipImages | ZipLatents:
     """A ZIP of latents where the job has `latent`, else of images.
 
     Raises:
-        UserError: unreadable, images in the place of latents or the other way round, or latents of another shape.
+        UserError: unreadable, images instead of latents or vice versa, or latents of another shape.
     """
     if latent is None:
         return _images(path)

@@ -57,7 +57,7 @@ def cosine_time(t: Tensor) -> Tensor:
 def log_sigma_squared(t: Tensor) -> Tensor:
     """`ln sigma(t)^2 = ln(1 - exp(-B)) + B`: uniform for the training times of discriminator guidance.
 
-    It is the antiderivative of `g^2 / s^2`. Written as released, whose float32 gives 23.852 in the place of 23.864
+    It is the antiderivative of `g^2 / s^2`. Written as released, whose float32 gives 23.852 instead of 23.864
     for the length of the interval; train with sigmas drawn log-uniformly, which needs neither.
     """
     b = integrated_beta(t)

@@ -15,7 +15,7 @@ from guidelab.plan.stage import Stage
 
 HEADER = (
     "# Generated from params.yaml: guidelab pipeline. Edits are lost; stages are listed in src/guidelab/plan/rules.py.\n"
-    "# persist: DVC may not delete what Snakemake goes on from. cache: false: small results, kept in git.\n"
+    "# persist: DVC may not delete what Snakemake resumes from. cache: false: small results, kept in git.\n"
 )
 # --force: the manifest alone is written again, so Snakemake looks for every file it lists, also for deleted ones.
 COMMAND = "snakemake --profile \\${{SNAKEMAKE_PROFILE:-workflow/profiles/local}} --force {manifest}"

@@ -158,7 +158,7 @@ def maker(path: str) -> tuple[str, ...] | None:
 
 
 def _place(path: str) -> str:
-    """The part of a path that tells most rules apart: the folder behind the experiment's, or `tables` and `figures`."""
+    """The part of a path that identifies most rules: the folder behind the experiment's, or `tables` and `figures`."""
     parts = path.split("/")
     return next((p for p in parts[1:2] if p in ("tables", "figures")), "/".join(parts[2:3]))
 

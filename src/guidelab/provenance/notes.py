@@ -1,7 +1,7 @@
 """The run record of a job: run time, host and package versions, in a JSON file.
 
 Notes lie in `logs/_jobs/`, one file a job, outside everything that git and DVC keep; after a run they are gathered
-beside the results, see `runs`. A note names the content the job wrote: a file that differs from it is not recorded as the
+with the results, see `runs`. A run record names the content the job wrote: a file that differs from it is not recorded as the
 job's result. One that cannot be written is left out.
 """
 
@@ -22,7 +22,7 @@ from typing import Any
 from guidelab.provenance.disk import sha256, write_text
 
 FOLDER = "logs/_jobs"  # no experiment's name begins with an underscore
-MACHINE = "GUIDELAB_MACHINE"  # a name to record in the place of the host's
+MACHINE = "GUIDELAB_MACHINE"  # a name to record instead of the host's
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # of `started`, in UTC
 _PACKAGES = (
     "guidelab", "torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "safetensors", "torch-fidelity",

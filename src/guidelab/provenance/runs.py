@@ -32,7 +32,7 @@ class Run:
 
     Attributes:
         sha256: of the job's first output, as this run made it.
-        seconds: by the clock on the wall; `earlier_seconds`, of attempts that stopped in time and were gone on from.
+        seconds: by the clock on the wall; `earlier_seconds`, of earlier attempts that stopped in time.
         clock: whose: `job`, or `snakemake`, with queueing and start-up.
         started: UTC; empty when not known. machine, software: empty when not known.
     """

@@ -54,7 +54,7 @@ def described(name: str) -> dict[str, Any] | None:
 
 
 def options_mistake(kind: str, name: str, options: Mapping[str, Any], own: int = 0, **project: Any) -> str:
-    """Why options do not fit what a name stands for; empty where they do. `own`, `project`: see `plugin_checks.mistakes`."""
+    """Why options do not fit the registered object; empty where they do. `own`, `project`: see `plugin_checks.mistakes`."""
     if name in KINDS[kind]:
         return "is built in and takes no options here"
     return plugin_checks.mistakes(load(kind, name), options, own, project)

@@ -38,8 +38,8 @@ class Table(dict[str, Entry]):
     """The built-in names of a kind.
 
     Args:
-        noun: what a name stands for, in messages.
-        kind: under which plugins give others, looked up when they are needed; empty: there are no others.
+        noun: the kind of the named object, for messages.
+        kind: the kind under which plugins add names, looked up when needed; empty: closed to plugins.
         entries: the built-in names.
     """
 
@@ -81,7 +81,7 @@ class Table(dict[str, Entry]):
         return found
 
     def load(self, name: str) -> Any:
-        """Import what a name stands for."""
+        """Import the object of a name."""
         target = self.entry(name).target
         if plugins.is_plugin(target):
             return plugins.load(target)

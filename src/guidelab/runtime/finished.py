@@ -1,7 +1,7 @@
 """Keep outputs that a job completes after its Snakemake was killed, and restore them when the same job runs again.
 
-Snakemake deletes the outputs of such a job before it runs it again, for nobody noted from what they were made. Here
-it is noted: the whole job with its code and the content of its inputs. Only for the very same job are they put back.
+Snakemake deletes the outputs of such a job before it runs it again, as no record names their inputs. Here
+a record is kept: the complete job with its code digest and input hashes. Only the same job restores the outputs.
 """
 
 import json
@@ -55,7 +55,7 @@ def put_back(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
     found = [place / str(number) for number in range(len(outputs))]
     about = _about(place, job, found)
     if about:
-        from guidelab.io import atomic_write  # brings torch, which nobody waits for who only asks for help
+        from guidelab.io import atomic_write  # imports torch, which `--help` must not wait for
 
         for path, output in zip(found, outputs, strict=True):
             with atomic_write(output) as temporary:

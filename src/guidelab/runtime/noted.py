@@ -15,8 +15,8 @@ from guidelab.train.stop import Stopped
 def noted(job: Mapping[str, Any], outputs: Sequence[Path]) -> Iterator[None]:
     """Time the block and write a run record at its end; of processes that share a job, only the first does.
 
-    A job that fails leaves none. One that stops in time is noted as not finished: what it took is added to the
-    attempt that goes on from it.
+    A job that fails leaves none. One that stops in time is recorded as not finished: its time is added to the
+    attempt that resumes it.
     """
     if os.environ.get("RANK", "0") != "0":
         yield

@@ -84,7 +84,7 @@ def run_name() -> str:
 def submitted(environ: Mapping[str, str] = os.environ) -> str:
     """The number of the Slurm job that Snakemake's executor made for this process; empty for any other process.
 
-    Nobody's own allocation, in which Snakemake itself or a command by hand runs, is ever stopped or requeued.
+    A user's allocation, in which Snakemake itself or a command by hand runs, is never stopped or requeued.
     """
     mine, outer = environ.get("SLURM_JOB_ID", ""), environ.get(FROM, "")
     return mine if outer and mine != outer else ""
@@ -134,7 +134,7 @@ def _patiently(path: Path, wait_s: float) -> int:
         if time.monotonic() >= end:
             raise UserError(
                 f"{who} is working on the same files. Wait until it has ended, or stop it ({stop([other])}), then run the "
-                f"same command again. If that machine is gone for good, delete {path}."
+                f"same command again. If that machine no longer exists, delete {path}."
             )
         if not warned:
             print(f"guidelab: waiting up to {wait_s:.0f} s for {who}", file=sys.stderr)
@@ -187,7 +187,7 @@ def _open(path: Path) -> int:
         return handle  # locked: the message names the holder
     os.close(handle)
     try:
-        path.unlink()  # its owner's process is gone; a folder that the group may write to allows this
+        path.unlink()  # its owner's process has ended; a folder that the group may write to allows this
     except OSError as error:
         raise _of_another_user(path) from error
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -233,7 +233,7 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 
 def _read(path: Path) -> Worker | None:
-    """What a file says, and whether it is held; None for one that is gone or not ours."""
+    """A file's content, and whether it is locked; None for one that was removed or is not of this format."""
     try:
         with open(path, "rb") as file:
             content: Any = json.loads(file.read() or b"{}")

@@ -55,7 +55,7 @@ def read(content: dict[str, Any], name: str, held: bool) -> Worker:
     """A file's content, which anybody who may write there may have written: numbers are numbers, texts are printed only.
 
     Raises:
-        ValueError, TypeError: it is none of ours.
+        ValueError, TypeError: it is not of this format.
     """
     keys = ("what", "host", "folder", "since", "run", "slurm")
     known: dict[str, Any] = {key: plain(str(content.get(key, ""))) for key in keys}

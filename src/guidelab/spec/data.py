@@ -101,7 +101,7 @@ class ReleasedFold(Strict):
     checkpoint: CheckpointName
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
-        """Statistics in the place of images, of other data, or where data are drawn."""
+        """Statistics instead of images, of other data, or where data are drawn."""
         if not e.images:
             yield f"{where}: given checkpoint, wanted `n` and `seed`: this dataset is drawn, not split"
             return

@@ -23,7 +23,7 @@ class Mistake:
     Attributes:
         where: the keys that lead to it.
         given: the name.
-        wanted: what a name there stands for, as `a fold`.
+        wanted: the kind of name there, as `a fold`.
         known: the names there are.
     """
 

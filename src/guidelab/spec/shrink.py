@@ -31,7 +31,7 @@ _LEVELS = ("edm2", "edm")  # nets with attention at chosen sides
 _HALVED = (
     "adm",
     "adm_classifier",
-)  # nets that end at maps of 8 px: their files do not tell the side of an image
+)  # nets that end at maps of 8 px: their files do not determine the image size
 _BOTTOM_PX, _MULT = 8, [1, 2, 4]
 
 

@@ -71,7 +71,7 @@ def checked(make: type[BaseModel], given: Mapping[str, Any], where: str) -> dict
 
 
 def sampler_of(family: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampler of a family of nets, with what was given in the place of its defaults.
+    """The sampler of a family of nets, with the given options instead of its defaults.
 
     Raises:
         UserError: an option that it does not have, or a value it cannot have.

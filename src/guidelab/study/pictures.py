@@ -85,7 +85,7 @@ def write_pngs(folder: Path, manifest: Path, settings: Mapping[str, Any]) -> Non
 
 
 def drawn(manifest: Path) -> Iterator[tuple[range, Tensor, Tensor | None]]:
-    """Shard by shard, whatever their number: seeds, images `[n, C, H, W]` uint8, labels `[n]` or None."""
+    """Shard by shard, in constant memory: seeds, images `[n, C, H, W]` uint8, labels `[n]` or None."""
     source, _, pieces = opened(str(manifest))
     ahead_of = {name: first for name, (first, _) in source["blocks"].items()}
     for piece in pieces:

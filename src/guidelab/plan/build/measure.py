@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
     from guidelab.spec import Term, Variant
 
-REAL_VS_REAL = "real_vs_real"  # the point of the rows in which real points stand for samples
+REAL_VS_REAL = "real_vs_real"  # the point of the rows with real points as samples
 
 
 def extract(e: "PlannedExperiment", features: str, of: str) -> Job:

@@ -37,7 +37,7 @@ class Queued:
 
 
 def ask(*command: str) -> str | None:
-    """The output of a command of Slurm; None where there is no such command, or no answer."""
+    """The output of a Slurm command; None where the command is missing or fails."""
     if not shutil.which(command[0]):
         return None
     try:

@@ -1,6 +1,6 @@
 """Robust job-status polling for snakemake-executor-plugin-slurm 2.8.0: no job is lost, no wait is silent.
 
-The executor's plugin (2.8.0) asks Slurm for the states of its jobs and then
+The executor's plugin (2.8.0) queries the states of its jobs and then
 
 * drops all jobs when Slurm does not answer, and waits for ever for what it has dropped;
 * leaves preempted jobs, and those of a lost node, to Slurm, which may have cancelled them for good;
