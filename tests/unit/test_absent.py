@@ -41,7 +41,7 @@ def fetched(plan, name, folder):
         path.touch()
 
 
-def test_everything_absent_is_told_at_once_with_address_and_licence(plan, tmp_path):
+def test_all_missing_files_are_listed_at_once_with_address_and_licence(plan, tmp_path):
     with pytest.raises(UserError) as error:
         preflight(plan, ["-c1", TABLE])
     told = str(error.value)
@@ -53,7 +53,7 @@ def test_everything_absent_is_told_at_once_with_address_and_licence(plan, tmp_pa
     assert "GUIDELAB_IMAGENET" not in told
 
 
-def test_a_dry_run_is_told_the_same_and_goes_on_with_the_cost(plan, capsys):
+def test_a_dry_run_lists_them_too_and_prints_the_cost(plan, capsys):
     preflight(plan, ["-nq", "rules", "--", f"./{TABLE}"])
     told = capsys.readouterr().err
     assert "GUIDELAB_CIFAR10 is not set" in told and "edm-cifar10-32x32-cond-vp.pkl" in told
@@ -68,7 +68,7 @@ def test_a_dry_run_is_told_the_same_and_goes_on_with_the_cost(plan, capsys):
     assert f"guidelab cost {TABLE} --measured" in told
 
 
-def test_with_all_there_a_run_is_told_its_cost_alone(plan, tmp_path, monkeypatch, capsys):
+def test_a_run_with_all_inputs_prints_only_its_cost(plan, tmp_path, monkeypatch, capsys):
     fetched(plan, "cifar10", tmp_path / "kept")
     (tmp_path / "cifar-10-binary.tar.gz").touch()
     monkeypatch.setenv("GUIDELAB_CHECKPOINTS", str(tmp_path / "kept"))
@@ -80,7 +80,7 @@ def test_with_all_there_a_run_is_told_its_cost_alone(plan, tmp_path, monkeypatch
         preflight(plan, ["-c1", TABLE])
 
 
-def test_only_what_the_target_still_needs_is_asked_for(plan, tmp_path, monkeypatch):
+def test_only_inputs_of_unfinished_jobs_are_required(plan, tmp_path, monkeypatch):
     with pytest.raises(UserError) as error:
         preflight(plan, ["-c1", "results/imagenet64/obtained/models/s_105.safetensors"])
     assert "1 published file needed" in str(error.value) and "GUIDELAB_IMAGENET" not in str(error.value)
@@ -102,14 +102,14 @@ def test_only_what_the_target_still_needs_is_asked_for(plan, tmp_path, monkeypat
         ["-c1", "results/tables/imagenet256_smoke.csv", "results/tables/cifar10_smoke_trained.csv"],
     ],
 )
-def test_small_and_smoke_experiments_are_not_looked_at(plan, arguments, monkeypatch, capsys):
+def test_experiments_in_memory_and_smoke_experiments_are_not_checked(plan, arguments, monkeypatch, capsys):
     monkeypatch.setattr(module, "asked_of", lambda arguments: pytest.fail("the command line was read again"))
     monkeypatch.setattr(module, "absent", lambda *_: pytest.fail("files were looked for"))
     preflight(plan, arguments)
     assert capsys.readouterr().err == ""
 
 
-def test_a_default_experiment_of_that_size_is_looked_at(plan, tmp_path):
+def test_a_streamed_default_experiment_is_checked(plan, tmp_path):
     raw = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"default": ["cifar10"]}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     mine = Plan(load_spec(tmp_path / "params.yaml"))
@@ -135,7 +135,7 @@ def test_a_default_experiment_of_that_size_is_looked_at(plan, tmp_path):
         (["--no-such-option"], True, False),
     ],
 )
-def test_what_snakemake_is_asked_for(more, runs, tells):
+def test_the_requested_targets_are_read_from_the_command_line(more, runs, tells):
     found = invocation_of([*more, TABLE])
     assert found.tells is tells and (found.runs is runs or not tells)
     assert not tells or found.targets == (TABLE,)
@@ -162,6 +162,6 @@ def test_where_nets_cannot_be_built_the_run_starts_all_the_same(plan, monkeypatc
     assert "not counted: torch is not installed" in capsys.readouterr().err
 
 
-def test_made_up_files_are_never_looked_for(plan):
+def test_synthetic_files_are_never_reported_missing(plan):
     jobs = [node.job for node in jobs_for(plan, ["imagenet256_smoke"], lambda path: False)]
     assert absent(jobs, ["imagenet256_smoke"], {}) == ""

@@ -34,7 +34,7 @@ def lock(root):
     return {(name, x["path"]): x["md5"] for name, s in stages.items() for x in s["deps"] + s["outs"]}
 
 
-def test_the_present_code_is_noted_and_absent_files_keep_their_hashes(locked):
+def test_the_present_code_is_locked_and_absent_files_keep_their_hashes(locked):
     before = lock(locked)
     (locked / "src/guidelab/code.py").write_text("2")
     (locked / FILES[1]).unlink()

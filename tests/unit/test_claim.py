@@ -312,7 +312,7 @@ def test_what_several_processes_may_share(rule, examples, given, output, wanted,
     assert started == [2] * (wanted - 1)
 
 
-def test_a_job_whose_snakemake_lives_keeps_nothing(orphaned):
+def test_a_job_whose_snakemake_runs_keeps_no_copies(orphaned):
     assert finish() and finish()
     assert not Path(".state/finished").exists()
 

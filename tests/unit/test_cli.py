@@ -153,7 +153,7 @@ def test_a_missing_package_is_named(tmp_path):
     refused(done, "the package 'torch' is missing; run `make setup`")
 
 
-def test_ctrl_c_is_no_success(tmp_path):
+def test_ctrl_c_exits_with_an_error_status(tmp_path):
     """The command line's library turns an interrupt into a return value; the exit status must still say it."""
     code = (
         "import sys; from guidelab.cli import app\n"

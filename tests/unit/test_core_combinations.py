@@ -81,7 +81,7 @@ def test_neutral_weight_adds_nothing_and_costs_nothing(make):
     assert torch.equal(guided, model()(x, sigma, None)) and ref.calls == 0
 
 
-def test_independent_classes_are_uniform_and_know_only_noise_level_and_class():
+def test_independent_classes_are_uniform_and_depend_only_on_noise_level_and_class():
     sigma = torch.linspace(0.002, 80, 4000)
     cond = torch.arange(4000) % 10
     found = independent_class(sigma, cond, 10)
@@ -95,7 +95,7 @@ def test_independent_classes_are_uniform_and_know_only_noise_level_and_class():
     assert torch.equal(independent_class(sigma[order], cond[order], 10), found[order])
 
 
-def test_independent_guidance_is_deterministic_and_never_looks_at_the_sample():
+def test_independent_guidance_is_deterministic_and_independent_of_the_sample():
     ref = Shifted()
     x, sigma = points()
     cond = torch.arange(len(x)) % 4

@@ -139,7 +139,7 @@ def test_memory_of_images_grows_with_the_image_and_weights_do_not_count():
     assert edm2.held_bytes > 3 * edm2.parameters  # normalised weights, kept between evaluations
 
 
-def test_a_net_that_does_not_fit_is_the_users_to_mend():
+def test_a_net_that_does_not_fit_is_a_user_error():
     with pytest.raises(UserError, match=r"net edm2: .*blokcs"):
         count(
             {

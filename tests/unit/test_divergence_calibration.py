@@ -62,7 +62,7 @@ def test_the_expected_error_of_a_calibrated_ratio_is_its_floor():
     )
 
 
-def test_a_temperature_mends_a_scale_out_of_range():
+def test_a_temperature_corrects_a_scale_out_of_range():
     """Fitted on validation points, judged on others."""
     calibration = fit_calibration(**points(3, 10_000, scale=(3.0, 0.5), bias=(0.4, 0.0)), edges=EDGES)
     assert calibration.helped.all()

@@ -219,7 +219,7 @@ def test_what_is_shipped_is_accepted(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_before_any_work(name, tmp_path):
+def test_a_mistake_is_reported_before_any_work(name, tmp_path):
     experiment, change, told = MISTAKES[name]
     with pytest.raises(UserError) as error:
         load(tmp_path, experiment, change)

@@ -66,6 +66,6 @@ def test_jobs_at_paper_size_name_the_variable(monkeypatch, tmp_path):
         ({"WORLD_SIZE": "2", "RANK": "1"}, "WORLD_SIZE is 2 but 'LOCAL_RANK' is not set"),
     ],
 )
-def test_a_launcher_that_says_nonsense_is_named(environ, told):
+def test_invalid_variables_of_a_launcher_are_named(environ, told):
     with pytest.raises(UserError, match=told):
         process_group(environ)

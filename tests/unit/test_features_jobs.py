@@ -110,7 +110,7 @@ def job(tmp_path, registry):
     }  # fmt: skip
 
 
-def test_extract_keeps_everything_a_row_must_know(tmp_path, registry):
+def test_extract_keeps_everything_a_row_records(tmp_path, registry):
     tensors, about = load_arrays(extracted(tmp_path, samples(tmp_path), "tiny"))
     assert set(tensors) == {
         f"seed{s}/{b}/{what}" for s in (0, 1) for b in BLOCKS for what in ("features", "logits", "labels")
@@ -130,7 +130,7 @@ def test_extract_keeps_everything_a_row_must_know(tmp_path, registry):
     assert not any(name.endswith("labels") for name in bare)
 
 
-def test_extract_refuses_options_the_extractor_does_not_know(tmp_path, registry):
+def test_extract_refuses_unknown_options_of_the_extractor(tmp_path, registry):
     with pytest.raises(UserError, match=r"(?s)features.tiny: .*'path'.*wanted options of size_px"):
         extracted(tmp_path, reference(tmp_path), "tiny", path="x")
 

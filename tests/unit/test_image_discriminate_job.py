@@ -57,7 +57,7 @@ def trained(config: dict[str, Any], net: SmallDiscriminator, folder: Path, sharp
     return train_discriminator(config, net, real, generated, Streams(7), folder, CPU, progress=False)
 
 
-def test_parts_and_noise_levels_are_what_the_configuration_says() -> None:
+def test_parts_and_noise_levels_are_those_of_the_configuration() -> None:
     x = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(200, 1, 2, 2)
     images = Side.all(x, torch.arange(200))
     parts = split(images, CONFIG, torch.randperm(200), "real")
@@ -79,7 +79,7 @@ def test_parts_and_noise_levels_are_what_the_configuration_says() -> None:
         split(images[torch.arange(40)], CONFIG, torch.arange(40), "real")
 
 
-def test_it_tells_real_from_generated_and_knows_by_how_much(tmp_path: Path) -> None:
+def test_it_separates_real_from_generated_and_estimates_the_divergence(tmp_path: Path) -> None:
     state, report, outcome = trained(CONFIG, guide(), tmp_path)
     assert report["accuracy"] > 0.65 and report["js_bound"] == pytest.approx(math.log(2) - report["bce"])
     assert report["js_bound_bin0"] > 0.2 > report["js_bound_bin3"]  # noise washes the difference out

@@ -192,7 +192,7 @@ def test_gradients_are_in_the_images_own_units_and_reach_no_parameter(config):
     torch.testing.assert_close(slope, wanted, rtol=2e-4, atol=1e-7)
 
 
-def test_discriminators_are_told_classes_or_not_and_fit_their_extractor():
+def test_discriminators_are_conditional_or_not_and_fit_their_extractor():
     x, sigma, cond = images()
     told = awake(build(NETS[2]))
     assert not torch.equal(told(x, sigma, cond), told(x, sigma, (cond + 1) % 3))
@@ -208,7 +208,7 @@ def test_discriminators_are_told_classes_or_not_and_fit_their_extractor():
     assert not any(p.requires_grad for p in build(NETS[4]).extractor.parameters())
 
 
-def test_small_nets_start_without_an_opinion_and_see_clean_images():
+def test_small_nets_start_with_constant_logits_and_take_clean_images():
     x, sigma, cond = images()
     for config in NETS[2:4]:
         assert torch.equal(build(config)(x, sigma, cond), torch.zeros(4))

@@ -119,7 +119,7 @@ def test_a_slightly_negative_distance_is_passed_on(registered):
     assert negatives > 0
 
 
-def test_its_defaults_cannot_answer_both_questions():
+def test_torch_fidelitys_defaults_cannot_serve_both_protocols():
     """FID by Inception, precision by VGG16: why an extractor is always named."""
     import_torchvision()
     from torch_fidelity.utils import resolve_feature_extractor

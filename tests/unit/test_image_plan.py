@@ -87,7 +87,7 @@ def test_classifiers_need_no_samples_and_guides_need_those_of_their_own_sampler(
     assert set(job(plan, "generate", "fashion", "guide")["inputs"]) == {"model:main"}
 
 
-def test_features_are_files_of_their_own_and_know_their_classifier(plan):
+def test_features_are_separate_files_that_name_their_classifier(plan):
     assert job(plan, "extract", "fashion", "classifier", "none/w1.00/seed0")["inputs"] == {
         "images": ["results/fashion/samples/none/w1.00/seed0.json"],
         "net": ["results/fashion/discriminators/clean.safetensors"],

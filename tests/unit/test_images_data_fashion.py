@@ -219,7 +219,7 @@ def test_two_jobs_at_once_fetch_once(server, small, tmp_path):
     assert len(results) == 6 and len(server) == 4 and all(r == results[0] for r in results)
 
 
-def test_a_lock_held_too_long_is_said(small, tmp_path, monkeypatch):
+def test_a_lock_held_too_long_is_reported(small, tmp_path, monkeypatch):
     from filelock import FileLock
 
     monkeypatch.setattr(fashion_mnist_files, "_LOCK_S", 0.1)

@@ -174,7 +174,7 @@ def test_a_listing_that_is_no_listing(tmp_path: Path, raw: str, said: str):
         labelled(tmp_path, ["a.png"], raw=raw)
 
 
-def test_images_beside_class_folders_are_named(tmp_path: Path):
+def test_images_next_to_class_folders_are_named(tmp_path: Path):
     with pytest.raises(UserError, match=r"stray.png are next to the folders cat, dog"):
         labelled(tmp_path, ["cat/a.png", "dog/b.png", "stray.png"])
 
@@ -206,7 +206,7 @@ def test_folds_are_disjoint_whole_and_stable(tmp_path: Path):
 COUNTS = {"train": 497, "holdout": 56, "test": 47}
 
 
-def test_what_prepare_cannot_do_is_said(tmp_path: Path):
+def test_unsupported_requests_to_prepare_are_refused_with_the_reason(tmp_path: Path):
     path = archive(tmp_path / "a.zip", {"a.png": png(pictures(1)[0])})
     (inside,) = [split for split in ("train", "holdout", "test") if _has(path, split)]
     for size in (9, 0):

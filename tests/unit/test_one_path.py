@@ -95,7 +95,7 @@ def test_a_users_folder_trains_what_imagenet_trains(net: str) -> None:
 
 
 @pytest.mark.parametrize("latents", [False, pytest.param(True, marks=NEEDS_VAE)])
-def test_a_users_folder_is_judged_as_imagenet_is(latents: bool) -> None:
+def test_a_users_folder_is_measured_as_imagenet_is(latents: bool) -> None:
     shared = {
         "examples": "images",
         "classes": 3,

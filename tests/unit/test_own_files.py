@@ -189,7 +189,7 @@ def test_nets_and_a_discriminator_of_our_own_and_shards(run):
     ("format", "net", "channels"),
     [("edm2_pickle", "edm2", 3), ("edm_pickle", "edm", 3), ("adm_pt", "adm", 3), ("dit_pt", "dit", 4)],
 )
-def test_what_a_file_holds_is_told_from_its_content(tmp_path, format, net, channels):
+def test_the_format_of_a_file_is_inferred_from_its_content(tmp_path, format, net, channels):
     row = Row("any.bin", "net", format, "any.bin", "", None, None, "", "", "", None, None, None, "")
     path = write_synthetic(
         row, tmp_path, resolution_px=SIDE, image_channels=channels, classes=CLASSES, seed=0
@@ -258,7 +258,7 @@ def test_numbers_of_a_folder_a_zip_and_statistics_are_equal(run):
     assert one in said[0] and Path("one.csv").read_text().count("\n") == 5
 
 
-def test_statistics_of_others_give_the_distance_alone(run):
+def test_third_party_statistics_give_only_the_distance(run):
     random = np.random.default_rng(0).standard_normal((200, 32))
     np.savez("theirs.npz", mu=random.mean(0), sigma=np.cov(random, rowvar=False))
     said = run("evaluate", "real", "--reference", "theirs.npz", "--features", "tiny")

@@ -144,13 +144,13 @@ def test_statistics_of_adm_as_numpy_reads_them(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16, torch.int64])
-def test_made_up_memory_is_what_torch_reads(dtype):
+def test_synthetic_tensor_memory_is_read_by_torch(dtype):
     tensor = torch.arange(6).to(dtype).reshape(2, 3).T
     found = torch.load(io.BytesIO(pickles.memory_of(tensor)), weights_only=True)
     assert found.dtype == dtype and torch.equal(torch.tensor([], dtype=dtype).set_(found), tensor.reshape(-1))
 
 
-def test_made_up_files_repeat_and_come_pinned(tmp_path):
+def test_synthetic_files_are_reproducible_and_come_pinned(tmp_path):
     first = made(tmp_path, S).read_bytes()
     held = sorted(p.name for p in tmp_path.iterdir()), (tmp_path / "pins.json").read_bytes()
     store.checked(ROWS[S], tmp_path)
@@ -162,7 +162,7 @@ def test_made_up_files_repeat_and_come_pinned(tmp_path):
         made(tmp_path, "inception")
 
 
-def test_made_up_torch_files_have_no_pickled_objects(tmp_path):
+def test_synthetic_torch_files_have_no_pickled_objects(tmp_path):
     path = made(tmp_path, "adm-256", 8, 3, 4)
     with zipfile.ZipFile(path) as file:
         assert all(entry.compress_type == zipfile.ZIP_STORED for entry in file.infolist())

@@ -213,7 +213,7 @@ def test_import_never_pins_another_file_under_the_name_of_a_row(tmp_path, name):
     assert not store.pins(tmp_path) and not (tmp_path / "out.safetensors").exists()
 
 
-def test_a_file_that_was_refused_is_not_pinned_and_its_mended_copy_is_taken(tmp_path):
+def test_a_refused_file_is_not_pinned_and_its_corrected_copy_is_accepted(tmp_path):
     path = made(tmp_path, S)
     (tmp_path / "pins.json").unlink()
     whole = path.read_bytes()
@@ -231,7 +231,7 @@ def test_a_file_that_was_refused_is_not_pinned_and_its_mended_copy_is_taken(tmp_
     assert store.pins(tmp_path)[path.name]["name"] == S
 
 
-def test_a_file_of_another_kind_says_what_was_wanted_there_and_from_where(tmp_path):
+def test_a_file_of_another_kind_is_refused_with_the_wanted_kind_and_its_address(tmp_path):
     shutil.move(made(tmp_path, S), tmp_path / "DiT-XL-2-256x256.pt")
     with pytest.raises(UserError) as error:
         convert.run(described(DIT, tmp_path), [tmp_path / "m.safetensors"])
@@ -268,7 +268,7 @@ def test_one_file_under_two_names_is_refused(tmp_path, monkeypatch):
     assert len(store.pins(tmp_path)) == 2, "two names of one address are one file"
 
 
-def test_a_pin_whose_file_is_gone_stands_in_nobody_s_way(tmp_path):
+def test_a_pin_of_a_removed_file_blocks_nothing(tmp_path):
     other = "edm2-img512-s-2147483-0.190"
     shutil.move(made(tmp_path, S), tmp_path / f"{other}.pkl")
     convert.run(job(other, tmp_path), [tmp_path / "s.safetensors"])

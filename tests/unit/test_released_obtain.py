@@ -67,7 +67,7 @@ def test_wrong_architecture_in_the_place_of_a_file(tmp_path):
         convert.run(job(S, tmp_path), [tmp_path / "a.safetensors"])
 
 
-def test_discriminators_know_whether_they_are_told_a_class(tmp_path):
+def test_a_conditional_discriminator_is_never_taken_for_an_unconditional_one(tmp_path):
     made(tmp_path, "dg-cifar10-extractor", 16, 3, 4)
     made(tmp_path, "dg-cifar10-cond", 16, 3, 4)
     below = ROWS["dg-cifar10-extractor"].as_job()
@@ -93,7 +93,7 @@ def test_discriminators_of_two_releases_do_not_mix(tmp_path):
         convert.run(given | {"as": "discriminator"}, [tmp_path / "d.safetensors"])
 
 
-def test_a_missing_file_says_which_from_where_and_into_which_folder(tmp_path):
+def test_a_missing_file_is_named_with_its_address_and_folder(tmp_path):
     with pytest.raises(UserError) as error:
         convert.run(job(folder=tmp_path / "here"), [tmp_path / "a.safetensors"])
     assert f"fetch {S}.pkl (about 560 MB) from https://nvlabs-fi-cdn.nvidia.com/edm2/" in str(error.value)

@@ -107,7 +107,7 @@ def harmful(marker: Path):
     yield "object array", np.array([Harm(exec, code)], dtype=object)
 
 
-def test_nothing_in_a_poisoned_file_runs(tmp_path):
+def test_nothing_in_a_malicious_file_is_executed(tmp_path):
     marker = tmp_path / "marker"
     for name, poison in harmful(marker):
         for content in ({"fid": {**stats(), "mu": poison}}, {"fid": stats(), "extra": [poison]}, poison):
@@ -184,7 +184,7 @@ def test_an_npz_never_reserves_memory_for_more_than_statistics_need(tmp_path):
         read_reference_stats(tmp_path / "objects.npz")
 
 
-def test_entries_beside_the_statistics_never_make_them_unreadable(tmp_path):
+def test_further_entries_never_make_statistics_unreadable(tmp_path):
     np.savez(
         tmp_path / "a.npz",
         **stats(),

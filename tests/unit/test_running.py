@@ -150,7 +150,7 @@ def test_how_to_stop_them():
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_a_disk_that_takes_nothing_is_told(monkeypatch, number):
+def test_a_full_disk_is_reported(monkeypatch, number):
     def full(*_):
         raise OSError(number, os.strerror(number))
 
@@ -162,7 +162,7 @@ def test_a_disk_that_takes_nothing_is_told(monkeypatch, number):
         pass
 
 
-def test_a_file_system_without_locks_is_told_and_refuses_nothing(monkeypatch, capsys):
+def test_a_file_system_without_locks_gives_a_warning_and_no_refusal(monkeypatch, capsys):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -207,7 +207,9 @@ def test_the_lock_of_a_dead_snakemake_is_taken_away(locks, elsewhere, monkeypatc
     assert "removed the lock" in capsys.readouterr().err and not list(locks.iterdir()) and workers() == []
 
 
-def test_the_lock_of_a_living_one_stays_also_beside_a_dead_one(locks, elsewhere, monkeypatch, capsys):
+def test_the_lock_of_a_running_snakemake_stays_also_next_to_one_of_an_ended_one(
+    locks, elsewhere, monkeypatch, capsys
+):
     kill(elsewhere("run-1", "run"))
     alive = elsewhere("run-2", "run")
     begin(monkeypatch)
@@ -217,7 +219,7 @@ def test_the_lock_of_a_living_one_stays_also_beside_a_dead_one(locks, elsewhere,
         begin(monkeypatch, acts=False, unlocks=True)
 
 
-def test_a_lock_nobody_can_speak_for_stays(locks, folder, monkeypatch, capsys):
+def test_a_lock_of_an_unknown_process_stays(locks, folder, monkeypatch, capsys):
     begin(monkeypatch)
     assert len(list(locks.iterdir())) == 2  # no record at all: Snakemake itself will say what to do
     running.place().mkdir(parents=True)
@@ -271,7 +273,7 @@ def lay(name, /, **about):
     (running.place() / name).write_text(json.dumps(told | about))
 
 
-def test_a_file_speaks_for_no_other_file(folder, locks, monkeypatch):
+def test_a_registry_file_copied_to_another_name_is_ignored(folder, locks, monkeypatch):
     """Its name is the one it has; what it says of itself is not where anything is deleted."""
     (folder / "thesis.txt").write_text("years")
     lay("run-8", name=str(folder / "thesis.txt"))
@@ -287,7 +289,7 @@ def test_what_would_reach_a_shell_is_a_number_or_ignored(about):
     assert workers() == []
 
 
-def test_a_terminal_is_told_nothing_but_text():
+def test_messages_hold_no_control_characters():
     lay("job-8", what="train \x1b]0;pwned\x07", host="a\nb")
     (worker,) = workers()
     assert "\x1b" not in str(worker) and "\n" not in str(worker) and "train" in str(worker)
@@ -303,7 +305,7 @@ def test_a_dead_snakemake_with_our_process_number_is_dead(locks, monkeypatch):
     assert not list(locks.iterdir())
 
 
-def test_nobody_is_told_to_cancel_the_allocation_he_sits_in(monkeypatch):
+def test_the_users_allocation_is_never_suggested_for_cancelling(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "777")
     for outer, told in (
         (None, f"kill {os.getpid()}"),
@@ -364,7 +366,7 @@ def test_what_a_dead_process_of_another_user_left(folder, shared):
         assert "Ask root to delete it" in told and "GUIDELAB_STATE_DIR" not in told
 
 
-def test_jobs_of_another_machine_are_told_of_and_those_slurm_has_no_more_are_forgotten(
+def test_jobs_of_another_machine_are_reported_and_those_unknown_to_slurm_are_removed(
     locks, monkeypatch, capsys
 ):
     lay("job-1", kind="job", what="train far away", host="far-away")

@@ -39,7 +39,7 @@ def states(made, *answers, command="squeue"):
     return found
 
 
-def test_without_an_answer_no_job_is_dropped_and_it_is_told(made):
+def test_without_an_answer_no_job_is_dropped_and_a_warning_is_printed(made):
     """The executor drops what it gets no dictionary for; an empty one keeps all."""
     w, _, told, clock = made
     w.expect(["1", "2"])
@@ -54,7 +54,7 @@ def test_without_an_answer_no_job_is_dropped_and_it_is_told(made):
 
 
 @pytest.mark.parametrize(("state", "acted"), [("PREEMPTED", "CANCELLED"), ("NODE_FAIL", "FAILED")])
-def test_a_state_the_executor_waits_on_for_ever_is_believed_at_the_second_answer(made, state, acted):
+def test_a_state_the_executor_would_wait_on_for_ever_is_accepted_at_the_second_answer(made, state, acted):
     made[0].expect(["7"])
     assert states(made, ({"7": state}, 0.1), (None, None)) == {"7": "PENDING"}
     assert states(made, ({"7": state}, 0.1)) == {"7": acted}
@@ -68,7 +68,7 @@ def test_a_requeued_job_is_left_alone(made):
     assert made[2] == []
 
 
-def test_cancelled_by_somebody_is_cancelled(made):
+def test_cancelled_by_a_user_is_cancelled(made):
     made[0].expect(["7"])
     assert states(made, ({"7": "CANCELLED by 1000"}, 0.1)) == {"7": "CANCELLED"}
 
@@ -81,7 +81,7 @@ def test_a_forgotten_job_is_decided_by_its_files(made):
     assert "forgotten job 7" in made[2][-1]
 
 
-def test_sacct_may_not_know_a_new_job_yet(made):
+def test_a_new_job_that_sacct_does_not_list_yet_is_not_lost(made):
     made[0].expect(["7"])
     assert states(made, ({}, 0.1), ({}, 0.1), ({}, 0.1), command="sacct -X") == {}
     states(made, ({"7": "RUNNING"}, 0.1), command="sacct -X")
@@ -89,7 +89,7 @@ def test_sacct_may_not_know_a_new_job_yet(made):
     assert states(made, ({}, 0.1), command="sacct -X") == {"7": "UNKNOWN"}
 
 
-def test_a_wait_for_no_usual_reason_is_told_with_its_reason(made, monkeypatch):
+def test_a_wait_for_an_unusual_reason_is_reported_with_the_reason(made, monkeypatch):
     w, _, told, clock = made
     held = Queued("7", "PENDING", "PartitionTimeLimit", "0:00", "/x", "rule_train_wildcards_toy2d_main")
     monkeypatch.setattr(watch, "queue", lambda *more: [held])
@@ -121,14 +121,14 @@ def test_the_executor_has_what_is_replaced():
     assert "query_job_status(" in inspect.getsource(plugin.Executor.check_active_jobs)
 
 
-def test_another_version_is_told_of_and_left_alone(monkeypatch, capsys):
+def test_another_version_of_the_executor_is_reported_and_left_unchanged(monkeypatch, capsys):
     other = types.ModuleType(watch.PLUGIN)
     monkeypatch.setitem(sys.modules, watch.PLUGIN, other)
     watch.mend()
     assert "another version" in capsys.readouterr().err and not hasattr(other, "query_job_status")
 
 
-def test_the_executor_asks_through_the_watch_and_tells_it_its_jobs(monkeypatch):
+def test_the_executor_queries_slurm_through_the_watch(monkeypatch):
     plugin = types.ModuleType(watch.PLUGIN)
 
     async def query_job_status(command, logger):
@@ -162,7 +162,7 @@ def test_times_are_read_as_slurm_writes_them(text, wanted):
     assert queue.seconds(text) == wanted
 
 
-def test_jobs_of_this_folder_are_orphans_and_no_others(tmp_path):
+def test_only_jobs_of_this_folder_are_orphans(tmp_path):
     def job(number, folder, comment):
         return Queued(number, "PENDING", "Priority", "0:00", str(folder), comment)
 
@@ -208,7 +208,7 @@ def test_a_job_that_slurm_ends_anyway_is_not_requeued(monkeypatch, state, asked)
     ("age", "sacct", "wanted"),
     [("3600 sec", "", "squeue"), ("30 sec", "", "sacct"), ("30 sec", None, "squeue"), (None, "", "squeue")],
 )
-def test_sacct_is_asked_only_where_it_answers_and_squeue_forgets(monkeypatch, age, sacct, wanted):
+def test_sacct_is_used_only_where_it_answers_and_squeue_drops_jobs(monkeypatch, age, sacct, wanted):
     monkeypatch.setattr(site, "config", lambda name: age)
     monkeypatch.setattr(site, "ask", lambda *command: sacct)
     assert site.status_command({}) == wanted

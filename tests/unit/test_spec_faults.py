@@ -134,7 +134,7 @@ def test_no_net_guides_itself():
     loaded("fashion_ablations")  # `independent` evaluates the same net with another class
 
 
-def test_a_grader_shares_no_image_with_a_guide_whatever_folds_are_called():
+def test_a_grader_shares_no_image_with_a_guide_under_any_fold_names():
     def again(e):
         e["folds"]["again"] = dict(e["folds"]["graded"])
         e["discriminators"]["guide"]["real"] = "again"
@@ -157,7 +157,7 @@ def test_no_class_is_drawn_that_the_data_have_not(name, classes):
     )
 
 
-def test_a_released_file_has_the_lengths_its_entry_says():
+def test_a_released_file_has_the_lengths_of_its_entry():
     wrong = "edm2-img512-s-2147483-0.130"
     change = setting("models", "s_190", "checkpoint", to=wrong)
     assert (

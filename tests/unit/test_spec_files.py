@@ -39,7 +39,7 @@ def test_files_are_inputs_of_obtain_and_nothing_is_trained():
     assert list(planned.planned("prepare")) == [("reference",)]
 
 
-def test_a_net_of_our_own_is_read_as_such():
+def test_a_net_trained_by_guidelab_is_recognised():
     change = {"denoisers": {"main": {"net": {"file": "/nets/main.safetensors"}}}}
     assert job(change, "obtain", "mine", "models", "main")["checkpoint"]["format"] == "guidelab"
 

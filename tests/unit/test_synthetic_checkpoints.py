@@ -10,7 +10,7 @@ OF_FORMAT = {row.format: name for name, row in sorted(ROWS.items())}
 
 
 @pytest.mark.parametrize("kind", sorted(_WRITERS))
-def test_the_same_bytes_whatever_was_drawn_before(kind, tmp_path):
+def test_the_same_bytes_for_any_state_of_the_global_generators(kind, tmp_path):
     found = []
     for seed in (1, 2):
         torch.manual_seed(seed)  # a net that forgets its own generator draws from here

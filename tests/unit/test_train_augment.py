@@ -38,7 +38,7 @@ NOTHING = torch.tensor([[0.9, *[0.9] * 6, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0]])
         ({4: 0.1, 10: 1.0}, {5: 1.0}, (0.345, -0.174, 1.0)),  # wider, and as much flatter
     ],
 )
-def test_augmentation_tells_what_it_did(change: Any, told: Any, moved: Any) -> None:
+def test_augmentation_labels_name_the_transformation(change: Any, told: Any, moved: Any) -> None:
     chosen = NOTHING.clone()
     for place, value in change.items():
         chosen[0, place] = value

@@ -32,7 +32,7 @@ def test_every_net_learns(net: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("net", ["edm", "dit", "adm"])
-def test_interrupted_is_uninterrupted_whatever_the_threads(
+def test_interrupted_equals_uninterrupted_for_any_number_of_threads(
     net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more: dict[str, Any] = {"microbatch": 4, "nimg": 64, "snapshot_nimg": 32}

@@ -103,7 +103,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 OUTPUT = Path("dg.safetensors")
 
 
-def test_it_tells_sides_apart_where_they_differ(job: dict[str, Any]) -> None:
+def test_a_discriminator_separates_sides_that_differ(job: dict[str, Any]) -> None:
     discriminate.run(job, [OUTPUT])
     tensors, meta = load_arrays(OUTPUT)
     assert meta["kind"] == "discriminator" and meta["role"] == "guide" and meta["code"] == "abc"

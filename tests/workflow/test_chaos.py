@@ -46,7 +46,7 @@ def test_the_same_blows_for_the_same_seed():
     assert isinstance(first[0], Blow)
 
 
-def test_nothing_is_lost_in_a_storm(tmp_path, monkeypatch, capsys):
+def test_no_result_is_lost_in_a_short_fault_injection_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(storms, "blows", few)
     storm = Storm(tmp_path / "tree", "toy2d_ci")
     try:

@@ -25,13 +25,13 @@ def test_a_run_is_refused_before_any_job(tree):
     assert "Traceback" not in told and "Building DAG" not in told and tree.log.read_text() == ""
 
 
-def test_a_dry_run_is_told_and_goes_on(tree):
+def test_a_dry_run_lists_missing_inputs_and_continues(tree):
     told = tree.planned(TABLE)
     assert "GUIDELAB_CIFAR10 is not set" in told and "H100-hours by rule: sample" in told
     assert "total" in told.split("Job stats")[1]
 
 
-def test_jobs_are_told_nothing_and_released_files_come_first(tree):
+def test_jobs_get_no_list_and_released_files_come_first(tree):
     plan = Plan(load_spec(tree.root / "params.yaml"))
     for name in needed(plan.experiment("cifar10")):
         path = tree.root / "checkpoints" / rows()[name].file
@@ -45,6 +45,6 @@ def test_jobs_are_told_nothing_and_released_files_come_first(tree):
     assert len(tree.log.read_text().splitlines()) == 2
 
 
-def test_made_up_files_are_not_looked_for(tree):
+def test_synthetic_files_are_not_reported_missing(tree):
     told = tree.planned("results/tables/cifar10_smoke.csv")
     assert "not here" not in told and "hours" not in told and "Job stats" in told

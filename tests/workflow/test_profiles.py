@@ -47,7 +47,7 @@ def local_rules():
     return set(re.findall(r"\w+", block))
 
 
-def test_every_rule_that_goes_to_the_cluster_asks_for_memory_time_threads_and_gpus():
+def test_every_rule_on_the_cluster_requests_memory_time_threads_and_gpus():
     """The rule asks, the numbers are in one table, and every attempt is given more."""
     assert set(rules()) == set(RULES)
     local = {name for name, rule in RULES.items() if rule.local}
@@ -58,7 +58,7 @@ def test_every_rule_that_goes_to_the_cluster_asks_for_memory_time_threads_and_gp
     assert not any("resources" in rules()[name] for name in local), "those of the base rule"
 
 
-def test_small_experiments_ask_for_no_gpu_and_large_ones_do(monkeypatch):
+def test_only_streamed_experiments_request_a_gpu(monkeypatch):
     plan = Plan(load_spec(ROOT / "params.yaml"))
     monkeypatch.delenv("GUIDELAB_GPUS", raising=False)
     assert all(rule.needs.gpu == 0 for rule in RULES.values())
@@ -78,7 +78,7 @@ def test_traps_stay_out_of_the_slurm_profile(monkeypatch):
     assert not {"slurm-array-jobs", "cores", "software-deployment-method"} & set(profile)
 
 
-def test_what_a_site_has_of_its_own_comes_from_the_environment_alone(monkeypatch):
+def test_site_settings_come_from_the_environment_only(monkeypatch):
     plain = read(SLURM, monkeypatch)
     assert set(plain["default-resources"]) == {"mem_mb", "runtime"} and "set-resources" not in plain
     assert (plain["jobs"], plain["slurm-init-seconds-before-status-checks"]) == (100, 40)
@@ -143,7 +143,7 @@ def test_slurm_is_a_link_git_carries():
     assert (ROOT / "slurm").readlink() == Path("workflow/profiles/slurm")
 
 
-def test_snakemake_reads_what_the_profile_asks_for(tmp_path):
+def test_snakemake_reads_the_requests_of_the_profile(tmp_path):
     """The literal command on a workflow of one rule: resources reach the job, the site's partition too."""
     (tmp_path / "slurm").symlink_to(SLURM.parent)
     (tmp_path / "Snakefile").write_text(

@@ -59,7 +59,7 @@ def test_nothing_is_left_to_do(built):
     assert "Nothing to be done" in built.planned()
 
 
-def test_every_number_knows_where_it_comes_from(built, plan):
+def test_every_number_records_its_origin(built, plan):
     found, e = rows(built), plan.experiment(EXPERIMENT)
     metrics = set(e.spec.evaluate.metrics)
     assert {r["metric"] for r in found} == metrics
