@@ -15,7 +15,7 @@ from guidelab.accept.history import environment
 from guidelab.accept.parts import Part
 from guidelab.errors import UserError
 
-# Forks once a job: torch is imported once, and no job sees what another left in memory. `run_job` is what old and new code
+# Forks once for each job: torch is imported once, and jobs share no memory. `run_job` is what old and new code
 # have to agree on.
 _DRIVER = """
 import importlib.util, json, os, sys
@@ -48,7 +48,7 @@ for task in tasks:
 
 @dataclass(frozen=True)
 class Replayed:
-    """Where the files of one replay lie, and why it has none: the last line the job wrote."""
+    """The files of one replay or, if it failed, the last line of the job's output."""
 
     folder: Path
     failed: str = ""
@@ -79,7 +79,7 @@ class Replays:
     def start(self, parts: Sequence[Part], into: Path | None = None) -> "Running":
         """Begin to run some parts, one after the other, in one process, each in a folder of its own or in one given.
 
-        Both codes are given the digest that ran: it is written into files, and decides nothing.
+        Old and new code get the recorded digest, because it is written into output files; results do not depend on it.
         """
         tasks, replays = [], []
         for part in parts:

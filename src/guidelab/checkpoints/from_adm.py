@@ -49,7 +49,7 @@ def convert_unet(state: Mapping[str, Tensor], hints: Mapping[str, Any] | None = 
     outputs = len(need(state, "out.2.weight", what))
     if outputs not in (shape.image_channels, 2 * shape.image_channels):
         raise UserError(
-            f"checkpoint of {what}: takes {shape.image_channels} channels and gives {outputs}; wanted as many, or "
+            f"checkpoint of {what}: has {shape.image_channels} input and {outputs} output channels; wanted as many outputs, or "
             "twice as many. Is it an upsampler?"
         )
     config = {

@@ -40,7 +40,7 @@ def convert(
     outputs = last.shape[0] / patch_px**2
     if outputs not in (channels, 2 * channels):
         raise UserError(
-            f"checkpoint of DiT: takes {channels} channels and gives {outputs:g}; wanted as many, or twice"
+            f"checkpoint of DiT: has {channels} input and {outputs:g} output channels; wanted equal numbers, or twice as many outputs"
         )
     config = {
         "name": "dit",

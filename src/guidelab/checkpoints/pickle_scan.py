@@ -105,4 +105,4 @@ def _check(name: str, argument: Any, position: int, size: int, lengths: bool) ->
     if name == "FRAME" and argument > size - position:
         raise RefusedError(f"announces {argument} bytes, but only {size - position} follow")
     if lengths and isinstance(argument, int) and argument > size:
-        raise RefusedError(f"claims {argument} numbers in a file of {size} bytes")
+        raise RefusedError(f"declares a tensor of {argument} numbers in a file of {size} bytes")

@@ -197,7 +197,7 @@ def _rows(content: bytes) -> list[Row]:
                 f"describes {row.name}, which {CSV} here does not list: bring this project up to date first"
             )
         if known[row.name] != row:
-            raise RefusedError(f"describes {row.name} otherwise than {CSV} does here")
+            raise RefusedError(f"describes {row.name} differently from {CSV} of this project")
     return found
 
 

@@ -24,7 +24,7 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="the parameters file"
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """One published file as it is here.
+    """The local state of one pretrained file.
 
     Attributes:
         row: of checkpoints.csv.
@@ -38,7 +38,7 @@ class Status:
 
 
 def list_released(names: Iterable[str], folder: str | None = None) -> list[Status]:
-    """What is there of the named rows; of all rows when none is named.
+    """The local state of the named rows; of all rows when none is named.
 
     Raises:
         UserError: a name that is not in checkpoints.csv.
@@ -101,7 +101,9 @@ def import_(
         Path | None, typer.Option("--output", "-o", help="the safetensors file to write")
     ] = None,
     format: Annotated[str | None, typer.Option(help="how to read a file that is not in the list")] = None,
-    extractor: Annotated[str | None, typer.Option(help="the classifier below a discriminator's head")] = None,
+    extractor: Annotated[
+        str | None, typer.Option(help="the classifier whose features a discriminator's head reads")
+    ] = None,
     folder: Folder = None,
 ) -> None:
     """Convert a pretrained file to safetensors and JSON, without executing anything in it.

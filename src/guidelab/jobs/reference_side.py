@@ -101,7 +101,7 @@ def _features(real: File) -> Tensor:
     """Features [M, F] of real images.
 
     Raises:
-        UserError: absent, or some are not finite: a reference has no image to spare.
+        UserError: absent, or some are not finite: the reference must be complete.
     """
     features = wanted(real.tensors, "features", real.path, (None, None))
     odd = int((~torch.isfinite(features).all(dim=1)).sum())

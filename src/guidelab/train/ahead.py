@@ -14,8 +14,8 @@ class Ahead(Generic[Place, Made]):
 
     Args:
         make: computes the item of a position; a function of the position alone, safe from any number of threads.
-        after: the place that follows one.
-        workers: threads; by default the processor's cores, 8 at most. So many places, and two more, are in work.
+        after: the position that follows one.
+        workers: threads; by default the processor's cores, 8 at most. So many positions, and two more, are computed ahead.
     """
 
     def __init__(

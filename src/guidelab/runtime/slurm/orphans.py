@@ -1,6 +1,6 @@
 """Refuse to start while Slurm jobs of an earlier Snakemake are still in the queue.
 
-A Snakemake that is killed leaves its jobs: they wait, run and write on. Another one does not know them, and would
+Jobs of a killed Snakemake stay in the queue, run and write files. A new Snakemake does not know them and would
 submit them again.
 """
 
@@ -18,7 +18,7 @@ from guidelab.runtime.slurm.queue import Queued, listed, queue
 
 
 def begin(arguments: Sequence[str]) -> None:
-    """Look for such jobs, and mind those of this run.
+    """Look for such jobs, mark those of this run in their environment, and start the status polling.
 
     Args:
         arguments: of the Snakemake that reads the workflow, without the program's name.
