@@ -6,8 +6,8 @@
 Both are `many`: points of one sweep, each sampled, its densities computed, measured; plus what they need, and a manifest for every
 stage, which reads all of the stage's files. The bare
 Snakefile has, rule by rule, as many jobs, each with as many inputs, outputs, params, resources, threads and one log, and the same shell
-command; its input files are looked up in a dict and its params are texts as long as ours, both written beside it as JSON before the clock
-starts. So it has no plan, no digest of code, no checks, no records to put back: what remains is Snakemake itself.
+command; its input files are looked up in a dict and its params are texts as long as ours, both written to JSON files in its folder before the clock
+starts. So it has no plan, no digest of code, no checks, no records to restore: what remains is Snakemake itself.
 
 A minimal Snakefile (one input, one output, one param of a few bytes, no log, no resources) is measured as well.
 CPU seconds are user and system of the process and its children; the least of `--repeats`.

@@ -46,7 +46,7 @@ def computed(tensors: dict[str, Tensor], config: dict[str, Any]) -> Iterator[Out
     net = discriminator(tensors, config)
     cond = tensors.get("in/class_labels")
     cond = cond.argmax(1) if cond is not None and cond.ndim == 2 else cond
-    cond = required_class(cond, net.classes)  # an unconditional file may hold labels nobody is told
+    cond = required_class(cond, net.classes)  # an unconditional file may hold labels, which are not used
     logit = net(x, sigma, cond).detach()
     log_ratio_bit, term_bit = _rounding(net, x, sigma, cond)
     yield Output("out/log_ratio", logit, FLOAT32, log_ratio_bit)

@@ -1,6 +1,6 @@
 """Our implementations against values computed by the public reference ones.
 
-Every reference file of one folder becomes one test: `$GUIDELAB_FIXTURES`, by default `data/` beside this file.
+Every reference file of one folder becomes one test: `$GUIDELAB_FIXTURES`, by default `data/` in the folder of this file.
 """
 
 import os

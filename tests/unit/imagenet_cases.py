@@ -1,4 +1,4 @@
-"""Hand-made measurements of an experiment at a paper's size: several nets, spaces and a published value for most points."""
+"""Hand-made measurements like ImageNet's: several nets, feature spaces and a published value for most points."""
 
 from pathlib import Path
 from typing import Any

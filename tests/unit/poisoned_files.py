@@ -1,4 +1,4 @@
-"""Files made to do harm, or broken, in every released format; and what reading each of them says.
+"""Malicious or damaged files in every released format, and the message of reading each.
 
 `python tests/unit/poisoned_files.py` prints the list as a table.
 """

@@ -1,4 +1,4 @@
-"""Before a run at the papers' size: everything absent is told at once; small experiments are not looked at."""
+"""Checks before a run of streamed experiments: all missing inputs are listed at once; other experiments are not checked."""
 
 import sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""dvc.lock in a clone that lacks files: present code is noted, and what is absent or not whole keeps its hash."""
+"""dvc.lock in a clone that lacks files: present files get new hashes, absent or incomplete ones keep theirs."""
 
 import shutil
 import subprocess

@@ -233,7 +233,7 @@ def test_what_an_orphan_finished_is_not_taken_over_by_another(orphaned, change):
 
 
 def test_on_a_node_whose_snakemake_is_elsewhere_doubt_is_in_favour_of_keeping(orphaned, monkeypatch, capsys):
-    """A cluster: jobs on a node, Snakemake on the login node; its file is there, and held by nobody that can be seen."""
+    """A cluster: jobs on a node, Snakemake on the login node; its lock file exists, but the lock cannot be seen."""
     orphaned.kill()
     orphaned.join()
     note = next(Path(".state/running").glob("run-1"))
@@ -242,7 +242,7 @@ def test_on_a_node_whose_snakemake_is_elsewhere_doubt_is_in_favour_of_keeping(or
 
 
 def test_a_second_kill_while_it_is_taken_over_loses_nothing_either(orphaned, monkeypatch):
-    """Snakemake deletes what a job of its own had put back when it is killed before it noted that."""
+    """A Snakemake that is killed before it recorded restored outputs deletes them."""
     orphaned.kill()
     orphaned.join()
     assert finish()

@@ -1,4 +1,4 @@
-"""The command line: help with examples, and one message without a traceback for whatever is wrong."""
+"""The command line: help with examples, and one message without a traceback for every user error."""
 
 import json
 import os

@@ -20,7 +20,7 @@ from guidelab.core.schedules import edm_sigmas
 
 
 class Shifted:
-    """A conditional denoiser of four classes; records the classes it was told."""
+    """A conditional denoiser of four classes; records the classes it is called with."""
 
     classes = 4
 
@@ -226,5 +226,5 @@ def test_the_noise_of_churn_has_the_deviation_it_is_given():
         )
 
     none, one, three = (end(deviation) for deviation in (0.0, 1.0, 3.0))
-    assert (one - none).abs().min() > 1e-3  # all samples are judged as generated
+    assert (one - none).abs().min() > 1e-3  # all samples are classified as generated
     torch.testing.assert_close(three - none, 3 * (one - none))

@@ -26,7 +26,7 @@ def plan() -> Plan:
 
 
 def changed(tmp_path: Path, name: str, **entry) -> Plan:
-    """A plan of one experiment more: `name`, with what is given in the place of fashion_ci's."""
+    """A plan of one experiment more: `name`, with the given keys instead of fashion_ci's."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["experiments"][name] = {"extends": "fashion_ci", **entry}
     path = tmp_path / "params.yaml"

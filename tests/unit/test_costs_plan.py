@@ -144,9 +144,7 @@ def test_core_hours_are_measured_where_there_is_a_record_and_scaled_by_it_elsewh
     assert (slow.measured_jobs, slow.measured_s) == (1, 1000.0)
     assert slow.core_hours == pytest.approx(guessed.core_hours * 1000 / slow.expected_s)
     assert slow.left_core_hours == pytest.approx(slow.core_hours - 1000 / 3600)
-    assert (
-        lines(lambda path: 1000.0)["train"].measured_jobs == 0
-    )  # no output, so whatever a record says is not believed
+    assert lines(lambda path: 1000.0)["train"].measured_jobs == 0  # no output, so its record is not used
 
 
 def test_gpus_are_listed_by_name():

@@ -1,4 +1,4 @@
-"""CIFAR-10's binary version: splits, counts and labels checked; archives made to harm end soon."""
+"""CIFAR-10's binary version: splits, counts and labels checked; malicious archives are refused soon."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""Folds written as a stream have the bytes of those written at once, and are read lazily; hostile files are refused."""
+"""Folds written as a stream have the bytes of those written at once, and are read lazily; malicious files are refused."""
 
 import io
 import pickle

@@ -1,4 +1,4 @@
-"""A full disk: the message says so, what is done stays done, and with room again the same command goes on."""
+"""A full disk: the message names it, finished outputs stay, and with free space the same command continues."""
 
 import errno
 import subprocess

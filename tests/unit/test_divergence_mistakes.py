@@ -1,4 +1,4 @@
-"""Mistakes in `divergences` and its graders: each is told before any job starts, with where, given and wanted."""
+"""Mistakes in `divergences` and its graders: each is reported before any job starts, with where, given and wanted."""
 
 import copy
 from pathlib import Path
@@ -52,7 +52,7 @@ def boosted(e):
     e["variants"]["dg"]["guide"].update(stages="first", boost=True)
 
 
-MISTAKES = {  # experiment, change, and what is told
+MISTAKES = {  # experiment, change, and part of the message
     "a block reported twice": (
         "toy2d",
         asked(blocks=["report1", "report1"]),

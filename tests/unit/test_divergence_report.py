@@ -167,7 +167,7 @@ def test_a_grader_of_the_wrong_sign_has_a_negative_gain():
 
 
 def test_headline_rows_are_of_the_grader_recalibrated_on_other_points():
-    """A grader three times too sure is mended; one fitted where nothing differs is switched off, whatever is reported."""
+    """An overconfident grader (factor 3) is corrected; one fitted on equal sides is switched off."""
     sure = list(estimate(QUICK, SIGMAS, subject(3.0)))
     truth = one(sure, "truth", "exact", "kl").value
     for estimator, allowed in (("nwj", 0.06), ("dv", 0.06), ("plug_in", 0.06), ("integral", 0.12)):
@@ -177,7 +177,9 @@ def test_headline_rows_are_of_the_grader_recalibrated_on_other_points():
         assert found.value == pytest.approx(truth.value, abs=allowed), estimator
     assert one(sure, "estimate", "nwj_raw", "kl").value.value < 0
     assert one(sure, "estimate", "plug_in_raw", "kl").value.value > 2 * truth.value
-    gain = one(sure, "estimate", "gain_grader")  # the sampler is perfect: what the grader adds is harm
+    gain = one(
+        sure, "estimate", "gain_grader"
+    )  # the sampler is exact: any correction by the grader is an error
     assert gain.value.value == pytest.approx(-one(sure, "truth", "score_error_main").value.value, abs=0.12)
     raw, mended = (
         [x.value.value for x in sure if x.estimator == name]

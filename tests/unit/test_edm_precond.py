@@ -1,4 +1,4 @@
-"""EDM's four preconditionings: their oracles, their noise levels, what the network is told."""
+"""EDM's four preconditionings: their oracles, their noise levels, the network's noise input."""
 
 import math
 from typing import Any

@@ -1,4 +1,4 @@
-"""Numbers given through the environment: read, or refused with the variable's name, its value and what was wanted."""
+"""Numbers given through the environment: read, or refused with the variable's name, the value and what was wanted."""
 
 from pathlib import Path
 

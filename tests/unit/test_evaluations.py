@@ -45,7 +45,7 @@ TERMS = {
 
 @pytest.fixture
 def files(tmp_path):
-    """Made-up nets with their reports, and where they lie."""
+    """Synthetic nets with their reports, and their paths."""
     made = {}
     for seed, (label, config) in enumerate(
         {"model:main": BIG, "model:blind": SMALL, "disc:guide": DISC}.items()

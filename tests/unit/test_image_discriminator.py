@@ -179,7 +179,7 @@ def test_rebuilt_from_arguments_and_state_it_is_the_same_net(config):
 @pytest.mark.parametrize("config", NETS, ids=lambda c: f"{c['name']}-{'extractor' in c}")
 def test_gradients_are_in_the_images_own_units_and_reach_no_parameter(config):
     net = awake(build(config)).double()
-    net.requires_grad_(True)  # even where somebody forgot to freeze it
+    net.requires_grad_(True)  # even if it was not frozen
     x, sigma, cond = (t.double() if t.is_floating_point() else t for t in images())
     term = Potential(net, 1.0) if "discriminator" in config["name"] else classifier(net, 1.0)
     added = term.delta(x, sigma, cond, x)

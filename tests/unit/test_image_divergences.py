@@ -130,7 +130,7 @@ def test_the_bound_at_the_lowest_level_reaches_kl_and_a_wrong_sign_does_not(line
 
 
 def test_headline_rows_are_of_the_grader_recalibrated_on_other_images():
-    """A grader three times too sure is mended; one fitted where nothing differs is switched off, whatever is reported."""
+    """An overconfident grader (factor 3) is corrected; one fitted on equal sides is switched off."""
     kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + SIGMAS[0] ** 2))
     sure = lines_of(subject(guided=False, sign=3.0))
     assert one(sure, "estimate", "nwj_raw", "kl").value < 0

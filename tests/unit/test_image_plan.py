@@ -51,7 +51,7 @@ def test_a_samplers_job_names_its_nets_and_how_they_are_taken(plan):
 
 
 def test_precision_batch_bytes_and_counts_are_options_of_any_experiment(tmp_path):
-    """Not of those on streamed datasets alone; what discriminators learn from is rounded whatever the table's bytes."""
+    """Not of those on streamed datasets alone; what discriminators learn from is rounded for any conversion of the table's bytes."""
     raw = copy.deepcopy(RAW)
     raw["experiments"]["fashion"] |= {"sampling": {"precision": "bfloat16", "batch": 8, "uint8": "truncate"}}
     raw["experiments"]["fashion"]["evaluate"]["counts"] = "all"

@@ -1,4 +1,4 @@
-"""Archives and files made to harm, or broken by accident: named and refused before anything large is unpacked."""
+"""Malicious or damaged archives and files are named and refused before anything large is unpacked."""
 
 import io
 import struct
@@ -118,7 +118,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path):
 
 
 def test_any_flipped_byte_is_noticed_or_harmless(tmp_path: Path):
-    """Whatever one byte is changed to, the pixels are those of the archive or a UserError says what is wrong."""
+    """With any one byte changed, the pixels are those of the archive or a UserError names the damage."""
     path = archive(tmp_path / "a.zip", {"a.png": GOOD, "dataset.json": '{"labels": [["a.png", 5]]}'})
     whole, wanted = path.read_bytes(), read_zip(path)
     refused = 0

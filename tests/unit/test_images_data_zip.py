@@ -1,4 +1,4 @@
-"""The EDM2 dataset format: read whoever wrote it, written with the same bytes every time; labels; folds."""
+"""The EDM2 dataset format: read from any writer, written with reproducible bytes; labels; folds."""
 
 import hashlib
 import io
@@ -80,7 +80,7 @@ def test_the_bytes_are_pinned(tmp_path: Path):
 def test_archives_of_other_tools_are_read(tmp_path: Path):
     images = pictures(3)
     files = {f"x/{i}.png": png(images[i], compress_level=9) for i in range(3)}
-    files["x/2.png"] = npy(images[2].transpose(2, 0, 1))  # not renamed: told apart by suffix below
+    files["x/2.png"] = npy(images[2].transpose(2, 0, 1))  # not renamed: distinguished by suffix below
     files["x/2.npy"] = files.pop("x/2.png")
     files |= {
         "dataset.json": listing([[r"x\1.png", 4], ["x/0.png", 2], ["x/2.npy", 0]]),

@@ -1,6 +1,6 @@
 """A user's own folder of pictures through the jobs that ImageNet uses: prepare, encode, train, discriminate, extract.
 
-Each case is a capability and not a size: pixels with half precision asked for, a net of the discrete chain, latents.
+Each case is a capability and not a size: pixels with half precision requested, a net of the discrete chain, latents.
 """
 
 import importlib.util

@@ -330,7 +330,7 @@ class Attack:
 
 @pytest.fixture
 def bad(run):
-    """Files nobody should give."""
+    """Files that must be refused."""
     Path("hostile.pkl").write_bytes(pickle.dumps({"ema": Attack()}))
     Path("foreign.pkl").write_bytes(pickle.dumps({"weights": [1, 2]}))
     Path("page.pkl").write_text("<!doctype html><html></html>")

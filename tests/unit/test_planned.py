@@ -28,7 +28,7 @@ def test_every_command_that_keeps_a_state_has_planned_stops():
 
 
 class Slurm:
-    """Instead of a Slurm: notes what is asked, and when signals are minded."""
+    """Instead of a Slurm: records queries, and when signals are handled."""
 
     def __init__(self, monkeypatch, requeues=True):
         self.said = []

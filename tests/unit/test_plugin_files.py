@@ -38,7 +38,7 @@ GUIDANCE = """
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A working tree with a folder of plugins, and a mark that hostile code leaves when it runs."""
+    """A working tree with a folder of plugins, and a file that malicious code creates when it runs."""
     for name in ("workflow", "src"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "plugins").mkdir()

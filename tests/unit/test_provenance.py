@@ -1,4 +1,4 @@
-"""Records carried with results: what is put back, what is refused, what survives a crash."""
+"""Records carried with results: what is restored, what is refused, what survives a crash."""
 
 import json
 import os
@@ -39,7 +39,7 @@ STAGES = [
 
 
 class Project:
-    """A folder in which jobs are run the way Snakemake does, as far as the disk can tell."""
+    """A folder in which jobs are run the way Snakemake does, with the same effects on disk."""
 
     def __init__(self, root: Path):
         self.root, self.log, self.clock = root, [], 1_700_000_000.0

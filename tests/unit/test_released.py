@@ -1,4 +1,4 @@
-"""Released files of every format: made up, read back exactly, and run."""
+"""Synthetic files of every released format are read back exactly and evaluated."""
 
 import io
 import json

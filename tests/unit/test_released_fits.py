@@ -1,4 +1,4 @@
-"""A published file is what the experiment takes it for, in every key; and it is pinned when it was found to be."""
+"""A pretrained file agrees with the experiment in every key, and is pinned after this check."""
 
 import pickle
 import shutil
@@ -24,7 +24,7 @@ from guidelab.plan.plan import Plan
 from guidelab.spec.load import load_spec
 
 ADM, DIT, CIFAR = "adm-256", "DiT-XL-2-256x256", "edm-cifar10-32x32-cond-vp"
-# what the made-up files hold, as params.yaml would write it
+# content of the synthetic files, in the form of params.yaml
 NETS = {
     S: {"channels": 16, "channel_mult": [1.0, 2.0], "blocks": 1, "attention_px": [4], "patch_px": 1, "lean": False},
     CIFAR: {"architecture": "ddpmpp", "precond": "edm", "channels": 16, "channel_mult": [1, 2], "blocks": 1,
@@ -57,7 +57,7 @@ def plan():
 
 
 def described(name, folder, **changes):
-    """The job of a made-up file, described in every key; some of them wrongly."""
+    """The job of a synthetic file, described in every key; some of them wrongly."""
     row, (side, channels, classes) = ROWS[name], SIDES[name]
     kind = {"edm2_pickle": "edm2", "edm_pickle": "edm", "adm_pt": "adm", "dit_pt": "dit"}.get(
         row.format, "adm_classifier"

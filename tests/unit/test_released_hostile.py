@@ -1,4 +1,4 @@
-"""Files made to do harm: refused with a message, nothing in them is run, imported or believed."""
+"""Malicious files are refused with a message; nothing in them is executed or imported, no declared size is trusted."""
 
 import os
 import pickle

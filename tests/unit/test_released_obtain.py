@@ -1,4 +1,4 @@
-"""Published files: checked against what an experiment takes them for, pinned, imported, listed."""
+"""Pretrained files: compared with the experiment, pinned, converted, listed."""
 
 import json
 import re

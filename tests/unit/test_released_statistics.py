@@ -1,4 +1,4 @@
-"""Published reference statistics: every form they come in, and files that were made to do harm."""
+"""Published reference statistics: every format, and malicious files."""
 
 import os
 import pickle
@@ -157,7 +157,7 @@ def test_truncated_recursive_and_oversized_files(tmp_path, monkeypatch):
 
 
 def test_an_npz_never_reserves_memory_for_more_than_statistics_need(tmp_path):
-    """Zeros pack a thousandfold: shapes are judged by the headers, before anything is unpacked."""
+    """Zeros pack a thousandfold: shapes in the headers are validated before anything is unpacked."""
     path = tmp_path / "bomb.npz"
     side = limits.FEATURES + 1
     np.savez_compressed(tmp_path / "small.npz", mu=np.zeros(8), sigma=np.eye(8))

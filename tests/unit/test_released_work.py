@@ -1,4 +1,4 @@
-"""Small files that would cause endless work or claim memory without end: refused within a second."""
+"""Small files that would cause unbounded work or memory are refused within a second."""
 
 import pickle
 import subprocess

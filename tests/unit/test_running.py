@@ -1,4 +1,4 @@
-"""Who works in a folder: one process holds a name, a killed one is known for dead, and a full disk is told."""
+"""The process registry: one process holds a name, a killed one is recognised, a full disk is reported."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ def _holder(name, kind, ready, run):
 
 @pytest.fixture
 def elsewhere():
-    """Starts other processes that hold names; they are gone at the end."""
+    """Starts other processes that hold names; they are ended at the end."""
     started = []
 
     def start(name="job-a", kind="job", run=""):
@@ -88,7 +88,7 @@ def test_a_name_given_back_in_time_is_waited_for(elsewhere, capsys):
 
 
 def test_a_file_that_its_holder_removes_meanwhile_is_made_anew(monkeypatch):
-    """Between opening and locking: what is locked then has no name any more, and a third process would see nobody."""
+    """Between opening and locking: the locked file then has no name any more, and a third process would see no holder."""
     path, lock = running.place() / "job-a", running.fcntl.flock
 
     def flock(handle, how):
@@ -242,7 +242,7 @@ def test_a_lock_of_an_unknown_process_stays(locks, folder, monkeypatch, capsys):
 def test_orphans_are_named_and_nothing_starts(elsewhere, monkeypatch, capsys):
     kill(elsewhere("run-1", "run"))
     orphan = elsewhere("job-a", "job", run="run-1")
-    elsewhere("job-b", "job")  # started by hand: nobody's orphan
+    elsewhere("job-b", "job")  # started by hand: not an orphan
     with pytest.raises(UserError, match=rf"1 job of a snakemake that is gone(.|\n)*\n  kill {orphan.pid}\n"):
         begin(monkeypatch)
     begin(monkeypatch, acts=False)
@@ -341,7 +341,7 @@ def _as_nobody(work, answer):
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root can")
 @pytest.mark.parametrize("shared", [True, False])
 def test_what_a_dead_process_of_another_user_left(folder, shared):
-    """In a folder both may write to it is removed; in another, its owner is named, and nobody is told to look elsewhere."""
+    """In a folder both may write to, its file is removed; in another, its owner is named."""
     for above in (folder, *folder.parents[:3]):
         above.chmod(0o777 if above == folder else 0o755)
     lay("job-a", kind="job")

@@ -1,4 +1,4 @@
-"""What jobs took and on what: noted by the job, gathered beside the results, apart from all that results depend on."""
+"""Run records: written by the job, gathered with the results, separate from all that results depend on."""
 
 import json
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_a_clone_keeps_what_was_recorded_and_forgets_it_with_the_content(root):
     entry = record(root)
     work()
     kept = gather(root, entry)
-    record(root, start=5.0, end=5.0)  # put back from a clone: no times
+    record(root, start=5.0, end=5.0)  # restored in a clone: no times
     assert gather(root, entry) == kept
     other = Entry("0ther", entry.record, "1n")
     assert gather(root, other) == {}

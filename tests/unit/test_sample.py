@@ -84,7 +84,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_sample_depends_on_its_seed_alone(small_nets, case):
-    """Whatever the batch and the shard: equal to rounding (1 of 255 where a byte's edge is crossed), labels equal."""
+    """For any batch and shard: equal to rounding (1 of 255 where a byte's edge is crossed), labels equal."""
     found = CASES[case](small_nets)
     whole, labels = floats(found | {"batch": 10}, 0, 9)
     parts = [floats(found | {"batch": b}, *ends) for b, ends in ((2, (0, 4)), (3, (5, 9)))]
@@ -301,7 +301,7 @@ def test_boosting_changes_images_and_keeps_labels(small_nets):
 
 
 def test_real_images_can_be_used_as_samples(tmp_path):
-    """All of a fold before any twice, in an order that is not the fold's; labels beside them."""
+    """All of a fold before any twice, in an order that is not the fold's; with labels."""
     images = torch.arange(12)[:, None, None, None].expand(12, 3, 8, 8).to(torch.uint8)
     write_zip(tmp_path / "fold.zip", ImageSet(images, torch.arange(12) % 4, tuple(map(str, range(12)))))
     found = job(tmp_path, [], real="validation", blocks={"a": [5, 12], "b": [100, 103]})

@@ -1,4 +1,4 @@
-"""What a GPU needs, as far as a CPU can tell: no waiting in the loop, one device, whole graphs, half precision."""
+"""Requirements of a GPU that a CPU can check: no waiting in the loop, one device, unbroken graphs, half precision."""
 
 import contextlib
 

@@ -1,4 +1,4 @@
-"""What stands between the executor and Slurm: no job is lost, no wait is silent. And the questions asked of Slurm."""
+"""The wrapper between the executor and Slurm: no job is lost, no wait is silent. And the queries of Slurm."""
 
 import asyncio
 import sys
@@ -32,7 +32,7 @@ def made(monkeypatch):
 
 
 def states(made, *answers, command="squeue"):
-    """What the executor is told at last, after as many looks as it takes to use the answers up."""
+    """The last states the executor gets, after all prepared answers were used."""
     made[1].extend(answers)
     while made[1]:
         found = asyncio.run(made[0].query(command, None))[0]
@@ -172,7 +172,7 @@ def test_only_jobs_of_this_folder_are_orphans(tmp_path):
     jobs = [
         job("1", tmp_path / "here", "rule_train_wildcards_toy2d_main"),
         job("2", tmp_path / "elsewhere", "rule_train"),
-        job("3", tmp_path / "here", "(null)"),  # somebody's own job
+        job("3", tmp_path / "here", "(null)"),  # another job of the user
         job("4", link, "rule_sample"),
     ]
     left = orphans.orphans(jobs, tmp_path / "here")
@@ -186,7 +186,7 @@ def test_only_jobs_of_this_folder_are_orphans(tmp_path):
         ({"SLURM_JOB_ID": "5", "GUIDELAB_SUBMITTED_FROM": "login"}, "5"),
         ({"SLURM_JOB_ID": "5", "GUIDELAB_SUBMITTED_FROM": "4"}, "5"),
         ({"SLURM_JOB_ID": "5", "GUIDELAB_SUBMITTED_FROM": "5"}, ""),  # Snakemake runs in this allocation
-        ({"SLURM_JOB_ID": "5"}, ""),  # a command by hand, in somebody's allocation
+        ({"SLURM_JOB_ID": "5"}, ""),  # a command by hand, in an allocation
         ({"GUIDELAB_SUBMITTED_FROM": "login"}, ""),
     ],
 )

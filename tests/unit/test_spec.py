@@ -1,4 +1,4 @@
-"""params.yaml: what is accepted, and what every kind of mistake is told."""
+"""params.yaml: what is accepted, and the message of every kind of mistake."""
 
 import json
 from pathlib import Path

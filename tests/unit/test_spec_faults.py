@@ -1,4 +1,4 @@
-"""What params.yaml may never do: pass a check and fail after hours, or print numbers that mean nothing."""
+"""An invalid params.yaml never passes the check to fail after hours or to give meaningless numbers."""
 
 import copy
 from pathlib import Path

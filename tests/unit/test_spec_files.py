@@ -1,4 +1,4 @@
-"""Nets in files, EDM's churn and one class in params.yaml: what is refused, and what a job is then told."""
+"""Nets in files, EDM's churn and one class in params.yaml: what is refused, and the resulting job."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Graders and divergences where images are streamed and nets released: CIFAR-10's smoke copy, in pixels and features.
+"""Graders and divergences of streamed images and pretrained nets: CIFAR-10's smoke copy, in pixels and features.
 
 What must never happen: an experiment refused for its size; a grader on latents, or of a net on them; published
 statistics taken for a fold of images; an estimate of a net with a class where it was sampled without.

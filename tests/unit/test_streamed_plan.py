@@ -1,4 +1,4 @@
-"""Plans at the papers' size: what is obtained, what is trained, where nets work, and the smoke copies."""
+"""Plans of streamed experiments: converted nets, trained nets, devices, and the smoke copies."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""EDM's augmentation on a picture of one spot: where it goes, and what the net is told."""
+"""EDM's augmentation on a picture of one spot: where it goes, and the labels the net gets."""
 
 from typing import Any
 

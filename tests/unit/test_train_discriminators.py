@@ -273,7 +273,7 @@ def test_parts_share_nothing_and_held_out_noise_is_fixed(monkeypatch: pytest.Mon
     (x, sigma), one = held_out(512)
     (again, same), four = held_out(32)
     assert (one, four) == (1, 4) and x.shape == (108, 1, 6, 6)
-    assert torch.equal(x, again) and torch.equal(sigma, same)  # whatever the size of a chunk
+    assert torch.equal(x, again) and torch.equal(sigma, same)  # for any chunk size
     whole = stream("p", 0, 1)  # all levels first, then all noise, as if drawn at once
     assert torch.equal(sigma, levels(108, TRAIN, whole))
     noise = torch.randn(108, 1, 6, 6, generator=whole)

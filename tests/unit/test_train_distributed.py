@@ -19,8 +19,8 @@ from guidelab.errors import UserError
 from guidelab.io import load_arrays
 from guidelab.train.distributed import TrainingGroup, joined
 
-# Each process trains the toy net, and images three times: to the end; until the second process alone is asked to stop, and on to the end;
-# and slowly, until the whole group is asked to stop from outside.
+# Each process trains the toy net, and images three times: to the end; until the second process alone gets a stop signal, then to the end;
+# and slowly, until the complete group gets a stop signal from outside.
 SCRIPT = """
     import os, signal, sys, time
     from pathlib import Path

@@ -1,4 +1,4 @@
-"""A copy of the project on a test cluster: who ran where and when is noted by the command itself."""
+"""A copy of the project on a test cluster; the command records which job ran where and when."""
 
 import importlib.util
 import os
@@ -136,7 +136,7 @@ class SlurmTree(Tree):
 
     @contextmanager
     def started(self, *words: str, **more: str) -> "Iterator[Started]":
-        """`snakemake --profile slurm ...` in the background; ended, whatever happens, with the block."""
+        """`snakemake --profile slurm ...` in the background; ended with the block in any case."""
         out = self.binaries / f"out-{time.monotonic_ns()}.log"
         with out.open("w") as file:
             process = subprocess.Popen(

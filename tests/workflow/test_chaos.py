@@ -1,4 +1,4 @@
-"""The short storm: seeded kills of jobs, of a job at a write, of Snakemake and of everything at once; the same bytes at the end.
+"""A short fault-injection run: seeded kills of jobs, of a job at a write, of Snakemake and of all at once; the same bytes at the end.
 
 The long one: `make chaos`.
 """

@@ -1,4 +1,4 @@
-"""A run at the papers' size, started with nothing there: refused at once by the real Snakefile; a dry run is told the same."""
+"""A run of streamed experiments without any input is refused at once by the real Snakefile; a dry run prints the same."""
 
 import pytest
 from tree import Tree

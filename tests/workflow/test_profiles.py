@@ -1,4 +1,4 @@
-"""Profiles: what a cluster job asks for, where partition and account come from, what may not be in a profile."""
+"""Profiles: requests of cluster jobs, the source of partition and account, settings a profile may not have."""
 
 import os
 import re
@@ -48,7 +48,7 @@ def local_rules():
 
 
 def test_every_rule_on_the_cluster_requests_memory_time_threads_and_gpus():
-    """The rule asks, the numbers are in one table, and every attempt is given more."""
+    """The rule requests them, the numbers are in one table, and every attempt gets more."""
     assert set(rules()) == set(RULES)
     local = {name for name, rule in RULES.items() if rule.local}
     assert local_rules() == {*local, "all", "manifest"}
@@ -96,7 +96,7 @@ def test_site_settings_come_from_the_environment_only(monkeypatch):
 
 
 def test_jobs_that_use_gpus_can_have_a_partition_of_their_own_and_keep_it():
-    """Also beside --set-resources, which would replace any that the profile gave; small jobs stay where the others are."""
+    """Also with --set-resources, which would replace any that the profile gave; small jobs stay in the default partition."""
     named = {
         "GUIDELAB_SLURM_PARTITION": "open",
         "GUIDELAB_SLURM_GPU_PARTITION": "all",

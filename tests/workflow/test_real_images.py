@@ -127,7 +127,7 @@ def test_a_printed_number_is_followed_back_to_its_shards(built):
 
 
 def test_a_new_guide_variant_is_one_entry(built):
-    """Input noise on both nets, which nobody planned: an entry for each model and one for the variant."""
+    """Input noise on both nets, not planned before: an entry for each model and one for the variant."""
 
     def add(params):
         e = params["experiments"][EXPERIMENT]

@@ -1,4 +1,4 @@
-"""Snakemake killed outright, and the same command typed again: its lock, its orphans, half-written files."""
+"""Snakemake killed by SIGKILL, and the same command typed again: its lock, its orphaned jobs, partial files."""
 
 import contextlib
 import os
@@ -58,7 +58,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture
 def at_work(tree, gate):
-    """A Snakemake with two trainings under way; whatever is left of it is gone afterwards."""
+    """A Snakemake with two running trainings; all its processes are ended afterwards."""
     shutil.rmtree(tree.root / "results", ignore_errors=True)
     process = subprocess.Popen(
         COMMAND,
@@ -93,13 +93,13 @@ def test_killed_snakemake_and_its_orphans(tree, calm, at_work):
     assert (
         "still running here: 2 jobs of a snakemake that has ended" in message and "Traceback" not in message
     )
-    assert "LockException" not in message and tree.log.read_text() == ""  # nothing ran beside them
+    assert "LockException" not in message and tree.log.read_text() == ""  # no other job ran
     stop = re.search(r"^  kill ([\d ]+)$", message, re.M)
     pids = [int(pid) for pid in stop[1].split()]
     assert len(pids) == 2 and all(alive(pid) for pid in pids)
-    assert "2 jobs of a snakemake that has ended" in tree.planned(TABLE)  # a dry run is told, and goes on
+    assert "2 jobs of a snakemake that has ended" in tree.planned(TABLE)  # a dry run prints it, and continues
 
-    tree.run("kill", *map(str, pids))  # as told
+    tree.run("kill", *map(str, pids))  # as the message says
     until(lambda: not any(alive(pid) for pid in pids), "the orphans to end")
     message = tree.run(*COMMAND)
     assert "removed the lock of a killed snakemake" in message
@@ -109,7 +109,7 @@ def test_killed_snakemake_and_its_orphans(tree, calm, at_work):
 
 
 def test_what_orphans_finished_is_not_trusted(tree, calm, at_work, gate):
-    """Their files are whole, but nobody noted from what they were made: `--rerun-incomplete` makes them again."""
+    """Their files are complete, but no record names their inputs: `--rerun-incomplete` makes them again."""
     at_work.kill()
     at_work.wait()
     gate.unlink()

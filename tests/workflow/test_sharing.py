@@ -1,4 +1,4 @@
-"""Results through a remote: one experiment or all, to S3 and to a folder, with every kind of link; and what is tampered with.
+"""Results through a remote: one experiment or all, to S3 and to a folder, with every kind of link; and tampered files.
 
 The workflow and DVC are real, jobs take milliseconds, the S3 server is a real one in this process.
 """

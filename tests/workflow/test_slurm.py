@@ -74,7 +74,7 @@ def test_every_table_is_the_local_one_byte_for_byte(built, tmp_path):
 
 
 def test_gpu_jobs_share_the_gpus_there_are_and_no_others_hold_one(built):
-    """Each GPU serves one job at a time, all GPUs serve, and jobs that asked for none see none."""
+    """Each GPU serves one job at a time, all GPUs serve, and jobs without a GPU request see none."""
     held = [job for job in built.ran() if job.gpus != "none"]
     assert {job.rule for job in held} == HOLD_A_GPU
     assert {(job.node, job.gpus) for job in held} == {("n1", "0"), ("n2", "0")}
@@ -163,7 +163,7 @@ def test_a_lost_controller_and_a_preempted_job_are_reported_and_survived(cluster
 
 
 def test_a_node_daemon_that_is_killed_under_a_job_loses_nothing(cluster, tmp_path_factory):
-    """The job ends while nobody on its node listens; it is not made again."""
+    """The job ends while its node's daemon is down; it does not run again."""
     tree = SlurmTree.held(tmp_path_factory.mktemp("daemon") / "tree")
     with tree.started("--retries", "0", "--", DATA) as run:
         run.until("running", lambda: tree.begun() == 1)
