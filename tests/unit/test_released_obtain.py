@@ -78,7 +78,7 @@ def test_a_conditional_discriminator_is_never_taken_for_an_unconditional_one(tmp
     assert net(torch.randn(2, 3, 16, 16), torch.ones(2), torch.tensor([0, 1])).shape == (2,)
     assert "extractor_sha256" in load_arrays(tmp_path / "d.safetensors")[1]["released"]
     given["expect"]["told"] = False
-    with pytest.raises(UserError, match="is told one of 4 classes, wanted one that is not"):
+    with pytest.raises(UserError, match="is conditional on 4 classes, wanted an unconditional one"):
         convert.run(given | {"as": "discriminator"}, [tmp_path / "d.safetensors"])
     with pytest.raises(UserError, match="give the classifier whose features it reads"):
         convert.run(given | {"extractor": None}, [tmp_path / "d.safetensors"])

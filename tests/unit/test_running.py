@@ -189,7 +189,7 @@ def locks(folder, monkeypatch):
 
 
 def begin(monkeypatch, **asked):
-    monkeypatch.setattr(restart, "asked_of", lambda arguments: restart_asked(**asked))
+    monkeypatch.setattr(restart, "invocation_of", lambda arguments: restart_asked(**asked))
     restart.restart([])
 
 
@@ -213,7 +213,7 @@ def test_the_lock_of_a_running_snakemake_stays_also_next_to_one_of_an_ended_one(
     kill(elsewhere("run-1", "run"))
     alive = elsewhere("run-2", "run")
     begin(monkeypatch)
-    assert f"at work in this folder: run of a test (process {alive.pid}" in capsys.readouterr().err
+    assert f"running in this folder: run of a test (process {alive.pid}" in capsys.readouterr().err
     assert len(list(locks.iterdir())) == 2
     with pytest.raises(UserError, match=f"Its lock stays.*kill {alive.pid}"):
         begin(monkeypatch, acts=False, unlocks=True)
@@ -243,10 +243,10 @@ def test_orphans_are_named_and_nothing_starts(elsewhere, monkeypatch, capsys):
     kill(elsewhere("run-1", "run"))
     orphan = elsewhere("job-a", "job", run="run-1")
     elsewhere("job-b", "job")  # started by hand: not an orphan
-    with pytest.raises(UserError, match=rf"1 job of a snakemake that is gone(.|\n)*\n  kill {orphan.pid}\n"):
+    with pytest.raises(UserError, match=rf"1 job of a snakemake that has ended(.|\n)*\n  kill {orphan.pid}\n"):
         begin(monkeypatch)
     begin(monkeypatch, acts=False)
-    assert "1 job of a snakemake that is gone" in capsys.readouterr().err
+    assert "1 job of a snakemake that has ended" in capsys.readouterr().err
     kill(orphan)
     begin(monkeypatch)
 

@@ -177,7 +177,7 @@ def test_only_jobs_of_this_folder_are_orphans(tmp_path):
     ]
     left = orphans.orphans(jobs, tmp_path / "here")
     assert [j.number for j in left] == ["1", "4"]
-    assert "scancel 1 4" in orphans.told(left) and "train toy2d_main" in orphans.told(left)
+    assert "scancel 1 4" in orphans.message(left) and "train toy2d_main" in orphans.message(left)
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,7 @@ def test_a_grader_shares_no_image_with_a_guide_under_any_fold_names():
         e["folds"]["train2"] = {"split": "train", "n": 100, "seed": 3}
         e["discriminators"]["guide_frozen"]["real"] = "train2"
 
-    assert "judged on images it knows" in refused("fashion_ablations", on_its_extractor)
+    assert "evaluated on its training images" in refused("fashion_ablations", on_its_extractor)
 
 
 @pytest.mark.parametrize(("name", "classes"), [("fashion", 11), ("fashion", 5), ("cifar10", 100)])

@@ -80,7 +80,7 @@ REFUSED = [
             "evaluate": {"label_policy": 1},
             "denoisers": {n: {"conditional": False} for n in ("main", "guide")},
         },
-        "no net",
+        "every net of this experiment is unconditional",
     ),
     ({"dataset": {"name": "cifar10", "classes": 10}}, "folds.reference.split: given 'all'"),
     ({"extends": "own_filse"}, "did you mean 'own_files'"),

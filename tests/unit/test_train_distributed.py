@@ -66,7 +66,7 @@ SCRIPT = """
             raise SystemExit("was not stopped")
         except Stopped as error:
             (here / f"inside{group.rank}.txt").write_text(str(error))
-        group.asked.clear()
+        group.stop_requested.clear()
         Trainer.step = plain
         go("inside", group)
         Trainer.step = slow
