@@ -10,8 +10,7 @@ from gpu_plain import PlainDit, PlainEdm2, PlainTraining, autocast, plain_adm, p
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from guidelab.assemble import Nets
-from guidelab.compute.inference import graph_steps, inference_nets
+from guidelab.compute.inference import graph_steps, inference_models
 from guidelab.compute.precision import DTYPES
 from guidelab.core.chain import respaced, schedule_of
 from guidelab.core.guidance import Guided, Reference
@@ -106,7 +105,7 @@ def sampled(case: Case, s: Setting, build: Callable[[], dict[str, Any]], call: C
     """Our sides of a sampling case: `call(predict)` with the nets guided as the sampling job has them."""
     for how in s.hows:
         os.environ["GUIDELAB_COMPILE"] = how
-        nets = inference_nets(Nets(build(), {}), s.where, s.precision, ("null",)).models
+        nets = inference_models(build(), s.where, s.precision, ("null",))
         terms = [Reference(nets[name], 2.0) for name in nets if name != "main"]  # type: ignore[arg-type]
         predict = graph_steps(Guided(nets["main"], terms))  # type: ignore[arg-type]
         os.environ.pop("GUIDELAB_COMPILE")  # all that looks at it has been called

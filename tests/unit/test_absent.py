@@ -103,7 +103,9 @@ def test_only_inputs_of_unfinished_jobs_are_required(plan, tmp_path, monkeypatch
     ],
 )
 def test_experiments_in_memory_and_smoke_experiments_are_not_checked(plan, arguments, monkeypatch, capsys):
-    monkeypatch.setattr(module, "invocation_of", lambda arguments: pytest.fail("the command line was read again"))
+    monkeypatch.setattr(
+        module, "invocation_of", lambda arguments: pytest.fail("the command line was read again")
+    )
     monkeypatch.setattr(module, "absent", lambda *_: pytest.fail("files were looked for"))
     preflight(plan, arguments)
     assert capsys.readouterr().err == ""

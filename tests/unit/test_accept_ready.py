@@ -1,10 +1,13 @@
 """Which jobs `guidelab accept` can replay: inputs as recorded, or made again by the old code; all others are named."""
 
+import subprocess
+
 import pytest
 
 from guidelab.accept.changes import Change
 from guidelab.accept.choice import Group
 from guidelab.accept.estimate import Candidate
+from guidelab.accept.history import History
 from guidelab.accept.parts import WHOLE
 from guidelab.accept.ready import Ready, candidates
 from guidelab.accept.selection import within
@@ -20,7 +23,7 @@ class Found:
     def __init__(self, *names):
         self.names = names
 
-    def of(self, jobs, old):
+    def of(self, jobs, old, earlier):
         return {job.name: "c0" for job in jobs if job.name in self.names}
 
 
@@ -44,7 +47,7 @@ def jobs(files):
 
 
 def ready(root, jobs, *found, old=None):
-    made = Ready(root, Found(*(found or (one.name for one in jobs))), old, jobs)
+    made = Ready(root, Found(*(found or (one.name for one in jobs))), old, jobs, [])
     made.look_for(jobs[-1:])
     return made
 
@@ -109,7 +112,7 @@ def test_a_job_whose_inputs_are_here_is_replayed_rather_than_a_cheaper_one_witho
     makers = [job(files, MODEL, DATA), cheap, here]
     (tmp_path / MODEL).unlink()
     group = Group(("old", "new"), "{}", [cheap, here])
-    made = Ready(tmp_path, Found(MODEL, cheap.name, here.name), None, makers)
+    made = Ready(tmp_path, Found(MODEL, cheap.name, here.name), None, makers, [])
     made.look_for([cheap, here])
     (one,), _ = candidates("e", made, [group], [], {})
     assert [part.change for part in one.parts] == [here] and not one.first
@@ -123,3 +126,35 @@ def test_inputs_are_made_again_only_where_there_is_time_and_those_kinds_are_name
     kept, late = within([plain, costly], 0.5, said.append)
     assert kept == [plain] and f"{MODEL} is not here (dvc pull {MODEL})" in late[id(costly)]
     assert said[0].startswith("replays 2 of 2 kinds of jobs, about 1.0 minutes")
+
+
+def test_the_code_of_an_earlier_acceptance_is_found_however_many_commits_came_since(
+    tmp_path, jobs, monkeypatch
+):
+    """The record keeps the digest that ran first, so every acceptance of a long history needs the same old commit."""
+    monkeypatch.setattr("guidelab.accept.history.SEARCHED", 2)
+
+    def git(*words):
+        who = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(
+            ["git", *who, *words], cwd=tmp_path, check=True, capture_output=True, text=True
+        ).stdout.strip()
+
+    git("init", "-q")
+    commits = []
+    for number in range(4):
+        (tmp_path / "params.yaml").write_text(f"number: {number}\n")
+        git("add", "params.yaml")
+        git("commit", "-qm", str(number))
+        commits.append(git("rev-parse", "HEAD"))
+    looked = []
+
+    def plans(self, commit, paths):
+        looked.append(commit)
+        return dict.fromkeys(paths, jobs[0].ran) if commit == commits[0] else {}
+
+    monkeypatch.setattr(History, "_plans", plans)
+    history = History(tmp_path, tmp_path / "old", "params.yaml")
+    assert history.of(jobs[:1], None, []) == {} and looked == commits[:1:-1]
+    looked.clear()
+    assert history.of(jobs[:1], None, [commits[0]]) == {jobs[0].name: commits[0]} and looked == commits[:1]

@@ -16,8 +16,8 @@ from guidelab.data.zip_reader import ZipLatents
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
+from guidelab.io.shards import Shard, write_manifest, write_shard
 from guidelab.jobs import encode
-from guidelab.shards import Shard, write_manifest, write_shard
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("diffusers") is None, reason="needs the extra `vae`: pip install 'guidelab[vae]'"

@@ -17,8 +17,8 @@ import torch
 from guidelab.cli import run as running_job
 from guidelab.errors import UserError
 from guidelab.io import save_arrays
+from guidelab.io.shards import folder_of, split, write_manifest, write_shard
 from guidelab.runtime import claim, running
-from guidelab.shards import folder_of, split, write_manifest, write_shard
 from guidelab.train.loop import TrainingSpec, run
 from guidelab.train.state import state_folder
 from guidelab.train.streams import stream

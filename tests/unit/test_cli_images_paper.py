@@ -7,9 +7,9 @@ from PIL import Image
 
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, read_csv, write_csv
+from guidelab.io.shards import Shard, folder_of, write_manifest, write_shard
 from guidelab.jobs import collect, field, figure, findings, preview, table
 from guidelab.paper import names
-from guidelab.shards import Shard, folder_of, write_manifest, write_shard
 
 BLOCKS = {"report1": [100, 119]}
 

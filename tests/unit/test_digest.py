@@ -207,7 +207,7 @@ def test_modules_left_out_of_the_digest_have_a_reason_and_decide_no_number():
         path = PACKAGE.joinpath(*name.split(".")[1:]).with_suffix(".py")
         tree = ast.parse(path.read_text())
         used = {
-            f"{n.module}.{a.name}" if n.module == "guidelab" else n.module or ""
+            f"{n.module}.{a.name}" if n.module in ("guidelab", "guidelab.registry") else n.module or ""
             for n in ast.walk(tree)
             if isinstance(n, ast.ImportFrom)
             for a in n.names

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from guidelab.errors import UserError
+from guidelab.io.shards import folder_of, split, write_manifest, write_shard
 from guidelab.runtime.running import hold
-from guidelab.shards import folder_of, split, write_manifest, write_shard
 from guidelab.train.loop import TrainingSpec, run
 from guidelab.train.streams import stream
 

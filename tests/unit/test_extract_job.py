@@ -15,9 +15,9 @@ from guidelab.features.inception_net import InceptionNet
 from guidelab.features.spatial import spatial_features
 from guidelab.features.tiny import Tiny
 from guidelab.io import load_arrays
+from guidelab.io.shards import folder_of, split, write_manifest, write_shard
 from guidelab.jobs import extract
 from guidelab.released import Row
-from guidelab.shards import folder_of, split, write_manifest, write_shard
 
 CPU = torch.device("cpu")
 

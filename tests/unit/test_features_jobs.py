@@ -11,9 +11,9 @@ from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
 from guidelab.features.extractor import Extracted
 from guidelab.io import load_arrays, read_csv, save_arrays
+from guidelab.io.shards import folder_of, split, write_manifest, write_shard
 from guidelab.jobs import extract, measure
 from guidelab.jobs.measure import COLUMNS
-from guidelab.shards import folder_of, split, write_manifest, write_shard
 
 BLOCKS = {"select": [0, 29], "report1": [100, 129]}
 METRICS = [

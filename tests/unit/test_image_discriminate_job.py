@@ -13,9 +13,9 @@ from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
 from guidelab.io import load_arrays
+from guidelab.io.shards import Shard, folder_of, write_manifest, write_shard
 from guidelab.jobs import discriminate
 from guidelab.nets.small_discriminator import SmallClassifier, SmallDiscriminator
-from guidelab.shards import Shard, folder_of, write_manifest, write_shard
 from guidelab.train import early, judge
 from guidelab.train.adam import Adam, parameters_of
 from guidelab.train.classifiers import train_classifier

@@ -15,8 +15,8 @@ from training_cases import CONFIG, NETS
 
 from guidelab.assemble import load_net
 from guidelab.io import load_arrays
+from guidelab.io.shards import folder_of, split, write_manifest, write_shard
 from guidelab.jobs import discriminate, encode, extract, prepare, reconstruct, train
-from guidelab.shards import folder_of, split, write_manifest, write_shard
 
 LATENT = {"autoencoder": "vae", "encoding": "ldm", "side_px": 4, "channels": 4}
 VAE: dict[str, Any] = {

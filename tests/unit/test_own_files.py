@@ -15,9 +15,9 @@ from safetensors import safe_open
 from sampling_jobs import write_nets
 
 from guidelab.cli import app
+from guidelab.io.shards import read_block
 from guidelab.released import Row
 from guidelab.sampling.pixels import rounded
-from guidelab.shards import read_block
 from guidelab.study.drawing import sampler_of
 from guidelab.study.nets import read_net
 from guidelab.synthetic import pickles

@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from guidelab import digest, plugins, registry
+from guidelab import digest, registry
 from guidelab.costs import flops
 from guidelab.costs.configs import denoiser_config
 from guidelab.costs.levels import evaluations
 from guidelab.errors import UserError
 from guidelab.plan.build import measure
 from guidelab.plan.plan import Plan
+from guidelab.registry import plugins
 from guidelab.spec.load import load_spec, spec_of
 from guidelab.spec.reading import read_yaml
 

@@ -31,7 +31,7 @@ from guidelab.data.reference import ReferenceImages
 from guidelab.data.tar import read_members
 from guidelab.data.zip_reader import ZipLatents
 from guidelab.errors import UserError
-from guidelab.shards import load_manifest, read_block
+from guidelab.io.shards import load_manifest, read_block
 
 MUTANTS, SEED, SECONDS, MEMORY_KIB = 150, 0, 5.0, 1 << 20
 VALUES = [

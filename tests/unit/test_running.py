@@ -243,7 +243,9 @@ def test_orphans_are_named_and_nothing_starts(elsewhere, monkeypatch, capsys):
     kill(elsewhere("run-1", "run"))
     orphan = elsewhere("job-a", "job", run="run-1")
     elsewhere("job-b", "job")  # started by hand: not an orphan
-    with pytest.raises(UserError, match=rf"1 job of a snakemake that has ended(.|\n)*\n  kill {orphan.pid}\n"):
+    with pytest.raises(
+        UserError, match=rf"1 job of a snakemake that has ended(.|\n)*\n  kill {orphan.pid}\n"
+    ):
         begin(monkeypatch)
     begin(monkeypatch, acts=False)
     assert "1 job of a snakemake that has ended" in capsys.readouterr().err

@@ -35,11 +35,11 @@ from guidelab.core.schedules import edm_sigmas
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
+from guidelab.io.shards import load_manifest, read_block, split
 from guidelab.jobs.sample import run
 from guidelab.nets.dit import Dit
 from guidelab.sampling import draw, latents
 from guidelab.sampling.pixels import Pixels, rounded, truncated
-from guidelab.shards import load_manifest, read_block, split
 
 CPU = torch.device("cpu")
 

@@ -20,12 +20,12 @@ from sampling_jobs import (
 )
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from guidelab.assemble import Nets, load_nets
+from guidelab.assemble import load_nets
 from guidelab.compute import inference
 from guidelab.compute import precision as arithmetic
 from guidelab.compute.device import device
 from guidelab.compute.feed import Feed
-from guidelab.compute.inference import InferenceModel, graph_steps, inference_nets
+from guidelab.compute.inference import InferenceModel, graph_steps, inference_models
 from guidelab.compute.precision import effective, precision, settle
 from guidelab.compute.processes import ProcessGroup, process_group
 from guidelab.core.noise import SeededNoise
@@ -188,7 +188,7 @@ def test_other_nets_in_half_precision_differ_by_rounding(make, monkeypatch):
     for module in (arithmetic, inference):
         monkeypatch.setattr(module, "effective", lambda name, where: name)
     exact = make()(*batch(make()))
-    low = inference_nets(Nets({"main": make()}, {}), CPU, "bfloat16").models["main"]
+    low = inference_models({"main": make()}, CPU, "bfloat16")["main"]
     near = low(*batch(low))
     error = float((near - exact).norm() / exact.norm())
     assert near.dtype == torch.float32 and 0 < error < 3e-2
@@ -205,9 +205,9 @@ def test_degrading_one_use_of_a_net_leaves_the_others_alone():
 
 
 def test_compilation_is_chosen_by_environment_variable(monkeypatch):
-    nets = Nets({"main": edm2(0), "dit": dit()}, {})
+    nets = {"main": edm2(0), "dit": dit()}
     monkeypatch.setenv("GUIDELAB_COMPILE", "1")
-    found = inference_nets(nets, CPU, "float32").models
+    found = inference_models(nets, CPU, "float32")
     assert (
         found["main"].net._compiled is not None
         and found["dit"].net.transformer._compiled_call_impl is not None
@@ -217,7 +217,7 @@ def test_compilation_is_chosen_by_environment_variable(monkeypatch):
     assert graph_steps(found["main"]) is not found["main"]
     monkeypatch.setenv("GUIDELAB_COMPILE", "yes")
     with pytest.raises(UserError, match="GUIDELAB_COMPILE=yes: wanted 1, graphs"):
-        inference_nets(nets, CPU, "float32")
+        inference_models(nets, CPU, "float32")
 
 
 def test_where_a_process_computes(monkeypatch):

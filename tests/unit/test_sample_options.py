@@ -7,11 +7,11 @@ from sampling_jobs import DDIM, DDPM, HEUN, dit_job, job
 from guidelab.assemble import load_nets
 from guidelab.core.noise import SeededNoise
 from guidelab.core.schedules import edm_sigmas
+from guidelab.io.shards import read_block
 from guidelab.jobs.sample import run
 from guidelab.sampling.boosting import churn_noise
 from guidelab.sampling.draw import drawing
 from guidelab.sampling.pixels import Pixels, rounded, truncated
-from guidelab.shards import read_block
 
 CPU = torch.device("cpu")
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from guidelab.errors import UserError
-from guidelab.shards import Shard, folder_of, load_manifest, read_block, split, write_manifest, write_shard
+from guidelab.io.shards import Shard, folder_of, load_manifest, read_block, split, write_manifest, write_shard
 
 ABOUT = {"variant": "cfg", "seeds": [0], "blocks": {"select": [0, 9]}, "code": "abc"}
 

@@ -17,9 +17,9 @@ from guidelab.data.image_zip import write_zip
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, save_arrays
+from guidelab.io.shards import folder_of, split, write_manifest, write_shard
 from guidelab.jobs import discriminate
 from guidelab.jobs.examples import ShardImages
-from guidelab.shards import folder_of, split, write_manifest, write_shard
 from guidelab.train import sides
 from guidelab.train.draws import Streams
 from guidelab.train.noisy import levels

@@ -24,9 +24,9 @@ from tree import ROOT, Tree
 
 from guidelab.data.folds import BY_CONTENT, twelfth
 from guidelab.io import load_arrays, sha256
+from guidelab.io.shards import load_manifest
 from guidelab.plan.plan import Plan
 from guidelab.released import CSV, Row
-from guidelab.shards import load_manifest
 from guidelab.spec.load import load_spec
 from guidelab.spec.reading import read_yaml
 from guidelab.synthetic.checkpoints import write_synthetic

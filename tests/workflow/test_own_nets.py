@@ -12,8 +12,8 @@ import yaml
 from PIL import Image
 from tree import ROOT, Tree
 
+from guidelab.io.shards import read_block
 from guidelab.released import Row
-from guidelab.shards import read_block
 from guidelab.synthetic.checkpoints import write_synthetic
 
 pytestmark = pytest.mark.slow

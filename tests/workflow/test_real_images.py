@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from tree import Tree
 
+from guidelab.io.shards import load_manifest
 from guidelab.plan.plan import Plan
 from guidelab.provenance import records
 from guidelab.provenance.disk import sha256
-from guidelab.shards import load_manifest
 from guidelab.spec.load import load_spec
 
 pytestmark = pytest.mark.slow

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tree import Tree
 
+from guidelab.io.shards import load_manifest
 from guidelab.plan.plan import Plan
-from guidelab.shards import load_manifest
 from guidelab.spec.load import load_spec
 
 pytestmark = pytest.mark.slow

@@ -111,7 +111,8 @@ class _Acceptance:
         self.outcome.outdated |= self.recorded.other
         self.known = recorded_seconds(plan, experiment, root)
         self.made = groups(self.recorded.changed, plan.spec.experiments[experiment], self.known)
-        self.ready = Ready(root, history, options.old, self.recorded.jobs)
+        earlier = dict.fromkeys(replay["commit"] for ledger in self.ledgers for replay in ledger["replays"])
+        self.ready = Ready(root, history, options.old, self.recorded.jobs, list(earlier))
         self.ready.look_for(self.recorded.changed)
         self.thinned: list[Group] = []
         self._found: list[Candidate] = []

@@ -7,6 +7,7 @@ import sys
 import tarfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +88,16 @@ class History:
                 seen.add(state)
                 yield commit
 
-    def of(self, wanted: Sequence[Change], old: str | None = None) -> dict[str, str]:
+    def of(self, wanted: Sequence[Change], old: str | None, earlier: Sequence[str]) -> dict[str, str]:
         """The commit whose code ran each job, by the job's name; jobs without one are left out.
 
         Args:
             wanted: finished jobs.
             old: the only commit to look at.
+            earlier: commits whose code earlier acceptances replayed; they come before the newest.
         """
         found: dict[str, str] = {}
-        for commit in [self.commit(old)] if old else self._candidates():
+        for commit in [self.commit(old)] if old else chain(earlier, self._candidates()):
             left = [change for change in wanted if change.name not in found]
             if not left:
                 break

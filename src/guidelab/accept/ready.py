@@ -18,12 +18,15 @@ class Ready:
 
     Args:
         root: the project's folder. history: of its code. old: the only commit to look at. jobs: every recorded job.
+        earlier: commits that earlier acceptances replayed.
     Attributes:
         commits: the old code of each job that was looked for and found, by the job's name.
     """
 
-    def __init__(self, root: Path, history: History, old: str | None, jobs: Sequence[Change]):
-        self.root, self.history, self.old = root, history, old
+    def __init__(
+        self, root: Path, history: History, old: str | None, jobs: Sequence[Change], earlier: Sequence[str]
+    ):
+        self.root, self.history, self.old, self.earlier = root, history, old, earlier
         self.commits: dict[str, str] = {}
         self._makers = {path: job for job in jobs for path in job.outputs}
         self._sha256: dict[str, str] = {}
@@ -37,7 +40,7 @@ class Ready:
             }
             todo += [job for name, job in makers.items() if name not in wanted]
             wanted |= makers
-        self.commits |= self.history.of(list(wanted.values()), self.old) if wanted else {}
+        self.commits |= self.history.of(list(wanted.values()), self.old, self.earlier) if wanted else {}
 
     def first(self, job: Change) -> list[Change]:
         """The jobs that make a job's absent inputs again, in the order they have to run.
@@ -46,7 +49,7 @@ class Ready:
             UserError: why it cannot be replayed.
         """
         if job.name not in self.commits:
-            where = self.old or f"the newest {SEARCHED} commits of code or parameters"
+            where = self.old or f"earlier acceptances and the newest {SEARCHED} commits of code or parameters"
             raise UserError(f"the code and parameters that made {job.name} are not those of {where}")
         if job.fed is False:
             raise UserError(f"{job.name} was made from other inputs than those recorded now")

@@ -1,7 +1,9 @@
 """Run jobs again with the code of a given folder, each in a separate process and folder with linked inputs."""
 
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -104,7 +106,7 @@ class Replays:
         }
         process = subprocess.Popen(
             [sys.executable, "-c", _DRIVER, str(self.code)], cwd=self.code, env=environment(self.code) | more,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, process_group=0,
         )  # fmt: skip
         assert process.stdin is not None
         process.stdin.write(json.dumps(tasks))
@@ -148,9 +150,10 @@ class Running:
         return [replace(done, failed=_last(done.folder) if s != "0" else "") for done, s in pairs]
 
     def kill(self) -> None:
-        """End it; for an interrupted command."""
-        self.process.kill()
-        self.process.wait()
+        """End it and the job it runs; for an interrupted command."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
 
 
 def _last(folder: Path) -> str:

@@ -37,7 +37,11 @@ class Trials:
             code = self.history.unpacked(commit)
             replays = Replays(code, self.place / "of-old", (self.root, self._made), old=True)
             running = replays.start([whole(job) for job in these], self._made)
-            for job, done in zip(these, running.end(shown=True), strict=True):
+            try:
+                results = running.end(shown=True)
+            finally:
+                running.kill()
+            for job, done in zip(these, results, strict=True):
                 files = {path: done.file(path) for path in job.outputs}
                 apart = [
                     p for p, sha in job.outputs.items() if not files[p].is_file() or sha256(files[p]) != sha

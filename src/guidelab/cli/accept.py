@@ -1,5 +1,6 @@
 """`guidelab accept`: prove by replay that a code change leaves results unchanged, and record it."""
 
+import signal
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -77,6 +78,7 @@ def accept(
         typer.echo(text, err=True)
 
     lines = shell_lines(root)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: replays end with the command
     found = prove(plan, names, root, options, lines, say)
     for outcome in found:
         locked = lock(plan, outcome.experiment, root, lines, say) if outcome.ledger else []

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from guidelab.assemble import Nets
 from guidelab.compute.precision import DTYPES, effective, precision
 from guidelab.core.denoiser import Denoiser, at_step
 from guidelab.errors import UserError
@@ -113,14 +112,13 @@ class InferenceModel:
         return made
 
 
-def inference_nets(found: Nets, where: torch.device, name: str, unlabelled: Iterable[str] = ()) -> Nets:
-    """Nets of one training seed for a sampler.
-
-    Denoisers get the precision given; discriminators and classifiers stay in float32, as their gradients are small
-    numbers.
+def inference_models(
+    models: Mapping[str, nn.Module], where: torch.device, name: str, unlabelled: Iterable[str] = ()
+) -> dict[str, Any]:
+    """Denoisers of one training seed for a sampler.
 
     Args:
-        found: loaded on the CPU.
+        models: by name, loaded on the CPU.
         where: the device they compute on.
         name: the precision.
         unlabelled: models to be called without a class.
@@ -128,14 +126,12 @@ def inference_nets(found: Nets, where: torch.device, name: str, unlabelled: Iter
         UserError: GUIDELAB_COMPILE is neither empty, 0, 1 nor graphs.
     """
     lacking = set(unlabelled)
-    models: dict[str, Any] = {
+    return {
         model: InferenceModel(
             _compiled(_lowered(net.to(where), name, where)), name, where, labelled=model not in lacking
         )
-        for model, net in found.models.items()
+        for model, net in models.items()
     }
-    discs = {disc: net.to(where) for disc, net in found.discriminators.items()}
-    return Nets(models, discs)
 
 
 def _lowered(net: nn.Module, name: str, where: torch.device) -> nn.Module:

@@ -17,7 +17,7 @@ from safetensors import SafetensorError, safe_open
 from guidelab.compute.processes import ProcessGroup
 from guidelab.environment import seconds
 from guidelab.errors import UserError
-from guidelab.shards import Shard
+from guidelab.io.shards import Shard
 
 PATIENCE_S = 3600.0  # without one new shard of another process; GUIDELAB_PATIENCE_S overrides
 _POLL_S = 0.5

@@ -16,16 +16,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 
-from guidelab import plugins
 from guidelab.digest.syntax import Module, sha256
 from guidelab.errors import UserError
+from guidelab.registry import plugins
 
 PACKAGE = "guidelab"
 _NO_NUMBERS = {  # modules that are in no digest, and why
     f"{PACKAGE}.errors": "what it holds ends up on a screen",
     f"{PACKAGE}.train.stop": "an exception that ends a process; the training resumes from its saved state",
     f"{PACKAGE}.train.curves": "writes curves to watch below logs/; nothing reads them back",
-    f"{PACKAGE}.plugins": "finds and imports plugins; the digest holds the file of each by itself",
+    f"{PACKAGE}.registry.plugins": "finds and imports plugins; the digest holds the file of each by itself",
     f"{PACKAGE}.registry.plugin_checks": "refuses plugins of another kind; what they are is in their files",
     f"{PACKAGE}.environment": "reads numbers that a user gives a process; they are in no payload and no result",
     f"{PACKAGE}.compute.device": "where a job computes, not how, and a message; the arithmetic is in compute.precision",

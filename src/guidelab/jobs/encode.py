@@ -21,7 +21,7 @@ from guidelab.data.zip_reader import ZipImages, ZipLatents
 from guidelab.data.zip_writer import ZipWriter
 from guidelab.errors import UserError
 from guidelab.io import atomic_write, load_arrays, sha256, wanted
-from guidelab.shards import folder_of, load_manifest
+from guidelab.io.shards import folder_of, load_manifest
 
 BATCH = 16  # images at a time; results depend on it by rounding only
 _AHEAD = 2  # batches waiting for each device: it never waits for the disk, and few are in memory

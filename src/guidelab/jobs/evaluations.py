@@ -9,8 +9,8 @@ import pandas as pd
 from guidelab.costs.flops import count
 from guidelab.costs.levels import evaluations
 from guidelab.io import load_arrays, write_csv
+from guidelab.io.shards import load_manifest
 from guidelab.registry import METHODS
-from guidelab.shards import load_manifest
 
 COLUMNS = [
     "experiment", "scale", "kind", "name", "of", "net", "parameters", "trained", "judged", "samples", "sampling_main",

@@ -10,7 +10,7 @@ from torch import Tensor
 from guidelab.data.zip_reader import ZipImages, ZipLatents
 from guidelab.errors import UserError
 from guidelab.io import sha256
-from guidelab.shards import folder_of, load_manifest
+from guidelab.io.shards import folder_of, load_manifest
 
 Latent = Mapping[str, Any]  # `encoding`, `side_px`, `channels`
 

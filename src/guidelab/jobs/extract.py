@@ -20,8 +20,8 @@ from guidelab.environment import whole
 from guidelab.errors import UserError
 from guidelab.features.extractor import Extracted, Extractor
 from guidelab.io import save_arrays, sha256
+from guidelab.io.shards import _read, folder_of, load_manifest
 from guidelab.registry import EXTRACTORS, NETS
-from guidelab.shards import _read, folder_of, load_manifest
 
 BATCH = {"cpu": 64, "cuda": 256}  # images; rows depend on it by rounding only
 PIECE = 1024  # images of a fold read at once

@@ -7,8 +7,8 @@ import torch
 
 from guidelab.data.zip_reader import ZipImages, ZipLatents
 from guidelab.errors import UserError
+from guidelab.io.shards import load_manifest
 from guidelab.jobs.examples import ShardImages, check_labels, event_shape, open_examples
-from guidelab.shards import load_manifest
 from guidelab.train.loader import Kept
 from guidelab.train.sides import Side
 from guidelab.train.streams import stream

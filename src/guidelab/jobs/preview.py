@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from guidelab.io import atomic_write
-from guidelab.shards import read_block
+from guidelab.io.shards import read_block
 
 BACKGROUND = 255  # between the images
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from guidelab.errors import UserError
-from guidelab.shards import load_manifest, read_block
+from guidelab.io.shards import load_manifest, read_block
 
 
 def shown(job: dict[str, Any]) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from guidelab.assemble import Nets, assemble, density, load_net, load_nets
 from guidelab.compute.device import device
-from guidelab.compute.inference import inference_nets
+from guidelab.compute.inference import inference_models
 from guidelab.compute.precision import settle
 from guidelab.core.denoiser import at_step
 from guidelab.data.image_zip import read_zip
@@ -17,12 +17,12 @@ from guidelab.divergence.noisy import CPU, Denoise, Examples
 from guidelab.divergence.subject import Exact, Space, Subject
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, wanted
+from guidelab.io.shards import load_manifest, read_block
 from guidelab.metrics.divergence import DIVERGENCES, divergences, log_ratios
 from guidelab.metrics.value import Value
 from guidelab.registry import DENSITIES
 from guidelab.sampling.codecs import Points
 from guidelab.sampling.draw import drawing
-from guidelab.shards import load_manifest, read_block
 
 Job = Mapping[str, Any]
 
@@ -127,7 +127,8 @@ def _nets(job: Job, seed: int) -> tuple[Nets, torch.device]:
         return found, CPU
     where = device()
     settle(where)
-    return inference_nets(found, where, job["precision"], job["unlabelled"]), where
+    models = inference_models(found.models, where, job["precision"], job["unlabelled"])
+    return Nets(models, {name: net.to(where) for name, net in found.discriminators.items()}), where
 
 
 def _density_known(job: Job) -> bool:

@@ -3,7 +3,7 @@
 import importlib
 from typing import Any
 
-from guidelab import plugins
+from guidelab.registry import plugins
 from guidelab.registry.table import Entry, Table
 
 

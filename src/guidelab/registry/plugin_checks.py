@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from guidelab import plugins
 from guidelab.errors import UserError
+from guidelab.registry import plugins
 
 PARTS = (
     "real",

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from guidelab import plugins
 from guidelab.errors import UserError, closest
-from guidelab.registry import plugin_checks
+from guidelab.registry import plugin_checks, plugins
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from guidelab.assemble import Assembled, Nets, assemble
 from guidelab.compute.device import memory_named
-from guidelab.compute.inference import InferenceModel, graph_steps, inference_nets
+from guidelab.compute.inference import InferenceModel, graph_steps, inference_models
 from guidelab.compute.precision import effective, moved
 from guidelab.core.noise import SeededNoise
 from guidelab.errors import UserError
@@ -46,7 +46,7 @@ class Drawing:
     def main(self) -> InferenceModel:
         """The main net."""
         found: Any = self.nets.models[self.job["main"]]
-        assert isinstance(found, InferenceModel)  # `inference_nets` made it
+        assert isinstance(found, InferenceModel)  # `inference_models` made it
         return found
 
     def __call__(
@@ -144,7 +144,10 @@ def drawing(
         UserError: nets that do not fit the sampler, or that do not fit into memory.
     """
     with memory_named("sample: loading nets", "the number or the size of the nets"):
-        nets = inference_nets(loaded, where, job["precision"], job["unlabelled"])
+        models = inference_models(loaded.models, where, job["precision"], job["unlabelled"])
+        nets = Nets(
+            models, {name: net.to(where) for name, net in loaded.discriminators.items()}
+        )  # float32: small gradients
     make, options = SAMPLERS.load(job["sampler"]["name"]), job["sampler"].get("options", {})
     sampler: Sampler = make(job, nets, **options)
     return Drawing(job, nets, where, codec, start, sampler)

@@ -14,9 +14,9 @@ from guidelab.compute.precision import effective
 from guidelab.compute.processes import process_group
 from guidelab.compute.workers import present, share, wait
 from guidelab.io import sha256
+from guidelab.io.shards import Shard, folder_of, split, write_manifest, write_shard
 from guidelab.registry import SOURCES
 from guidelab.sampling.codecs import progress_bar
-from guidelab.shards import Shard, folder_of, split, write_manifest, write_shard
 
 if TYPE_CHECKING:
     from guidelab.sampling.interfaces import Draw

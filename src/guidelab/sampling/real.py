@@ -8,7 +8,7 @@ from torch import Tensor
 
 from guidelab.data.zip_reader import ZipImages
 from guidelab.errors import UserError
-from guidelab.shards import Shard
+from guidelab.io.shards import Shard
 
 
 def shown(job: Mapping[str, Any]) -> Callable[[Shard], tuple[Tensor, Tensor | None]]:

@@ -17,7 +17,7 @@ from pydantic import (
     model_serializer,
 )
 
-from guidelab import plugins
+from guidelab.registry import plugins
 from guidelab.spec.marks import SeedRange
 from guidelab.spec.mistakes import shown
 

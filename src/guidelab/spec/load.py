@@ -7,8 +7,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from guidelab import plugins
 from guidelab.errors import UserError, closest
+from guidelab.registry import plugins
 from guidelab.spec import walk
 from guidelab.spec.describe import Described
 from guidelab.spec.experiment import Experiment, Spec

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field, Tag, WithJsonSchema
 
-from guidelab import plugins, registry
+from guidelab import registry
 from guidelab.errors import UserError
+from guidelab.registry import plugins
 from guidelab.spec.base import (
     UNION,
     Channels,

@@ -13,8 +13,9 @@ from pydantic import (
     model_serializer,
 )
 
-from guidelab import plugins, registry
+from guidelab import registry
 from guidelab.errors import UserError
+from guidelab.registry import plugins
 from guidelab.spec.base import UNION, Batch, Name, Number, Plug, Positive, Sigma, Steps, Strict
 from guidelab.spec.levels import chain_levels, edm_levels
 from guidelab.spec.marks import Registered

@@ -14,9 +14,9 @@ from tqdm import tqdm
 
 from guidelab.errors import UserError
 from guidelab.io import atomic_write
+from guidelab.io.shards import load_manifest
 from guidelab.jobs.extract import opened
 from guidelab.jobs.preview import tile
-from guidelab.shards import load_manifest
 
 LISTING = "dataset.json"  # EDM2's file of labels, with one more key
 _OURS = "guidelab"  # that key: the settings and seeds of all images

@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.errors import UserError, closest
-from guidelab.plugins import is_plugin
 from guidelab.registry import EXTRACTORS
+from guidelab.registry.plugins import is_plugin
 
 SHORT = {"lite0": {"name": "efficientnet_lite0", "size_px": 64}}  # by the name that params.yaml gives them
 _KNOWN = (*SHORT, "inception", "dinov2", "tiny")
