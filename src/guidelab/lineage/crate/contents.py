@@ -1,4 +1,4 @@
-"""What goes into a crate, and what keeps a crate from being written: files that are gone, changed, foreign, or otherwise planned."""
+"""Select a crate's files, and refuse a crate whose files are missing, changed, outside the project, or of other parameters."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,13 +19,13 @@ _PRINTED = ("results/tables/", "results/figures/")
 
 
 def printed(book: Book, table: str) -> list[str]:
-    """The table and what is printed beside it, as recorded, whether it is there or not: whose jobs are described."""
+    """The recorded paths of the table and the other printed results, present or not; their jobs are described."""
     recorded = book.recorded(experiment_of(table))
     return list(dict.fromkeys([table, *(path for path in recorded if path.startswith(_PRINTED))]))
 
 
 def files_of(book: Book, table: str, steps: Iterable[Step], root: Path) -> list[str]:
-    """The files that go inside: small results of the jobs, the records, the workflow's own text. Nothing else that lies beside them.
+    """The files that go inside: small results of the jobs, the records, the workflow's own text. No other file of their folders.
 
     Raises:
         UserError: one that is recorded is not there, or one leads out of the project.
@@ -79,10 +79,10 @@ def refuse_changed(book: Book, table: str, paths: Iterable[str], steps: Sequence
 
 
 def refuse_other_parameters(steps: Iterable[Step], now: Now, table: str) -> None:
-    """A crate holds params.yaml: every job must have been told what it says.
+    """A crate holds params.yaml, so every job must have run with its parameters.
 
     Raises:
-        UserError: names the jobs that were told something else, and what.
+        UserError: names the jobs with other parameters, and these.
     """
     told = []
     for step in steps:

@@ -1,4 +1,4 @@
-"""The entities of a crate: files inside, files only described, the run, every job with its command and what it took."""
+"""The entities of a crate: included files, described files, the run, and every job with its command and run record."""
 
 import io
 import json
@@ -31,7 +31,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class About:
-    """What the files do not say themselves.
+    """Metadata that the files do not contain.
 
     Attributes:
         version: of the code, as git has it. date: of publication, ISO 8601.

@@ -38,17 +38,17 @@ def begin(arguments: Sequence[str]) -> None:
 
 
 def within() -> None:
-    """In the Snakemake inside a job: SIGUSR1, a cluster's notice before it ends a job, is for the job's command alone.
+    """Ignore SIGUSR1 in the Snakemake inside a job: a cluster's notice before the time limit is for the job's command.
 
-    Snakemake and the shell between them would be ended by it, and the command would lose the time it needs to save.
+    Without this, the signal would end Snakemake and its shell before the command has saved its state.
     """
     signal.signal(
         signal.SIGUSR1, signal.SIG_IGN
-    )  # inherited by all that is started; a training sets its own handler
+    )  # child processes inherit this; a training sets its own handler
 
 
 def orphans(jobs: Sequence[Queued], folder: Path) -> list[Queued]:
-    """Jobs that a Snakemake submitted from a folder."""
+    """The queued Slurm jobs that a Snakemake submitted from a folder."""
     here = folder.resolve()
     return [job for job in jobs if job.comment.startswith("rule_") and Path(job.folder).resolve() == here]
 
