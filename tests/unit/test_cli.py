@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 
+from guidelab.cli.app import app
 from guidelab.io import load_arrays, save_arrays
 from guidelab.nets.toy import ToyDenoiser
 from guidelab.plan.plan import Plan
@@ -45,6 +47,17 @@ def test_help_lists_every_job_and_each_job_shows_an_example():
         assert (
             shown.returncode == 0 and "Example" in shown.stdout and f"guidelab {rule} toy2d" in shown.stdout
         )
+
+
+def test_former_names_of_commands_still_work_and_are_hidden():
+    commands = typer.main.get_command(app).commands
+    renamed = {rule.name: rule.command for rule in RULES.values() if rule.command}
+    assert renamed == {"obtain": "convert", "grading": "sample_for_grader", "story": "findings"}
+    for old, new in renamed.items():
+        assert commands[old].hidden and not commands[new].hidden
+        assert f"guidelab {new} " in commands[old].help
+    done = guidelab("story", "toy2d", "--params", "absent.yaml")
+    refused(done, "absent.yaml")
 
 
 def test_check_and_show_and_job_say_what_is_planned():
