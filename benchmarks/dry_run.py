@@ -163,21 +163,23 @@ def main() -> None:
     given.add_argument("jobs", type=int, nargs="+")
     given.add_argument("--repeats", type=int, default=1)
     given.add_argument("--profile", action="store_true")
-    asked = given.parse_args()
-    for wanted in asked.jobs:
+    arguments = given.parse_args()
+    for wanted in arguments.jobs:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             jobs = copy(folder / "ours", wanted)
-            if asked.profile:
+            if arguments.profile:
                 profile(folder / "ours")
                 continue
             bare(folder / "bare", jobs)
             minimal(folder / "minimal", len(jobs))
-            found = {kind: cpu_seconds(folder / kind, asked.repeats) for kind in ("ours", "bare", "minimal")}
+            found = {
+                kind: cpu_seconds(folder / kind, arguments.repeats) for kind in ("ours", "bare", "minimal")
+            }
         ratio = found["ours"] / found["bare"]
-        told = ", ".join(f"{kind} {seconds:.2f} CPU s" for kind, seconds in found.items())
+        times = ", ".join(f"{kind} {seconds:.2f} CPU s" for kind, seconds in found.items())
         print(
-            f"{len(jobs):,} jobs: {told}; ours / bare {ratio:.2f}, ours / minimal {found['ours'] / found['minimal']:.2f}",
+            f"{len(jobs):,} jobs: {times}; ours / bare {ratio:.2f}, ours / minimal {found['ours'] / found['minimal']:.2f}",
             flush=True,
         )
 

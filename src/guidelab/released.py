@@ -73,8 +73,8 @@ def load_rows(path: str | Path = CSV) -> dict[str, Row]:
         UserError: no such file, other columns, or a row that cannot be; says which line.
     """
     source = Path(path)
-    if path == CSV and not source.exists() and (beside := Path(__file__).parents[2] / CSV).exists():
-        source = beside  # called from another folder: the list of the tree this code lies in
+    if path == CSV and not source.exists() and (packaged := Path(__file__).parents[2] / CSV).exists():
+        source = packaged  # called from another folder: the list of the tree this code lies in
     try:
         with source.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)

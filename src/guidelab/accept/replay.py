@@ -62,8 +62,8 @@ class Replayed:
 
     def shards(self, manifest: str) -> dict[str, Path]:
         """The shards of a manifest, by their names below it."""
-        beside = self.file(manifest).with_suffix("")
-        return {p.relative_to(beside).as_posix(): p for p in sorted(beside.rglob("*.safetensors"))}
+        folder = self.file(manifest).with_suffix("")
+        return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*.safetensors"))}
 
 
 class Replays:

@@ -25,7 +25,7 @@ _PERSISTENT = frozenset(["BINPERSID"])  # of torch's own files: refers to a tens
 
 
 class Bounded:
-    """A file wrapper whose reads never reserve more memory than the file holds, whatever length is requested.
+    """A file wrapper whose reads never reserve more memory than the file holds, for any requested length.
 
     Args:
         file: open for reading, binary, at its beginning.

@@ -45,8 +45,8 @@ def files(path: str | Path) -> list[Path]:
 def names(file: str) -> set[str]:
     """The paths that a row's folder, or its file of weights, may be read from; see `files`."""
     own = PurePosixPath(file)
-    beside = {own.with_suffix(".json"), own.parent / CONFIG}
-    return {str(path) for path in {own, *(own / name for name in (*WEIGHTS, CONFIG)), *beside}}
+    configs = {own.with_suffix(".json"), own.parent / CONFIG}
+    return {str(path) for path in {own, *(own / name for name in (*WEIGHTS, CONFIG)), *configs}}
 
 
 def read_autoencoder(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

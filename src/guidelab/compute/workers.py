@@ -138,10 +138,10 @@ def _working(folder: Path, here: ProcessGroup, began: float) -> bool:
 def _note(folder: Path, rank: int, state: str, why: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = _path(folder, rank)
-    beside = path.with_suffix(".new")
+    temporary = path.with_suffix(".new")
     text = json.dumps({"state": state, "why": why, "at": time.time(), "attempt": _attempt()})
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def _attempt() -> list[str]:

@@ -83,7 +83,7 @@ def _sized(e: Experiment, entry: Denoiser | Discriminator, classes: int) -> dict
 
 
 def known_extractor(name: str) -> tuple[float, int, int, int]:
-    """FLOP of an image, the side it is counted at (0: of any image), features, and numbers kept beside them.
+    """FLOP of an image, the side it is counted at (0: of any image), features, and numbers stored with them.
 
     Raises:
         UserError: an extractor without a known count.

@@ -27,7 +27,7 @@ def _blocks(job: Job) -> int:
 def sample(e: Experiment, job: Job) -> Work:
     """Every seed of a job: the main net at every evaluation, each guidance term where it is on, the decoder once."""
     n, spec = _blocks(job), job.spec
-    if spec.get("real"):  # real images in the place of samples
+    if spec.get("real"):  # real images instead of samples
         return Work(n, disk_bytes=n * image_bytes(e))
     main = flops.count(configs.model_config(e, spec["main"]))
     found = {"main": evaluations(spec["sampler"])}
@@ -108,9 +108,9 @@ def extract(e: Experiment, job: Job) -> Work:
         net = flops.count(configs.disc_config(e, e.features[job.spec["features"]].disc or ""))
         flop, numbers = net.forward, 64 + _classes(e)
     else:
-        flop, side, features, beside = configs.known_extractor(name)
+        flop, side, features, stored = configs.known_extractor(name)
         size = e.features[job.spec["features"]].size_px
-        flop, numbers = flop * ((size / side) ** 2 if side and size else 1.0), features + beside
+        flop, numbers = flop * ((size / side) ** 2 if side and size else 1.0), features + stored
     return Work(n, {"extractor": n}, n * flop, n * flop, disk_bytes=n * numbers * FLOAT)
 
 

@@ -34,11 +34,11 @@ def use(params: str | Path) -> None:
 
     Of another folder than the current one only where the variable `GUIDELAB_PLUGINS` is 1.
     """
-    beside = Path(params).absolute().parent
-    if beside.resolve() == Path.cwd().resolve():
+    folder = Path(params).absolute().parent
+    if folder.resolve() == Path.cwd().resolve():
         os.environ.pop(FOLDER, None)
     else:
-        os.environ[FOLDER] = str(beside / PACKAGE) if os.environ.get(ALLOWED) == "1" else _ELSEWHERE
+        os.environ[FOLDER] = str(folder / PACKAGE) if os.environ.get(ALLOWED) == "1" else _ELSEWHERE
 
 
 def path_of(module: str, where: str = "params.yaml") -> Path:

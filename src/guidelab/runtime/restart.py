@@ -1,5 +1,5 @@
 """Restart after a killed Snakemake: its lock is removed, its jobs that still run are named, and nothing starts
-beside them.
+meanwhile.
 
 A killed Snakemake leaves its lock, and its jobs keep running. Snakemake cannot distinguish such a lock from that of
 a running one, and takes files of a job that still runs for incomplete: two jobs would write them.

@@ -118,8 +118,8 @@ class Watch:
         minutes = (now - self._silent_since) / 60
         self.tell(
             f"Slurm has not answered {f'for {minutes:.0f} minutes' if minutes else 'this time'}; {len(self._expected)} jobs are "
-            "waited for. They go on without it, and this run goes on when it answers: nothing need be done. `sinfo` tells "
-            "how it is. If it does not come back: Ctrl-C here, later the same command again; what is done stays done."
+            "waited for. They keep running, and this run continues when Slurm answers: no action is needed. `sinfo` shows "
+            "its state. If it does not return: Ctrl-C here, later the same command again; what is done stays done."
         )
 
     def _accepted(self, found: Mapping[str, str], lags: bool) -> dict[str, str]:
