@@ -44,28 +44,28 @@ def fetched(plan, name, folder):
 def test_all_missing_files_are_listed_at_once_with_address_and_licence(plan, tmp_path):
     with pytest.raises(UserError) as error:
         preflight(plan, ["-c1", TABLE])
-    told = str(error.value)
+    printed = str(error.value)
     for name in needed(plan.experiment("cifar10")):
         row = rows()[name]
-        assert all(str(getattr(row, key)) in told for key in ("name", "file", "url", "licence")), name
-    assert str(tmp_path / "checkpoints") in told and "GUIDELAB_CIFAR10 is not set" in told
-    assert "guidelab released cifar10" in told and "guidelab bundle cifar10" in told
-    assert "GUIDELAB_IMAGENET" not in told
+        assert all(str(getattr(row, key)) in printed for key in ("name", "file", "url", "licence")), name
+    assert str(tmp_path / "checkpoints") in printed and "GUIDELAB_CIFAR10 is not set" in printed
+    assert "guidelab released cifar10" in printed and "guidelab bundle cifar10" in printed
+    assert "GUIDELAB_IMAGENET" not in printed
 
 
 def test_a_dry_run_lists_them_too_and_prints_the_cost(plan, capsys):
     preflight(plan, ["-nq", "rules", "--", f"./{TABLE}"])
-    told = capsys.readouterr().err
-    assert "GUIDELAB_CIFAR10 is not set" in told and "edm-cifar10-32x32-cond-vp.pkl" in told
+    printed = capsys.readouterr().err
+    assert "GUIDELAB_CIFAR10 is not set" in printed and "edm-cifar10-32x32-cond-vp.pkl" in printed
     full = estimate(plan, [TABLE], gpu("H100"))
-    assert f"{full.total.left} jobs to run, about {full.total.gpu_hours:.1f} H100-hours" in told
+    assert f"{full.total.left} jobs to run, about {full.total.gpu_hours:.1f} H100-hours" in printed
     by_rule = {line.rule: line.gpu_hours for line in full.lines if line.gpu_hours}
-    assert f"by rule: sample {by_rule['sample']:.1f}, " in told and set(by_rule) == {
+    assert f"by rule: sample {by_rule['sample']:.1f}, " in printed and set(by_rule) == {
         "sample",
         "train",
         "extract",
     }
-    assert f"guidelab cost {TABLE} --measured" in told
+    assert f"guidelab cost {TABLE} --measured" in printed
 
 
 def test_a_run_with_all_inputs_prints_only_its_cost(plan, tmp_path, monkeypatch, capsys):

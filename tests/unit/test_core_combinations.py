@@ -25,10 +25,10 @@ class Shifted:
     classes = 4
 
     def __init__(self):
-        self.told = []
+        self.received = []
 
     def __call__(self, x, sigma, cond):
-        self.told.append(cond)
+        self.received.append(cond)
         return model()(x, sigma, None) + cond[:, None].to(x.dtype) / 10
 
 
@@ -102,8 +102,8 @@ def test_independent_guidance_is_deterministic_and_independent_of_the_sample():
     term = Independent(ref, 2.0)
     for moved in (x, x + 1, 100 * x):
         term.delta(moved, sigma, cond, moved)
-    assert all(torch.equal(told, ref.told[0]) for told in ref.told)
-    expected = Reference(lambda x, s, c: Shifted()(x, s, ref.told[0]), 2.0).delta(x, sigma, cond, x)
+    assert all(torch.equal(received, ref.received[0]) for received in ref.received)
+    expected = Reference(lambda x, s, c: Shifted()(x, s, ref.received[0]), 2.0).delta(x, sigma, cond, x)
     assert torch.equal(term.delta(x, sigma, cond, x), expected)
     with pytest.raises(ValueError, match="no condition"):
         term.delta(x, sigma, None, x)
@@ -115,8 +115,8 @@ def test_independent_class_stays_through_both_evaluations_of_a_step():
     x = 5 * torch.randn(8, 2, generator=torch.Generator().manual_seed(1))
     cond = torch.arange(8) % 4
     heun(Guided(Shifted(), [Independent(ref, 2.0)]), x, sigmas, cond)
-    assert len(ref.told) == 11
-    first, second = ref.told[0:10:2], ref.told[1:10:2]
+    assert len(ref.received) == 11
+    first, second = ref.received[0:10:2], ref.received[1:10:2]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert any(not torch.equal(a, b) for a, b in itertools.pairwise(first))
 

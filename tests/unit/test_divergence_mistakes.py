@@ -220,11 +220,11 @@ def test_what_is_shipped_is_accepted(name, tmp_path):
 
 @pytest.mark.parametrize("name", MISTAKES)
 def test_a_mistake_is_reported_before_any_work(name, tmp_path):
-    experiment, change, told = MISTAKES[name]
+    experiment, change, message = MISTAKES[name]
     with pytest.raises(UserError) as error:
         load(tmp_path, experiment, change)
     assert f"experiments.{experiment}." in str(error.value)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_tests_of_the_rules_may_repeat_little(tmp_path):

@@ -59,13 +59,13 @@ def test_jobs_at_paper_size_name_the_variable(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("environ", "told"),
+    ("environ", "message"),
     [
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two: wanted a whole number from 1"),
         ({"WORLD_SIZE": "2", "RANK": "x", "LOCAL_RANK": "0"}, "RANK=x: wanted a whole number from 0"),
         ({"WORLD_SIZE": "2", "RANK": "1"}, "WORLD_SIZE is 2 but 'LOCAL_RANK' is not set"),
     ],
 )
-def test_invalid_variables_of_a_launcher_are_named(environ, told):
-    with pytest.raises(UserError, match=told):
+def test_invalid_variables_of_a_launcher_are_named(environ, message):
+    with pytest.raises(UserError, match=message):
         process_group(environ)

@@ -163,7 +163,7 @@ def changed(path, change):
 
 
 @pytest.mark.parametrize(
-    ("label", "change", "told"),
+    ("label", "change", "message"),
     [
         ("features:tiny", lambda t, a: a["source"].update(variant="autog"), "with variant autog, wanted cfg"),
         ("features:tiny", lambda t, a: a["source"].update(terms=[{"weight": 3.0}]), r"with weights \[3.0\], wanted \[2.0\]"),
@@ -180,9 +180,9 @@ def changed(path, change):
         ("features:tiny", lambda t, a: t.update({"seed0/select/features": torch.zeros(29, 4)}), r"\(29, 4\), wanted"),
     ],
 )  # fmt: skip
-def test_files_that_belong_to_something_else_are_refused(tmp_path, job, label, change, told):
+def test_files_that_belong_to_something_else_are_refused(tmp_path, job, label, change, message):
     changed(job["inputs"][label][0], change)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         measure.run(job, [tmp_path / "rows.csv"])
     assert not (tmp_path / "rows.csv").exists()
 

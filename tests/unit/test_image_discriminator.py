@@ -194,10 +194,10 @@ def test_gradients_are_in_the_images_own_units_and_reach_no_parameter(config):
 
 def test_discriminators_are_conditional_or_not_and_fit_their_extractor():
     x, sigma, cond = images()
-    told = awake(build(NETS[2]))
-    assert not torch.equal(told(x, sigma, cond), told(x, sigma, (cond + 1) % 3))
+    conditional = awake(build(NETS[2]))
+    assert not torch.equal(conditional(x, sigma, cond), conditional(x, sigma, (cond + 1) % 3))
     with pytest.raises(ValueError, match="no class"):
-        told(x, sigma, None)
+        conditional(x, sigma, None)
     untold = awake(build(NETS[3]))
     assert torch.equal(untold(x, sigma, cond), untold(x, sigma, None))
     for wrong, words in ((ADM, "wanted small_classifier"), ({**SMALL, "resolution_px": 16}, "16 px")):

@@ -131,14 +131,14 @@ def test_a_changed_file_is_named_and_gets_no_record(built, tmp_path):
     assert clone.restore() == 2
     assert clone.record(SAMPLE) is None
     (warning,) = [line for line in clone.log if "WARNING" in line]
-    for told in (
+    for message in (
         SAMPLE,
         sha256(clone.root / SAMPLE)[:12],
         sha256(built.root / SAMPLE)[:12],
         "dvc checkout",
         "delete it",
     ):
-        assert told in warning
+        assert message in warning
     clone.restore()
     assert any("WARNING" in line for line in clone.log), "must be said every time"
 

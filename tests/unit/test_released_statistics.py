@@ -233,7 +233,7 @@ def test_a_matrix_with_a_negative_eigenvalue_is_never_taken_for_a_covariance(tmp
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"fid": {"mu": np.zeros(3)}}, "wanted `mu` and `sigma`"),
         ({"fid": {"mu": np.zeros(3), "sigma": np.eye(4)}}, r"\(4, 4\), wanted"),
@@ -244,8 +244,8 @@ def test_a_matrix_with_a_negative_eigenvalue_is_never_taken_for_a_covariance(tmp
         ([1, 2], "holds no statistics"),
     ],
 )
-def test_what_the_statistics_must_be(tmp_path, content, told):
-    with pytest.raises(UserError, match=told):
+def test_what_the_statistics_must_be(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
         read_reference_stats(write(tmp_path / "bad.pkl", content))
 
 

@@ -204,12 +204,12 @@ def test_the_first_process_names_the_failed_one(small_nets, tmp_path, monkeypatc
     with pytest.raises(UserError, match="process 1 of 2 failed: RuntimeError: disk full"):
         workers.wait(folder, shards, {}, here, began=0.0)
     clock = iter(range(1000))
-    with pytest.raises(UserError, match=r"2 of 2 shards are missing, those of process \[0, 1\]") as told:
+    with pytest.raises(UserError, match=r"2 of 2 shards are missing, those of process \[0, 1\]") as message:
         workers.wait(
             folder, shards, {}, here, began=1e12, now=lambda: float(next(clock)), sleep=lambda s: None,
             patience_s=5.0,
         )  # fmt: skip
-    assert "A process died or hangs" in str(told.value)
+    assert "A process ended or hangs" in str(message.value)
 
 
 def test_shares_cover_every_shard_once():

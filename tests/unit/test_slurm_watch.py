@@ -22,13 +22,13 @@ class Clock:
 @pytest.fixture
 def made(monkeypatch):
     """A watch whose Slurm answers what the test wants: `answers` are given one by one."""
-    answers, told, clock = [], [], Clock()
+    answers, printed, clock = [], [], Clock()
 
     async def ask(command, logger):
         return answers.pop(0)
 
     monkeypatch.setattr(watch, "queue", lambda *more: [])
-    return watch.Watch(ask, 600.0, told.append, clock, again_s=0.0), answers, told, clock
+    return watch.Watch(ask, 600.0, printed.append, clock, again_s=0.0), answers, printed, clock
 
 
 def states(made, *answers, command="squeue"):
@@ -41,16 +41,16 @@ def states(made, *answers, command="squeue"):
 
 def test_without_an_answer_no_job_is_dropped_and_a_warning_is_printed(made):
     """The executor drops what it gets no dictionary for; an empty one keeps all."""
-    w, _, told, clock = made
+    w, _, printed, clock = made
     w.expect(["1", "2"])
     assert states(made, (None, None)) == {}
-    assert len(told) == 1 and "2 jobs" in told[0] and "not answered" in told[0]
+    assert len(printed) == 1 and "2 jobs" in printed[0] and "not answered" in printed[0]
     clock.now = 300.0
-    assert states(made, (None, None)) == {} and len(told) == 1
+    assert states(made, (None, None)) == {} and len(printed) == 1
     clock.now = 601.0
-    assert states(made, (None, None)) == {} and "10 minutes" in told[-1]
+    assert states(made, (None, None)) == {} and "10 minutes" in printed[-1]
     assert states(made, ({"1": "RUNNING", "2": "COMPLETED"}, 0.1)) == {"1": "RUNNING", "2": "COMPLETED"}
-    assert told[-1] == "Slurm answers again"
+    assert printed[-1] == "Slurm answers again"
 
 
 @pytest.mark.parametrize(("state", "acted"), [("PREEMPTED", "CANCELLED"), ("NODE_FAIL", "FAILED")])
@@ -90,24 +90,24 @@ def test_a_new_job_that_sacct_does_not_list_yet_is_not_lost(made):
 
 
 def test_a_wait_for_an_unusual_reason_is_reported_with_the_reason(made, monkeypatch):
-    w, _, told, clock = made
+    w, _, printed, clock = made
     held = Queued("7", "PENDING", "PartitionTimeLimit", "0:00", "/x", "rule_train_wildcards_toy2d_main")
     monkeypatch.setattr(watch, "queue", lambda *more: [held])
     w.expect(["7"])
     states(made, ({"7": "PENDING"}, 0.1))
     clock.now = 599.0
     states(made, ({"7": "PENDING"}, 0.1))
-    assert told == []
+    assert printed == []
     clock.now = 600.0
     states(made, ({"7": "PENDING"}, 0.1))
-    assert len(told) == 1 and "PartitionTimeLimit" in told[0] and "train toy2d_main" in told[0]
+    assert len(printed) == 1 and "PartitionTimeLimit" in printed[0] and "train toy2d_main" in printed[0]
     states(made, ({"7": "PENDING"}, 0.1))
-    assert len(told) == 1  # not at every look
+    assert len(printed) == 1  # not at every look
     clock.now = 700.0
     states(made, ({"7": "RUNNING"}, 0.1))
     clock.now = 1299.0
     states(made, ({"7": "RUNNING"}, 0.1))
-    assert len(told) == 1  # the last news are of 700
+    assert len(printed) == 1  # the last news are of 700
 
 
 def test_the_executor_has_what_is_replaced():

@@ -156,12 +156,12 @@ def test_on_latents_with_a_frozen_classifier(job: dict[str, Any], tmp_path: Path
     both = torch.cat([mean, mean + 4])
     parts = {"parts": {"0": [0, 59], "5": [60, 119]}}
     fake = encoded(tmp_path / "fake.zip", both, labels.repeat(2), parts)
-    told = SMALL | {"conditional": True}
+    conditional = SMALL | {"conditional": True}
     inputs = {"real": [real], "generated": [fake], "extractor": ["noisy.safetensors"]}
     for cached in (None, 2):
         guide = job | {
             "latent": LATENT,
-            "net": told,
+            "net": conditional,
             "inputs": inputs,
             "train": TRAIN | {"cached_draws": cached},
         }
@@ -233,11 +233,11 @@ def test_what_does_not_fit_is_named(
     labels = torch.arange(60) % 3
     latents = encoded(tmp_path / "latents.zip", torch.zeros(60, 2, 8, 8), labels, {})
     wide = zipped(tmp_path / "wide.zip", torch.zeros(60, 1, 16, 16, dtype=torch.uint8), labels)
-    told = {"net": SMALL | {"conditional": True}}
+    conditional = {"net": SMALL | {"conditional": True}}
     whole = {**job["inputs"]}
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"inputs": whole | {"real": [bare]}, **told}, r"bare\.zip: has no labels, and dg needs"),
-        ({"classes": 2, **told}, "has a label 2, wanted 0 to 1"),
+        ({"inputs": whole | {"real": [bare]}, **conditional}, r"bare\.zip: has no labels, and dg needs"),
+        ({"classes": 2, **conditional}, "has a label 2, wanted 0 to 1"),
         ({"inputs": whole | {"real": [wide]}}, r"dg\.json: holds \(1, 8, 8\), but .*wide\.zip holds"),
         ({"inputs": whole | {"real": [latents]}}, r"latents\.zip: holds latents, wanted images"),
         ({"latent": LATENT}, r"real\.zip: holds images, wanted latents"),

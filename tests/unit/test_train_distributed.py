@@ -41,7 +41,7 @@ SCRIPT = """
         else:
             assert not found[0] and not found[2]
 
-    def told(self, state, iteration):
+    def with_stop(self, state, iteration):
         if iteration == 5 and self.group.rank == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return plain(self, state, iteration)
@@ -60,7 +60,7 @@ SCRIPT = """
         if group.leader:
             save_arrays(here / "toy.safetensors", toy[0], {"curve": toy[2]})
         go("whole", group)
-        Trainer.step = told
+        Trainer.step = with_stop
         try:
             go("inside", group)
             raise SystemExit("was not stopped")

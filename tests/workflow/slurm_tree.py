@@ -195,8 +195,8 @@ def slurm(*command: str) -> str:
 
 def jobs(states: str, what: str, folder: Path) -> list[str]:
     """One field of the jobs submitted from a folder, in the order of their numbers."""
-    told = slurm("squeue", "--noheader", f"--states={states}", "--sort=i", f"--format={what}|%Z")
-    return [line.rsplit("|", 1)[0].strip() for line in told.splitlines() if line.endswith(f"|{folder}")]
+    queue = slurm("squeue", "--noheader", f"--states={states}", "--sort=i", f"--format={what}|%Z")
+    return [line.rsplit("|", 1)[0].strip() for line in queue.splitlines() if line.endswith(f"|{folder}")]
 
 
 def restarts(job: str) -> int:

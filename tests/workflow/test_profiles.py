@@ -119,9 +119,9 @@ def test_jobs_that_use_gpus_can_have_a_partition_of_their_own_and_keep_it():
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)+)", done.stdout, re.M)
     places = {
-        (name, "gpu=1" in told): re.search(r"slurm_partition=(\w+)", told)[1]
-        for name, told in jobs
-        if "mem_mb" in told
+        (name, "gpu=1" in printed): re.search(r"slurm_partition=(\w+)", printed)[1]
+        for name, printed in jobs
+        if "mem_mb" in printed
     }
     assert places["train", True] == places["sample", True] == "all"
     assert places["train", False] == places["sample", False] == places["measure", False] == "open"
@@ -129,7 +129,7 @@ def test_jobs_that_use_gpus_can_have_a_partition_of_their_own_and_keep_it():
     assert {name for (name, _), place in places.items() if place == "all"} == gpus & {
         name for name, gpu in places if gpu
     }
-    assert all("runtime=77" in told for name, told in jobs if name == "train")
+    assert all("runtime=77" in printed for name, printed in jobs if name == "train")
 
 
 def test_the_local_profile_takes_cores_from_the_environment(monkeypatch):

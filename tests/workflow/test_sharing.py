@@ -69,8 +69,12 @@ def s3():
     running.start()
     host, port = running.get_host_and_port()
     address = f"http://{host}:{port}"
-    told = {"aws_access_key_id": "nobody", "aws_secret_access_key": "nothing", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=address, **told)
+    credentials = {
+        "aws_access_key_id": "nobody",
+        "aws_secret_access_key": "nothing",
+        "region_name": "us-east-1",
+    }
+    client = boto3.client("s3", endpoint_url=address, **credentials)
     client.create_bucket(Bucket="results")
     yield address, client
     running.stop()

@@ -47,7 +47,7 @@ class Options:
 
 @dataclass
 class Outcome:
-    """What came out for one experiment.
+    """The result of an acceptance for one experiment.
 
     Attributes:
         accepted: jobs that count as up to date now. outdated: jobs that do not, and why.
@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def differs(self) -> bool:
-        """The new code gives another result somewhere."""
+        """Whether the new code gives another result for some job."""
         return any(shown.differs for shown in self.replays)
 
 
@@ -73,13 +73,13 @@ def accept(
 
     Args:
         plan: of params.yaml. experiments: their names. root: the project's folder. options: what a user declares.
-        shell: the present shell line of every rule. log: is given what is replayed, and what it shows.
+        shell: the present shell line of every rule. log: receives lines about replays and verdicts.
     Raises:
         UserError: Snakemake runs here, a ledger or provenance file was edited, no such experiment or commit.
     """
     if Metadata(root).is_locked():
         raise UserError(
-            "guidelab accept: Snakemake runs in this folder, its results are in motion; wait until it has ended"
+            "guidelab accept: Snakemake runs in this folder, its results may change; wait until it has ended"
         )
     stages = [stage for name in plan.spec.experiments for stage in plan.stages(name)]
     provenance.restore(root, stages, log)

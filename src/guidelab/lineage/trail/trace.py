@@ -9,10 +9,10 @@ from guidelab import registry
 from guidelab.errors import counted
 from guidelab.lineage.trail.book import Book, Step, walk
 from guidelab.lineage.trail.cells import Cell, find_cell, nets_digest
+from guidelab.lineage.trail.contradictions import contradictions
 from guidelab.lineage.trail.facts import facts
 from guidelab.lineage.trail.intact import Files
 from guidelab.lineage.trail.now import Now, differing
-from guidelab.lineage.trail.said import contradictions
 
 _SAMPLERS = ("sample", "generate", "grading")
 
