@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_refused_with_a_reason():
         (state, None, "width 32.*`heads`"),
         (state, {"heads": 5}, "heads"),
         (short, {"heads": 4}, "blocks.1.attn.proj.bias holds nothing"),
-        ({**state, "final_layer.linear.weight": torch.zeros(48, 32)}, {"heads": 4}, "gives 12"),
+        ({**state, "final_layer.linear.weight": torch.zeros(48, 32)}, {"heads": 4}, "12 output"),
         ({"a": torch.zeros(1)}, {"heads": 4}, "x_embedder"),
         (state, {"heads": 4, "colour": 1}, "colour"),
     ):

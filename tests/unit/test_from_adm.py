@@ -137,7 +137,7 @@ def test_what_does_not_fit_is_refused_with_a_reason():
     conditional = {**classifier, "label_emb.weight": torch.zeros(4, 128)}
     for given, hints, words in (
         (short, None, "output_blocks.1.0.in_layers.2.bias"),
-        (wide, None, "gives 9"),
+        (wide, None, "9 output"),
         (odd, None, "label_emb.weight"),
         ({"a": torch.zeros(1)}, None, "time_embed"),
         (classifier, None, r"out\.2\.weight"),
