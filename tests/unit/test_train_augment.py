@@ -27,7 +27,7 @@ NOTHING = torch.tensor([[0.9, *[0.9] * 6, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0]])
 
 
 @pytest.mark.parametrize(
-    ("change", "labels", "moved"),
+    ("change", "expected", "moved"),
     [
         ({}, {}, (0.3, -0.2, 1.0)),
         ({0: 0.1}, {0: 1.0}, (-0.3, -0.2, 1.0)),
@@ -38,13 +38,13 @@ NOTHING = torch.tensor([[0.9, *[0.9] * 6, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0]])
         ({4: 0.1, 10: 1.0}, {5: 1.0}, (0.345, -0.174, 1.0)),  # wider, and as much flatter
     ],
 )
-def test_augmentation_labels_name_the_transformation(change: Any, labels: Any, moved: Any) -> None:
+def test_augmentation_labels_name_the_transformation(change: Any, expected: Any, moved: Any) -> None:
     chosen = NOTHING.clone()
     for place, value in change.items():
         chosen[0, place] = value
     image, labels = augment(disc(), chosen)
     wanted = torch.zeros(9)
-    for place, value in labels.items():
+    for place, value in expected.items():
         wanted[place] = value
     torch.testing.assert_close(labels[0], wanted, atol=1e-6, rtol=0)
     x, y, mass = centre(image)
