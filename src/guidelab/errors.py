@@ -1,6 +1,7 @@
 """`UserError`, whose message is shown to the user without a traceback; text made safe for a terminal."""
 
 import unicodedata
+from os.path import commonprefix
 from pathlib import Path
 
 _COMPARED = 200  # names, and characters of a name: comparing takes the square of them
@@ -31,11 +32,11 @@ def brief(error: Exception) -> str:
 
 
 def likely(given: str, known: list[str] | tuple[str, ...]) -> list[str]:
-    """The names worth comparing with `given`: all of a few; of thousands those that begin alike, so that it takes no time."""
+    """The names worth comparing with `given`: all of a few; of thousands those that begin alike longest, so that it takes no time."""
     if len(known) <= _COMPARED:
         return list(known)
-    alike = [name for name in known if name[:1] == given[:1]]
-    return (alike or list(known))[:_COMPARED]
+    alike = {name: len(commonprefix([given, name])) for name in known}  # noqa: RUF071 - characters are meant
+    return sorted(known, key=lambda name: -alike[name])[:_COMPARED]
 
 
 def counted(number: int, thing: str) -> str:

@@ -1,5 +1,5 @@
-"""`guidelab` as the storm runs it: the real command, which notes when it starts and ends, saves often, and may be told
-to kill itself at one of its writes.
+"""`guidelab` under fault injection: the real command, which notes when it starts and ends, saves often, and can kill
+itself at one of its writes.
 
 Called as `python at_risk.py FOLDER ARGUMENTS...`. In FOLDER: `jobs.log`, one line for each start and each end; and
 `fault.json`, if this or a later job is to kill itself just before or just after a file is put in its place.
@@ -18,27 +18,27 @@ def note(folder: Path, word: str, rule: str, output: str) -> None:
         log.write(f"{time.time():.3f} {word} {rule} {output} {os.getpid()}\n")
 
 
-def fault(folder: Path) -> None:
-    """Take the fault, if it is this job's turn, and lay it."""
+def fault(folder: Path) -> bool:
+    """Take the fault, if it is this job's turn, and prepare it; whether it was taken."""
     path = folder / "fault.json"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        given = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return
+        return False
     starts = sum(" start " in line for line in (folder / "jobs.log").read_text(encoding="utf-8").splitlines())
-    if starts < told["from_start"]:
-        return
+    if starts < given["from_start"]:
+        return False
     try:
-        path.rename(folder / "fault.taken")
+        path.rename(_taken(folder))
     except OSError:
-        return  # another job took it
+        return False  # another job took it
     put, count = os.replace, 0
 
     def replace(source, target, **more):
         nonlocal count
         count += 1
-        mine = count == told["write"]
-        if mine and told["when"] == "before":
+        mine = count == given["write"]
+        if mine and given["when"] == "before":
             die(target)
         put(source, target, **more)
         if mine:
@@ -46,12 +46,17 @@ def fault(folder: Path) -> None:
 
     def die(target):
         (folder / "fault.done").write_text(
-            f"{os.getpid()} {told['when']} {Path(target).name}", encoding="utf-8"
+            f"{os.getpid()} {given['when']} {Path(target).name}", encoding="utf-8"
         )
-        os.kill(os.getpid(), told["signal"])
+        os.kill(os.getpid(), given["signal"])
         time.sleep(60)  # a signal that is handled comes back here
 
     os.replace = replace
+    return True
+
+
+def _taken(folder: Path) -> Path:
+    return folder / f"fault.taken-{os.getpid()}"
 
 
 def main() -> None:
@@ -63,7 +68,7 @@ def main() -> None:
     rule = maker(outputs[0])[0] if sys.argv[1] == "run" else sys.argv[1]
     output = outputs[0] if outputs else "-"
     note(folder, "start", rule, output)
-    fault(folder)
+    taken = fault(folder)
     if rule in ("train", "discriminate", "grade"):
         from guidelab.train import loop
 
@@ -79,6 +84,8 @@ def main() -> None:
     from guidelab.cli.app import main as real
 
     real()
+    if taken and _taken(folder).exists():  # it writes fewer files: the next job takes the fault
+        _taken(folder).rename(folder / "fault.json")
     note(folder, "end", rule, output)
 
 

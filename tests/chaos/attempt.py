@@ -1,4 +1,4 @@
-"""One attempt: a command typed, watched until it ends, and hit on the way: once, or on Slurm again and again."""
+"""One attempt: a command typed, and killed on the way, once or on Slurm several times, until it ends."""
 
 import json
 import os
@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from plan import Blow
+from plan import Kill
 from tree_at_risk import AtRisk, processes
 
 _POLL_S = 0.03
 _SPAN_S = 4.0  # of Snakemake's own start
-_TELLING = re.compile(
+_MESSAGES = re.compile(
     r"guidelab: |SLURM status is|in the queue for this folder|Slurm (?:answers|has)|Slurm does not start|of a snakemake that has ended|removed the lock|another snakemake|Error in rule|LockException|cannot be locked|"
     r"Its lock stays|stopped after|Nothing to be done|IncompleteFiles|ERROR: |Terminating|Will exit"
 )
@@ -38,9 +38,9 @@ class Line:
 
 @dataclass
 class Hit:
-    """What a blow hit, and when, in seconds since the epoch; `what` is empty where it came too late."""
+    """What a kill hit, and when, in seconds since the epoch; `what` is empty where it came too late."""
 
-    blow: Blow
+    kill: Kill
     what: str = ""
     at: float = 0.0
 
@@ -50,7 +50,7 @@ class Outcome:
     """What came of an attempt.
 
     Attributes:
-        code: the command's exit status. said: what it printed. hits: the blows, in their order.
+        code: the command's exit status. said: what it printed. hits: the kills, in their order.
         lines: what jobs noted during the attempt.
     """
 
@@ -59,9 +59,9 @@ class Outcome:
     hits: list[Hit] = field(default_factory=list)
     lines: list[Line] = field(default_factory=list)
 
-    def telling(self) -> list[str]:
-        """The lines that tell a user what happened."""
-        return [line.strip() for line in self.said.splitlines() if _TELLING.search(line)]
+    def messages(self) -> list[str]:
+        """The lines that say what happened."""
+        return [line.strip() for line in self.said.splitlines() if _MESSAGES.search(line)]
 
 
 def read_lines(folder: Path) -> list[Line]:
@@ -75,14 +75,14 @@ def read_lines(folder: Path) -> list[Line]:
 
 
 def attempt(
-    tree: AtRisk, command: Sequence[str], source: Callable[[], Blow | None], spans: dict[str, float]
+    tree: AtRisk, command: Sequence[str], source: Callable[[], Kill | None], spans: dict[str, float]
 ) -> Outcome:
-    """Type a command, hit, and wait for its end.
+    """Type a command, send the kills, and wait for its end.
 
     Args:
         tree: where.
         command: what is typed.
-        source: the next blow; None to let it run. Asked once, on a cluster again after each blow.
+        source: the next kill; None to let it run. Called once, on a cluster again after each kill.
         spans: the usual seconds of each rule's jobs.
     Raises:
         AssertionError: the command does not end.
@@ -100,14 +100,14 @@ def attempt(
         assert time.time() - began < tree.patience_s, (
             f"{' '.join(command)} hangs:\n{said.read_text()[-2000:]}"
         )
-        if aim.strikes(process.pid):
+        if aim.sends(process.pid):
             found.hits.append(aim.hit)
             aim.take(source() if tree.cluster else None)
         if tree.cluster:
             tree.cluster.mend(time.time())
         time.sleep(_POLL_S)
     aim.look()
-    if aim.blow:
+    if aim.kill:
         found.hits.append(aim.hit)
     found.code, found.said = process.returncode, said.read_text(errors="replace")
     found.lines = read_lines(tree.folder)[before:]
@@ -115,48 +115,50 @@ def attempt(
 
 
 class Aim:
-    """The blow that is to fall next."""
+    """The next kill."""
 
     def __init__(self, tree: AtRisk, spans: dict[str, float]):
         self.tree, self.spans = tree, spans
-        self.blow: Blow | None = None
+        self.kill: Kill | None = None
 
-    def take(self, blow: Blow | None) -> None:
-        """Wait for the moment of a blow from now on."""
-        self.blow, self.began = blow, time.time()
-        if not blow:
+    def take(self, kill: Kill | None) -> None:
+        """Wait for the moment of a kill from now on."""
+        self.kill, self.began = kill, time.time()
+        if not kill:
             return
-        self.hit = Hit(blow)
+        self.hit = Hit(kill)
         self.before = len(read_lines(self.tree.folder))
-        for name in ("fault.json", "fault.taken", "fault.done"):
-            (self.tree.folder / name).unlink(missing_ok=True)
-        if blow.victim == "write":
-            _lay_fault(self.tree, blow, self.before)
+        for path in self.tree.folder.glob("fault.*"):
+            path.unlink(missing_ok=True)
+        if kill.kind == "write":
+            _lay_fault(self.tree, kill, self.before)
 
     def look(self) -> bool:
         """Whether a job that was to die at a write has died."""
         done = self.tree.folder / "fault.done"
-        if self.blow and self.blow.victim == "write" and done.exists():
-            _, _, told = done.read_text().partition(" ")
-            if told:  # else it is being written
-                self.hit.what, self.hit.at = told, done.stat().st_mtime
-        return bool(self.blow and self.hit.at)
+        if self.kill and self.kill.kind == "write" and done.exists():
+            _, _, place = done.read_text().partition(" ")
+            if place:  # else it is being written
+                self.hit.what, self.hit.at = place, done.stat().st_mtime
+        return bool(self.kill and self.hit.at)
 
-    def strikes(self, typed: int) -> bool:
-        """Strike if the moment has come; whether the blow has fallen."""
-        blow = self.blow
-        if not blow or blow.victim == "write":
+    def sends(self, typed: int) -> bool:
+        """Send it if its moment has come; whether it was sent."""
+        kill = self.kill
+        if not kill or kill.kind == "write":
             return self.look()
         lines = read_lines(self.tree.folder)[self.before :]
-        starts = [line for line in lines if line.word == "start"]
-        if len(starts) < blow.start:
+        ended = {line.pid for line in lines if line.word == "end"}
+        starts = [line for line in lines if line.word == "start"][max(kill.start - 1, 0) :]
+        at_work = [line for line in starts if line.pid not in ended]
+        if kill.start and not at_work:
             return False
-        line = starts[blow.start - 1] if blow.start else None
+        line = at_work[0] if kill.start else None
         since = line.at if line else self.began
-        if time.time() < since + blow.moment * (self.spans.get(line.rule, 2.0) if line else _SPAN_S):
+        if time.time() < since + kill.moment * (self.spans.get(line.rule, 2.0) if line else _SPAN_S):
             return False
         self.hit.at = time.time()
-        self.hit.what = strike(self.tree, blow, line, typed)
+        self.hit.what = send(self.tree, kill, line, typed)
         return True
 
 
@@ -165,34 +167,34 @@ def _hear_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def _lay_fault(tree: AtRisk, blow: Blow, before: int) -> None:
+def _lay_fault(tree: AtRisk, kill: Kill, before: int) -> None:
     starts = sum(line.word == "start" for line in read_lines(tree.folder)[:before])
-    told = {"from_start": starts + blow.start, "write": blow.write, "signal": int(blow.signal)}
-    told["when"] = "before" if blow.before else "after"
-    (tree.folder / "fault.json").write_text(json.dumps(told))
+    fault = {"from_start": starts + kill.start, "write": kill.write, "signal": int(kill.signal)}
+    fault["when"] = "before" if kill.before else "after"
+    (tree.folder / "fault.json").write_text(json.dumps(fault))
 
 
-def strike(tree: AtRisk, blow: Blow, line: Line | None, typed: int) -> str:
+def send(tree: AtRisk, kill: Kill, line: Line | None, typed: int) -> str:
     """Send the signal; what was hit, or nothing if it had ended."""
-    if tree.cluster and blow.victim not in ("job", "snakemake"):
-        return tree.cluster.strike(blow.victim, line) if line else ""
+    if tree.cluster and kill.kind not in ("job", "snakemake"):
+        return tree.cluster.send(kill.kind, line) if line else ""
     there = {process.pid: process for process in processes(tree.root)}
-    if blow.victim == "job":
+    if kill.kind == "job":
         pids = [line.pid] if line and line.pid in there else []
-    elif blow.victim == "dvc" or (blow.victim == "snakemake" and tree.cluster):
+    elif kill.kind == "dvc" or (kill.kind == "snakemake" and tree.cluster):
         pids = [typed] if typed in there else []
-    elif blow.victim == "snakemake":
+    elif kill.kind == "snakemake":
         pids = [p.pid for p in there.values() if re.search(r"/snakemake( |$)", p.command)][:1]
     else:
         pids = list(there)
-    hit = [pid for pid in pids if _kill(pid, blow.signal)]
-    if blow.victim == "all" and blow.signal == signal.SIGKILL:
+    hit = [pid for pid in pids if _kill(pid, kill.signal)]
+    if kill.kind == "all" and kill.signal == signal.SIGKILL:
         for process in processes(tree.root):  # whatever was being started in the meantime
-            _kill(process.pid, blow.signal)
+            _kill(process.pid, kill.signal)
     if not hit:
         return ""
     at = f"{line.rule} {line.output}" if line else "its start"
-    return f"{len(hit)} processes at {at}" if blow.victim == "all" else f"{blow.victim} at {at}"
+    return f"{len(hit)} processes at {at}" if kill.kind == "all" else f"{kill.kind} at {at}"
 
 
 def _kill(pid: int, number: int) -> bool:

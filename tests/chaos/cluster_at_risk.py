@@ -1,4 +1,4 @@
-"""The test cluster in the storm: its daemons die and come back, its nodes lose their jobs, its jobs are cancelled."""
+"""The test cluster under fault injection: its daemons die and come back, its nodes lose their jobs, its jobs are cancelled."""
 
 import os
 import re
@@ -14,27 +14,27 @@ _AT_WORK = "PENDING,CONFIGURING,RUNNING,COMPLETING,SUSPENDED"
 
 
 class ClusterAtRisk:
-    """What can be hit of a cluster."""
+    """The parts of a cluster that kills hit."""
 
     def __init__(self, cluster):
         self.cluster = cluster
         self.back: dict[str, float] = {}  # daemons that are away, and when they come back
 
-    def strike(self, victim: str, line: Line) -> str:
+    def send(self, kind: str, line: Line) -> str:
         """Hit the job a line speaks of, its node, or the controller; what was hit, or nothing if the job had ended."""
-        told = _environment(line.pid)
-        job, node = told.get("SLURM_JOB_ID"), told.get("SLURMD_NODENAME")
+        variables = _environment(line.pid)
+        job, node = variables.get("SLURM_JOB_ID"), variables.get("SLURMD_NODENAME")
         if not job or not node:
             return ""
         at = f"{line.rule} {line.output}"
-        if victim == "cancel":
+        if kind == "cancel":
             slurm("scancel", job)
             return f"scancel {job}, {at}"
-        if victim == "controller":
+        if kind == "controller":
             self.away("slurmctld")
             return f"slurmctld, at {at}"
         self.away(node)
-        if victim == "power":
+        if kind == "power":
             return f"node {node} and {_lose(node)} processes of its jobs, at {at}"
         return f"slurmd of {node}, at {at}"
 
@@ -59,8 +59,8 @@ class ClusterAtRisk:
         """Numbers of the jobs of a tree that are not over."""
         if self.back:
             self.mend(time.time())
-        told = slurm("squeue", "--noheader", f"--states={_AT_WORK}", "--format=%i|%Z")
-        return [line.split("|")[0] for line in told.splitlines() if line.endswith(f"|{root}")]
+        listed = slurm("squeue", "--noheader", f"--states={_AT_WORK}", "--format=%i|%Z")
+        return [line.split("|")[0] for line in listed.splitlines() if line.endswith(f"|{root}")]
 
 
 def _lose(node: str) -> int:

@@ -1,4 +1,4 @@
-"""What the storm will do: a list of blows drawn from one seed."""
+"""The kills of one run, drawn from its seed."""
 
 import signal
 from collections.abc import Iterator, Sequence
@@ -27,24 +27,25 @@ SLURM = {
 
 
 @dataclass(frozen=True)
-class Blow:
+class Kill:
     """One kill.
 
     Attributes:
         number: from 1.
-        victim: `job` (the process of a job), `write` (a job, at one of its writes), `snakemake`, `dvc` (while it runs
+        kind: `job` (the process of a job), `write` (a job, at one of its writes), `snakemake`, `dvc` (while it runs
             a stage), `all` (every process at once: power cut, Ctrl-C or a closed terminal). On Slurm: `snakemake` is
             the one that was typed; `cancel` (scancel of a job), `node` (a node's daemon dies and comes back, its jobs
             go on), `power` (the node's jobs die with it), `controller` (Slurm's own daemon dies and comes back).
         signal: which.
-        start: it falls on the start-th job that starts after the command was typed; 0: while Snakemake itself starts.
+        start: it hits the start-th job that starts after the command was typed, or the next one if that has ended; 0: while
+            Snakemake itself starts.
         moment: where in the job's usual duration, as a fraction of it, 0.2 to 1.2: some come too late.
         write: at `write`: which of the job's files. before: it dies just before that file is in place; else just after.
-        patient: jobs left behind are waited for; else they are stopped, with the command the user is told.
+        patient: jobs left behind are waited for; else they are stopped, with the command the refusal prints.
     """
 
     number: int
-    victim: str
+    kind: str
     signal: int
     start: int
     moment: float
@@ -54,24 +55,24 @@ class Blow:
 
     def __str__(self) -> str:
         name = signal.Signals(self.signal).name
-        place = f"write {self.write} {'before' if self.before else 'after'}" if self.victim == "write" else ""
+        place = f"write {self.write} {'before' if self.before else 'after'}" if self.kind == "write" else ""
         when = place or (
             f"job {self.start} at {self.moment:.2f}" if self.start else f"start at {self.moment:.2f}"
         )
-        return f"{name} {self.victim}, {when}"
+        return f"{name} {self.kind}, {when}"
 
 
-def blows(seed: int, kinds: dict[str, tuple[int, Sequence[int]]] = LOCAL) -> Iterator[Blow]:
-    """Blows without end, the same for the same seed."""
+def draw_kills(seed: int, kinds: dict[str, tuple[int, Sequence[int]]] = LOCAL) -> Iterator[Kill]:
+    """Kills without end, the same for the same seed."""
     dice, number = Random(seed), 0
     while True:
         number += 1
-        victim = dice.choices(list(kinds), [weight for weight, _ in kinds.values()])[0]
-        at = dice.choice(kinds[victim][1])
-        start = dice.randint(1, 4) if victim in _OF_JOBS else dice.randint(0, 4)
-        yield Blow(
+        kind = dice.choices(list(kinds), [weight for weight, _ in kinds.values()])[0]
+        at = dice.choice(kinds[kind][1])
+        start = dice.randint(1, 4) if kind in _OF_JOBS else dice.randint(0, 4)
+        yield Kill(
             number,
-            victim,
+            kind,
             at,
             start,
             0.2 + dice.random(),

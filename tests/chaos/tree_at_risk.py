@@ -1,9 +1,11 @@
-"""The copy of the project the storm rages in: a plan small enough to be built often, and the processes in it."""
+"""The copy of the project under fault injection: a plan small enough to be built often, and the processes in it."""
 
 import os
 import re
 import shutil
+import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +23,18 @@ if TYPE_CHECKING:
 _SMALL = {
     "toy2d_ci": {
         "variants": {"none": {}, "dg": {"weights": [1.0]}},
-        "denoisers": {"s": {"train": {"seeds": [0], "nimg": "64Ki"}}},
-        "models": {"main": {"nimg": "64Ki"}},
+        "denoisers": {
+            "s": {"train": {"seeds": [0], "nimg": "64Ki"}},
+            "xs": None,
+            "xs_uncond": None,
+            "xs_long": None,
+        },
+        "models": {
+            "main": {"nimg": "64Ki"},
+            **dict.fromkeys(
+                ("weak", "blind", "small", "short", "averaged", "drop5", "drop10", "noise10", "noise20")
+            ),
+        },
         "discriminators": {"grade": None},
         "divergences": None,
         "evaluate": {"density": None, "select_metric": ["frechet"]},
@@ -30,6 +42,8 @@ _SMALL = {
     },
     "fashion_ci": {
         "variants": {"none": {}, "dg": {"weights": [1.0]}},
+        "denoisers": {"xs": None, "xs_uncond": None},
+        "models": dict.fromkeys(("early", "short", "small", "small_short", "blind", "drop5", "drop10")),
         "discriminators": {"grade": None},
         "divergences": None,
         "paper": {"headline": ["none", "dg/w1.00"]},
@@ -97,7 +111,7 @@ def targets(root: Path, experiment: str) -> list[str]:
 
 
 def stage(root: Path, experiment: str) -> str:
-    """The manifest of the stage that DVC is asked for."""
+    """The manifest of the stage that `dvc repro` makes."""
     return Plan(load_spec(root / "params.yaml")).stage(experiment, "train").manifest
 
 
@@ -115,3 +129,15 @@ def contents(root: Path, experiment: str) -> dict[str, str]:
 def wipe(root: Path) -> None:
     """Take all results away, as before the first run."""
     shutil.rmtree(root / "results", ignore_errors=True)
+
+
+def end_all(root: Path) -> None:
+    """End all that works in the tree; again, because a shell may have started the next one meanwhile."""
+    for _ in range(20):
+        left = processes(root)
+        for process in left:
+            subprocess.run(["kill", "-9", str(process.pid)], check=False, stderr=subprocess.DEVNULL)
+        if not left:
+            return
+        time.sleep(0.2)
+    print(f"still there: {processes(root)}", file=sys.stderr)

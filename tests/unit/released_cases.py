@@ -16,7 +16,7 @@ def listed_as(monkeypatch, resolution_px=8, image_channels=4, classes=4, channel
     """A list of published files in which the rows have the small shapes of the files made here."""
     shape = {"resolution_px": resolution_px, "image_channels": image_channels, "classes": classes}
     rows = {name: replace(row, **shape) if row.resolution_px else row for name, row in ROWS.items()}
-    monkeypatch.setattr("guidelab.cli.importing.load_rows", lambda: rows)
+    monkeypatch.setattr("guidelab.cli.importing.load_rows", lambda _: rows)
     monkeypatch.setitem(CHANNELS, "S", channels)
 
 

@@ -6,7 +6,7 @@ from image_cases import INFO, SPEC, chosen, images
 from PIL import Image
 
 from guidelab.errors import UserError
-from guidelab.io import load_arrays, read_csv, write_csv
+from guidelab.io import load_arrays, read_csv, save_arrays, write_csv
 from guidelab.io.shards import Shard, folder_of, write_manifest, write_shard
 from guidelab.jobs import collect, field, figure, findings, preview, table
 from guidelab.paper import names
@@ -97,14 +97,26 @@ def files(tmp_path_factory):
         write_csv(parts[-1], part)
     info = folder / "metrics.csv"
     write_csv(info, INFO)
-    outs = [folder / n for n in ("measurements.csv", "selected.csv", "metrics.json", "discriminators.csv")]
+    vectors = folder / "none-1.0.parts.safetensors"
+    save_arrays(vectors, {"fid@lite0/seed0/report1": torch.ones(4)}, {"point": "none/w1.00"})
+    outs = [
+        folder / n
+        for n in (
+            "measurements.csv",
+            "selected.csv",
+            "metrics.json",
+            "discriminators.csv",
+            "errors.safetensors",
+        )
+    ]
     job = SPEC | {
         "select_block": "select",
         "headline": ["cfg/w1.50"],
-        "inputs": {"rows": parts, "metrics": [str(info)]},
+        "inputs": {"rows": parts, "parts": [str(vectors)], "metrics": [str(info)]},
     }
     collect.run(job, outs)
     inputs = {"measurements": [str(outs[0])], "selected": [str(outs[1])], "metrics": [str(info)]}
+    inputs["errors"] = [str(outs[4])]
     return folder, inputs, rows
 
 
@@ -141,5 +153,9 @@ def test_table_story_and_figure_from_files(files):
     findings.run(job, [folder / "story.md"])
     assert "CFG or autoguidance?" in (folder / "story.md").read_text()
     drawn = [folder / f"weights.{kind}" for kind in ("pdf", "png", "csv")]
-    figure.run(job | {"figure": "weights", "settings": {}}, drawn)
+    figure.run(
+        job
+        | {"inputs": {n: p for n, p in inputs.items() if n != "errors"}, "figure": "weights", "settings": {}},
+        drawn,
+    )
     assert drawn[0].read_bytes().startswith(b"%PDF") and len(read_csv(drawn[2])) > 40

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from inception_cases import bare_inception
 from torch.utils.flop_counter import FlopCounterMode
 
 from guidelab.core.schedules import edm_sigmas
@@ -88,18 +89,18 @@ def test_discriminators_on_a_frozen_extractor():
 
 def test_extractors_are_counted_as_their_nets_are():
     from guidelab.features.efficientnet_lite0 import LiteNet
-    from guidelab.features.inception_net import InceptionNet
     from guidelab.features.vit import VisionTransformer
 
     with torch.device("meta"):
         nets = {
-            "inception": (InceptionNet(), 299),
+            "inception": (bare_inception(), 299),
             "dinov2": (VisionTransformer(width=1024, depth=24, heads=16, hidden=4096, patch_px=14, grid=37, registers=0), 224),
             "efficientnet_lite0": (LiteNet(), 224),
         }  # fmt: skip
     for name, (net, side) in nets.items():
         with FlopCounterMode(display=False) as counter, torch.no_grad():
-            net.eval()(torch.zeros(1, 3, side, side, device="meta"))
+            dtype = torch.uint8 if name == "inception" else torch.float32
+            net.eval()(torch.zeros(1, 3, side, side, dtype=dtype, device="meta"))
         assert close(counter.get_total_flops(), configs.known_extractor(name)[0], 0.001), name
     with pytest.raises(UserError, match="'inceptoin' is not counted"):
         configs.known_extractor("inceptoin")
@@ -214,6 +215,20 @@ def test_a_small_plan_by_hand(plan):
     features = work_of(e, plan.job("extract", "fashion_ci", "lite0", "cfg/w1.50/seed0"))
     assert features.images == n
     assert features.flop == pytest.approx(n * 2 * 0.3852e9 * (32 / 224) ** 2)
+
+
+def test_densities_and_encoded_samples_by_hand(plan):
+    e = plan.spec.experiments["toy2d"]
+    n = 2 * 1024 * 5 * 3  # both sides of 1,024 points, five trainings, three blocks
+    found = work_of(e, plan.job("density", "toy2d", "cfg", "w2.00", "seeds0-4"))
+    assert (found.images, found.evaluations) == (
+        n,
+        {"with Jacobian": n * 2 * 31 * 2},
+    )  # 31 steps between 32 levels, two nets
+    trained = plan.spec.experiments["imagenet256_smoke_trained"]
+    first, last = trained.discriminators["guide_dit"].drawn.seeds
+    encoded = work_of(trained, plan.job("encode", "imagenet256_smoke_trained", "generated/guide_dit"))
+    assert encoded.evaluations == {"encoder": len(range(first, last + 1))}
 
 
 def test_published_counts_of_evaluations():

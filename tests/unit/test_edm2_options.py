@@ -66,6 +66,14 @@ def test_an_option_of_the_class_never_changes_the_net_that_is_computed(option):
     assert cases.relative(loss, expected.square().mean()) < 2e-5
 
 
+def test_an_argument_that_a_file_leaves_out_never_has_another_value_than_in_the_class():
+    kwargs = {"img_resolution": 16, "img_channels": 2, "channel_mult": [1], "num_blocks": 1}
+    whole = {"img_resolution": 16, "img_channels": 2, "channel_mult": [1], "num_blocks": 1, "label_dim": 0,
+             "model_channels": 192, "attn_resolutions": [16, 8]}  # fmt: skip
+    config, state = convert_config(whole)
+    assert convert(state, kwargs) == ({"name": "edm2", **config}, state)
+
+
 @pytest.mark.parametrize("option", OPTIONS[:17], ids=str)
 def test_an_option_matters(option):
     """Otherwise the comparison above shows nothing: another value of the option gives another net."""

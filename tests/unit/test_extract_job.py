@@ -11,7 +11,6 @@ import torch
 from guidelab.data.image_set import ImageSet
 from guidelab.data.image_zip import write_zip
 from guidelab.errors import UserError
-from guidelab.features.inception_net import InceptionNet
 from guidelab.features.spatial import spatial_features
 from guidelab.features.tiny import Tiny
 from guidelab.io import load_arrays
@@ -167,18 +166,3 @@ def test_spatial_features_are_rows_columns_channels():
     assert found.shape == (2, 3 * 4 * 7)
     for row, column, channel in ((0, 0, 6), (2, 1, 0), (1, 3, 5)):
         assert torch.equal(found[:, (row * 4 + column) * 7 + channel], layer[:, channel, row, column])
-
-
-def test_inceptions_map_is_the_first_branch_of_its_sixth_block(tmp_path):
-    """17 x 17 x 7 = 2023 numbers, after the ReLU; pooled features and logits are what they were."""
-    net = InceptionNet().eval()
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(1, 3, 299, 299, generator=generator)
-    inputs = []
-    net.get_submodule("Mixed_6d").register_forward_pre_hook(lambda module, args: inputs.append(args[0]))
-    with torch.no_grad():
-        features, logits, middle = net.with_map(x)
-        branch = net.get_submodule("Mixed_6d.branch1x1")(inputs[0])
-        plain = net(x)
-    assert spatial_features(middle).shape == (1, 2023) and torch.equal(middle, branch) and middle.min() >= 0
-    assert torch.equal(plain[0], features) and torch.equal(plain[1], logits)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from inception_cases import bare_inception
 from PIL import Image
 from torch import nn
 
@@ -10,11 +11,9 @@ from guidelab.errors import UserError
 from guidelab.features.dinov2 import Dinov2
 from guidelab.features.efficientnet_lite0 import EfficientNetLite0, weights_path
 from guidelab.features.extractor import check_images, checked_weights
-from guidelab.features.inception import Inception, resize_tf1
-from guidelab.features.inception_net import InceptionNet
+from guidelab.features.inception import Inception
 from guidelab.features.trained import Trained
 from guidelab.io import save_arrays, sha256
-from guidelab.metrics.torchvision_repair import import_torchvision
 
 
 def pictures(n, channels=3, side=16, seed=0):
@@ -164,34 +163,59 @@ def random_state(net, seed=0):
     return state
 
 
-def test_inception_equals_torch_fidelity(tmp_path):
-    import_torchvision()
+@pytest.fixture(scope="module")
+def inception_weights(tmp_path_factory):
+    """A file as it is released, with random weights."""
+    path = tmp_path_factory.mktemp("inception") / "weights.pth"
+    torch.save(random_state(bare_inception()), path)
+    return path
+
+
+def test_inception_equals_torch_fidelity(inception_weights):
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
-    path = tmp_path / "weights.pth"
-    torch.save(random_state(InceptionNet()), path)
     theirs = FeatureExtractorInceptionV3(
-        "inception-v3-compat", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path)
+        "inception-v3-compat",
+        ["2048", "logits_unbiased"],
+        feature_extractor_weights_path=str(inception_weights),
     )
-    ours = Inception(path, sha256=sha256(path))
-    x = pictures(2, side=20)
-    features, logits = theirs(x)
-    found = ours(x)
-    torch.testing.assert_close(found.features, features, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(found.logits, logits, rtol=1e-5, atol=1e-6)
+    ours = Inception(inception_weights, sha256=sha256(inception_weights))
+    for side in (20, 299, 320):  # enlarged, as it is, shrunk
+        x = pictures(2, side=side)
+        features, logits = theirs(x)
+        found = ours(x)
+        torch.testing.assert_close(found.features, features, rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(found.logits, logits, rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(
         ours(pictures(1, channels=1)).features, ours(pictures(1, channels=1).expand(-1, 3, -1, -1)).features
     )
 
 
-@pytest.mark.parametrize(("side", "to"), [(16, 299), (300, 299), (512, 299), (299, 299)])
-def test_the_first_tensorflow_resize(side, to):
-    import_torchvision()
-    from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
+def test_spatial_features_are_seven_channels_of_inceptions_sixth_mixed_map(inception_weights):
+    """17 x 17 x 7 = 2023 numbers of the first branch after its ReLU, pixel by pixel."""
+    ours = Inception(inception_weights, sha256=sha256(inception_weights))
+    kept = []
+    ours.net.get_submodule("Mixed_6d.branch1x1").register_forward_hook(lambda *call: kept.append(call[2]))
+    found = ours(pictures(2)).spatial
+    assert found.shape == (2, 2023) and kept[0].shape == (2, 192, 17, 17) and found.min() >= 0
+    for row, column, channel in ((0, 0, 6), (16, 16, 0), (3, 9, 5)):
+        assert torch.equal(found[:, (row * 17 + column) * 7 + channel], kept[0][:, channel, row, column])
+    assert not torch.equal(found[0], found[1]) and torch.equal(ours(pictures(2)).spatial, found)
 
-    x = pictures(1, side=side).float()
-    theirs = interpolate_bilinear_2d_like_tensorflow1x(x, size=(to, to), align_corners=False)
-    torch.testing.assert_close(resize_tf1(x, to), theirs, rtol=0, atol=1e-4)
+
+def test_inception_takes_files_without_counters_and_refuses_other_parameters(inception_weights, tmp_path):
+    """Some conversions lack `num_batches_tracked`, which influences nothing."""
+    state = torch.load(inception_weights, weights_only=True)
+    bare = {name: t for name, t in state.items() if not name.endswith("num_batches_tracked")}
+    torch.save(bare, tmp_path / "bare.pth")
+    x = pictures(1)
+    features = [
+        Inception(p, sha256=sha256(p))(x).features for p in (inception_weights, tmp_path / "bare.pth")
+    ]
+    assert torch.equal(*features)
+    torch.save(bare | {"more": torch.zeros(1)}, tmp_path / "more.pth")
+    with pytest.raises(UserError, match=r"do not fit.*more"):
+        Inception(tmp_path / "more.pth", sha256=sha256(tmp_path / "more.pth"))
 
 
 def test_weights_that_are_absent_or_other_or_carry_code(tmp_path):
@@ -203,7 +227,7 @@ def test_weights_that_are_absent_or_other_or_carry_code(tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "other.pth")
     with pytest.raises(UserError, match=r"wanted the released file, 6726825d"):
         Inception(tmp_path / "other.pth")
-    with pytest.raises(UserError, match="lacks"):
+    with pytest.raises(UserError, match="parameters do not fit"):
         Inception(tmp_path / "other.pth", sha256=sha256(tmp_path / "other.pth"))
     torch.save({"a": pytest.raises}, tmp_path / "code.pth")
     with pytest.raises(UserError, match="never run here"):

@@ -136,7 +136,7 @@ def test_extract_refuses_unknown_options_of_the_extractor(tmp_path, registry):
 
 
 def test_rows_are_complete_and_in_the_order_asked(tmp_path, job):
-    measure.run(job, [tmp_path / "rows.csv"])
+    measure.run(job, [tmp_path / "rows.csv", tmp_path / "rows.parts.safetensors"])
     rows = read_csv(tmp_path / "rows.csv")
     assert list(rows.columns) == COLUMNS and len(rows) == 2 * 2 * len(METRICS)
     assert rows["metric"].tolist() == METRICS * 4
@@ -151,7 +151,7 @@ def test_rows_are_complete_and_in_the_order_asked(tmp_path, job):
     assert by_metric.loc["fid@pixels", ["features", "features_sha256"]].tolist() == ["pixels", "cd" * 32]
     assert (rows["nfe"] == 23).all() and (rows["label_policy"] == "random").all()
     assert rows["checkpoint_sha256"].str.len().eq(16).all() and (rows["w"] == 2.0).all()
-    measure.run(job, [tmp_path / "again.csv"])
+    measure.run(job, [tmp_path / "again.csv", tmp_path / "again.parts.safetensors"])
     pd.testing.assert_frame_equal(read_csv(tmp_path / "again.csv"), rows)
 
 
@@ -183,15 +183,20 @@ def changed(path, change):
 def test_files_that_belong_to_something_else_are_refused(tmp_path, job, label, change, message):
     changed(job["inputs"][label][0], change)
     with pytest.raises(UserError, match=message):
-        measure.run(job, [tmp_path / "rows.csv"])
+        measure.run(job, [tmp_path / "rows.csv", tmp_path / "rows.parts.safetensors"])
     assert not (tmp_path / "rows.csv").exists()
 
 
 def test_metrics_of_features_the_job_does_not_have(tmp_path, job):
     with pytest.raises(UserError, match=r"fid@lite0: no space 'lite0'"):
-        measure.run(job | {"metrics": ["fid@lite0"]}, [tmp_path / "rows.csv"])
+        measure.run(
+            job | {"metrics": ["fid@lite0"]}, [tmp_path / "rows.csv", tmp_path / "rows.parts.safetensors"]
+        )
     with pytest.raises(UserError, match="seed0/select/logits"):
-        measure.run(job | {"metrics": ["accuracy@pixels"]}, [tmp_path / "rows.csv"])
+        measure.run(
+            job | {"metrics": ["accuracy@pixels"]},
+            [tmp_path / "rows.csv", tmp_path / "rows.parts.safetensors"],
+        )
 
 
 def test_a_shard_that_changed_after_the_manifest_is_refused(tmp_path, registry):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from guidelab.metrics.fidelity_images import fidelity_images, register_extractor
+from guidelab.metrics.fidelity import Settings, adapter, extracted, fidelity
 from guidelab.metrics.frechet_fixed import spread
 from guidelab.metrics.images import Generated, Reference, measure_images
 from guidelab.metrics.torchvision_repair import import_torchvision
@@ -29,38 +29,65 @@ def images(n, seed, scale=1.0):
     return torch.nn.functional.interpolate(coarse, 8).clip(0, 255).to(torch.uint8)
 
 
-@pytest.fixture(scope="module")
-def registered():
-    return register_extractor("test", extract)
+def theirs_of(generated, reference, extract=extract, inception_score=False, batch=64):
+    """torch-fidelity's values by name under our settings, images to numbers."""
+    fake, logits = extracted(generated, extract, logits=inception_score, batch=batch)
+    rows = min(len(generated), len(reference))
+    ours = Settings(torch.float64, kid_subsets=1, kid_subset=rows, splits=1, shuffle=False)
+    names = ["fid", "kid", "precision", "recall"] + ["inception_score"] * inception_score
+    real = extracted(reference, extract, batch=batch)[0]
+    return fidelity(names, generated=fake, reference=real, logits=logits, settings=ours)
 
 
-def test_all_metrics_agree_in_one_call(registered):
+def test_all_metrics_agree():
     fake, real = images(150, 0, 0.8), images(150, 1)
-    theirs = fidelity_images(
-        generated=fake, reference=real, extractor=registered, inception_score=True, batch=40
-    )
+    theirs = theirs_of(fake, real, inception_score=True, batch=40)
     (features, logits), (reference, _) = extract(fake), extract(real)
     names = ("fid", "kid", "precision", "recall", "inception_score")
     for name, value in ours_of(features, reference, names, logits).items():
         # precision and recall are float32 means there
-        assert value == pytest.approx(getattr(theirs, name), rel=1e-6, abs=1e-9), name
+        assert value == pytest.approx(theirs[name], rel=1e-6, abs=1e-9), name
 
 
-def test_generated_is_the_first_keyword_and_sides_are_not_exchanged(registered):
+def test_its_one_call_gives_the_same_numbers_under_its_defaults():
+    """`calculate_metrics` with the extractor registered: what somebody else would type, unequal n included."""
+    import_torchvision()
+    from torch_fidelity import calculate_metrics, register_feature_extractor
+
+    class Bare(torch.utils.data.Dataset):
+        def __init__(self, images):
+            self.images = images
+
+        def __len__(self):
+            return len(self.images)
+
+        def __getitem__(self, index):
+            return self.images[index]
+
+    register_feature_extractor("guidelab-test", adapter(extract))
+    fake, real = images(1010, 0, 0.8), images(1200, 1)
+    found = calculate_metrics(
+        input1=Bare(fake), input2=Bare(real), feature_extractor="guidelab-test", cuda=False, cache=False, verbose=False, save_cpu_ram=True,
+        fid=True, kid=True, prc=True, isc=True,
+    )  # fmt: skip
+    features, logits = extracted(fake, extract, logits=True)
+    names = ["fid", "kid", "precision", "recall", "inception_score"]
+    sides = {"generated": features, "reference": extracted(real, extract)[0]}
+    theirs = fidelity(names, **sides, logits=logits, settings=Settings())
+    keys = ("frechet_inception_distance", "kernel_inception_distance_mean", "precision", "recall", "inception_score_mean")  # fmt: skip
+    for name, key in zip(names, keys, strict=True):
+        assert theirs[name] == pytest.approx(found[key], rel=1e-9, abs=1e-12), name
+
+
+def test_generated_and_real_sides_are_not_exchanged():
     collapsed, real = images(100, 2, 0.02), images(100, 3)
-    values = fidelity_images(generated=collapsed, reference=real, extractor=registered)
-    assert values.precision > 0.9 and values.recall < 0.1
-    swapped = fidelity_images(generated=real, reference=collapsed, extractor=registered)
-    assert (swapped.precision, swapped.recall) == (values.recall, values.precision)
-    with pytest.raises(TypeError):
-        fidelity_images(collapsed, real, extractor=registered)
+    values = theirs_of(collapsed, real)
+    assert values["precision"] > 0.9 and values["recall"] < 0.1
 
 
-def test_unequal_n_and_floats_are_refused(registered):
-    with pytest.raises(ValueError, match="100 generated and 99 real"):
-        fidelity_images(generated=images(100, 0), reference=images(99, 1), extractor=registered)
+def test_floats_are_refused():
     with pytest.raises(ValueError, match="wanted uint8"):
-        fidelity_images(generated=images(9, 0).float(), reference=images(9, 1), extractor=registered)
+        extracted(images(9, 0).float(), extract)
 
 
 def test_float64_really_is_float64():
@@ -73,9 +100,9 @@ def test_float64_really_is_float64():
         return features, None
 
     fake, real = images(200, 4, 0.9), images(200, 5)
-    values = fidelity_images(generated=fake, reference=real, extractor=register_extractor("offset", offset))
+    values = theirs_of(fake, real, offset)
     ours = ours_of(offset(fake)[0], offset(real)[0], ["fid"])["fid"]
-    assert values.fid == pytest.approx(ours, rel=1e-7)
+    assert values["fid"] == pytest.approx(ours, rel=1e-7)
     import_torchvision()
     from torch_fidelity.metric_fid import fid_features_to_statistics
 
@@ -84,32 +111,27 @@ def test_float64_really_is_float64():
     assert set(dtypes) == {torch.float32}
 
 
-def test_changed_images_are_never_answered_from_a_cache(registered, tmp_path, monkeypatch):
+def test_changed_images_are_never_answered_from_a_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     fake, real = images(60, 6), images(60, 7)
-    before = fidelity_images(generated=fake, reference=real, extractor=registered)
+    before = theirs_of(fake, real)["fid"]
     fake //= 2
-    after = fidelity_images(generated=fake, reference=real, extractor=registered)
-    assert after.fid > before.fid + 0.1
+    assert theirs_of(fake, real)["fid"] > before + 0.1
     assert not list(tmp_path.rglob("*.pt"))
 
 
-def test_two_extractors_of_one_name_are_kept_apart():
-    first = register_extractor("same", extract)
-    second = register_extractor("same", lambda batch: (extract(batch)[0] * 2, None))
-    assert first != second
+def test_two_extractors_are_kept_apart():
     fake, real = images(60, 8), images(60, 9)
-    one, two = (fidelity_images(generated=fake, reference=real, extractor=e) for e in (first, second))
-    assert two.fid == pytest.approx(4 * one.fid, rel=1e-9)
+    one, two = (theirs_of(fake, real, lambda b, f=f: (extract(b)[0] * f, None)) for f in (1, 2))
+    assert two["fid"] == pytest.approx(4 * one["fid"], rel=1e-9)
 
 
-def test_a_slightly_negative_distance_is_passed_on(registered):
+def test_a_slightly_negative_distance_is_passed_on():
     """Equal sets, fewer rows than features: about zero from either side, and nothing clamps it into a tie."""
     same = images(20, 10)
-    theirs = fidelity_images(generated=same, reference=same, extractor=registered)
     features = extract(same)[0]
     ours = ours_of(features, features, ["fid"])["fid"]
-    assert abs(theirs.fid) < 1e-4 and abs(ours) < 1e-6
+    assert abs(theirs_of(same, same)["fid"]) < 1e-4 and abs(ours) < 1e-6
     negatives = 0
     for seed in range(12):
         rows = extract(images(20, seed))[0]
@@ -119,32 +141,19 @@ def test_a_slightly_negative_distance_is_passed_on(registered):
     assert negatives > 0
 
 
-def test_torch_fidelitys_defaults_cannot_serve_both_protocols():
-    """FID by Inception, precision by VGG16: why an extractor is always named."""
-    import_torchvision()
-    from torch_fidelity.utils import resolve_feature_extractor
-
-    with pytest.raises(ValueError, match="several feature extractors"):
-        resolve_feature_extractor(fid=True, prc=True)
-    named = resolve_feature_extractor(fid=True, prc=True, feature_extractor="inception-v3-compat")
-    assert named == "inception-v3-compat"
-
-
-def test_logits_that_are_not_there_are_said_so():
-    name = register_extractor("no logits", lambda batch: (extract(batch)[0], None))
+def test_logits_that_are_absent_are_named():
     with pytest.raises(ValueError, match="without logits"):
-        fidelity_images(generated=images(9, 0), reference=images(9, 1), extractor=name, inception_score=True)
+        theirs_of(images(9, 0), images(9, 1), lambda batch: (extract(batch)[0], None), inception_score=True)
 
 
-def test_a_registered_extractor_of_ours_through_its_whole_path():
+def test_an_extractor_of_ours_through_its_whole_path():
     """EfficientNet-Lite0, gray images, fewer rows than features: extraction and metrics together."""
     from guidelab.features.efficientnet_lite0 import EfficientNetLite0
 
     lite = EfficientNetLite0(32)
     fake, real = images(48, 11, 0.5)[:, :1], images(48, 12)[:, :1]
-    name = register_extractor(lite.name, lambda batch: (lite(batch).features, None))
-    theirs = fidelity_images(generated=fake, reference=real, extractor=name, batch=16)
+    theirs = theirs_of(fake, real, lambda batch: (lite(batch).features, None), batch=16)
     names = ("fid", "kid", "precision", "recall")
     for metric, value in ours_of(lite(fake).features, lite(real).features, names).items():
         # its root of a product's eigenvalues is good to 1e-8 of the largest, here 1,230 times over
-        assert value == pytest.approx(getattr(theirs, metric), rel=1e-3), metric
+        assert value == pytest.approx(theirs[metric], rel=1e-3), metric

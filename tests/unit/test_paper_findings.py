@@ -48,12 +48,35 @@ def test_the_findings_flip_when_the_numbers_flip():
 def test_a_method_at_its_chosen_weight_against_no_guidance():
     part = section(text(toy(), selected(("autog", 2.0))), "Does each method beat")
     assert (
-        "- autoguidance: At w = 2 (chosen by KL(data‖model)), **worse**: KL(data‖model) 0.30 → 0.50" in part
+        "- autoguidance: At w = 2 (chosen by KL(data‖model), the smallest tried), **worse**: KL(data‖model) 0.30 → 0.50"
+        in part
     )
     assert "recall clearly lower, 0.970 → 0.900" in part
     assert (
         "In all: 0 of 1 variant clearly better than no guidance, 1 clearly worse, the others neither." in part
     )
+
+
+@pytest.mark.parametrize(
+    ("recall", "said"), [(0.96, "recall clearly higher"), (0.60, "recall clearly lower")]
+)
+def test_dg_or_autoguidance_at_weights_of_their_own_and_of_the_papers(recall, said):
+    levels = {
+        "kl": [0.25, 0.26, 0.27],
+        "recall": [recall, recall + 0.01, recall],
+        "outliers_99": [0.08, 0.08, 0.09],
+    }
+    dg = measured({("dg", 0.5): levels, ("dg", 1.0): levels}).assign(
+        method="discriminator", ref="guide", w_neutral=0.0
+    )
+    rows = pd.concat([toy(), dg], ignore_index=True)
+    part = section(text(rows, selected(("autog", 2.0), ("dg", 0.5))), "DG or autoguidance?")
+    own, papers = [line for line in part.splitlines() if " against autog" in line]
+    assert "At w = 0.5 (chosen by KL(data‖model)) against w = 2 (the smallest tried), **better**" in own
+    assert "At w = 1 against w = 3" in papers and f"{said}, 0.75" in papers
+    assert "outliers no clear change, 8.3 %" in papers
+    alone = section(text(rows, selected(("autog", 2.0), ("dg", 0.5), of=1)), "DG or autoguidance?")
+    assert "**better**" not in alone.splitlines()[4]
 
 
 def test_divergence_course_and_its_flip():
@@ -106,11 +129,14 @@ def test_repair_of_a_degraded_net(after, itself, healthy):
     made = text(degraded(after), selected(("dropout", 2.25), by="outliers_99"))
     first, second, *_ = [x for x in section(made, "Does guidance repair").splitlines() if x.startswith("- ")]
     assert (
-        f"against itself unguided: At w = 2.25 (chosen by outliers), **{itself}**: outliers 20.0 % → {100 * after:.1f} %"
+        f"against itself unguided: At w = 2.25 (chosen by outliers, the largest tried), **{itself}**: outliers 20.0 % → {100 * after:.1f} %"
         in first
     )
     assert "one training" in first
-    assert f"against no guidance: At w = 2.25 (chosen by outliers), **{healthy}**: outliers 10.0 %" in second
+    assert (
+        f"against no guidance: At w = 2.25 (chosen by outliers, the largest tried), **{healthy}**: outliers 10.0 %"
+        in second
+    )
 
 
 def test_no_guidance_as_the_best_weight():

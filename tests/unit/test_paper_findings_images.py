@@ -34,7 +34,7 @@ def test_verdicts_flip_with_the_numbers():
     worse = told(images(cfg=("reference", "blind", CFG, 1.0, (1.5, 500, 0.2), (1.5, 9.5, 0.7))))
     part = section(worse, "Does each method beat")
     assert (
-        "- CFG: In Lite0 features at w = 1.5, **worse**" in part
+        "- CFG: In Lite0 features at w = 1.5 (the smallest tried), **worse**" in part
         and "12 of 13 variants clearly better" in part
     )
     assert "1 clearly worse" in part
@@ -90,7 +90,7 @@ def test_a_sum_has_no_unguided_end():
 def test_variants_of_a_method_against_it():
     part = section(TEXT, "Variants of discriminator guidance")
     assert (
-        "- DG, first stage against discriminator (DG): In Lite0 features at w = 2 against w = 2, **worse**"
+        "- DG, first stage against discriminator (DG): In Lite0 features at w = 2 (the only one tried) against w = 2, FID clearly higher,"
         in part
     )
     assert "CFG, interval against CFG" in section(TEXT, "Variants of conditional guidance")
@@ -99,9 +99,13 @@ def test_variants_of_a_method_against_it():
 def test_damaged_nets():
     part = section(TEXT, "Does guidance repair")
     assert (
-        "- dropout in both against itself unguided: In Lite0 features at w = 2, **better**: FID 550" in part
+        "- dropout in both against itself unguided: In Lite0 features at w = 2 (the largest tried), **better**: FID 550"
+        in part
     )
-    assert "- dropout in both against no guidance: In Lite0 features at w = 2, **worse**: FID 416" in part
+    assert (
+        "- dropout in both against no guidance: In Lite0 features at w = 2 (the largest tried), **worse**: FID 416"
+        in part
+    )
     said = "- dropout, guide input noise against itself unguided: The best weight is 1, no guidance. In Lite0"
     assert said in part
     assert "input noise in both" not in part

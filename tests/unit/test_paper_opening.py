@@ -5,7 +5,7 @@ import image_cases as images
 import paper_cases as points
 import pytest
 
-from guidelab.io import write_csv
+from guidelab.io import save_arrays, write_csv
 from guidelab.jobs import findings as findings_job
 from guidelab.paper.opening import sentences
 
@@ -23,7 +23,7 @@ def test_points_have_the_scope_and_a_sentence_for_each_metric_with_effect_interv
     scope, recall, outliers, kl = of_points()
     assert scope.startswith("toy2d, scaled down (reduced): 1 variant") and "3 trainings" in scope
     assert (
-        "By outliers, autoguidance at w = 2 improves most on no guidance: 13.0 → 10.3 %, difference −2.7"
+        "By outliers, autoguidance at w = 2 (the smallest tried) improves most on no guidance: 13.0 → 10.3 %, difference −2.7"
         in outliers
     )
     assert (
@@ -61,6 +61,8 @@ def test_the_findings_open_with_these_sentences_and_those_of_a_smoke_test_with_n
     for name, frame in given.items():
         write_csv(tmp_path / f"{name}.csv", frame)
     spec = images.SPEC | {"scale": scale, "inputs": {n: [str(tmp_path / f"{n}.csv")] for n in given}}
+    spec["inputs"]["errors"] = [str(tmp_path / "errors.safetensors")]
+    save_arrays(spec["inputs"]["errors"][0], {}, {"points": {}})
     findings_job.run(spec, [tmp_path / "out.md"])
     text = (tmp_path / "out.md").read_text()
     before = text.split("\n## ")[0]

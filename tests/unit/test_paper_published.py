@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from guidelab.cli.published import published_commands
 from guidelab.errors import UserError
-from guidelab.io import read_csv, write_csv
+from guidelab.io import read_csv, save_arrays, write_csv
 from guidelab.jobs import table as table_job
 from guidelab.paper import columns, findings, latex, published_sheet, reported, reproduced, table
 from guidelab.paper import published as beside
@@ -201,7 +201,8 @@ def test_markdown_states_the_rule_the_protocols_and_every_verdict(full):
     text = to_markdown(full)
     assert "max(2 sd, 1.3 % of the published value)" in text and "random seed, n 50,000" in text
     assert "### Published values" in text and "not a target: conflicting" in text
-    assert "FD-DINOv2, DINOv2 ↓" in text and "sFID" not in text and "sfid@adm" in columns.wide(full)[0]
+    assert "FD-DINOv2, DINOv2 ↓" in text and "sfid@adm" in columns.wide(full)[0]
+    assert not any("sFID" in line for line in text.splitlines() if line.startswith("|"))
     assert "FID in Inception (ADM) against released adm\\_256" in text
     assert "recall in Inception (ADM) against 10,000 of adm" in text
     assert "No published value stands here" not in text and "settings of our own" in text
@@ -249,6 +250,8 @@ def test_the_job_writes_all_three_forms(tmp_path):
     }.items():
         write_csv(tmp_path / f"{name}.csv", frame)
         inputs[name] = [str(tmp_path / f"{name}.csv")]
+    inputs["errors"] = [str(tmp_path / "errors.safetensors")]
+    save_arrays(inputs["errors"][0], {}, {"points": {}})
     outputs = [tmp_path / f"out.{suffix}" for suffix in ("csv", "md", "tex", "sources.csv")]
     table_job.run(SPEC | {"inputs": inputs}, outputs)
     csv = read_csv(outputs[0])

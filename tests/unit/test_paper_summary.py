@@ -6,7 +6,7 @@ import pytest
 from paper_cases import measured, row, selected, toy
 
 from guidelab.errors import UserError
-from guidelab.paper import checks, reported, summary
+from guidelab.paper import checks, intervals, reported, summary
 
 
 def frame(*rows: dict) -> pd.DataFrame:
@@ -194,5 +194,5 @@ def test_a_flag_on_few_of_the_numbers_is_a_caution_and_on_half_of_them_a_verdict
 
 def test_an_interval_over_five_trainings_covers_95_percent():
     rng = np.random.default_rng(1)
-    found = [summary.t_interval(rng.normal(7, 2, 5)) for _ in range(1000)]
+    found = [intervals.t_interval(rng.normal(7, 2, 5)) for _ in range(1000)]
     assert 0.93 <= np.mean([low < 7 < high for low, high in found]) <= 0.97

@@ -22,8 +22,8 @@ METRICS_CSV = ROOT / "workflow" / "resources" / "metrics.csv"
 
 COLUMNS = [
     "experiment", "scale", "row", "variant", "method", "ref", "w", "w_neutral", "selected_on", "selected_by",
-    "n_candidates", "metric", "label", "group", "direction", "unit", "digits", "value", "lo", "hi", "over",
-    "n_trainings", "n_blocks", "n_generated", "n_reference", "reference_split", "features", "status", "note",
+    "n_candidates", "edge", "metric", "label", "group", "direction", "unit", "digits", "value", "lo", "hi", "over",
+    "n_trainings", "n_blocks", "n_generated", "n_reference", "reference_split", "features", "n_features", "status", "note",
     "published", "difference", "verdict",
 ]  # fmt: skip
 
@@ -54,7 +54,7 @@ def cell(text: str, line: str, column: str) -> str:
     lines = [part.strip("| ").split(" | ") for part in text.splitlines() if part.startswith("|")]
     for i, head in enumerate(lines[:-1]):
         where = [k for k, c in enumerate(head) if column in c]
-        if where and lines[i + 1][0].startswith("---"):
+        if where and lines[i + 1][0].startswith(":--"):
             named = (row for row in lines[i:] if " ".join(" ".join(row).split()).startswith(line))
             return next(named)[where[0] - len(head)].strip()
     raise AssertionError(f"no column {column}")

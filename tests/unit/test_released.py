@@ -118,6 +118,23 @@ def test_autoencoder_folder_and_single_file(tmp_path):
         read_released(folder, "vae")
 
 
+def test_attention_of_an_old_autoencoder_is_never_read_under_another_name(tmp_path):
+    at, old = "encoder.mid_block.attentions.0", ("query", "key", "value", "proj_attn")
+    sizes = {
+        "encoder.conv_in": (4, 3, 3, 3),
+        "decoder.conv_in": (4, 4, 3, 3),
+        "decoder.conv_out": (3, 4, 3, 3),
+    }
+    state = {f"{name}.weight": torch.zeros(size) for name, size in sizes.items()}
+    state |= {f"{at}.{name}.weight": torch.full((2, 2, 1, 1), float(i)) for i, name in enumerate(old)}
+    torch.save(state, tmp_path / "diffusion_pytorch_model.bin")
+    config = {"_class_name": "AutoencoderKL", "latent_channels": 4, "in_channels": 3}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    found = read_released(tmp_path, "vae")[1]
+    for i, name in enumerate(("to_q", "to_k", "to_v", "to_out.0")):
+        assert torch.equal(found[f"{at}.{name}.weight"], torch.full((2, 2), float(i))), name
+
+
 @pytest.mark.parametrize("name", ["ref-cifar10", "ref-imagenet256-adm", "ref-imagenet512-edm2"])
 def test_statistics(tmp_path, name):
     made(tmp_path, name, 8, 3, 4)

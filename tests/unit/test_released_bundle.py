@@ -210,7 +210,7 @@ def test_an_extended_header_never_keeps_unpacking_busy(packed):
     path.write_bytes(
         header(tarfile.XHDTYPE, size=len(digits)) + digits.ljust(512 * 391, b"\0") + header(tarfile.REGTYPE)
     )
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(UserError, match=r"c\.tar: .*extended header of 2000\d\d bytes"):
         unpack(path, str(packed / "there"))
     path.write_bytes(header(tarfile.REGTYPE, "manifest.json") + header(tarfile.REGTYPE) * 300_000)
@@ -221,4 +221,4 @@ def test_an_extended_header_never_keeps_unpacking_busy(packed):
     )
     with pytest.raises(UserError, match=r"c\.tar: "):
         unpack(path, str(packed / "there"))
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5

@@ -105,12 +105,12 @@ PICKLES = {
 @pytest.mark.parametrize("what", PICKLES)
 def test_a_pickle_never_hangs_or_fills_the_memory(tmp_path, what):
     path = raw(tmp_path / "a.pkl", b"\x80\x04" + PICKLES[what] + b".")
-    start = time.monotonic()
+    start = time.process_time()
     for format in ("edm2_pickle", "reference_pkl"):
         with pytest.raises(UserError, match=r"a\.pkl: (repeats|holds|encodes|names)") as error:
             read_released(path, format)
         assert len(str(error.value)) < 1000
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 @pytest.mark.parametrize("what", [key for key in PICKLES if "shape" not in key and "version" not in key])
@@ -130,10 +130,10 @@ def test_an_index_of_weights_never_hangs(tmp_path, what, legacy):
             return name.endswith("data.pkl")
 
         path = rezipped(tmp_path / "a.pt", change)
-    start = time.monotonic()
+    start = time.process_time()
     with pytest.raises(UserError, match=r"a\.pt: "):
         read_released(path, "dit_pt")
-    assert time.monotonic() - start < 10
+    assert time.process_time() - start < 10
 
 
 def test_memory_stays_bounded_for_a_file_that_declares_gigabytes(tmp_path):

@@ -82,10 +82,12 @@ def test_flat_metrics_leave_out_what_cannot_be_estimated():
 def test_collect_refuses_a_number_that_is_there_twice(tmp_path):
     write_csv(tmp_path / "a.csv", rows({1.5: (0.2, 0.9)}))
     write_csv(tmp_path / "info.csv", INFO)
+    save_arrays(tmp_path / "a.safetensors", {}, {"point": "cfg/w1.50"})
     save_arrays(tmp_path / "d.safetensors", {}, {"reports": {"0": {"bce": 0.5}}})
     job = {
         "inputs": {
             "rows": [str(tmp_path / "a.csv")] * 2,
+            "parts": [str(tmp_path / "a.safetensors")],
             "metrics": [str(tmp_path / "info.csv")],
             "guide": [str(tmp_path / "d.safetensors")],
             "grade": [],
@@ -94,7 +96,7 @@ def test_collect_refuses_a_number_that_is_there_twice(tmp_path):
         "select_metric": ["js"],
         "headline": [],
     }
-    outputs = [tmp_path / name for name in ("m.csv", "s.csv", "f.json", "d.csv")]
+    outputs = [tmp_path / name for name in ("m.csv", "s.csv", "f.json", "d.csv", "e.safetensors")]
     with pytest.raises(UserError, match="share their key"):
         collect(job, outputs)
     assert not any(path.exists() for path in outputs)

@@ -237,6 +237,7 @@ def test_shares_of_repeats_say_their_size_and_how_many_were_flagged(made, text):
     assert by["no guidance"]["KL(p‖q) ≥ NWJ"] == "not estimable"
     assert by["no guidance"]["JS ≥ NWJ"] == "95.0"
     assert "Repeats have 512 points" in held.notes[0] and "8,192" in held.notes[0]
+    assert "200 repeats give 95 ± 3.0." in held.notes[0]  # 1.96 sqrt(0.95 x 0.05 / 200)
     assert not above.body  # nothing was held against a truth
     assert "intervals above" not in text
 

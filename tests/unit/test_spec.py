@@ -188,11 +188,11 @@ def test_every_mistake_names_where_given_wanted_and_closest(name, tmp_path):
 TEXTS = {
     "no file": (None, "no such file"),
     "not yaml": ("a:\n  b: [1\n", "line 3"),
-    "a list": ("- a\n", "holds list, wanted a mapping"),
+    "a list": ("- a\n", "holds a list, wanted a mapping"),
     "repeated key": ("default: [a]\ndefault: [b]\n", "the key 'default' is given twice"),
     "alias bomb": ("a: &a [1]\nb: [*a, *a]\n", "aliases (*name) are not allowed"),
     "python object": ("a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
-    "number as key": ("1: 2\n", "the key 1 is a int, wanted text"),
+    "number as key": ("1: 2\n", "the key 1 is a number, wanted text"),
     "deep nesting": ("[" * 5000, "cannot be read"),
     "not utf-8": (b"\xff\xfe\x00", "cannot be read"),
 }

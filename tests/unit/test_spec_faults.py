@@ -249,6 +249,39 @@ def test_names_that_are_other_experiments_tables_are_refused():
         spec_of(raw, "params.yaml")
 
 
+@pytest.mark.parametrize("name", ["tables", "figures", "Tables"])
+def test_no_experiment_has_the_name_of_a_folder_of_all(name):
+    """Its table of measurements would be another experiment's table."""
+    raw = {"default": [name], "experiments": {name: RAW["experiments"]["toy2d"]}}
+    with pytest.raises(
+        UserError, match=rf"experiments\.{name}: given '{name}', wanted another name: results/{name.lower()}"
+    ):
+        spec_of(raw, "params.yaml")
+
+
+@pytest.mark.parametrize("name", ["a/b", "", "1", "a b", "-rf"])
+def test_a_name_that_is_none_is_refused_in_words(name):
+    """No pattern, no part of pydantic's own address, no advice for numbers."""
+    raw = {
+        "default": ["toy2d"],
+        "experiments": {"toy2d": RAW["experiments"]["toy2d"], name: {"extends": "toy2d"}},
+    }
+    with pytest.raises(UserError) as error:
+        spec_of(raw, "params.yaml")
+    wanted = "wanted letters, digits and _, a letter first"
+    assert f"experiments.{name}: given {name!r}, {wanted}" in str(error.value).splitlines()[0]
+    assert str(error.value).splitlines()[0].endswith(wanted)
+
+
+@pytest.mark.parametrize(
+    ("text", "holds"), [("", "nothing"), ("# x\n", "nothing"), ("- a\n", "a list"), ("hello\n", "text")]
+)
+def test_a_file_that_is_no_mapping_is_refused_in_words(tmp_path, text, holds):
+    (tmp_path / "p.yaml").write_text(text)
+    with pytest.raises(UserError, match=f"p.yaml: holds {holds}, wanted a mapping"):
+        load_spec(tmp_path / "p.yaml")
+
+
 def test_a_weight_has_no_sign_of_zero():
     spec = loaded("toy2d", lambda e: e["variants"]["dg"].update(weights=[-0.0, 1.0, 2.0]))
     assert str(spec.experiments["toy2d"].variants["dg"].weights[0]) == "0.0"

@@ -177,7 +177,7 @@ MISTAKES = {
     ),
     "real images and guidance": (
         lambda e: e["imagenet256"]["variants"]["cg"].update(real="reference"),
-        "imagenet256.variants.cg: given real images and guidance", "wanted one",
+        "imagenet256.variants.cg: given real examples and guidance", "wanted one",
     ),
     "a space of nothing": (
         lambda e: e["imagenet256"]["features"]["adm"].update(of="inceptoin"),

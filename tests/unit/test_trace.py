@@ -33,6 +33,7 @@ from guidelab.cli.crate import crate_commands
 from guidelab.cli.trace import trace as trace_command
 from guidelab.cli.trace import trace_commands
 from guidelab.errors import UserError
+from guidelab.io import save_arrays
 from guidelab.jobs import divergences as divergences_job
 from guidelab.jobs import table as table_job
 from guidelab.lineage.trail import cells
@@ -379,6 +380,8 @@ def printed(tmp_path_factory):
         here = told | {
             "inputs": {n: [str(ROOT / path) for path in paths] for n, paths in told["inputs"].items()}
         }
+        here["inputs"]["errors"] = [str(trail.root / "errors.safetensors")]  # no error is traced
+        save_arrays(here["inputs"]["errors"][0], {}, {"points": {}})
         for (path,) in inputs.values():
             trail.write(path, (ROOT / path).read_text())
         (trail.root / "results/tables").mkdir(exist_ok=True)

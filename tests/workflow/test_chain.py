@@ -256,6 +256,31 @@ def test_experiments_of_dvc_are_run_shown_and_compared(tree):
     assert computed(tree.jobs("dvc", "repro", "-q")) == set()
 
 
+def test_an_experiment_of_dvc_in_a_copy_never_changes_the_folder_it_starts_from(tree):
+    """As README prints it: without `--temp` DVC first deletes what dvc.lock does not hold."""
+    tree.set("variants.autog.weights", [2.5, 3.0])
+    tree.snakemake()  # DVC knows nothing of it
+    trial = ("dvc", "exp", "run", "--temp", "-q", "-S")
+    key = f"experiments.{EXPERIMENT}.variants.autog.weights"
+
+    def here():
+        return {
+            p: p.read_bytes()
+            for p in [*tree.root.glob("results/**/*.*"), tree.root / "params.yaml"]
+            if p.is_file()
+        }
+
+    before = here()
+    assert any("autog/w2.50" in str(path) for path in before)
+    with pytest.raises(AssertionError, match=r"given 'autog/w3\.00', wanted a weight of its sweep"):
+        tree.run(*trial, f"{key}=[2.0,2.5]")  # ends with the refusal
+    assert here() == before
+    tree.run("dvc", "commit", "-q", "-f")
+    ran = tree.jobs(*trial, f"{key}=[2.0,2.5,3.0]")
+    assert {line for line in ran if line.startswith("sample ")} == point("autog", "w2.00", rules=("sample",))
+    assert here() == before
+
+
 def test_provenance_carries_no_machine_and_no_time(built):
     for path in (built.root / RESULTS / "provenance").glob("*.json"):
         text = path.read_text()

@@ -1,4 +1,4 @@
-"""A short fault-injection run: seeded kills of jobs, of a job at a write, of Snakemake and of all at once; the same bytes at the end.
+"""Fault injection, the short form: seeded kills of jobs, of a job at a write, of Snakemake and of everything at once; the same bytes at the end.
 
 The long one: `make chaos`.
 """
@@ -13,10 +13,10 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "chaos"))
 
-import storm as storms
-from plan import LOCAL, SLURM, Blow, blows
-from storm import Storm, end_all
-from tree_at_risk import processes
+import injection as injecting
+from injection import Injection
+from plan import LOCAL, SLURM, Kill, draw_kills
+from tree_at_risk import end_all, processes
 
 pytestmark = pytest.mark.slow
 
@@ -31,29 +31,29 @@ KINDS = (
 
 
 def few(seed, _kinds):
-    """The kinds in turn, again and again: what comes too late is made up for."""
-    for number, blow in enumerate(blows(seed)):
-        victim, at, start = KINDS[number % len(KINDS)]
-        yield replace(blow, victim=victim, signal=at, start=start, moment=blow.moment / 4, patient=False)
+    """The kinds in turn, again and again: a kill that comes too late is replaced."""
+    for number, kill in enumerate(draw_kills(seed)):
+        kind, at, start = KINDS[number % len(KINDS)]
+        yield replace(kill, kind=kind, signal=at, start=start, moment=kill.moment / 4, patient=False)
 
 
-def test_the_same_blows_for_the_same_seed():
-    first = list(islice(blows(7), 50))
-    assert first == list(islice(blows(7), 50))
-    assert first != list(islice(blows(8), 50))
+def test_the_same_kills_for_the_same_seed():
+    first = list(islice(draw_kills(7), 50))
+    assert first == list(islice(draw_kills(7), 50))
+    assert first != list(islice(draw_kills(8), 50))
     for kinds in (LOCAL, SLURM):
-        assert {blow.victim for blow in islice(blows(7, kinds), 200)} == set(kinds)
-    assert isinstance(first[0], Blow)
+        assert {kill.kind for kill in islice(draw_kills(7, kinds), 200)} == set(kinds)
+    assert isinstance(first[0], Kill)
 
 
-def test_no_result_is_lost_in_a_short_fault_injection_run(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(storms, "blows", few)
-    storm = Storm(tmp_path / "tree", "toy2d_ci")
+def test_nothing_is_lost_under_kills(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(injecting, "draw_kills", few)
+    injection = Injection(tmp_path / "tree", "toy2d_ci")
     try:
-        storm.still()
-        storm.rage(len(KINDS), 20)
+        injection.run_undisturbed()
+        assert list(injection.rounds(len(KINDS), 20))[-1] == len(KINDS)
     finally:
-        end_all(storm.tree.root)
-    assert storm.tally.kills == len(KINDS) and storm.tally.rounds >= 1
-    assert not storm.tally.lost, capsys.readouterr().out
-    assert not processes(storm.tree.root)
+        end_all(injection.tree.root)
+    assert injection.tally.kills == len(KINDS) and injection.tally.rounds >= 1
+    assert not injection.tally.lost, capsys.readouterr().out
+    assert not processes(injection.tree.root)

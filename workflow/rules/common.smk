@@ -1,5 +1,6 @@
 # The plan of params.yaml, and the look-ups every rule makes in it. Restores the records of results that came from
 # a clone, so that changed parameters are noticed.
+import atexit
 import gc
 import inspect
 import sys
@@ -12,7 +13,12 @@ min_version("9.27")
 # A plan of ten thousand jobs is hundreds of thousands of objects that all stay: looking for garbage among them every 700
 # new ones, as Python does by default, takes a tenth of a dry run (docs/benchmarks.md).
 gc.set_threshold(200_000, 20, 100)
-sys.path.insert(0, str(Path(workflow.basedir) / "src"))
+# The package of this very file: in src/ of a checkout, or the installed one that holds the workflow. The main Snakefile may be
+# somebody else's, and the working directory any.
+ROOT = Path(workflow.current_basedir.get_path_or_uri(secret_free=True)).parents[1]
+sys.path.insert(
+    0, str(ROOT / "src" if (ROOT / "src/guidelab").is_dir() else ROOT.parents[2])
+)
 for name in [name for name in sys.modules if name.split(".")[0] == "guidelab"]:
     del sys.modules[
         name
@@ -25,7 +31,7 @@ from guidelab.plan.resources import needs
 from guidelab.plan.rule import WILDCARDS
 from guidelab.plan.rules import RULES
 from guidelab.plan.targets import params_path, refuse_unknown
-from guidelab.runtime.preflight import asked_of, preflight
+from guidelab.runtime.preflight import invocation_of, preflight
 from guidelab.provenance import code
 from guidelab.runtime.restart import restart
 from guidelab.runtime.slurm import orphans, site
@@ -33,12 +39,12 @@ from guidelab.spec.load import load_spec
 from guidelab.runtime.summary import summary
 
 code.own_code_first()
+ALONE = workflow.modifier.is_main_snakefile()  # False: a module of another workflow
 try:
     PLAN = Plan(load_spec(params_path(config)))
     if workflow.is_main_process:
-        refuse_unknown(
-            PLAN, sys.argv[1:]
-        )  # the targets are not known to the workflow yet
+        # the targets are not known to the workflow yet
+        refuse_unknown(PLAN, sys.argv[1:], alone=ALONE)
         preflight(PLAN, sys.argv[1:])
         orphans.begin(sys.argv[1:])
         restart(sys.argv[1:])
@@ -113,8 +119,11 @@ if workflow.is_main_process:
         ".",
         STAGES,
         log_line,
-        acts=asked_of(sys.argv[1:]).acts,
+        acts=invocation_of(sys.argv[1:]).acts,
     )
+    if not ALONE and invocation_of(sys.argv[1:]).acts:
+        # Snakemake runs the handlers below for the main Snakefile only
+        atexit.register(provenance.export, ".", STAGES, log_line)
 
 
 onsuccess:

@@ -1,5 +1,5 @@
 # Measurements. In: folds, samples, log-densities, graders. Out: features/ (of images), measurements/ and divergences/ (one row a number), measurements.csv,
-# selected.csv, metrics.json
+# selected.csv, metrics.json, errors.safetensors
 
 
 use rule job as extract with:
@@ -18,11 +18,12 @@ use rule job as extract with:
 
 
 use rule job as measure with:
-    """All numbers of one point, one row each."""
+    """All numbers of one point, one row each, and the parts of their errors."""
     input:
         files("measure"),
     output:
-        "results/{experiment}/measurements/{variant}/{w}/{part}.csv",
+        rows="results/{experiment}/measurements/{variant}/{w}/{part}.csv",
+        parts="results/{experiment}/measurements/{variant}/{w}/{part}.parts.safetensors",
     log:
         "logs/{experiment}/measure/{variant}/{w}/{part}.log",
     threads: resource("measure", "threads")
@@ -41,6 +42,7 @@ use rule job as collect with:
         selected="results/{experiment}/selected.csv",
         metrics="results/{experiment}/metrics.json",
         discriminators="results/{experiment}/discriminators.csv",
+        errors="results/{experiment}/errors.safetensors",
     log:
         "logs/{experiment}/collect.log",
     params:

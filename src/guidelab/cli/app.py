@@ -18,6 +18,7 @@ from guidelab.cli.released import released_commands
 from guidelab.cli.run import execute
 from guidelab.cli.study import study_commands
 from guidelab.cli.trace import trace_commands
+from guidelab.cli.verify import verify_commands
 from guidelab.errors import UserError
 from guidelab.plan.rules import RULES, maker
 
@@ -69,6 +70,7 @@ for _group in (
     released_commands,
     trace_commands,
     crate_commands,
+    verify_commands,
     evaluate_commands,
     study_commands,
 ):

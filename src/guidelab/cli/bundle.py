@@ -22,6 +22,7 @@ from guidelab.data.strict_json import read_json
 from guidelab.data.tar import check_headers
 from guidelab.errors import UserError
 from guidelab.io import atomic_write
+from guidelab.project import resource
 from guidelab.released import CSV, Row, folder_of, how_to_get, load_rows, row_of
 
 MANIFEST, ROWS, FILES = "manifest.json", "rows.csv", "files"
@@ -190,7 +191,7 @@ def _rows(content: bytes) -> list[Row]:
     """The bundle's rows; those we know too must be the same."""
     temporary = io.StringIO(content.decode("utf-8"), newline="")
     found = [row_of(fields, f"{ROWS} of the bundle") for fields in csv.DictReader(temporary)]
-    known = load_rows()
+    known = load_rows(resource(CSV))
     for row in found:
         if row.name not in known:
             raise RefusedError(

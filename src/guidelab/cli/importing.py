@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from guidelab.errors import UserError, closest
+from guidelab.project import resource
 from guidelab.released import CSV, FORMATS, Row, extractor_of, load_rows
 
 _KINDS = {
@@ -38,7 +39,7 @@ def import_file(
     from guidelab.checkpoints.released import read_released
     from guidelab.checkpoints.store import checked, pin
 
-    rows = load_rows()
+    rows = load_rows(resource(CSV))
     chosen, place = _chosen(given, rows, format, folder)
     path, digest = checked(chosen, place)
     target = output or Path(f"{chosen.name}.safetensors")

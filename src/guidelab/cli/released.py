@@ -9,6 +9,7 @@ import typer
 
 from guidelab.cli.importing import import_file
 from guidelab.errors import UserError, closest
+from guidelab.project import resource
 from guidelab.released import CSV, Row, folder_of, how_to_get, load_rows, row, size_of
 
 __all__ = ["Status", "import_file", "list_released", "needed", "released_commands"]
@@ -45,7 +46,7 @@ def list_released(names: Iterable[str], folder: str | None = None) -> list[Statu
     """
     from guidelab.checkpoints.store import pins
 
-    rows, place = load_rows(), folder_of(folder)
+    rows, place = load_rows(resource(CSV)), folder_of(folder)
     pinned = pins(place)
     chosen = [row(name, rows, "guidelab released") for name in names] or list(rows.values())
     return [
@@ -61,7 +62,7 @@ def needed(names: list[str], params: Path) -> list[str]:
     """
     from guidelab.cli.commands import load_plan
 
-    rows, found = load_rows(), []
+    rows, found = load_rows(resource(CSV)), []
     plan = load_plan(params) if any(name not in rows for name in names) else None
     for name in names:
         if plan is not None and name in plan.spec.experiments:
@@ -191,7 +192,7 @@ def bundle(
     """
     from guidelab.cli.bundle import pack
 
-    rows, chosen = load_rows(), needed(names, params)
+    rows, chosen = load_rows(resource(CSV)), needed(names, params)
     found = pack([rows[name] for name in chosen], output, " ".join(names), folder)
     typer.echo(f"{output}: {len(found)} files; on the other side: guidelab unbundle {output.name}")
 

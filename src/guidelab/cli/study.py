@@ -9,6 +9,7 @@ import typer
 
 from guidelab.cli.evaluate import PANEL
 from guidelab.errors import UserError
+from guidelab.project import root
 
 study_commands = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 
@@ -68,9 +69,29 @@ def study(
 
 def _next(name: str, target: Path, figure: bool) -> str:
     """The command that makes the table, its findings and its figure."""
-    there = Path(__file__).parents[3]
-    here = Path("Snakefile").is_file() or not (there / "Snakefile").is_file()
-    begin, path = ("", target) if here else (f"cd {there} && ", target.absolute())
+    workflow = "" if Path("Snakefile").is_file() else f" -s {root() / 'Snakefile'}"
     wanted = [f"results/tables/{name}.csv", f"results/tables/{name}.story.md"]
     wanted += [f"results/figures/{name}/weights.pdf"] if figure else []
-    return f"{begin}snakemake -c{os.cpu_count() or 1} --config params={path} -- {' '.join(wanted)}"
+    return f"snakemake{workflow} -c{os.cpu_count() or 1} --config params={target} -- {' '.join(wanted)}"
+
+
+@study_commands.command(rich_help_panel="Workflow")
+def init(
+    folder: Annotated[Path, typer.Argument(help="a new or an empty folder")],
+    experiment: Annotated[
+        str, typer.Option("--from", help="the experiment to begin with, of guidelab's own")
+    ] = "toy2d",
+) -> None:
+    """Make a folder of your own in which the workflow runs: params.yaml, a Snakefile that uses this workflow, dvc.yaml, profiles.
+
+    Example: `guidelab init my_study`
+
+    Example: `guidelab init my_study --from fashion`
+    """
+    from guidelab.study.folder import make
+
+    for name in make(folder, experiment):
+        typer.echo(f"{folder}/{name}")
+    typer.echo(
+        f"Next: cd {folder} && snakemake -c{os.cpu_count() or 1}        with DVC, once: git init && dvc init"
+    )

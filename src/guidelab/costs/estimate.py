@@ -106,7 +106,7 @@ def estimate(
     costed = [_cost(plan, node, gpu, mfu, seconds) for node in jobs_for(plan, targets, exists)]
     rules = list(dict.fromkeys(c.node.job.rule for c in costed))
     lines = [_line(rule, [c for c in costed if c.node.job.rule == rule]) for rule in rules]
-    return Estimate(tuple(targets), gpu, mfu, lines, _total(lines), _notes(plan, costed, gpu))
+    return Estimate(tuple(targets), gpu, mfu, lines, _total(lines), _notes(costed, gpu))
 
 
 def _cost(plan: Plan, node: Node, gpu: Gpu, mfu: float, seconds: Callable[[str], float | None]) -> _Costed:
@@ -180,7 +180,7 @@ def _total(lines: Iterable[Line]) -> Line:
     return total
 
 
-def _notes(plan: Plan, costed: list[_Costed], gpu: Gpu) -> list[str]:
+def _notes(costed: list[_Costed], gpu: Gpu) -> list[str]:
     """What a reader of the figures must know, each once."""
     notes = []
     for c in costed:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from guidelab.errors import UserError, closest
+from guidelab.project import resource
 
 GPUS = "workflow/resources/gpus.csv"
 _NUMBERS = ("peak_tflops", "float32_tflops", "memory_gb")
@@ -28,12 +29,13 @@ class Gpu:
     source: str
 
 
-def gpu(name: str, path: str | Path = GPUS) -> Gpu:
+def gpu(name: str, path: str | Path | None = None) -> Gpu:
     """A GPU by name, case-insensitive.
 
     Raises:
         UserError: the list is not there, or broken, or has no such GPU; names the closest.
     """
+    path = path or resource(GPUS)
     try:
         with open(path, encoding="utf-8", newline="") as file:
             rows = [_row(row) for row in csv.DictReader(file)]

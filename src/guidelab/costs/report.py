@@ -1,5 +1,7 @@
 """An estimate as text: one line for every rule, totals, and what was assumed."""
 
+from tabulate import SEPARATING_LINE, tabulate
+
 from guidelab.costs.estimate import CORE_GFLOPS, MFU_RANGE, START_S, Estimate, Line
 
 _PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -57,13 +59,11 @@ def as_text(found: Estimate, measured: bool = False) -> str:
         "memory",
     ]
     heads += ["measured jobs", "took s", "estimated s"] if measured else []
-    rows = [heads] + [_row(line, measured) for line in (*found.lines, found.total)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(heads))]
-    drawn = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
-    rule = "-" * len(drawn[0])
-    drawn[1:1], drawn[-1:] = [rule], [rule, drawn[-1]]
+    rows = [*(_row(line, measured) for line in found.lines), SEPARATING_LINE, _row(found.total, measured)]
+    align = ["left", *["right"] * (len(heads) - 1)]
+    drawn = tabulate(rows, headers=heads, tablefmt="simple", colalign=align, disable_numparse=True)
     return "\n".join(
-        [f"cost of {', '.join(found.targets)}", "", *drawn, "", *_totals(found), "", *_assumed(found)]
+        [f"cost of {', '.join(found.targets)}", "", drawn, "", *_totals(found), "", *_assumed(found)]
     )
 
 

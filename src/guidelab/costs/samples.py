@@ -116,7 +116,6 @@ def extract(e: Experiment, job: Job) -> Work:
 
 def measure(e: Experiment, job: Job) -> Work:
     """Covariances, their square root, and all distances where precision, recall or KID are requested."""
-    part = job.outputs[0].rsplit("/", 1)[1].removesuffix(".csv")
     sizes = [last - first + 1 for first, last in e.evaluate.blocks.values()]
     one = 0.0
     for space, entry in e.features.items():
@@ -129,7 +128,7 @@ def measure(e: Experiment, job: Job) -> Work:
         one += 2 * sum(sides) * numbers**2 * frechet + 20 * len(sizes) * numbers**3 * frechet
         pairs = sum(n * n for n in sides) + reference * sum(sizes)
         one += 2 * numbers * pairs * distances
-    return Work(flop=seeds_in(part) * one)
+    return Work(flop=len(job.spec["of"]["train_seeds"]) * one)
 
 
 def _classes(e: Experiment) -> int:

@@ -4,18 +4,21 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+import torch
 
 from guidelab.errors import UserError
-from guidelab.io import atomic_write, load_arrays, read_csv, write_csv
+from guidelab.io import atomic_write, load_arrays, read_csv, save_arrays, write_csv
 from guidelab.jobs.metrics_info import metrics_info
+from guidelab.paper import joint
 from guidelab.paper.select import flatten, select
 
 KEY = ["experiment", "variant", "w", "train_seed", "seed_block", "metric"]
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
-    """Concatenate, sort by key, refuse repeated keys; choose weights; write the flat metrics and test reports."""
+    """Concatenate, sort by key, refuse repeated keys; choose weights; write the flat metrics, test reports and joint errors."""
     rows = pd.concat([_whole(path) for path in job["inputs"]["rows"]], ignore_index=True)
     repeated = rows[rows.duplicated(KEY, keep=False)]
     if len(repeated):
@@ -39,6 +42,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     write_csv(outputs[0], rows)
     write_csv(outputs[1], chosen)
     write_csv(outputs[3], _reports(job["inputs"]))
+    _save_errors(job["inputs"]["parts"], outputs[4])
     with atomic_write(outputs[2]) as temporary:
         leading = chosen.drop_duplicates("variant")  # the choice of the first metric
         flat = flatten(rows, leading, job["headline"], select_block=job["select_block"])
@@ -67,6 +71,18 @@ def _whole(path: str) -> pd.DataFrame:
             "edited. Delete the file and run again."
         )
     return rows
+
+
+def _save_errors(paths: list[str], output: Path) -> None:
+    """How the errors of all points go together, of every metric, training and block; see `paper.joint`."""
+    parts: dict[str, dict[str, np.ndarray]] = {}
+    for path in paths:
+        tensors, about = load_arrays(path)
+        for name, one in tensors.items():
+            parts.setdefault(name, {})[about["point"]] = one.numpy()
+    arrays, points = joint.reduced(parts)
+    tensors = {name: torch.from_numpy(array.copy()).float() for name, array in arrays.items()}
+    save_arrays(output, tensors, {"kind": "joint errors", "points": points})
 
 
 def _reports(inputs: dict[str, list[str]]) -> pd.DataFrame:

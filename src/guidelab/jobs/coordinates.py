@@ -46,6 +46,7 @@ class Coordinates:
         """See `measure.Space`."""
         return {
             "features": "coordinates",
+            "n_features": self.reference.shape[1],
             "features_sha256": "",
             "code": f"{self.source['code']}+{self.job['code']}",
             "checkpoint_sha256": combined(self.source["nets_sha256"]),
@@ -65,7 +66,8 @@ class Coordinates:
             values = measurer(METRICS, names[0])(x, reference=self.reference, **truth, **how, names=names)
             for name, value in flagged(dict(values), flags(x, self.reference)).items():
                 yield Measurement(name, value, n, len(self.reference), "reference")
-        yield from self._divergences(seed, block)
+        if not job.get("real"):  # of the data from itself: 0
+            yield from self._divergences(seed, block)
         for label, paths in job["inputs"].items():
             if label.startswith("grader:") and f"{seed}" in load_arrays(paths[0])[1]["reports"]:
                 yield from self._graded(paths[0], seed, x)

@@ -58,6 +58,9 @@ class FeatureSpace:
         about = self.generated.about
         return {
             "features": about["features"],
+            "n_features": next(
+                x.shape[1] for name, x in self.generated.tensors.items() if name.endswith("/features")
+            ),
             "features_sha256": about["features_sha256"],
             "code": f"{self.source['code']}+{about['code']}+{self.job['code']}",
             "checkpoint_sha256": combined(self.source["nets_sha256"]),

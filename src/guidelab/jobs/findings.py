@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from guidelab.io import atomic_write, read_csv
+from guidelab.io import atomic_write
+from guidelab.jobs.compared import measured
 from guidelab.jobs.metrics_info import metrics_info
 from guidelab.paper import findings, names
 
@@ -11,7 +12,7 @@ from guidelab.paper import findings, names
 @names.printing
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Write the Markdown text."""
-    measurements, selected = (read_csv(job["inputs"][name][0]) for name in ("measurements", "selected"))
+    measurements, selected = measured(job["inputs"])
     made = findings.text(measurements, selected, metrics_info(job), job)
     with atomic_write(outputs[0]) as temporary:
         temporary.write_text(made, encoding="utf-8")

@@ -9,15 +9,16 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pandas as pd
+import torch
 
-from guidelab.io import torch_version, write_csv
+from guidelab.io import save_arrays, torch_version, write_csv
 from guidelab.metrics.value import Value
 from guidelab.registry import REPRESENTATIONS, evaluations
 
 COLUMNS = [
     "experiment", "scale", "dataset", "variant", "method", "ref", "w", "w_neutral", "w_effective", "sigma_lo",
     "sigma_hi", "sampler", "steps", "nfe", "dtype", "seed_block", "train_seed", "n_generated", "n_reference",
-    "reference_split", "features", "features_sha256", "label_policy", "metric", "value", "std_error", "ess", "note",
+    "reference_split", "features", "n_features", "features_sha256", "label_policy", "metric", "value", "std_error", "ess", "note",
     "code", "checkpoint_sha256", "torch", "device",
 ]  # fmt: skip
 
@@ -34,9 +35,10 @@ class Measurement:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The columns of a row that are this number's own."""
+        """The columns of a row that are this number's own, and the parts of its error."""
         v = self.value
         return {
+            "parts": v.parts,
             "metric": self.metric, "value": v.value, "std_error": v.std_error, "ess": v.ess, "note": v.note,
             "n_generated": self.n_generated, "n_reference": self.n_reference, "reference_split": self.reference_split,
         }  # fmt: skip
@@ -61,7 +63,8 @@ class Space(Protocol):
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
-    """Measure every training seed and seed block in every space; save the rows in the order of the job's metrics.
+    """Measure every training seed and seed block in every space; save the rows in the order of the job's metrics, and the
+    parts of their errors (`metrics.value.Value`) by metric, training and block.
 
     Raises:
         UserError: files that are absent, broken, or of another point, block or extractor.
@@ -84,6 +87,14 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         for block in job["blocks"]
         for row in _in_order(job["metrics"], spaces, seed, block)
     ]
+    parts = {
+        f"{row['metric']}/seed{row['train_seed']}/{row['seed_block']}": torch.from_numpy(row["parts"]).float()
+        for row in rows
+        if row["parts"] is not None
+    }
+    save_arrays(
+        outputs[1], parts, {"kind": "error parts", "point": f"{job['row']['variant']}/w{job['row']['w']:.2f}"}
+    )
     write_csv(outputs[0], pd.DataFrame(rows, columns=COLUMNS))
 
 

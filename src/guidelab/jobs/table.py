@@ -8,6 +8,7 @@ import pandas as pd
 
 from guidelab.errors import UserError
 from guidelab.io import read_csv
+from guidelab.jobs.compared import measured
 from guidelab.jobs.metrics_info import metrics_info
 from guidelab.jobs.printed import write
 from guidelab.paper import columns, names
@@ -20,7 +21,7 @@ from guidelab.paper.table import make_table
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
     """Make the table and write its forms."""
     inputs = job["inputs"]
-    measurements, selected = (read_csv(inputs[name][0]) for name in ("measurements", "selected"))
+    measurements, selected = measured(inputs)
     published = published_values(inputs["published"][0]) if "published" in inputs else None
     info = metrics_info(job)
     table = make_table(measurements, selected, info, published, job)

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from guidelab.metrics.ball_errors import share_in_balls
 from guidelab.metrics.neighbours import SPARE, _Screen
-from guidelab.metrics.value import ArrayLike, Value, share
+from guidelab.metrics.value import ArrayLike, Value
 
 CHUNK = 4096  # rows on a side of a pair: 64 MB a float64 copy at 2,048 features, 128 MB of distances
 SCREENED = 1024  # rows screened at a time inside a pair
@@ -31,7 +32,7 @@ def precision_recall_chunked(
 ) -> PrecisionRecall:
     """k-NN precision and recall, exact, with memory for the sets given and about eleven float64 chunks.
 
-    The standard errors are binomial, the balls taken as given (see `manifold`). Unequal sizes are allowed, as in the
+    The standard errors are over both sides (see `ball_errors`). Unequal sizes are allowed, as in the
     protocol of ADM (50,000 generated, 10,000 real); such numbers compare with numbers of the same two sizes only.
 
     Args:
@@ -62,7 +63,10 @@ def precision_recall_chunked(
             found = _members(some_fake, some_real, radius_of_fake[rows], radius_of_real[columns])
             balls_of_fake[rows] |= found[0]
             balls_of_real[columns] |= found[1]
-    return PrecisionRecall(precision=share(balls_of_fake.numpy()), recall=share(balls_of_real.numpy()))
+    return PrecisionRecall(
+        precision=share_in_balls(balls_of_fake.numpy(), points=fake, centres=real, k=k),
+        recall=share_in_balls(balls_of_real.numpy(), points=real, centres=fake, k=k),
+    )
 
 
 def kth_radius2_chunked(points: Tensor, k: int, chunk: int = CHUNK) -> Tensor:

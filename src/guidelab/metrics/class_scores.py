@@ -1,11 +1,21 @@
 """What a classifier's logits say of generated images: the Inception score, and how often the class is the asked one."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import torch
 
-from guidelab.metrics.value import NOT_ESTIMABLE, ArrayLike, Value, as_matrix, as_vector, share, with_note
+from guidelab.metrics.value import (
+    NOT_ESTIMABLE,
+    ArrayLike,
+    Value,
+    as_matrix,
+    as_vector,
+    mean_parts,
+    share,
+    with_note,
+)
 
 
 def inception_score(logits: ArrayLike, *, splits: int = 1) -> Value:
@@ -73,4 +83,5 @@ def accuracy(logits: ArrayLike, labels: ArrayLike) -> Value:
     finite = torch.isfinite(rows).all(dim=1)
     hits = ((rows.argmax(1) == torch.from_numpy(wanted)) & finite).numpy()
     lost = int((~finite).sum())
-    return share(hits, f"{lost} of {len(rows)} rows not finite, counted as wrong" if lost else "")
+    value = share(hits, f"{lost} of {len(rows)} rows not finite, counted as wrong" if lost else "")
+    return replace(value, parts=mean_parts(hits.astype(np.float64)))

@@ -7,7 +7,7 @@ eigenvectors give the derivative of the distance by the weight of each generated
 by the infinitesimal jackknife instead of fifty bootstrap distances.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg
@@ -100,11 +100,12 @@ def frechet_fixed(*, generated: ArrayLike, reference: Spread) -> Value:
     traces = radii.sum() / (n - 1) + np.trace(reference.moments.cov)
     root, lost = _roots(centred @ reference.factor, float(traces))
     distance = float(shift @ shift + traces - 2 * root)
-    error = _jackknife_error(centred, radii, shift, root, lost) if n > 2 else float("nan")
+    parts = _jackknife_parts(centred, radii, shift, root, lost) if n > 2 else None
+    error = float("nan") if parts is None else float(np.linalg.norm(parts))
     ess, note = judge_tail(radii)
     value = Value(distance, error, ess, note)
     if n == given:
-        return value
+        return replace(value, parts=parts)
     return with_note(value, f"{NOT_ESTIMABLE}: {given - n} of {given} generated points not finite, left out")
 
 
@@ -138,10 +139,10 @@ def _roots(z: Float64, scale: float) -> tuple[float, Float64]:
     return total, (logs @ np.sqrt(grid) * GRID_STEP + tail) / (2 * np.pi)
 
 
-def _jackknife_error(centred: Float64, radii: Float64, shift: Float64, root: float, lost: Float64) -> float:
-    """Standard error from the distances without each row in turn."""
+def _jackknife_parts(centred: Float64, radii: Float64, shift: Float64, root: float, lost: Float64) -> Float64:
+    """Parts [n] of the distance (see `Value`) from the distances without each row in turn."""
     n = len(centred)
     shifts = shift @ shift - 2 * (centred @ shift) / (n - 1) + radii / (n - 1) ** 2
     traces = (radii.sum() - n / (n - 1) * radii) / (n - 2)
     without = shifts + traces - 2 * np.sqrt((n - 1) / (n - 2)) * (root - lost)
-    return float(np.sqrt((n - 1) / n * np.square(without - without.mean()).sum()))
+    return np.asarray(np.sqrt((n - 1) / n) * (without - without.mean()))

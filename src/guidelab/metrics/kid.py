@@ -1,5 +1,7 @@
 """Kernel distance (KID): the unbiased squared maximum mean discrepancy of the cubic polynomial kernel."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -54,12 +56,12 @@ def kid(*, generated: ArrayLike, reference: ArrayLike, blocks: int = BLOCKS) -> 
     without_y = _mmd2(
         within_x.sum(), _deleted(within_y), between.sum() - between.sum(0), n.sum(), m.sum() - m
     )
-    variance = sum(_jackknife(np.atleast_1d(d)) for d in (without_x, without_y))
+    parts = np.concatenate([_jackknife(np.atleast_1d(d)) for d in (without_x, without_y)])
     # the cube of a norm: a few far samples can hold the whole sum
     _, note = judge_tail(_kernel_of_itself(x).numpy())
-    result = Value(float(value), float(np.sqrt(variance)), None, note)
+    result = Value(float(value), float(np.linalg.norm(parts)), None, note)
     if len(x) == given:
-        return result
+        return replace(result, parts=parts)
     return with_note(
         result, f"{NOT_ESTIMABLE}: {given - len(x)} of {given} generated points not finite, left out"
     )
@@ -105,7 +107,7 @@ def _mmd2(
         return np.asarray(xx / (n * (n - 1)) + yy / (m * (m - 1)) - 2 * xy / (n * m))
 
 
-def _jackknife(estimates: Float64) -> float:
-    """Variance from the estimates without each of the blocks."""
+def _jackknife(estimates: Float64) -> Float64:
+    """Parts (see `Value`) from the estimates without each of the blocks."""
     blocks = len(estimates)
-    return float((blocks - 1) / blocks * np.square(estimates - estimates.mean()).sum())
+    return np.asarray(np.sqrt((blocks - 1) / blocks) * (estimates - estimates.mean()))

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
+from guidelab.metrics.ball_errors import share_in_balls
 from guidelab.metrics.neighbours import ball_counts, kth_radius2
 from guidelab.metrics.value import ArrayLike, Value, as_matrix, share, std_error, with_note
 
@@ -31,9 +32,9 @@ def manifold(
 ) -> ManifoldValues:
     """k-NN precision, recall, density and coverage, exact, in memory that does not grow with N times M.
 
-    The standard errors are binomial (density: of the mean count) over the points that are asked. They treat
-    the balls as given: how much the manifold itself would change with other samples is **not** in them, so
-    they are too small for comparisons across sets with different reference draws.
+    The standard errors of precision and recall are over both sides, see `ball_errors`. Those of density (of the mean
+    count) and coverage (binomial) are over the points that are asked and treat the balls as given: they are too small
+    for comparisons across sets with different reference draws.
 
     A generated point that is not finite lies in no ball and has none: it counts against precision and density
     and is named in the note. A stray generated point has a large ball, which recall then counts as covered
@@ -70,8 +71,8 @@ def manifold(
     counts = np.concatenate([balls_of_fake.numpy(), np.zeros(lost, dtype=np.int64)])
     density = counts.astype(np.float64) / k
     values = ManifoldValues(
-        precision=share(counts > 0),
-        recall=share(balls_of_real.numpy() > 0),
+        precision=share_in_balls(counts > 0, points=fake, centres=real, k=k),
+        recall=share_in_balls(balls_of_real.numpy() > 0, points=real, centres=fake, k=k),
         density=Value(float(density.mean()), std_error(density)),
         coverage=share(hits_of_real.numpy() > 0),
     )

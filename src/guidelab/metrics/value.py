@@ -1,6 +1,6 @@
 """What every metric returns, and the one rule by which a heavy-tailed mean is called not estimable."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -24,12 +24,17 @@ class Value:
         std_error: standard error over samples (never over trainings), nan where none is defined.
         ess: effective number of terms that carry a heavy-tailed estimate, None where tails cannot be heavy.
         note: empty, or what the reader must know, `; `-separated; starts with `not estimable` when flagged.
+        parts: [D] how far each independent unit (sample, group, half) moves the value, so that the root of the sum of
+            squares is the standard error; None where that is not known. Sets drawn on the same seeds and compared with
+            the same reference have the same units in the same order: the parts of their difference are the difference
+            of their parts.
     """
 
     value: float
     std_error: float
     ess: float | None = None
     note: str = ""
+    parts: Float64 | None = field(default=None, compare=False, repr=False)
 
     @property
     def estimable(self) -> bool:
@@ -68,6 +73,12 @@ def share(hits: NDArray[np.bool_], note: str = "") -> Value:
     n = len(hits)
     shrunk = (float(hits.sum()) + 0.5) / (n + 1)
     return Value(float(hits.mean()), float(np.sqrt(shrunk * (1 - shrunk) / n)), None, note)
+
+
+def mean_parts(terms: Float64) -> Float64:
+    """The parts [N] of the mean of independent terms; see `Value`."""
+    n = len(terms)
+    return np.asarray((terms - terms.mean()) / np.sqrt(n * max(n - 1, 1)))
 
 
 def std_error(terms: Float64) -> float:

@@ -37,7 +37,7 @@ def _variants(f: Evidence, q: Question) -> Iterator[tuple[str, str, str]]:
         for after in alone or [v for v in named if v.partition("/")[0] in f.variants]:
             variant = after.partition("/")[0]
             before = {BASE: f.base(variant), SELF: variant}.get(against, f"{against}{names.suffix(variant)}")
-            if before is not None and before in f.variants:
+            if before is not None and before.partition("/")[0] in f.variants:
                 yield against, before, after
 
 
@@ -45,10 +45,11 @@ def _points(f: Evidence, q: Question, view: View, before: str, after: str) -> tu
     """Both points of a comparison; of a variant with itself that has no guidance at its own weight, the largest weight."""
     variant, w = names.split_point(after)
     own = f.point(variant, view) if w is None else Point(variant, w)
+    first, at = names.split_point(before)
     if q.at == COMMON:
         own = Point(variant, _common_weight(f, q))
     if before != variant:
-        both = (f.point(before, view), own)
+        both = (f.point(first, view) if at is None else Point(first, at), own)
     else:
         neutral = f.neutral(variant)
         weights = reported.weights(f.rows, variant)
@@ -117,7 +118,8 @@ def _sentence(f: Evidence, q: Question, c: Comparison) -> str:
             continue
         info, d = f.info[metric], f.difference(c.before, c.after, metric)
         if d.n_trainings:
-            parts.append(f"{wording.verdict(info, d, main=metric == main)} {wording.effect(info, d)}")
+            judged = metric == main and f.fair(c)
+            parts.append(f"{wording.verdict(info, d, main=judged)} {wording.effect(info, d)}")
         else:
             parts.append(f"{info['name']}: {wording.NO_NUMBER}")
     own = f.point(c.after.variant, c.view)

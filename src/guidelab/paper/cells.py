@@ -9,7 +9,7 @@ from guidelab.paper import summary
 
 ARROWS = {"lower": "↓", "higher": "↑"}
 MARKS = {
-    summary.TRAININGS: "", summary.SAMPLES: "†", summary.BLOCKS: "‡", summary.NOTHING: "§", summary.AS_UNPAIRED: "†",
+    summary.TRAININGS: "", summary.SAMPLES: "†", summary.BLOCKS: "‡", summary.NOTHING: "§", summary.PAIRED: "†", summary.AS_UNPAIRED: "†",
 }  # fmt: skip
 MARK_NOTES = {
     summary.TRAININGS: "± and brackets: 95 % interval; unmarked: over trainings (Student)",

@@ -120,14 +120,15 @@ def same_blocks(rows: pd.DataFrame) -> None:
 def honest_blocks(
     rows: pd.DataFrame, selected: pd.DataFrame, report_blocks: Iterable[str] | None
 ) -> list[str]:
-    """The blocks numbers are reported on: every measured block that selected no weight.
+    """The blocks numbers are reported on: every measured block but the one that selects weights, whether or not it had to.
+
+    A variant with one weight may have it from another experiment, which chose it on the samples of the same block.
 
     Raises:
         UserError: `report_blocks` names a block that selected a weight, or a chosen weight was measured on no
             other block.
     """
-    chosen = selected[selected["n_candidates"].astype(int) > 1]
-    selecting = {str(b) for b in chosen["selected_on"]}
+    selecting = {str(b) for b in selected["selected_on"]}
     measured = [str(b) for b in dict.fromkeys(rows["seed_block"])]
     if report_blocks is not None:
         wanted = list(report_blocks)
@@ -139,7 +140,7 @@ def honest_blocks(
             )
         return wanted
     free = [b for b in measured if b not in selecting]
-    for row in chosen.itertuples():
+    for row in selected.itertuples():
         at = rows[(rows["variant"] == row.variant) & (rows["w"] == row.w)]
         if not at.empty and not set(at["seed_block"]) & set(free):
             raise UserError(

@@ -15,14 +15,14 @@ from guidelab.paper.table import COMPARED, LOWEST, SOURCES
 _LONG = {  # column of the CSV -> column of the table
     "experiment": "experiment", "scale": "scale", "row": "row", "variant": "variant", "method": "method", "ref": "guides",
     "w": "w", "w_neutral": "w_neutral", "selected_on": "chosen_on", "selected_by": "chosen_by",
-    "n_candidates": "weights_tried", "metric": "metric", "label": "name", "group": "group", "direction": "direction",
+    "n_candidates": "weights_tried", "edge": "edge", "metric": "metric", "label": "name", "group": "group", "direction": "direction",
     "unit": "unit", "digits": "digits", "value": "value", "lo": "lo", "hi": "hi", "over": "over",
     "n_trainings": "n_trainings", "n_blocks": "n_blocks", "n_generated": "n_generated", "n_reference": "n_reference",
-    "reference_split": "reference_split", "features": "features", "status": "status", "note": "note",
+    "reference_split": "reference_split", "features": "features", "n_features": "n_features", "status": "status", "note": "note",
 }  # fmt: skip
 _LINE = [
     "experiment", "scale", "section", "variant", "label", "guides", "method", "w", "w_neutral", "chosen_by",
-    "chosen_on", "weights_tried", "steps", "nfe", "baseline",
+    "chosen_on", "weights_tried", "edge", "steps", "nfe", "baseline",
 ]  # fmt: skip
 _OF_LINE = ("n_reference", "reference_split", "label_policy")
 _PUBLISHED = {  # column of a metric -> column of the rows
@@ -98,12 +98,15 @@ def _columns(number: dict[Any, Any]) -> dict[str, dict[str, object]]:
     """The columns of one metric, by what is formed of the rows behind them."""
     metric = str(number["metric"])
     mean = {metric: number["value"], f"{metric} lo": number["lo"], f"{metric} hi": number["hi"]}
+    if metric_names.base(metric) in LOWEST:
+        mean[f"{metric} features"] = number["n_features"]
     mean[f"{metric} over"] = number["over"] if number["status"] == summary.OK else number["status"]
     found: dict[str, dict[str, object]] = {"mean": mean}
     if metric_names.base(metric) in COMPARED:
         ends = {f"{metric} difference {side}": number[f"difference_{side}"] for side in ("lo", "hi", "over")}
         found["difference"] = {f"{metric} difference": number["difference"], **ends}
         found["difference"][f"{metric} verdict"] = number["verdict"]
+        found["difference"][f"{metric} verdict by Holm"] = number["verdict_holm"]
     if metric_names.base(metric) in LOWEST:
         blocks = f"min of {number['blocks_of_min']} (paper style)" if number["blocks_of_min"] else ""
         found["minimum"] = {f"{metric} min of blocks": number["min_of_blocks"], f"{metric} min is": blocks}

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 from scipy import stats
 
-from guidelab.paper import metric_names, names, reported, summary
+from guidelab.paper import metric_names, names, reported, summary, tuning
 
 HEADLINE = (
     "js",
@@ -63,7 +63,7 @@ class Evidence:
         mains: Mapping[str, str] | None = None,
     ):
         self.measurements, self.selected, self.mains = measurements, selected, mains
-        report = reported.rows(measurements, selected)
+        report = reported.sampled(reported.rows(measurements, selected))
         self.steps = reported.main_steps(measurements)
         self.rows = report[report["steps"] == self.steps]  # step counts are never compared
         self._of_metric = {str(m): part for m, part in self.rows.groupby("metric")}
@@ -103,6 +103,28 @@ class Evidence:
     def point(self, variant: str, view: View) -> Point:
         """A variant at its own weight."""
         return Point(variant, self.weight(variant, view))
+
+    def tuned(self, variant: str, view: View) -> bool:
+        """Whether the metric that a variant is judged by chose its weight among several."""
+        return tuning.swept(self.selected, variant, self.main(variant, view))
+
+    def fair(self, c: Comparison) -> bool:
+        """Whether the better of two may be named: of two guided variants only where the view chose the weights of both."""
+        both = (c.before, c.after)
+        rivals = c.before.variant != c.after.variant and all(p.variant in self.guided for p in both)
+        own = [p.variant for p in both if p.w == self.weight(p.variant, c.view)]  # others a question names
+        return not rivals or all(self.tuned(v, c.view) for v in own)
+
+    def how_chosen(self, point: Point, view: View) -> str:
+        """`the smallest tried`, `the largest tried`, `the only one tried`, or empty: of a guided variant at its own weight."""
+        variant, w = point
+        if variant not in self.guided or w != self.weight(variant, view):
+            return ""
+        if variant not in self.swept:
+            return tuning.ONLY
+        metric = self.main(variant, view)
+        direction = str(self.info[metric]["direction"]) if metric in self.info else "lower"
+        return tuning.edge(self.measurements, self.selected, variant, metric, direction, self.mains)
 
     def at(self, point: Point, metric: str) -> pd.DataFrame:
         """The rows of one metric at a point."""
@@ -146,6 +168,10 @@ class Evidence:
 
     def best(self, rows: pd.DataFrame, points: list[Point], view: View, metric: str = "") -> str | None:
         """The variant of the point with the best mean in some rows, over the trainings that all points have."""
+        return next(iter(self.ranked(rows, points, view, metric)), None)
+
+    def ranked(self, rows: pd.DataFrame, points: list[Point], view: View, metric: str = "") -> list[str]:
+        """The variants of points by their means, the best first, over the trainings that all points have."""
         trained = [set(reported.at_point(rows, *point)["train_seed"]) for point in points]
         common = rows[rows["train_seed"].isin(set.intersection(*trained) if trained else set())]
         found = {}
@@ -154,7 +180,7 @@ class Evidence:
             e = summary.estimate(reported.at_point(common, variant, w, name))
             if e.status == summary.OK:
                 found[variant] = e.value if self.info[name]["direction"] == "lower" else -e.value
-        return min(found, key=lambda v: found[v]) if found else None
+        return sorted(found, key=lambda v: found[v])
 
     def rank_correlation(self, a: str, b: str) -> tuple[float, int]:
         """Spearman's correlation of two metrics over all points, and how many points."""

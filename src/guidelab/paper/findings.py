@@ -69,7 +69,9 @@ def _method(f: Evidence, spec: Mapping[str, Any]) -> str:
     return (
         f"{spec['experiment']}, {names.scale_name(str(spec['scale']))}; {f.steps} sampler steps; blocks {blocks} of up to {n:,} "
         f"samples, which chose no weight. Each method stands at the weight {by} on another block (or at its only weight). {over}. "
-        "Differences are paired: on common trainings, blocks and noise; over one training their errors are combined as if unpaired, an "
-        "upper bound. Brackets are 95 % intervals. A difference is called clear, better or worse when its interval leaves out 0 and every "
-        "block and training agrees in sign; nothing is corrected for the number of comparisons."
+        "Differences are paired: on common trainings, blocks and noise; over one training their errors are those of the samples' own "
+        "differences where a metric has them, else combined as if unpaired, an upper bound. Brackets are 95 % intervals. A difference is "
+        "called clear, better or worse when its interval leaves out 0 and every block and training agrees in sign; of two guided variants "
+        "neither is called better unless this metric chose the weights of both among several. Verdicts that hold after Holm's correction "
+        "for all comparisons of a feature space are in the table's CSV."
     )

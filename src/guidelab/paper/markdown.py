@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from tabulate import tabulate
+
 from guidelab.paper import cells
 
 
@@ -22,17 +24,6 @@ def escape(text: str) -> str:
 
 def pipes(sheet: cells.Sheet) -> str:
     """The sheet as a pipe table, padded so that its source reads as a table too."""
-    columns = [[escape(cell) for cell in column] for column in cells.columns(sheet)]
-    widths = [max(3, *map(len, column)) for column in columns]
-    lines = []
-    for i in range(len(sheet.body) + 1):
-        row = [
-            c[i].ljust(w) if side == "l" else c[i].rjust(w)
-            for c, w, side in zip(columns, widths, sheet.align, strict=True)
-        ]
-        lines.append(f"| {' | '.join(row)} |")
-    rule = [
-        "-" * w if side == "l" else "-" * (w - 1) + ":" for w, side in zip(widths, sheet.align, strict=True)
-    ]
-    lines.insert(1, f"| {' | '.join(rule)} |")
-    return "\n".join(lines)
+    header, *body = ([escape(cell) for cell in row] for row in (sheet.header, *sheet.body))
+    sides = [{"l": "left", "r": "right"}[side] for side in sheet.align]
+    return tabulate(body, headers=header, tablefmt="pipe", colalign=sides, disable_numparse=True)

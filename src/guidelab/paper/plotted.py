@@ -7,15 +7,23 @@ from typing import Any
 import pandas as pd
 
 from guidelab.paper import arrays as ar
-from guidelab.paper import checks, metric_names, names, reported, summary
+from guidelab.paper import checks, metric_names, names, reported, summary, tuning
 
 NUMBER = ["value", "lo", "hi", "over", "n_trainings", "n_blocks", "n_generated", "status"]
 TITLE = ["metric", "name", "features", "unit", "direction"]
-OF_IMAGES = ["variant", "label", "w", "offset", *TITLE, *NUMBER, "selected", "starts"]
+OF_IMAGES = ["variant", "label", "w", "offset", *TITLE, *NUMBER, "selected", "edge", "starts"]
 OF_POINTS = [
     "variant", "metric", "label", "unit", "w", "offset", "value", "lo", "hi", "over", "n_trainings", "n_generated",
-    "selected", "status",
+    "selected", "edge", "status",
 ]  # fmt: skip
+
+
+def at_edge(rows: pd.DataFrame) -> str:
+    """`ring at the edge of the weights tried: CFG, autoguidance`, of rows with columns `selected` and `edge`; else empty."""
+    found = dict.fromkeys(
+        names.label(v) for v in rows.loc[rows["edge"].fillna("").astype(str) != "", "variant"]
+    )
+    return f"ring at the edge of the weights tried: {', '.join(found)}" if found else ""
 
 
 # ---- points ---------------------------------------------------------------------------------------------------------
@@ -29,17 +37,26 @@ def estimates(report: pd.DataFrame, metrics: Any, tables: Mapping[str, pd.DataFr
     parts = []
     for (variant, weight), at in report.groupby(["variant", "w"], sort=False):
         w = float(str(weight))
-        ring = bool(((chosen["variant"] == variant) & ((chosen["w"] - w).abs() < 5e-3)).any())
+        ring = chosen[(chosen["variant"] == variant) & ((chosen["w"] - w).abs() < 5e-3)]
+        edges = (_edge(tables, str(variant), str(m), described) for m in ring["metric"])
+        edge = next(filter(None, edges), "")
         for metric in metrics:
             unit = str(described.loc[metric, "unit"])
             e = summary.estimate(at[at["metric"] == metric], share=unit == "%")
             parts.append(
                 (variant, metric, described.loc[metric, "label"], unit, w, w - at["w_neutral"].iloc[0], e.value,
-                 e.lo, e.hi, e.over, e.n_trainings, e.n_generated, ring, e.status)
+                 e.lo, e.hi, e.over, e.n_trainings, e.n_generated, len(ring) > 0, edge, e.status)
             )  # fmt: skip
     return ar.round_table(
         pd.DataFrame(parts, columns=OF_POINTS).assign(offset=lambda t: t["offset"].round(6))
     )
+
+
+def _edge(
+    tables: Mapping[str, pd.DataFrame], variant: str, metric: str, described: pd.DataFrame, mains: Any = None
+) -> str:
+    direction = str(described.loc[metric_names.base(metric), "direction"])
+    return tuning.edge(tables["measurements"], tables["selected"], variant, metric, direction, mains)
 
 
 def label(rows: pd.DataFrame) -> tuple[str, float]:
@@ -75,6 +92,7 @@ def points(
     report = report[report["variant"].isin(variants)]
     reported.same(report, ("steps",), f"figure {info.get('figure', 'weights')}")
     described = metric_names.describe(tables["metrics"], metrics).to_dict("records")
+    each = tables["metrics"].set_index("metric")
     found: list[dict[str, object]] = []
     for variant in [v for v in dict.fromkeys(variants) if v in set(report["variant"])]:
         mine = report[report["variant"] == variant]
@@ -82,13 +100,15 @@ def points(
             for d in described:
                 space = metric_names.features(str(d["metric"]))
                 best = reported.chosen(mine, tables["selected"], variant, f"fid@{space}")
+                selected = mine["w"].nunique() > 1 and best is not None and abs(best - w) < 5e-3
                 found.append({
                     "variant": variant, "label": names.label(variant), "w": w,
                     "offset": w - float(mine["w_neutral"].iloc[0]), "features": metric_names.features_short(space),
                     **{key: d[key] for key in ("metric", "name", "unit", "direction")},
                     **number(mine, variant, w, d),
                     "starts": reported.starts_unguided(report, variant, mains),
-                    "selected": mine["w"].nunique() > 1 and best is not None and abs(best - w) < 5e-3,
+                    "selected": selected,
+                    "edge": _edge(tables, variant, f"fid@{space}", each, mains) if selected else "",
                 })  # fmt: skip
     return pd.DataFrame(found, columns=OF_IMAGES)
 

@@ -35,6 +35,11 @@ def rows(
     return rows
 
 
+def sampled(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of samples: without those of real examples in their place, for which no net was called."""
+    return rows[rows["nfe"] != 0] if "nfe" in rows else rows
+
+
 def at_point(rows: pd.DataFrame, variant: str, w: float, metric: str | None = None) -> pd.DataFrame:
     """The rows of one point, of one metric if named. Weights are compared to the two digits paths carry."""
     mask = (rows["variant"] == variant) & ((rows["w"] - w).abs() < 5e-3)

@@ -53,10 +53,7 @@ def flatten(
     Keys are `<variant>_<metric>` at the chosen weight, `<variant>_w140_<metric>` at a headline weight, and
     `<variant>_w` for the chosen weight itself.
     """
-    selecting = (
-        chosen["n_candidates"].astype(int) > 1
-    ).any()  # a block that chose nothing is reported, as in the table
-    report = rows[rows["seed_block"] != select_block] if selecting else rows
+    report = rows[rows["seed_block"] != select_block]
     notes = report["note"].fillna("").astype(str) if "note" in report else pd.Series("", index=report.index)
     flagged = notes.str.startswith("not estimable")
     numbers = report.assign(value=pd.to_numeric(report["value"], errors="coerce"), flagged=flagged)

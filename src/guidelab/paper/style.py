@@ -125,8 +125,8 @@ def rings(table: pd.DataFrame) -> Path:
 
 
 def origin_line(info: dict[str, Any], *more: str) -> str:
-    """The footer: experiment and scale, then what the figure adds."""
-    return "; ".join([names.origin(info), *more])
+    """The footer: experiment and scale, then what the figure adds, empty texts left out."""
+    return "; ".join([names.origin(info), *filter(None, more)])
 
 
 def need(rows: pd.DataFrame, columns: list[str], figure_name: str) -> None:

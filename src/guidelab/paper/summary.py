@@ -4,9 +4,9 @@ A row's `std_error` is over the generated samples of one block, the reference he
 an interval over samples and says nothing of another training. With two trainings or more, intervals are Student's, over trainings.
 
 A difference is formed block by block, on the same trainings and sample seeds. Shared noise makes its error smaller than that of
-independent values, by how much cannot be told from two report blocks; so the errors are combined as if the points were
-independent, `sqrt(sum(a^2 + b^2)) / blocks`: wider than need be. The block that chose a weight is left out even here: its
-difference is biased in favour of the chosen weight.
+independent values: over one training it is formed of the parts of both errors (`paper.joint`), sample by sample. Where a number
+has none, the errors are combined as if the points were independent, `sqrt(sum(a^2 + b^2)) / blocks`: wider than need be. The
+block that chose a weight is left out even here: its difference is biased in favour of the chosen weight.
 """
 
 import math
@@ -16,18 +16,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats
 
-from guidelab.paper import reported
+from guidelab.paper import joint, reported
+from guidelab.paper.intervals import normal, over_samples, t_interval, t_test
 
-LEVEL = 0.95
 TRAININGS, BLOCKS, SAMPLES, NOTHING = "trainings", "seed blocks", "samples", ""
 OK, NOT_RUN, NOT_FINITE = "ok", "not run", "not finite"
 NOT_ESTIMABLE, NOT_DEFINED = "not estimable", "not defined"
 AS_UNPAIRED = "samples, errors combined as if unpaired"
+PAIRED = "samples, paired"
 BETTER, WORSE, UNCLEAR, EQUAL = "better", "worse", "no clear difference", "the same point"
 Key = tuple[int, str]  # training seed, seed block
-Sound = dict[Key, tuple[float, float]]  # value and standard error
+Sound = dict[Key, joint.Number]
 
 
 @dataclass(frozen=True)
@@ -55,19 +55,6 @@ class Estimate:
     n_generated: int = 0
     status: str = NOT_RUN
     note: str = ""
-
-
-def t_interval(values: list[float] | np.ndarray) -> tuple[float, float]:
-    """95 % Student interval of the mean of at least two independent values.
-
-    Raises:
-        ValueError: fewer than two values.
-    """
-    x = np.asarray(values, dtype=np.float64)
-    if len(x) < 2:
-        raise ValueError(f"t_interval: {len(x)} value, wanted at least 2")
-    half = float(stats.t.ppf(0.5 + LEVEL / 2, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
-    return float(x.mean()) - half, float(x.mean()) + half
 
 
 def estimate(rows: pd.DataFrame, *, share: bool = False) -> Estimate:
@@ -105,21 +92,11 @@ def estimate(rows: pd.DataFrame, *, share: bool = False) -> Estimate:
     errors = rows["std_error"].to_numpy(np.float64)
     if np.isfinite(errors).all():
         return Estimate(
-            value, *_over_samples(value, errors, n_generated, share), SAMPLES, **size, status=OK, note=caution
+            value, *over_samples(value, errors, n_generated, share), SAMPLES, **size, status=OK, note=caution
         )
     if n_blocks >= 2:
         return Estimate(value, *t_interval(values), BLOCKS, **size, status=OK, note=caution)
     return Estimate(value, **size, status=OK, note=caution)
-
-
-def _over_samples(value: float, errors: np.ndarray, n_generated: int, share: bool) -> tuple[float, float]:
-    """Normal interval of a mean over blocks; exact binomial at the ends of a share."""
-    tail = (1 - LEVEL) / 2
-    if share and value in (0.0, 1.0) and not errors.any():
-        width = 1 - tail ** (1 / (n_generated * len(errors)))  # Clopper and Pearson 1934, at k = 0 or k = n
-        return (0.0, width) if value == 0 else (1 - width, 1.0)
-    half = float(stats.norm.ppf(1 - tail) * np.sqrt((errors**2).sum()) / len(errors))
-    return value - half, value + half
 
 
 def notes(rows: pd.DataFrame) -> pd.Series:
@@ -137,7 +114,7 @@ class Difference:
         value: mean over trainings of the mean over blocks; nan when there is nothing sound in common.
         lo: lower end of the 95 % interval; nan without one.
         hi: upper end.
-        over: `trainings`, `seed blocks`, AS_UNPAIRED, or empty.
+        over: `trainings`, `seed blocks`, PAIRED, AS_UNPAIRED, or empty.
         n_trainings: trainings both have.
         least: smallest difference of a single block and training.
         most: largest.
@@ -145,6 +122,7 @@ class Difference:
         after: mean of the second.
         down: trainings in which the value fell.
         up: in which it rose.
+        p: two-sided p-value of no difference, of the distribution that makes the interval; nan without one.
     """
 
     value: float = math.nan
@@ -158,6 +136,7 @@ class Difference:
     after: float = math.nan
     down: int = 0
     up: int = 0
+    p: float = math.nan
 
     @property
     def excludes_zero(self) -> bool:
@@ -187,24 +166,30 @@ def paired(a: Sound, b: Sound) -> Difference:
     both = sorted(set(a) & set(b))
     if not both:
         return Difference()
-    gap = np.asarray([b[key][0] - a[key][0] for key in both])
+    gap = np.asarray([b[key].value - a[key].value for key in both])
     by_training = _by_training(both, gap)
     mean = float(by_training.mean())
-    lo, hi, over = math.nan, math.nan, NOTHING
-    errors = np.asarray([side[key][1] for key in both for side in (a, b)])
+    lo, hi, p, over = math.nan, math.nan, math.nan, NOTHING
+    found = joint.errors([(a[key], b[key]) for key in both])
+    errors, how = (found, PAIRED) if found is not None else (_unpaired(a, b, both), AS_UNPAIRED)
     if len(by_training) >= 2:
-        (lo, hi), over = t_interval(by_training), TRAININGS
+        (lo, hi), p, over = t_interval(by_training), t_test(by_training), TRAININGS
     elif np.isfinite(errors).all():
-        half = float(stats.norm.ppf(0.5 + LEVEL / 2) * np.sqrt((errors**2).sum()) / len(gap))
-        lo, hi, over = mean - half, mean + half, AS_UNPAIRED
+        (lo, hi), p = normal(mean, float(np.linalg.norm(errors)) / len(gap))
+        over = how
     elif len(gap) >= 2:
-        (lo, hi), over = t_interval(gap), BLOCKS
+        (lo, hi), p, over = t_interval(gap), t_test(gap), BLOCKS
     before, after = (
-        float(_by_training(both, np.asarray([side[key][0] for key in both])).mean()) for side in (a, b)
+        float(_by_training(both, np.asarray([side[key].value for key in both])).mean()) for side in (a, b)
     )
     down, up = int((by_training < 0).sum()), int((by_training > 0).sum())
     least, most = float(gap.min()), float(gap.max())
-    return Difference(mean, lo, hi, over, len(by_training), least, most, before, after, down, up)
+    return Difference(mean, lo, hi, over, len(by_training), least, most, before, after, down, up, p)
+
+
+def _unpaired(a: Sound, b: Sound, keys: list[Key]) -> NDArray[np.float64]:
+    """The standard error of the difference in each block, of two points that share nothing."""
+    return np.asarray([math.hypot(a[key].error, b[key].error) for key in keys])
 
 
 def _by_training(keys: list[Key], values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -214,12 +199,13 @@ def _by_training(keys: list[Key], values: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def sound(rows: pd.DataFrame) -> Sound:
-    """Value and standard error of every training and block of a point whose value can be trusted."""
+    """The number of every training and block of a point whose value can be trusted."""
     flags = notes(rows)
-    found = zip(rows["train_seed"], rows["seed_block"], rows["value"], rows["std_error"], flags, strict=True)
+    parts = rows[joint.PARTS] if joint.PARTS in rows else [None] * len(rows)
+    columns = (rows[c] for c in ("train_seed", "seed_block", "value", "std_error"))
     return {
-        (int(seed), str(block)): (float(value), float(error))
-        for seed, block, value, error, flag in found
+        (int(seed), str(block)): joint.Number(float(value), float(error), vector)
+        for seed, block, value, error, flag, vector in zip(*columns, flags, parts, strict=True)
         if math.isfinite(value) and not flag.startswith(NOT_ESTIMABLE)
     }
 
@@ -238,7 +224,7 @@ def least(at: Sound) -> tuple[float, int]:
     if not at:
         return math.nan, 0
     by_training: dict[int, list[float]] = {}
-    for (seed, _), (value, _) in at.items():
-        by_training.setdefault(seed, []).append(value)
+    for (seed, _), number in at.items():
+        by_training.setdefault(seed, []).append(number.value)
     found = [min(values) for values in by_training.values()]
     return sum(found) / len(found), min(len(values) for values in by_training.values())

@@ -10,15 +10,15 @@ from typing import Any
 
 import pandas as pd
 
-from guidelab.paper import checks, metric_names, names, published, reported, summary
+from guidelab.paper import checks, intervals, joint, metric_names, names, published, reported, summary, tuning
 from guidelab.paper.lines import Line, images, lines
 from guidelab.paper.sources import Source, points
 
 NUMBER = (
     "value", "lo", "hi", "over", "n_trainings", "n_blocks", "n_generated", "status", "note", "difference", "difference_lo",
-    "difference_hi", "difference_over", "difference_least", "difference_most", "difference_trainings", "before", "after", "verdict", "min_of_blocks", "blocks_of_min",
+    "difference_hi", "difference_over", "difference_least", "difference_most", "difference_trainings", "before", "after", "p", "verdict", "min_of_blocks", "blocks_of_min",
 )  # fmt: skip
-PROTOCOL = ("n_reference", "reference_split", "label_policy", "features")
+PROTOCOL = ("n_reference", "reference_split", "label_policy", "features", "n_features")
 PRINTED = ("metric", "name", "direction", "unit", "digits", "group")
 COMPARED = ("fid", "kid", "precision", "recall", "accuracy")  # of images: with a difference to no guidance
 LOWEST = ("fid",)  # with the papers' minimum
@@ -34,6 +34,7 @@ _USED = (
     "value",
     "std_error",
     "note",
+    joint.PARTS,
     *PROTOCOL,
     "n_generated",
 )
@@ -65,18 +66,43 @@ def make_table(
     rows = reported.rows(measurements, selected)
     described = _in_order(metric_names.describe(metrics_info, measurements["metric"]), metrics_info)
     steps = reported.main_steps(measurements) if wide else None
+    directions = {str(m["metric"]): str(m["direction"]) for m in described}
     cells = (
         _cells(rows),
         _cells(measurements[measurements["metric"].map(metric_names.base).isin(LOWEST)]),
     )
     table = []
     for line in lines(measurements, selected, spec):
-        base = reported.baseline(rows, line.variant, spec.get("mains"))
+        base = reported.baseline(reported.sampled(rows), line.variant, spec.get("mains"))
         about = _line(line, measurements, base, spec, steps)
+        choosers = [m for m in line.chosen_by if m in directions]
+        edges = (
+            tuning.edge(measurements, selected, line.variant, m, directions[m], spec.get("mains"))
+            for m in choosers
+        )
+        about["edge"] = next(filter(None, edges), "")
         table += [{**about, **_number(line, *cells, base, info)} for info in described]
-    frame = pd.DataFrame(table)
+    frame = corrected(pd.DataFrame(table))
     made = _by_section(frame) if wide else frame
     return made if listed is None else published.append(made, measurements, listed, spec)
+
+
+def corrected(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with a column `verdict_holm`: verdicts that hold when all of a table and feature space are made at once.
+
+    The family of a verdict is every difference of its feature space that has a p-value: with Holm's correction, the chance
+    that any difference which is none is called better or worse is at most 5 %.
+
+    Source: Holm 1979, Scandinavian Journal of Statistics 6, 65-70.
+    """
+    held = table["verdict"].astype(str).copy()
+    for _, family in table[table["p"].notna()].groupby("space", sort=False):
+        ordered = family["p"].sort_values(kind="stable")
+        adjusted = (ordered * range(len(ordered), 0, -1)).cummax()
+        doubtful = adjusted.index[adjusted > 1 - intervals.LEVEL]
+        clear = [i for i in doubtful if held[i] not in ("", summary.UNCLEAR, summary.EQUAL, summary.NOT_RUN)]
+        held[clear] = summary.UNCLEAR
+    return table.assign(verdict_holm=held)
 
 
 def _by_section(frame: pd.DataFrame) -> pd.DataFrame:
@@ -152,7 +178,7 @@ def _number(
     e = summary.estimate(at, share=info["unit"] == "%")
     numbers = (
         e.value, e.lo, e.hi, e.over, e.n_trainings, e.n_blocks, e.n_generated, e.status, e.note, gap.value, gap.lo, gap.hi,
-        gap.over, gap.least, gap.most, gap.n_trainings, gap.before, gap.after, "" if gap.n_trainings == 0 else gap.verdict(str(info["direction"])), *least,
+        gap.over, gap.least, gap.most, gap.n_trainings, gap.before, gap.after, gap.p, "" if gap.n_trainings == 0 else gap.verdict(str(info["direction"])), *least,
     )  # fmt: skip
     counted = str(at["note"].iloc[0]) if len(at) and "note" in at else ""
     return {

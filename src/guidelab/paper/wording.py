@@ -73,12 +73,17 @@ def picture(way: str, d: summary.Difference) -> str:
 def place(f: Evidence, c: Comparison) -> str:
     """`In Lite0 features at w = 2 against w = 1.5`: the space and weights of a comparison, capitalised; of points what chose the weight."""
     variant, w = c.after
-    at = f"at w = {w:g}"
+    how = [f.how_chosen(c.after, c.view)]
     if not c.view.space and variant in f.swept and w in reported.choices(f.selected, variant).values():
-        at += f" (chosen by {f.info[f.main(variant, c.view)]['name']})"
+        how.insert(0, f"chosen by {f.info[f.main(variant, c.view)]['name']}")
+    at = f"at w = {w:g}{_remark(*how)}"
     if c.before.variant != variant and c.before.variant in f.guided:
-        at += f" against w = {c.before.w:g}"
+        at += f" against w = {c.before.w:g}{_remark(f.how_chosen(c.before, c.view))}"
     return capital(f"in {space(c.view)} {at}" if c.view.space else at)
+
+
+def _remark(*said: str) -> str:
+    return f" ({', '.join(filter(None, said))})" if any(said) else ""
 
 
 def capital(text: str) -> str:
@@ -133,6 +138,8 @@ def bracket(f: Evidence, variant: str, view: View) -> str:
         curve, smaller, chosen, neutral, f"{f.info[metric]['name']} is {'higher' if sign > 0 else 'lower'}"
     )
     best = min(curve, key=lambda w: curve[w])
+    if curve[best] >= unguided:
+        said += f"; **none of the {counted(len(curve), 'weight')} tried beats no guidance**"
     return said + (f"; these blocks have their best mean at w = {best:g}." if best != chosen else ".")
 
 

@@ -5,6 +5,7 @@ pipeline of the project's folder; every other one has its own, in workflow/dvc/<
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -20,7 +21,12 @@ HEADER = (
 # --force: the manifest alone is written again, so Snakemake looks for every file it lists, also for deleted ones.
 COMMAND = "snakemake --profile \\${{SNAKEMAKE_PROFILE:-workflow/profiles/local}} --force {manifest}"
 CODE = ("src/guidelab", "Snakefile", "workflow/rules")
-_PLOT = {"x": "offset", "y": "value", "template": "sweep"}  # .dvc/plots/sweep.json
+STUDY = ("Snakefile",)  # of a study: its code is an installed package; Snakemake compares that
+_PLOT = {
+    "x": "offset",
+    "y": "value",
+    "template": "sweep",
+}  # .dvc/plots/sweep.json, which a study does not have
 
 
 def pipelines(plan: Plan, params: Mapping[str, Any]) -> dict[str, str]:
@@ -37,9 +43,11 @@ def pipelines(plan: Plan, params: Mapping[str, Any]) -> dict[str, str]:
         for n, e in plan.spec.experiments.items()
         if n not in plan.spec.default and e.scale not in ("ci", "smoke")
     ]
-    files = {"dvc.yaml": dvc_yaml(plan, params, plan.spec.default)}
+    study = not Path(CODE[0]).is_dir()
+    files = {"dvc.yaml": dvc_yaml(plan, params, plan.spec.default, study=study)}
     return files | {
-        f"workflow/dvc/{name}/dvc.yaml": dvc_yaml(plan, params, [name], depth=3) for name in others
+        f"workflow/dvc/{name}/dvc.yaml": dvc_yaml(plan, params, [name], depth=3, study=study)
+        for name in others
     }
 
 
@@ -82,7 +90,9 @@ def shipped(plan: Plan) -> list[str]:
     return found
 
 
-def dvc_yaml(plan: Plan, params: Mapping[str, Any], experiments: Sequence[str], depth: int = 0) -> str:
+def dvc_yaml(
+    plan: Plan, params: Mapping[str, Any], experiments: Sequence[str], depth: int = 0, study: bool = False
+) -> str:
     """The text of one pipeline file.
 
     Args:
@@ -90,6 +100,7 @@ def dvc_yaml(plan: Plan, params: Mapping[str, Any], experiments: Sequence[str], 
         params: the content of params.yaml as written.
         experiments: whose stages; with several, stages are named `<experiment>-<stage>`.
         depth: how many folders below the project's folder the file lies.
+        study: the folder is one of `guidelab init`: the code and what it reads lie outside, where DVC does not look.
     Raises:
         UserError: two stages own the same file, which DVC refuses.
     """
@@ -98,10 +109,11 @@ def dvc_yaml(plan: Plan, params: Mapping[str, Any], experiments: Sequence[str], 
     refuse_overlaps(stages)
     several = len(experiments) > 1
     content: dict[str, Any] = {
-        "stages": {_name(stage, several): _stage(stage, stages, params, up) for stage in stages}
+        "stages": {_name(stage, several): _stage(stage, stages, params, up, study) for stage in stages}
     }
     metrics = [_from(up, path) for stage in stages for path in stage.metrics]
-    plots = [{_from(up, path): _PLOT} for stage in stages for path in stage.plots]
+    plot = {key: value for key, value in _PLOT.items() if key != "template" or not study}
+    plots = [{_from(up, path): plot} for stage in stages for path in stage.plots]
     content |= {"metrics": metrics} if metrics else {}
     content |= {"plots": plots} if plots else {}
     return HEADER + yaml.dump(content, Dumper=_Dumper, sort_keys=False, width=200)
@@ -122,13 +134,16 @@ def refuse_overlaps(stages: Iterable[Stage]) -> None:
                 )
 
 
-def _stage(stage: Stage, stages: Sequence[Stage], params: Mapping[str, Any], up: str) -> dict[str, Any]:
+def _stage(
+    stage: Stage, stages: Sequence[Stage], params: Mapping[str, Any], up: str, study: bool
+) -> dict[str, Any]:
     before = [s for s in stages if s.experiment == stage.experiment and s.name in stage.after]
+    code = STUDY if study else (*CODE, *stage.deps)
     cached = [path for path in stage.outs if path not in stage.in_git]
     in_git = [*stage.in_git, stage.manifest, stage.provenance]
     content: dict[str, Any] = {"cmd": COMMAND.format(manifest=stage.manifest)}
     content |= {"wdir": up} if up else {}
-    content["deps"] = [*CODE, *stage.deps, *(out for s in before for out in s.outs)]
+    content["deps"] = [*code, *(out for s in before for out in s.outs)]
     content["params"] = _params(stage, params)
     content["outs"] = [{path: {"persist": True}} for path in cached]
     content["outs"] += [{path: {"cache": False, "persist": True}} for path in in_git]

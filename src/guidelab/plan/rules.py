@@ -19,7 +19,14 @@ _TABLE = tuple(f"results/tables/{{experiment}}{end}" for end in _FORMS)
 _DIVERGENCES = tuple(f"results/tables/{{experiment}}_divergences{end}" for end in _FORMS)
 _FIGURE = tuple(f"results/figures/{{experiment}}/{{figure}}{end}" for end in (".pdf", ".png", ".csv"))
 _COLLECTED = tuple(
-    f"{_E}/{name}" for name in ("measurements.csv", "selected.csv", "metrics.json", "discriminators.csv")
+    f"{_E}/{name}"
+    for name in (
+        "measurements.csv",
+        "selected.csv",
+        "metrics.json",
+        "discriminators.csv",
+        "errors.safetensors",
+    )
 )
 _PRINTED = Needs(1500, 30)
 _HAS_DIVERGENCES = "`divergences` is given"
@@ -94,7 +101,8 @@ _RULES = (
         when="samples are images", needs=Needs(3000, 60), streamed=Needs(16000, 480, threads=4, gpu=1), cost="samples.extract",
     ),
     Rule(
-        measure.measure, each.runs, (_E + f"/measurements/{_POINT}.csv",), "measure", "All numbers of one point, one row each.",
+        measure.measure, each.runs, (_E + f"/measurements/{_POINT}.csv", _E + f"/measurements/{_POINT}.parts.safetensors"), "measure",
+        "All numbers of one point, one row each, and the parts of their errors.",
         "toy2d autog w3.00 seeds0-4", needs=Needs(2000, 30), streamed=Needs(48000, 480, threads=8), cost="samples.measure",
     ),
     Rule(

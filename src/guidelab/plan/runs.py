@@ -120,7 +120,7 @@ class PlannedExperiment:
         return variant.sampler or self.spec.sampler
 
     def has_density(self, variant: str) -> bool:
-        """The log-density is defined: the sampler is our ODE, not boosted, of a denoiser that is not random."""
+        """The log-density is defined: samples come from our ODE, not boosted, of a denoiser that is not random."""
         return variant in self._with_density
 
     @cached_property
@@ -130,7 +130,8 @@ class PlannedExperiment:
         plain = {name for name, m in self.spec.models.items() if m.degrade == type(m.degrade)()}
         ours = {n: v for n, v in self.spec.variants.items() if not isinstance(self.sampler(v), PluginSampler)}
         smooth = {n: v for n, v in ours.items() if not any(term.boost for term in v.guide)}
-        return {name for name, used in smooth.items() if set(self.models_of(used)) <= plain}
+        drawn = {n: v for n, v in smooth.items() if not v.real}
+        return {name for name, used in drawn.items() if set(self.models_of(used)) <= plain}
 
     # ---- runs ----------------------------------------------------------------------------------------------
 

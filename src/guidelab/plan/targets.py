@@ -7,6 +7,7 @@ from guidelab.errors import UserError, closest
 from guidelab.nearest import listed
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import maker
+from guidelab.project import resource
 
 _CONFIG = ("params",)  # keys of Snakemake's configuration
 
@@ -25,6 +26,8 @@ def experiment_of(target: str) -> str:
 def params_path(config: Mapping[str, Any]) -> str:
     """The parameters file that Snakemake's configuration names: `--config params=mine.yaml`, or a `--configfile`.
 
+    Without one, params.yaml of the working directory, and where there is none, the workflow's own.
+
     Raises:
         UserError: another key, or no path.
     """
@@ -34,7 +37,7 @@ def params_path(config: Mapping[str, Any]) -> str:
                 f"--config {key}: unknown key; wanted {' or '.join(_CONFIG)}{closest(str(key), _CONFIG) or '.'} Constants of science are "
                 "in params.yaml: copy it, edit the copy, and name it with --config params=mine.yaml"
             )
-    path = config.get("params", "params.yaml")
+    path = config.get("params", resource("params.yaml"))
     if not isinstance(path, str) or not path:
         raise UserError(
             f"--config params: given {path!r}, wanted the path of a parameters file: params=mine.yaml"
@@ -42,16 +45,20 @@ def params_path(config: Mapping[str, Any]) -> str:
     return path
 
 
-def refuse_unknown(plan: Plan, targets: Iterable[str]) -> None:
+def refuse_unknown(plan: Plan, targets: Iterable[str], *, alone: bool = True) -> None:
     """Check every target below `results/`; Snakemake itself checks names of rules and other files.
 
+    Args:
+        plan: of a params.yaml.
+        targets: words of the command line.
+        alone: False where another workflow has rules too: what it puts below `results/` in folders of its own is not checked.
     Raises:
         UserError: no such experiment, or the experiment plans no such file; names the closest.
     """
     for given in targets:
         target = given.removeprefix("./")
         name = experiment_of(target)
-        if not name:
+        if not name or not (alone or name in plan.spec.experiments):
             continue
         planned = [path for stage in plan.stages(name) for path in (*stage.files, stage.manifest)]
         if target not in planned:

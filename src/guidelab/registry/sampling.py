@@ -23,7 +23,7 @@ ADDITIONS = Table("addition", "", {  # keys of terms and models that a sampler n
     "input_noise": Entry("guidelab.core.degrade.input_noise:input_noise"),
 })  # fmt: skip
 CODECS = Table("codec", "", {  # how samples are stored
-    "points": Entry("guidelab.sampling.codecs:Points"),
+    "points": Entry("guidelab.sampling.codecs:Points"), "real_points": Entry("guidelab.sampling.real_points:RealPoints"),
     "pixels": Entry("guidelab.sampling.pixels:Pixels"),
     "latents": Entry("guidelab.sampling.latents:Latents"),
 })  # fmt: skip

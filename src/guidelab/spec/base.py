@@ -74,7 +74,8 @@ def listed(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-Name = Annotated[str, Field(pattern=rf"^{_NAME}$", max_length=80)]
+NAME_PATTERN = rf"^{_NAME}$"
+Name = Annotated[str, Field(pattern=NAME_PATTERN, max_length=80)]
 Plug = Annotated[
     str, Field(max_length=160), AfterValidator(_registrable)
 ]  # a registered name, or plugins.mine:Name

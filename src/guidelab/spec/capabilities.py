@@ -75,7 +75,6 @@ def _of_images(e: "Experiment") -> Iterator[str]:
     if e.paper.published:
         yield "paper.published"
     yield from (f"models.{name}.unlabelled" for name, model in e.models.items() if model.unlabelled)
-    yield from (f"variants.{name}.real" for name, variant in e.variants.items() if variant.real)
 
 
 def _samplers(e: "Experiment") -> Iterator[str]:
@@ -97,7 +96,7 @@ CAPABILITIES = {
         "a dataset of images: no published format holds a net of points", _images, _released
     ),
     "several references": Capability("a dataset of images", _images, _spaces),
-    "latents, real samples, or published values": Capability("a dataset of images", _images, _of_images),
+    "latents, or published values": Capability("a dataset of images", _images, _of_images),
     "a table that keeps samplers apart": Capability("a dataset of images", _images, _samplers),
     "guides that are kept as they train": Capability("a dataset of images", _images, _kept),
 }

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from guidelab.errors import UserError
+from guidelab.project import resource
 from guidelab.released import CSV, Row, load_rows
 from guidelab.spec.mistakes import Mistake, unknown
 
@@ -38,7 +39,7 @@ def unreadable() -> str:
 
 
 def _state() -> tuple[str, int]:
-    path = Path(CSV).absolute()
+    path = Path(resource(CSV)).absolute()
     return str(path), path.stat().st_mtime_ns if path.is_file() else 0
 
 
@@ -46,7 +47,7 @@ def _state() -> tuple[str, int]:
 def _read(path: str, changed: int) -> tuple[dict[str, Row], str]:
     """The rows as they are now: read again only when the file has changed."""
     try:
-        return load_rows(), ""
+        return load_rows(resource(CSV)), ""
     except UserError as error:
         return {}, str(error)
 

@@ -8,13 +8,14 @@ from pydantic import BaseModel
 
 from guidelab import registry
 from guidelab.errors import closest
-from guidelab.spec.base import UNION
+from guidelab.spec.base import NAME_PATTERN, UNION
 from guidelab.spec.experiment import Spec
 from guidelab.spec.figures import Figures
 from guidelab.spec.mistakes import shown
 
 _PLAIN = (
     (r"^Value error, ", ""),
+    (rf"^String should match pattern '{re.escape(NAME_PATTERN)}'$", "letters, digits and _, a letter first"),
     (r"^Input should be ", ""),
     (r"a valid dictionary( or instance of \w+)?", "a mapping of keys to values"),
     (r"a valid (list|tuple)", "a list"),
@@ -23,6 +24,7 @@ _PLAIN = (
     (r"^(?:List|Dictionary|Tuple|String) should (have|match)", r"to \1"),
     (r" after validation, not \d+", ""),
 )
+_OF_A_KEY = "[key]"  # where pydantic means the key itself, not its value
 _HINTS = (  # of text where a number is wanted
     (r"0[0-9]+", " (write it without the leading zero)"),
     (r"-?[0-9]+-[0-9]+", " (a range is text: list the numbers, as [0, 1, 2])"),
@@ -40,7 +42,7 @@ class Described:
 
     def __str__(self) -> str:
         location = (*self._place, *self._error["loc"])
-        where = ".".join(_key(p) for p in location if not str(p).startswith(UNION))
+        where = ".".join(_key(p) for p in location if p != _OF_A_KEY and not str(p).startswith(UNION))
         return describe(self._error, where, location)
 
 
@@ -69,7 +71,7 @@ def describe(error: Any, where: str, location: tuple[Any, ...]) -> str:
         message = re.sub(pattern, plain, message)
     if error["type"] == "value_error":
         return f"{where}: {message}"
-    return f"{where}: given {shown(given)}, wanted {message}{_hint(given)}"
+    return f"{where}: given {shown(given)}, wanted {message}{'' if error['type'].startswith('string_') else _hint(given)}"
 
 
 def _hint(given: Any) -> str:

@@ -22,6 +22,7 @@ from guidelab.spec.variants import Variant
 
 Scale = Literal["full", "reduced", "ci", "smoke"]
 _TABLES = ("_divergences", "_dg_theorem", "_costs")  # tables that are named behind their experiment
+_FOLDERS = ("tables", "figures")  # of results/, where experiments have theirs
 _RUNS = 200_000  # points times trainings that one experiment may plan
 
 
@@ -98,6 +99,8 @@ class Experiment(Strict):
         """What concerns several of its entries at once."""
         if self.name.endswith(_TABLES):
             yield f": given {self.name!r}, wanted another name: one that ends in {' or '.join(_TABLES)} is that of a table of another experiment"
+        if self.name.lower() in _FOLDERS:
+            yield f": given {self.name!r}, wanted another name: results/{self.name.lower()} holds those of all experiments"
         yield from missing(self)
         yield from cycles(self)
         yield from self._folds()

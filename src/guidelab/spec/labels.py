@@ -89,7 +89,7 @@ def _method(e: "Experiment", variant: "Variant") -> str:
 def _label(e: "Experiment", variant: "Variant") -> str:
     """`CFG, interval`; `DG + autoguidance, 18 steps`."""
     if variant.real:
-        return f"real images of {variant.real}"
+        return f"real {'images' if e.images else 'points'} of {variant.real}"
     kinds = [_kind(e, variant, term) for term in variant.guide]
     if len(set(kinds)) > 1:
         words = " + ".join(dict.fromkeys(kinds))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
+from guidelab.project import resource
 from guidelab.spec.base import Name, Point, Strict
 from guidelab.spec.figures import Figures
 from guidelab.spec.marks import Once, PointRef
@@ -59,9 +60,7 @@ class Paper(Strict):
 
 def published_rows() -> dict[str, dict[str, list[str]]]:
     """Experiment -> published row -> its metrics; empty where the list cannot be read."""
-    source = Path(PUBLISHED)
-    if not source.is_file():  # called from another folder: the list of the tree this code lies in
-        source = Path(__file__).parents[3] / PUBLISHED
+    source = Path(resource(PUBLISHED))
     return _read(str(source.absolute()), source.stat().st_mtime_ns) if source.is_file() else {}
 
 

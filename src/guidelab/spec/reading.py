@@ -14,6 +14,9 @@ from guidelab.errors import UserError, brief
 from guidelab.spec.mistakes import shown
 
 _MAX_BYTES = 1_000_000  # a params.yaml is text typed by people; anything larger is a mistake
+_KINDS = {
+    type(None): "nothing", bool: "true or false", int: "a number", float: "a number", str: "text", list: "a list", dict: "a mapping",
+}  # fmt: skip
 _DIGITS = "0123456789"
 _SCALARS = {  # tag -> its form and first characters (YAML 1.2, core schema)
     "null": (r"~|null|Null|NULL|", ["~", "n", "N", ""]),
@@ -55,7 +58,8 @@ class _Loader(Composer, yaml.CSafeLoader):
             key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
             if not isinstance(key, str):
                 raise _refused(
-                    f"the key {shown(key)} is a {type(key).__name__}, wanted text; put it in quotes", key_node
+                    f"the key {shown(key)} is {_KINDS.get(type(key), 'no text')}, wanted text; put it in quotes",
+                    key_node,
                 )
             if key in seen:
                 raise _refused(f"the key {shown(key)} is given twice", key_node)
@@ -97,6 +101,6 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise UserError(f"{source}: cannot be read as YAML ({brief(error)})") from error
     if not isinstance(content, dict):
         raise UserError(
-            f"{source}: holds {type(content).__name__}, wanted a mapping with `default` and `experiments`"
+            f"{source}: holds {_KINDS.get(type(content), 'a value')}, wanted a mapping with `default` and `experiments`"
         )
     return content

@@ -38,7 +38,7 @@ class Variant(Strict):
     steps: Steps | None = None  # instead of sampler.steps; never compared across
     sampler: AnySampler | None = None  # instead of the experiment's
     real: Annotated[Name, Ref("folds")] | None = (
-        None  # images of a fold instead of samples: the best that is possible
+        None  # examples of a fold instead of samples: the best that is possible
     )
     label: Label | None = None  # what figures and tables print; by default from the terms
     group: Label | None = None  # its part of the tables and its hue; by default those of its method
@@ -59,7 +59,7 @@ class Variant(Strict):
                 yield from self._within(e, term, where)
             yield from self._spaces(e, where)
         if self.real and (self.guide or self.weights):
-            yield f"{where}: given real images and guidance, wanted one of them"
+            yield f"{where}: given real examples and guidance, wanted one of them"
         if self.steps and self.sampler:
             yield f"{where}.steps: given together with `sampler`, wanted the steps there"
 
@@ -121,7 +121,7 @@ class Variant(Strict):
             if not empty and not acting(levels, term.sigma_lo, term.sigma_hi):
                 yield (
                     f"{where}.guide.{i}: acts in ({term.sigma_lo}, {term.sigma_hi or 'inf'}], in which no step of the sampler starts; "
-                    f"wanted some of its levels, {levels[0]:.4g} to {levels[-1]:.4g}: {_near(levels, term.sigma_lo)}"
+                    f"wanted some of its levels, {levels[0]:.4g} to {levels[-1]:.4g}; {_near(levels, term.sigma_lo)}"
                 )
 
     def _seeds(self, e: "Experiment", where: str) -> Iterator[str]:
@@ -213,4 +213,4 @@ class Variant(Strict):
 def _near(levels: Sequence[float], low: float) -> str:
     above = [sigma for sigma in levels if sigma > low]
     below = [sigma for sigma in levels if sigma <= low]
-    return " and ".join(f"{sigma:.4g}" for sigma in (above[-1:] + below[:1])) + " are the nearest to sigma_lo"
+    return "nearest to sigma_lo: " + ", ".join(f"{sigma:.4g}" for sigma in (above[-1:] + below[:1]))

@@ -12,18 +12,18 @@ def facts(step: Step, blocks: set[str]) -> list[str]:
         step: the job.
         blocks: the seed blocks of the number that is traced; empty for all.
     """
-    make = _OF.get(step.rule)
+    make, told = _OF.get(step.rule), dict(step.told)
     try:
-        return [line for line in (make(dict(step.told), blocks) if make else []) if line]
+        if step.rule == "sample" and blocks:
+            told["blocks"] = {k: v for k, v in (told.get("blocks") or {}).items() if k in blocks}
+        return [line for line in (make(told) if make else []) if line]
     except (AttributeError, IndexError, KeyError, TypeError, ValueError):
         return []  # a record that is not as our jobs write them; its parameters are printed as they are
 
 
-def _sampled(told: dict[str, Any], blocks: set[str]) -> list[str]:
-    named = {
-        name: seeds for name, seeds in (told.get("blocks") or {}).items() if not blocks or name in blocks
-    }
-    seeds = [f"{first}-{last} (block {name})" for name, (first, last) in named.items()]
+def _sampled(told: dict[str, Any]) -> list[str]:
+    blocks = told.get("blocks") or {}
+    seeds = [f"{first}-{last} (block {name})" for name, (first, last) in blocks.items()]
     sampler = told.get("sampler") or {}
     how = [
         f"{sampler[key]} {key}" if key == "steps" else str(sampler[key])
@@ -41,7 +41,7 @@ def _sampled(told: dict[str, Any], blocks: set[str]) -> list[str]:
     ]
 
 
-def _trained(told: dict[str, Any], blocks: set[str]) -> list[str]:
+def _trained(told: dict[str, Any]) -> list[str]:
     how = told.get("train") or {}
     nimg, batch = how.get("nimg"), how.get("batch")
     length = (
@@ -50,7 +50,7 @@ def _trained(told: dict[str, Any], blocks: set[str]) -> list[str]:
     return [f"training seeds {_list(told.get('seeds'))}", length]
 
 
-def _discriminated(told: dict[str, Any], blocks: set[str]) -> list[str]:
+def _discriminated(told: dict[str, Any]) -> list[str]:
     how = told.get("train") or {}
     seeds = told.get("train_seeds")
     length = (
@@ -61,7 +61,7 @@ def _discriminated(told: dict[str, Any], blocks: set[str]) -> list[str]:
     return [f"for the nets of training seeds {_list(seeds)}" if seeds else "", length]
 
 
-def _model(told: dict[str, Any], blocks: set[str]) -> list[str]:
+def _model(told: dict[str, Any]) -> list[str]:
     nimg = told.get("nimg")
     return [
         f"{told.get('model')}: after {nimg:,} training images, EMA length {told.get('ema_std')}"
@@ -70,13 +70,13 @@ def _model(told: dict[str, Any], blocks: set[str]) -> list[str]:
     ]
 
 
-def _data(told: dict[str, Any], blocks: set[str]) -> list[str]:
+def _data(told: dict[str, Any]) -> list[str]:
     dataset = told.get("dataset") or {}
     how = [f"{key} {told[key]}" for key in ("fold", "split", "n", "seed") if told.get(key) is not None]
     return [f"dataset {dataset.get('name')}: {', '.join(how)}"]
 
 
-def _released(told: dict[str, Any], blocks: set[str]) -> list[str]:
+def _released(told: dict[str, Any]) -> list[str]:
     row = told.get("checkpoint") or {}
     pinned = f"sha256 {row['sha256']}" if row.get("sha256") else "its sha256 is in the file made from it"
     return (
@@ -86,7 +86,7 @@ def _released(told: dict[str, Any], blocks: set[str]) -> list[str]:
     )
 
 
-def _extracted(told: dict[str, Any], blocks: set[str]) -> list[str]:
+def _extracted(told: dict[str, Any]) -> list[str]:
     extractor = told.get("extractor") or {}
     return [f"features {told.get('features')} by {extractor.get('name')}"]
 
@@ -100,8 +100,8 @@ def _list(seeds: Any) -> str:
 
 _OF = {
     "sample": _sampled,
-    "generate": lambda told, blocks: _sampled(told, set()),
-    "grading": lambda told, blocks: _sampled(told, set()),
+    "generate": _sampled,
+    "grading": _sampled,
     "train": _trained,
     "reconstruct": _model,
     "discriminate": _discriminated,

@@ -86,8 +86,3 @@ class Files:
     def changed(self) -> list[State]:
         """The files that are not what their jobs wrote, or that no job of this project wrote."""
         return [state for state in self.seen.values() if state.word in (CHANGED, OUTSIDE)]
-
-    @property
-    def absent(self) -> list[State]:
-        """The files that are not here."""
-        return [state for state in self.seen.values() if state.word == ABSENT]

@@ -5,6 +5,8 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from tabulate import tabulate
+
 from guidelab.errors import counted, plain
 from guidelab.lineage.trail.now import flat
 
@@ -61,11 +63,9 @@ def _rows(rows: Iterable[Mapping[str, Any]]) -> list[str]:
         )
         if any(r.get(k) for r in all_rows)
     ]
-    shown = [keys, *([str(r.get(k, "")) for k in keys] for r in all_rows[:_ROWS])]
-    widths = [max(len(line[i]) for line in shown) for i in range(len(keys))]
-    drawn = [
-        "    " + "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in shown
-    ]
+    cells = [[str(r.get(k, "")) for k in keys] for r in all_rows[:_ROWS]]
+    table = tabulate(cells, headers=keys, tablefmt="plain", disable_numparse=True)
+    drawn = [f"    {line}".rstrip() for line in table.splitlines()]
     same = {
         k: {str(r.get(k, "")) for r in all_rows} for k in ("code", "checkpoint_sha256", "torch", "device")
     }

@@ -27,7 +27,7 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
     """
     settings = info.get("settings", {})
     if info.get("kind") != "images":
-        report = reported.rows(tables["measurements"], tables["selected"])
+        report = reported.sampled(reported.rows(tables["measurements"], tables["selected"]))
         methods = report[report["variant"].map(names.section) == names.METHODS]
         return plotted.estimates(methods, [m for pair in POINTS for m in pair], tables)
     wanted = [NEUTRAL, *(settings.get("variants") or weights.VARIANTS)]
@@ -50,7 +50,12 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
         if images
         else plotted.bands(rows).partition("; ")[0] + "; filled markers: several trainings"
     )
-    said = style.origin_line(info, "numbers at markers: guidance weight w; star: no guidance", bars)
+    said = style.origin_line(
+        info,
+        "numbers at markers: guidance weight w; star: no guidance",
+        plotted.at_edge(rows) if images else "",
+        bars,
+    )
     ok = rows[rows["status"] == summary.OK]  # other points are counted in the panels
     handles = page.handles(rows["variant"]) + page.signs(ok, chosen=images and bool(ok["selected"].any()))
     with style.context():

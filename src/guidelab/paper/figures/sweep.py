@@ -26,7 +26,7 @@ def rows(tables: Mapping[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFra
         UserError: rows that may not be compared; see `checks`.
     """
     settings = info["settings"]
-    report = reported.rows(tables["measurements"], tables["selected"])
+    report = reported.sampled(reported.rows(tables["measurements"], tables["selected"]))
     group = settings.get("group") or names.METHODS
     also = (NEUTRAL, *settings.get("compared_with", ()))
     drawn = report["variant"].map(lambda v: names.section(v) == group or v in also)
@@ -46,7 +46,7 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     drawn = rows[rows["metric"].isin(metrics)]
     group = info["settings"].get("group")
     said = style.origin_line(
-        info, *([group] if group else []), page.WEIGHTS, plotted.bands(rows),
+        info, *([group] if group else []), page.WEIGHTS, plotted.at_edge(rows), plotted.bands(rows),
         *([f"left out, no number: {', '.join(lost['label'])}"] if len(lost) else []),
     )  # fmt: skip
     handles = page.handles(rows["variant"]) + page.signs(drawn, chosen=bool(drawn["selected"].any()))

@@ -48,7 +48,9 @@ def make(rows: pd.DataFrame, info: dict[str, Any]) -> Figure:
     labels = dict(zip(rows["variant"], rows["label"], strict=True))
     handles = [page.handle(looks.look(v), label) for v, label in labels.items()]
     handles += page.signs(rows, chosen=bool(rows["selected"].any()))
-    said = style.origin_line(info, page.WEIGHTS, "↓ lower is better, ↑ higher", plotted.bars(rows))
+    said = style.origin_line(
+        info, page.WEIGHTS, "↓ lower is better, ↑ higher", plotted.at_edge(rows), plotted.bars(rows)
+    )
     with style.context():
         fig, axes = page.page(handles, len(metrics), said, panel_mm=28.0)
         for i, (ax, metric) in enumerate(zip(axes, metrics, strict=True)):

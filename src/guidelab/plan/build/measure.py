@@ -7,6 +7,7 @@ from guidelab.plan.build import modules as named
 from guidelab.plan.build import slices
 from guidelab.plan.instances import diverging
 from guidelab.plan.job import Job
+from guidelab.project import resource
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -63,6 +64,7 @@ def _measured_points(e: "PlannedExperiment", run: "Run", spec: dict[str, Any]) -
     modules |= {named.of_disc(e, g) for g in graders}
     modules |= {registry.REPRESENTATIONS["coordinates"].module}
     spec |= {"representation": "coordinates", "label_policy": "one class"}
+    spec |= {"real": e.spec.variants[run.variant].real}
     return Job(inputs, spec | {"density_defined": e.has_density(run.variant)}, tuple(sorted(modules)))
 
 
@@ -125,7 +127,8 @@ def collect(e: "PlannedExperiment") -> Job:
     }
     inputs = {
         "rows": tuple(e.path("measure", *run.names) for run in e.runs),
-        "metrics": (slices.METRICS_INFO,),
+        "parts": tuple(e.outputs("measure", *run.names)[1] for run in e.runs),
+        "metrics": (resource(slices.METRICS_INFO),),
         "guide": _reports(e, "guide"),
         "grade": tuple(e.path("grade", g, *run.names) for run in e.runs for g in e.graded(run)),
     }

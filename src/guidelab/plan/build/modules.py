@@ -15,9 +15,11 @@ def of_samplers(e: "PlannedExperiment", *runs: "Run") -> set[str]:
     found = set() if e.images or not runs else {of_dataset(e)}  # images: the nets know their shape
     for run in runs:
         variant = e.spec.variants[run.variant]
-        found |= {registry.SAMPLERS[e.sampler(variant).name].module}
         found |= {registry.CODECS[slices.codec(e, run)].module}
-        found |= {registry.SOURCES["fold"].module} if variant.real else set()
+        if variant.real:  # no net is called
+            found |= {registry.SOURCES["fold"].module} if e.images else set()
+            continue
+        found |= {registry.SAMPLERS[e.sampler(variant).name].module}
         found |= {registry.METHODS[t.method].module for t in variant.guide}
         found |= {registry.ADDITIONS[name].module for name in _additions(e, variant)}
         found |= {of_model(e, m) for m in e.models_of(variant)}

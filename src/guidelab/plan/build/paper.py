@@ -7,6 +7,7 @@ from guidelab.plan.build import modules as named
 from guidelab.plan.build import slices
 from guidelab.plan.instances import diverging
 from guidelab.plan.job import Job
+from guidelab.project import resource
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -16,7 +17,7 @@ PUBLISHED = "workflow/resources/published.csv"
 
 def table(e: "PlannedExperiment") -> Job:
     """The experiment's table, with the published values where there are any."""
-    paper, inputs = e.spec.paper, slices.printed(e)
+    paper, inputs = e.spec.paper, _compared(e)
     # images: a line for each metric that chose a weight; points: the paper's own weights first
     spec = _about(e) | {"headline": [] if e.images else slices.headline(e)}
     if e.images:
@@ -26,13 +27,13 @@ def table(e: "PlannedExperiment") -> Job:
             "published": dict(paper.published),
             "published_experiment": paper.published_experiment or e.name,
         }
-        inputs |= {"published": (PUBLISHED,)}
+        inputs |= {"published": (resource(PUBLISHED),)}
     return Job(inputs, spec)
 
 
 def story(e: "PlannedExperiment") -> Job:
     """The findings as sentences."""
-    return Job(slices.printed(e), _about(e) | _mains(e))
+    return Job(_compared(e), _about(e) | _mains(e))
 
 
 def figure(e: "PlannedExperiment", figure: str) -> Job:
@@ -52,6 +53,11 @@ def preview(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     run = e.run(variant, w, part)
     settings = {"train_seed": run.seeds[0], "block": slices.report_block(e)}
     return Job({"samples": e.outputs("sample", *run.names)}, {"settings": settings})
+
+
+def _compared(e: "PlannedExperiment") -> dict[str, tuple[str, ...]]:
+    """What differences between points are made of: the rows, and how their errors go together."""
+    return slices.printed(e) | {"errors": e.outputs("collect")[4:]}
 
 
 def _about(e: "PlannedExperiment") -> dict[str, Any]:

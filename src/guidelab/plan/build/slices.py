@@ -9,7 +9,8 @@ from guidelab import registry
 from guidelab.errors import UserError, closest
 from guidelab.plan.instances import AUTOENCODER
 from guidelab.plan.job import Files
-from guidelab.released import FILE, Row, load_rows, row_of_file
+from guidelab.project import resource
+from guidelab.released import CSV, FILE, Row, load_rows, row_of_file
 
 if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
@@ -24,7 +25,7 @@ METRICS_INFO = "workflow/resources/metrics.csv"  # direction, unit, digits and d
 @cache
 def rows() -> dict[str, Row]:
     """checkpoints.csv by name."""
-    return load_rows()
+    return load_rows(resource(CSV))
 
 
 def row(e: "PlannedExperiment", name: str) -> dict[str, Any]:
@@ -97,6 +98,7 @@ def sampler(e: "PlannedExperiment", run: "Run") -> dict[str, Any]:
         **e.spec.sampling.model_dump(),
     }
     if not e.images:
+        spec |= {"real": variant.real} if variant.real else {}
         return spec | {"dataset": e.spec.dataset.model_dump()}
     main = _main(e, run)
     spec |= {"discs": {t.disc: _guide(e, t.disc, t.iterations) for t in variant.guide if t.disc}}
@@ -109,7 +111,7 @@ def sampler(e: "PlannedExperiment", run: "Run") -> dict[str, Any]:
 def codec(e: "PlannedExperiment", run: "Run") -> str:
     """How the samples of a run are stored."""
     if not e.images:
-        return "points"
+        return "real_points" if e.spec.variants[run.variant].real else "points"
     return "latents" if e.latent_of(_main(e, run)) else "pixels"
 
 
@@ -128,10 +130,10 @@ def _guide(e: "PlannedExperiment", disc: str, iterations: int | None) -> dict[st
 
 
 def net_inputs(e: "PlannedExperiment", run: "Run") -> dict[str, tuple[str, ...]]:
-    """The nets a run samples with; of real images the images."""
+    """The nets a run samples with; of real examples in their place the examples."""
     variant = e.spec.variants[run.variant]
     if variant.real:
-        return {"images": e.outputs("prepare", variant.real)}
+        return {examples(e): e.outputs("prepare", variant.real)}
     inputs = {f"model:{m}": (e.net(m),) for m in e.models_of(variant)}
     inputs |= {f"disc:{t.disc}": (e.guide(t.disc),) for t in variant.guide if t.disc}
     return {**inputs, **(autoencoder(e) if e.latent_of(_main(e, run)) else {})}
@@ -143,7 +145,7 @@ def examples(e: "PlannedExperiment") -> str:
 
 
 def blocks(e: "PlannedExperiment", run: "Run | None" = None) -> dict[str, list[int]]:
-    """The blocks of sample seeds; of real images one: the same images again are no other draw."""
+    """The blocks of sample seeds; of real examples one: the same images again are no other draw."""
     found = {name: list(seeds) for name, seeds in e.spec.evaluate.blocks.items()}
     real = run and e.spec.variants[run.variant].real
     return {name: found[name] for name in [report_block(e)]} if real else found
@@ -221,7 +223,7 @@ def divergences(e: "PlannedExperiment") -> "Divergences":
 def printed(e: "PlannedExperiment") -> dict[str, tuple[str, ...]]:
     """What tables, curves and findings are made of."""
     measurements, selected = e.outputs("collect")[:2]
-    return {"measurements": (measurements,), "selected": (selected,), "metrics": (METRICS_INFO,)}
+    return {"measurements": (measurements,), "selected": (selected,), "metrics": (resource(METRICS_INFO),)}
 
 
 def metrics_of_plugins(e: "PlannedExperiment") -> dict[str, Any]:

@@ -1,36 +1,33 @@
-"""The storm: the same command typed again and again, hit each time, until the table stands; then from the start."""
+"""Fault injection: the same command typed again, killed each time, until the table is built; then from the start."""
 
 import json
 import math
 import re
 import subprocess
-import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from attempt import Hit, Line, Outcome, attempt, read_lines
-from plan import LOCAL, SLURM, Blow, blows
+from plan import LOCAL, SLURM, Kill, draw_kills
 from tree_at_risk import AtRisk, contents, processes, stage, targets, wipe
 
-_SETTLE_S = (
-    6.0,
-    40.0,
-)  # a job that ended so shortly before a blow may not have been noted by Snakemake; on Slurm
+# A job that ended so shortly before a kill may not have been noted by Snakemake; on Slurm
+_SETTLE_S = (6.0, 40.0)
 _MOST = 60  # attempts until a table stands
 
 
 @dataclass
 class Tally:
-    """What came of the blows so far.
+    """What came of the kills so far.
 
     Attributes:
-        hits: by victim and signal. late: blows that found nothing to hit. rounds: tables built and compared.
-        again: jobs that were under way when a blow fell, and were made again. lost: finished jobs made again: none
+        hits: by kind and signal. late: kills that found nothing to hit. rounds: tables built and compared.
+        again: jobs that were under way when a kill hit, and were made again. lost: finished jobs made again: none
             should be. resumed: trainings that went on from an iteration above 0.
-        refused: attempts that were told to wait for jobs, or for a Snakemake, that still ran.
+        refused: attempts refused because jobs, or a Snakemake, still ran.
     """
 
     hits: Counter[str] = field(default_factory=Counter)
@@ -47,7 +44,7 @@ class Tally:
         return sum(self.hits.values())
 
 
-class Storm:
+class Injection:
     """One experiment, in a tree of its own."""
 
     def __init__(self, root: Path, experiment: str, say=print):
@@ -56,29 +53,36 @@ class Storm:
         self.tree.reduce(experiment)
         self.targets = targets(self.tree.root, experiment)
         self.tally = Tally()
-        self.calm: dict[str, str] = {}  # what is always there at the end
+        self.expected: dict[str, str] = {}  # what is always there at the end
         self.known: dict[str, str] = {}  # what may be there as well: `dvc repro` makes whole stages
         self.spans: dict[str, float] = {}
-        self.hit_at: list[float] = []  # when blows of this round fell
-        self.drawn = 0  # blows drawn in this attempt
+        self.hits: list[
+            tuple[float, float]
+        ] = []  # of this round: when a kill hit, and when all of its attempt had ended
+        self.drawn = 0  # kills drawn in this attempt
         self.counted = 0  # lines of this round
         self.taken: set[str] = set()  # outputs of orphans that were put back and not made again
 
-    def still(self) -> None:
+    def run_undisturbed(self) -> None:
         """The undisturbed run: what every file is to be, and how long jobs take."""
         done = attempt(self.tree, self.locally(), lambda: None, {})
         assert done.code == 0, done.said
-        self.calm = contents(self.tree.root, self.experiment)
+        self.expected = contents(self.tree.root, self.experiment)
         more = attempt(self.tree, [*self.locally(), stage(self.tree.root, self.experiment)], lambda: None, {})
         assert more.code == 0, more.said
         self.known = contents(self.tree.root, self.experiment)
-        starts = {line.pid: line for line in done.lines if line.word == "start"}
-        for line in done.lines:
-            if line.word == "end" and line.pid in starts:
-                taken = line.at - starts[line.pid].at
-                self.spans[line.rule] = max(taken, self.spans.get(line.rule, 0.0))
-        self.say(f"{self.experiment}: undisturbed, {len(starts)} jobs, {len(self.calm)} files")
+        self.time(done.lines)
+        self.say(
+            f"{self.experiment}: undisturbed, {len([line for line in done.lines if line.word == 'start'])} jobs, {len(self.expected)} files"
+        )
         wipe(self.tree.root)
+
+    def time(self, lines: list[Line]) -> None:
+        """The seconds of each rule's jobs, as they took last: how busy the machine is changes from round to round."""
+        starts = {line.pid: line.at for line in lines if line.word == "start"}
+        for line in lines:
+            if line.word == "end" and line.pid in starts:
+                self.spans[line.rule] = line.at - starts[line.pid]
 
     def locally(self) -> list[str]:
         return ["snakemake", "--cores", "2", "--rerun-incomplete", "--", *self.targets]
@@ -87,14 +91,17 @@ class Storm:
         """The command a user types."""
         return ["snakemake", "--profile", "slurm", *self.targets] if self.tree.cluster else self.locally()
 
-    def command(self, blow: Blow | None) -> list[str]:
-        return ["dvc", "repro", "train"] if blow and blow.victim == "dvc" else self.snakemake()
+    def command(self, kill: Kill | None) -> list[str]:
+        return ["dvc", "repro", "train"] if kill and kill.kind == "dvc" else self.snakemake()
 
-    def rage(self, kills: int, seed: int, until: float = math.inf) -> None:
-        """Hit until so many blows have struck, or a time has come; the last round is finished and compared like all."""
-        source = blows(seed, SLURM if self.tree.cluster else LOCAL)
+    def rounds(self, kills: int, seed: int, until: float = math.inf) -> Iterator[int]:
+        """Rounds until so many kills have hit, or a time has come; the last one is finished and compared like all.
 
-        def more() -> Blow | None:
+        Yields the number of kills that have hit, after each round.
+        """
+        source = draw_kills(seed, SLURM if self.tree.cluster else LOCAL)
+
+        def more() -> Kill | None:
             if self.tally.kills + self.drawn >= kills or time.time() >= until:
                 return None
             self.drawn += 1
@@ -102,25 +109,31 @@ class Storm:
 
         while self.tally.kills < kills and time.time() < until:
             self.round(more)
+            yield self.tally.kills
 
-    def round(self, more: Callable[[], Blow | None]) -> None:
-        """Build everything once, hit at every attempt."""
-        self.hit_at, self.counted, self.taken = [], 0, set()
+    def round(self, more: Callable[[], Kill | None]) -> None:
+        """Build everything once, with a kill at every attempt."""
+        self.hits, self.counted, self.taken = [], 0, set()
         begun = len(read_lines(self.tree.folder))
         for _ in range(_MOST):
             self.drawn = 0
             given = [first := more()]
 
-            def source(given: list[Blow | None] = given) -> Blow | None:
+            def source(given: list[Kill | None] = given) -> Kill | None:
                 return given.pop() if given else more()
 
             done = attempt(self.tree, self.command(first), source, self.spans)
             for hit in done.hits:
                 self.note(hit, done)
             self.settle(done)
+            self.time(done.lines)
+            self.hits += [(hit.at, time.time()) for hit in done.hits if hit.what]
             self.taken |= set(re.findall(r"guidelab: (\S+): was finished after Snakemake", done.said))
+            lost = len(self.tally.lost)
             self.recount(read_lines(self.tree.folder)[begun:])
-            if done.code == 0 and not (first and first.victim == "dvc"):
+            for job in self.tally.lost[lost:]:
+                self.say(f"     made again though finished: {job}; {reason(done.said, job.split()[1])}")
+            if done.code == 0 and not (first and first.kind == "dvc"):
                 break
         else:
             raise AssertionError(f"no table after {_MOST} attempts:\n{done.said[-3000:]}")
@@ -129,35 +142,34 @@ class Storm:
         (self.tree.root / "dvc.lock").unlink(missing_ok=True)
 
     def note(self, hit: Hit, done: Outcome) -> None:
-        """Tell of one blow: what, where, what the user saw."""
+        """Print one kill: what, where, what the user saw."""
         if not hit.what:
             self.tally.late += 1
-            self.say(f"{hit.blow.number:4} {hit.blow}: too late, nothing hit")
+            self.say(f"{hit.kill.number:4} {hit.kill}: too late, nothing hit")
             return
-        self.hit_at.append(hit.at)
-        self.tally.hits[str(hit.blow).split(",")[0]] += 1
-        seen = " | ".join(line[:160] for line in done.telling()[:3]) or "nothing"
-        self.say(f"{hit.blow.number:4} {hit.blow}: hit {hit.what}; exit {done.code}; seen: {seen}")
+        self.tally.hits[str(hit.kill).split(",")[0]] += 1
+        seen = " | ".join(line[:160] for line in done.messages()[:3]) or "nothing"
+        self.say(f"{hit.kill.number:4} {hit.kill}: hit {hit.what}; exit {done.code}; seen: {seen}")
 
     def settle(self, done: Outcome) -> None:
-        """What outlived the command: type it again, see that it is refused, then do as told."""
+        """Processes outlived the command: type it again, check that it is refused, then do what the refusal says."""
         if not self._left():
             return
         again = attempt(self.tree, self.snakemake(), lambda: None, {}) if self._at_work() else None
         if again is not None and again.code != 0:
             self.tally.refused += 1
-            told = " | ".join(line[:200] for line in again.telling()[:2])
+            printed = " | ".join(line[:200] for line in again.messages()[:2])
             kill = re.search(r"^\s+((?:kill|scancel) [\d ]+)$", again.said, re.M)
             words = ("of a snakemake that has ended", "another snakemake is running")
             assert any(text in again.said for text in words), f"refused without a word:\n{again.said}"
-            beside = words[1] in again.said  # whose jobs go on starting
+            running = words[1] in again.said  # whose jobs go on starting
             named = set(map(int, kill[1].split()[1:])) if kill else set()  # may note their start only now
             starts = [line for line in again.lines if line.word == "start" and line.pid not in named]
-            assert beside or not starts, again.said
-            self.say(f"     typed again: {told}")
-            if kill and not (done.hits and done.hits[-1].blow.patient):
+            assert running or not starts, again.said
+            self.say(f"     typed again: {printed}")
+            if kill and not (done.hits and done.hits[-1].kill.patient):
                 subprocess.run(kill[1].split(), check=False)
-                self.say(f"     did as told: {kill[1]}")
+                self.say(f"     typed as the refusal says: {kill[1]}")
         self._wait_for_the_rest()
 
     def _at_work(self) -> bool:
@@ -178,6 +190,7 @@ class Storm:
     def recount(self, lines: list[Line]) -> None:
         """Which jobs of this round's last attempt were made again, and whether any of them had been finished."""
         begun: set[tuple[str, str]] = set()
+        looked: set[int] = set()  # jobs that looked for a state: one of its own, as it begins
         ended: dict[tuple[str, str], float] = {}
         for number, line in enumerate(lines):
             new = number >= self.counted
@@ -187,26 +200,26 @@ class Storm:
                 self.tally.jobs += new
                 listed = line.rule == "manifest"  # a list of files, which DVC asks for by force
                 if new and line.job in begun and line.output not in self.taken and not listed:
-                    if line.job in ended and not self._in_flight(ended[line.job], line.at):
+                    if line.job in ended and not self._in_flight(ended[line.job]):
                         self.tally.lost.append(" ".join(line.job))
                     else:
                         self.tally.again[line.rule] += 1
                 begun.add(line.job)
             else:
-                self.tally.resumed += new and line.word != "at0"
+                self.tally.resumed += new and line.word != "at0" and line.pid not in looked
+                looked.add(line.pid)
         self.counted = len(lines)
 
-    def _in_flight(self, ended: float, again: float) -> bool:
-        """A job that ended after the last blow, or just before it: nobody was there to note it."""
+    def _in_flight(self, ended: float) -> bool:
+        """A job that ended after a kill of its attempt, or just before it: no Snakemake was there to note it."""
         settle = _SETTLE_S[self.tree.cluster is not None]
-        last = max((at for at in self.hit_at if at < again), default=math.inf)
-        return ended > last - settle
+        return any(at - settle < ended <= over for at, over in self.hits)
 
     def compare(self) -> None:
         """Every file is, byte for byte, that of the undisturbed run, and nothing else is there."""
         found = contents(self.tree.root, self.experiment)
         differ = sorted(path for path in found.keys() & self.known.keys() if found[path] != self.known[path])
-        absent = sorted(self.calm.keys() - found.keys())
+        absent = sorted(self.expected.keys() - found.keys())
         extra = sorted(path for path in found.keys() - self.known.keys())
         assert not differ, f"differ from the undisturbed run: {differ}"
         assert not absent, f"absent: {absent}"
@@ -215,7 +228,13 @@ class Storm:
         left = sorted(p.relative_to(state).as_posix() for p in state.rglob("*") if p.is_file())
         assert not left, f"states left behind: {left}"
         self.tally.rounds += 1
-        self.say(f"     round {self.tally.rounds}: {len(found)} files equal, {self.tally.kills} blows so far")
+        self.say(f"     round {self.tally.rounds}: {len(found)} files equal, {self.tally.kills} kills so far")
+
+
+def reason(said: str, output: str) -> str:
+    """Why Snakemake made an output: its own line."""
+    found = re.search(rf"    output: {re.escape(output)}.*?\n    reason: ([^\n]*)", said, re.DOTALL)
+    return found[1] if found else "no reason printed"
 
 
 def summary(tally: Tally) -> str:
@@ -227,12 +246,3 @@ def summary(tally: Tally) -> str:
             "refused_beside_orphans": tally.refused, "hits": dict(sorted(tally.hits.items())),
         }
     )  # fmt: skip
-
-
-def end_all(root: Path) -> None:
-    """Whatever still works in the tree ends now."""
-    for process in processes(root):
-        subprocess.run(["kill", "-9", str(process.pid)], check=False, stderr=subprocess.DEVNULL)
-    left = processes(root)
-    if left:
-        print(f"still there: {left}", file=sys.stderr)

@@ -1,0 +1,99 @@
+"""A folder of a user's own in which the workflow runs: its parameters, a Snakefile that uses ours, a DVC pipeline, profiles."""
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+from guidelab.errors import UserError, closest
+from guidelab.plan.dvc import dvc_yaml
+from guidelab.plan.plan import Plan
+from guidelab.project import root
+from guidelab.spec.load import load_spec
+from guidelab.spec.reading import read_yaml
+
+SNAKEFILE = """\
+from guidelab.project import root
+
+
+module guidelab:
+    snakefile: root() / "Snakefile"
+    config: config
+
+
+use rule * from guidelab
+"""
+_PROFILES = "workflow/profiles"
+_IGNORED = "logs/\n.snakemake/\n.state/\n.inductor/\n*.tmp\n"
+_HEADER = """\
+# The constants of this study, copied from the parameters of guidelab: change any. `guidelab check` validates the file.
+# Numbers are those of YAML 1.2 (1.0e-2 or 1e-2, no leading zeros); sizes may be written 64Ki or 16Mi (binary multiples).
+
+default: [{name}]
+
+experiments:
+"""
+
+
+def make(folder: Path, experiment: str) -> list[str]:
+    """Write a study folder; returns its files.
+
+    The folder is written under a temporary name and renamed when it is complete.
+
+    Args:
+        folder: new or empty. experiment: of guidelab's own params.yaml, to begin with.
+    Raises:
+        UserError: no such experiment, a folder that holds something, or one that cannot be written.
+    """
+    text = parameters((root() / "params.yaml").read_text(encoding="utf-8"), experiment)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UserError(
+            f"{folder}: holds something already; give a new or an empty folder. Nothing was written"
+        )
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
+            made = Path(temporary) / "study"
+            _write(made, text, experiment)
+            if folder.exists():
+                folder.rmdir()
+            made.rename(folder)
+    except OSError as error:
+        raise UserError(
+            f"{folder}: cannot be written ({error.strerror or error}); give another folder"
+        ) from error
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def parameters(shipped: str, experiment: str) -> str:
+    """An experiment of the shipped parameters and those it extends, as they are written there, comments included.
+
+    Raises:
+        UserError: no such experiment; names the closest.
+    """
+    _, _, body = shipped.partition("\nexperiments:\n")
+    parts = re.split(
+        r"(?m)^(?=  [A-Za-z]\w*:)", body
+    )  # a comment before an entry ends up in the one above it
+    entries = {part.partition(":")[0].strip(): part for part in parts[1:]}
+    kept: list[str] = []
+    name: str | None = experiment
+    while name is not None:
+        if name not in entries:
+            raise UserError(
+                f"--from: given {name!r}, wanted one of {', '.join(entries)}{closest(name, list(entries))}"
+            )
+        kept.insert(0, re.sub(r"(\n *(#.*)?)*\Z", "\n", entries[name]))
+        found = re.search(r"\bextends: (\w+)", entries[name])
+        name = found[1] if found else None
+    return _HEADER.format(name=experiment) + "\n".join(kept)
+
+
+def _write(folder: Path, text: str, experiment: str) -> None:
+    shutil.copytree(root() / _PROFILES, folder / _PROFILES)
+    (folder / "params.yaml").write_text(text, encoding="utf-8")
+    (folder / "Snakefile").write_text(SNAKEFILE, encoding="utf-8")
+    (folder / ".gitignore").write_text(_IGNORED, encoding="utf-8")
+    plan = Plan(load_spec(folder / "params.yaml"))
+    pipeline = dvc_yaml(plan, read_yaml(folder / "params.yaml"), [experiment], study=True)
+    (folder / "dvc.yaml").write_text(pipeline, encoding="utf-8")

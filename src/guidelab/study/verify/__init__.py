@@ -1,0 +1,1 @@
+"""`guidelab verify`: measured numbers computed again by torch-fidelity."""
