@@ -4,7 +4,7 @@ Run with one thread and the package importable: `OMP_NUM_THREADS=1 python benchm
 Prints a Markdown table of GFLOP and CPU milliseconds per image (least of the repetitions, routes interleaved in one
 process) and the largest relative difference of the gradients. Weights are random: only sizes matter here.
 
-"Plain" is ADM's classifier as commonly written: parameters that ask for gradients, attention by two einsums whose
+"Plain" is ADM's classifier as commonly written: parameters that require gradients, attention by two einsums whose
 block is recomputed in the backward pass, which differentiates its parameters as well. The denoiser is a U-Net with
 the sizes of EDM's for CIFAR-10 (DDPM++: 128 channels x 2, 2, 2, four blocks, attention at 16 px, 55.7 M parameters).
 """
@@ -13,7 +13,7 @@ import argparse
 import os
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")  # CPU seconds of one thread, whatever the machine
+    os.environ.setdefault(name, "1")  # CPU seconds of one thread
 
 import copy  # noqa: E402
 import time  # noqa: E402
@@ -68,7 +68,7 @@ class PlainAttention(AttentionBlock):
     def attend(self, x: Tensor) -> Tensor:
         b, c, height, width = x.shape
         flat = x.reshape(b, c, -1)
-        # functions in the place of modules: the counter of operations cannot follow modules in here
+        # functions instead of modules: the counter of operations cannot follow modules in here
         normed = functional.group_norm(flat, self.norm.num_groups, self.norm.weight, self.norm.bias)
         qkv = functional.conv1d(normed, self.qkv.weight, self.qkv.bias)
         q, k, v = qkv.reshape(b * self.heads, -1, height * width).chunk(3, dim=1)
@@ -134,7 +134,7 @@ class Denoiser(nn.Module):
 
 
 def discriminator(generator: torch.Generator) -> AdmDiscriminator:
-    """The paper's for 32 px, told no class; every parameter random."""
+    """The paper's for 32 px, unconditional; every parameter random."""
     extractor = {"resolution_px": 32, "image_channels": 3, "classes": 1000}
     net = AdmDiscriminator(32, 3, extractor, generator=generator)
     with torch.no_grad():

@@ -6,8 +6,8 @@
 Both are `many`: points of one sweep, each sampled, its densities computed, measured; plus what they need, and a manifest for every
 stage, which reads all of the stage's files. The bare
 Snakefile has, rule by rule, as many jobs, each with as many inputs, outputs, params, resources, threads and one log, and the same shell
-command; its input files are looked up in a dict and its params are texts as long as ours, both written beside it as JSON before the clock
-starts. So it has no plan, no digest of code, no checks, no records to put back: what remains is Snakemake itself.
+command; its input files are looked up in a dict and its params are texts as long as ours, both written to JSON files in its folder before the clock
+starts. So it has no plan, no digest of code, no checks, no records to restore: what remains is Snakemake itself.
 
 A minimal Snakefile (one input, one output, one param of a few bytes, no log, no resources) is measured as well.
 CPU seconds are user and system of the process and its children; the least of `--repeats`.
@@ -163,21 +163,23 @@ def main() -> None:
     given.add_argument("jobs", type=int, nargs="+")
     given.add_argument("--repeats", type=int, default=1)
     given.add_argument("--profile", action="store_true")
-    asked = given.parse_args()
-    for wanted in asked.jobs:
+    arguments = given.parse_args()
+    for wanted in arguments.jobs:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name)
             jobs = copy(folder / "ours", wanted)
-            if asked.profile:
+            if arguments.profile:
                 profile(folder / "ours")
                 continue
             bare(folder / "bare", jobs)
             minimal(folder / "minimal", len(jobs))
-            found = {kind: cpu_seconds(folder / kind, asked.repeats) for kind in ("ours", "bare", "minimal")}
+            found = {
+                kind: cpu_seconds(folder / kind, arguments.repeats) for kind in ("ours", "bare", "minimal")
+            }
         ratio = found["ours"] / found["bare"]
-        told = ", ".join(f"{kind} {seconds:.2f} CPU s" for kind, seconds in found.items())
+        times = ", ".join(f"{kind} {seconds:.2f} CPU s" for kind, seconds in found.items())
         print(
-            f"{len(jobs):,} jobs: {told}; ours / bare {ratio:.2f}, ours / minimal {found['ours'] / found['minimal']:.2f}",
+            f"{len(jobs):,} jobs: {times}; ours / bare {ratio:.2f}, ours / minimal {found['ours'] / found['minimal']:.2f}",
             flush=True,
         )
 

@@ -10,7 +10,7 @@ import argparse
 import os
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")  # CPU seconds of one thread, whatever the machine
+    os.environ.setdefault(name, "1")  # CPU seconds of one thread
 
 import time  # noqa: E402
 from collections.abc import Callable  # noqa: E402

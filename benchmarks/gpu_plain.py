@@ -109,20 +109,22 @@ class PlainDit:
     def raw(self, x: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
         net = self.net.transformer
         tokens = net.x_embedder.proj(x).flatten(2).transpose(1, 2) + net.pos_embed  # type: ignore[operator]
-        told = net.t_embedder(steps) + net.y_embedder.embedding_table(labels)  # type: ignore[operator]
+        modulation = net.t_embedder(steps) + net.y_embedder.embedding_table(labels)  # type: ignore[operator]
 
         def modulated(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
             return functional.layer_norm(x, x.shape[-1:], eps=1e-6) * (1 + scale[:, None]) + shift[:, None]
 
         for i in range(self.depth):
             name = f"blocks.{i}"
-            parts = self.layer(functional.silu(told), f"{name}.adaLN_modulation.1").chunk(6, dim=1)
+            parts = self.layer(functional.silu(modulation), f"{name}.adaLN_modulation.1").chunk(6, dim=1)
             y = self.attention(modulated(tokens, *parts[:2]), f"{name}.attn")
             tokens = tokens + parts[2][:, None] * y
             y = self.layer(modulated(tokens, *parts[3:5]), f"{name}.mlp.fc1")
             y = self.layer(functional.gelu(y, approximate="tanh"), f"{name}.mlp.fc2")
             tokens = tokens + parts[5][:, None] * y
-        shift, scale = self.layer(functional.silu(told), "final_layer.adaLN_modulation.1").chunk(2, dim=1)
+        shift, scale = self.layer(functional.silu(modulation), "final_layer.adaLN_modulation.1").chunk(
+            2, dim=1
+        )
         y = self.layer(modulated(tokens, shift, scale), "final_layer.linear")
         p, side = net.patch_px, net.side
         y = y.reshape(len(y), side, side, p, p, -1)
@@ -178,8 +180,8 @@ def plain_heun(main: Net, ref: Net, weight: float, x: Tensor, cond: Tensor, sigm
 
     def denoised(x: Tensor, sigma: float) -> Tensor:
         level = torch.full((len(x),), sigma, device=x.device)
-        beside = ref(x, level, cond)
-        return beside + weight * (main(x, level, cond) - beside)
+        reference = ref(x, level, cond)
+        return reference + weight * (main(x, level, cond) - reference)
 
     for now, below in pairwise(sigmas):
         slope = (x - denoised(x, now)) / now
@@ -200,8 +202,8 @@ def plain_steps(
         state = x / math.sqrt(t.alpha_cumprod)
         denoised = main(state, level, cond)
         if ref is not None:
-            beside = ref(state, level, None)
-            denoised = beside + weight * (denoised - beside)
+            reference = ref(state, level, None)
+            denoised = reference + weight * (denoised - reference)
         x = t.denoised_factor * denoised + t.state_factor * x
         if number + 1 < len(chain):
             x = x + math.exp(0.5 * t.log_variance_large) * noises[number]

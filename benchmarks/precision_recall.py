@@ -11,7 +11,7 @@ import resource
 import sys
 
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(name, "1")  # CPU seconds of one thread, whatever the machine
+    os.environ.setdefault(name, "1")  # CPU seconds of one thread
 
 import time  # noqa: E402
 

@@ -1,6 +1,6 @@
 """What a job costs more on Slurm than on this machine: the same workflow, whose commands take milliseconds, run both ways.
 
-    python benchmarks/slurm_overhead.py [--points 20]       # as root, on Debian; nothing else may run beside it
+    python benchmarks/slurm_overhead.py [--points 20]       # as root, on Debian; on an otherwise idle machine
 
 A test cluster (`tests/cluster/slurm.py`, two nodes on loopback, two CPUs each) runs `toy2d_ci` up to its samples. CPU seconds are those of
 the whole machine, from `/proc/stat`, less what it uses when idle: jobs on a cluster are not children of who submits them.

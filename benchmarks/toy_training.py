@@ -264,7 +264,7 @@ def sampling(tree: Toy2d, repeats: int) -> None:
 
 
 def parity(width: int, tree: Toy2d, seed: int, iterations: int, control: bool) -> None:
-    """Relative difference of the averaged parameters (all as one vector; the worst tensor) as training goes on."""
+    """Relative difference of the averaged parameters (all as one vector; the worst tensor) during training."""
     plain, ours = Plain(width, tree, seed), Ours(width, tree, [seed])
     names = ToyDenoiser(width).weight_names()
     other = Plain(width, tree, seed) if control else None

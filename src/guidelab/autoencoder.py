@@ -1,4 +1,4 @@
-"""A released autoencoder: images -> latents -> images, in batches, by diffusers' AutoencoderKL."""
+"""Encode images to latents and decode them, in batches, with diffusers' AutoencoderKL."""
 
 from pathlib import Path
 from typing import Any

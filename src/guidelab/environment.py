@@ -1,4 +1,4 @@
-"""Numbers that a user gives through the environment: read in one place, refused with the variable's name."""
+"""Read numbers from environment variables; invalid ones are refused with the variable's name."""
 
 import math
 import os

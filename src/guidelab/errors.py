@@ -1,4 +1,4 @@
-"""The one exception whose message is written for the person who typed the command; text made safe for a terminal."""
+"""`UserError`, whose message is shown to the user without a traceback; text made safe for a terminal."""
 
 import unicodedata
 from os.path import commonprefix
@@ -10,8 +10,8 @@ _COMPARED = 200  # names, and characters of a name: comparing takes the square o
 class UserError(Exception):
     """A mistake the user can mend: where, what was given, what was wanted, what to do.
 
-    The command line prints the message alone and exits with 1; every other exception is a defect of ours. The message
-    holds no control characters, whatever names and contents of files it repeats; its line breaks stay.
+    The command line prints the message alone and exits with 1; every other exception is a bug of guidelab. The message
+    holds no control characters, even if it quotes names and contents of files; its line breaks stay.
     """
 
     def __init__(self, message: str) -> None:
@@ -68,5 +68,5 @@ def home_path(path: str | Path, otherwise: Path | None = None) -> Path:
 
 
 def plain(text: str) -> str:
-    """Text of others without control and format characters: no colours, no moved cursor, no line that it made up."""
+    """Untrusted text without control and format characters: no colours, no cursor movement, no forged lines."""
     return "".join(c for c in text if unicodedata.category(c) not in ("Cc", "Cf", "Zl", "Zp", "Cs"))

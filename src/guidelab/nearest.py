@@ -1,4 +1,4 @@
-"""Names in messages: all that are known where they are few; where they are many, how many, and the closest three."""
+"""Lists of known names in messages: all if few, else their number and the three closest."""
 
 import difflib
 from collections.abc import Iterable
@@ -18,7 +18,7 @@ def listed(given: str, known: Iterable[str]) -> str:
 
 
 def one_of(given: str, known: Iterable[str]) -> str:
-    """`one of ...`, and which was probably meant: the end of a message about a name nobody knows."""
+    """`one of ...`, and which was probably meant: the end of a message about an unknown name."""
     names = list(known)
     return f"one of {listed(given, names)}{closest(given, names)}"
 

@@ -1,4 +1,4 @@
-"""The list of everything published by others that an experiment may need: workflow/resources/checkpoints.csv.
+"""Read the list of pretrained files, workflow/resources/checkpoints.csv.
 
 Read when the workflow is planned, so with the standard library alone.
 """
@@ -36,13 +36,13 @@ class Row:
         kind, format: what it is, and how it is read.
         file: where it lies in the folder of checkpoints; a folder for some autoencoders.
         url: where it is published: the file, or the folder or page it is found in.
-        bytes, sha256: of the file where its publisher tells them; None and empty otherwise.
+        bytes, sha256: of the file where its publisher states them; None and empty otherwise.
         about_mb: our estimate for planning, never compared with a file: its net's parameters at 4 bytes (EDM2's
-            snapshots: 2), its statistics' arrays, its images; None where we cannot tell.
+            snapshots: 2), its statistics' arrays, its images; None where it is unknown.
         licence: of the file.
         dataset: what it was trained on or computed from.
         resolution_px, image_channels, classes: of what a net sees (the latents' side for latent nets); 0 classes for
-            a net that is told no class; None where it does not apply.
+            an unconditional net; None where it does not apply.
         note: what else must be known, such as an address that could not be verified.
     """
 
@@ -73,8 +73,8 @@ def load_rows(path: str | Path = CSV) -> dict[str, Row]:
         UserError: no such file, other columns, or a row that cannot be; says which line.
     """
     source = Path(path)
-    if path == CSV and not source.exists() and (beside := Path(__file__).parents[2] / CSV).exists():
-        source = beside  # called from another folder: the list of the tree this code lies in
+    if path == CSV and not source.exists() and (packaged := Path(__file__).parents[2] / CSV).exists():
+        source = packaged  # called from another folder: the list of the tree this code lies in
     try:
         with source.open(newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
@@ -147,11 +147,13 @@ def row_of_file(file: str, net: str) -> Row:
     )
     name = re.sub(r"[^A-Za-z0-9._-]", "_", path.name).lstrip("._-") or "net"
     format = "guidelab" if path.suffix == ".safetensors" else _OF_NETS[net]
-    return Row(name=f"own-{name}", kind="net", format=format, file=path.name, note="a file of yours", **empty)
+    return Row(
+        name=f"own-{name}", kind="net", format=format, file=path.name, note="a file of your own", **empty
+    )
 
 
 def extractor_of(head: Row, rows: Iterable[Row]) -> Row | None:
-    """The frozen classifier a released discriminator stands on: of the same data, resolution and channels."""
+    """The frozen classifier whose features a pretrained discriminator uses: of the same data, resolution and channels."""
     if head.kind != "discriminator":
         return None
     same = (head.dataset, head.resolution_px, head.image_channels)
@@ -165,7 +167,7 @@ def folder_of(given: str | None = None) -> Path:
 
 
 def size_of(row: Row) -> str:
-    """`223 MB`, `about 223 MB` where its publisher does not tell, or nothing."""
+    """`223 MB`, `about 223 MB` where its publisher does not state it, or nothing."""
     if row.bytes:
         return f"{row.bytes / 1e6:,.0f} MB"
     return f"about {row.about_mb:,} MB" if row.about_mb else ""

@@ -16,7 +16,7 @@ from tree_at_risk import AtRisk, processes
 _POLL_S = 0.03
 _SPAN_S = 4.0  # of Snakemake's own start
 _MESSAGES = re.compile(
-    r"guidelab: |SLURM status is|in the queue for this folder|Slurm (?:answers|has)|Slurm does not start|of a snakemake that is gone|took away|another snakemake|Error in rule|LockException|cannot be locked|"
+    r"guidelab: |SLURM status is|in the queue for this folder|Slurm (?:answers|has)|Slurm does not start|of a snakemake that has ended|removed the lock|another snakemake|Error in rule|LockException|cannot be locked|"
     r"Its lock stays|stopped after|Nothing to be done|IncompleteFiles|ERROR: |Terminating|Will exit"
 )
 

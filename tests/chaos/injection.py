@@ -160,7 +160,7 @@ class Injection:
             self.tally.refused += 1
             printed = " | ".join(line[:200] for line in again.messages()[:2])
             kill = re.search(r"^\s+((?:kill|scancel) [\d ]+)$", again.said, re.M)
-            words = ("of a snakemake that is gone", "another snakemake is at work")
+            words = ("of a snakemake that has ended", "another snakemake is running")
             assert any(text in again.said for text in words), f"refused without a word:\n{again.said}"
             running = words[1] in again.said  # whose jobs go on starting
             named = set(map(int, kill[1].split()[1:])) if kill else set()  # may note their start only now

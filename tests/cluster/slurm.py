@@ -1,4 +1,4 @@
-"""A real Slurm for tests: one controller and two nodes with fake GPUs on loopback, gone when its owner is gone.
+"""A real Slurm for tests: one controller and two nodes with fake GPUs on loopback, removed when its owner ends.
 
     python tests/cluster/slurm.py install               Debian's packages; nothing is started
     python tests/cluster/slurm.py run -- COMMAND        a cluster for as long as COMMAND runs
@@ -9,7 +9,7 @@
 
 Needs root (device nodes, /etc/slurm) and Debian's packages; no systemd. A supervising process owns the daemons and is
 the subreaper of all they start: jobs and their stepd are its descendants too, and it kills them all when it ends. It
-ends at `stop`, at SIGTERM, and when the process that asked for it has gone, however it went. If it is killed itself,
+ends at `stop`, at SIGTERM, and when the process that started it has ended in any way. If it is killed itself,
 the kernel kills its daemons, and the next call (of any kind) removes what is left. Files of others in /etc/slurm are
 moved aside and brought back. One cluster at a time: a second is refused.
 """
@@ -210,7 +210,7 @@ def _kill(pids: Sequence[int]) -> None:
 
 
 def dies_with_parent() -> None:
-    """For `preexec_fn`: the process is killed when the one that starts it is gone."""
+    """For `preexec_fn`: the process is killed when its parent ends."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
@@ -323,9 +323,9 @@ class Supervisor:
             )
 
     def down(self, name: str) -> None:
-        """Kill a daemon, as a failing machine would; its jobs go on.
+        """Kill a daemon, as a failing machine would; its jobs keep running.
 
-        The controller is told to end: it saves its state every few seconds only, and one that forgets that it has just
+        The controller gets SIGTERM: it saves its state every few seconds only, and one that forgets that it has just
         started a job starts it again and takes the node out of service.
         """
         if name == "slurmctld":
@@ -338,7 +338,7 @@ class Supervisor:
         """Start all, wait until both nodes are idle.
 
         Raises:
-            NoCluster: they are not in time, or a daemon died; shows its log.
+            NoCluster: they are not in time, or a daemon ended; shows its log.
         """
         write(*self.options)
         self.up("munged")
@@ -359,7 +359,7 @@ class Supervisor:
         raise NoCluster(f"the nodes are not idle after {PATIENCE_S} s: {self.log('slurmctld')}")
 
     def check(self) -> None:
-        """A daemon that died is told."""
+        """Report a daemon that ended."""
         for name, daemon in self.daemons.items():
             if daemon.poll() is not None:
                 raise NoCluster(f"{name} ended with {daemon.returncode}: {self.log(name)}")
@@ -397,7 +397,7 @@ class Supervisor:
 
 
 def supervise(owned: bool, cgroup: bool, gpus: int, cpus: int) -> None:
-    """Run the cluster until told to stop; with `owned`, until standard input ends, too. Says `ready`, or why not."""
+    """Run the cluster until a stop command; with `owned`, until standard input ends, too. Says `ready`, or why not."""
     os.setsid()
     lock = socket.socket(socket.AF_UNIX)
     try:
@@ -421,7 +421,7 @@ def supervise(owned: bool, cgroup: bool, gpus: int, cpus: int) -> None:
     try:
         supervisor.begin()
         print("ready", flush=True)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the one who asked may wait for the end of our output
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # the caller may wait for the end of our output
         _serve(supervisor, lock, awake, owned, stop)
     except NoCluster as error:
         print(error, flush=True)
@@ -469,7 +469,7 @@ def _zombies() -> Iterator[tuple[int, int]]:
 
 
 def ask(line: str) -> str:
-    """Say a line to the running supervisor.
+    """Send a line to the running supervisor.
 
     Raises:
         NoCluster: there is none.
@@ -562,7 +562,7 @@ def _spawn(options: list[str], stdin: int) -> "subprocess.Popen[bytes]":
 
 
 def stop() -> str:
-    """Stop the running cluster and wait until it is gone; without one, remove what a killed one left."""
+    """Stop the running cluster and wait until it has ended; without one, remove what a killed one left."""
     try:
         pid = int(ask("stop"))
     except NoCluster:

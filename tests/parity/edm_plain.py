@@ -59,7 +59,7 @@ class Plain:
         return skip * x + out * raw[:, : x.shape[1]]
 
     def noise(self, sigma: Tensor) -> Tensor:
-        """What the network is told, in float32 as it was trained: a time near 650 has errors that its waves show."""
+        """The network's noise input, in float32 as it was trained: a time near 650 has errors that its waves show."""
         if self.precond == "EDMPrecond":
             return sigma.log() / 4
         if self.precond == "VEPrecond":

@@ -107,7 +107,7 @@ def network(tensors: dict[str, Tensor], config: dict[str, Any]) -> Adm:
 
 
 def noisy_classifier(tensors: dict[str, Tensor], config: dict[str, Any]) -> AdmClassifier:
-    """The classifier of the file, told the steps of the file's schedule."""
+    """The classifier of the file, with time steps of the file's schedule."""
     cosine = config.get("noise_schedule", "linear") == "cosine"
     hints = {**_hints(config["classifier"], config), "schedule": "discrete_cosine" if cosine else "discrete"}
     found, state = convert_classifier(_state(tensors, "classifier"), hints)
@@ -124,7 +124,7 @@ def _logits(tensors: dict[str, Tensor], config: dict[str, Any]) -> Tensor:
 
 
 def _hints(part: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
-    """What parameters do not tell: sizes of images and attention heads, order of attention weights."""
+    """Settings that cannot be inferred from parameters: sizes of images and attention heads, order of attention weights."""
     each = part.get("num_head_channels", -1)
     heads = {"head_channels": each} if each not in (-1, None) else {"heads": part.get("num_heads", 1)}
     order = part.get("use_new_attention_order", False)

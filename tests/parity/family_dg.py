@@ -11,7 +11,7 @@ from guidelab.core.denoiser import per_sample
 from guidelab.core.guidance import Potential
 from guidelab.nets import vp_time
 from guidelab.nets.adm_encoder import AdmEncoder
-from guidelab.nets.frozen import told
+from guidelab.nets.frozen import required_class
 from guidelab.nets.image_discriminator import AdmDiscriminator, variance_preserving
 
 _COSINE_PX = (
@@ -46,7 +46,7 @@ def computed(tensors: dict[str, Tensor], config: dict[str, Any]) -> Iterator[Out
     net = discriminator(tensors, config)
     cond = tensors.get("in/class_labels")
     cond = cond.argmax(1) if cond is not None and cond.ndim == 2 else cond
-    cond = told(cond, net.classes)  # an unconditional file may hold labels nobody is told
+    cond = required_class(cond, net.classes)  # an unconditional file may hold labels, which are not used
     logit = net(x, sigma, cond).detach()
     log_ratio_bit, term_bit = _rounding(net, x, sigma, cond)
     yield Output("out/log_ratio", logit, FLOAT32, log_ratio_bit)

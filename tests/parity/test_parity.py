@@ -1,6 +1,6 @@
 """Our implementations against values computed by the public reference ones.
 
-Every reference file of one folder becomes one test: `$GUIDELAB_FIXTURES`, by default `data/` beside this file.
+Every reference file of one folder becomes one test: `$GUIDELAB_FIXTURES`, by default `data/` in the folder of this file.
 """
 
 import os
@@ -92,7 +92,7 @@ def test_our_own_values_must_be_finite_and_shaped_alike() -> None:
         Output("x", torch.ones(3), 1e-5).disagreement(reference)
 
 
-def test_a_sample_that_explodes_hides_no_error_of_the_others() -> None:
+def test_a_diverging_sample_hides_no_error_of_other_samples() -> None:
     reference = torch.ones(6, 2)
     reference[0] = 1e7
     ours = reference.clone()

@@ -18,7 +18,7 @@ BLOCKS = ("select", "report1", "report2")
 
 
 def row(variant: str, w: float, metric: str, value: float, **other: Any) -> dict[str, Any]:
-    """One measured number; whatever the test is about goes in `other`."""
+    """One measured number; the columns under test go in `other`."""
     return {
         "experiment": "toy2d", "scale": "reduced", "variant": variant, "method": "" if variant == "none" else "reference",
         "ref": "weak", "w": w, "steps": 32, "sampler": "heun", "dtype": "float64",

@@ -1,4 +1,4 @@
-"""Files made to do harm, or broken, in every released format; and what reading each of them says.
+"""Malicious or damaged files in every released format, and the message of reading each.
 
 `python tests/unit/poisoned_files.py` prints the list as a table.
 """
@@ -214,7 +214,7 @@ CASES = [
     Case("objects of another version", "a.pkl", P, lambda p, m: old_versions(p), "persistence version 7, wanted 6"),
     Case("a tensor's memory that calls os.system", "a.pkl", P, lambda p, m: nested(p, storage_of(leaves(m))), "as numbers alone (names posix.system)"),
     Case("a tensor's memory that is a pickle", "a.pkl", P, lambda p, m: nested(p, pickle.dumps(leaves(m))), "cut short or damaged"),
-    Case("a tensor's memory that claims 2^40 numbers", "a.pkl", P, lambda p, m: nested(p, claiming(1 << 40)), "claims 1099511627776 numbers"),
+    Case("a tensor's memory that claims 2^40 numbers", "a.pkl", P, lambda p, m: nested(p, claiming(1 << 40)), "declares a tensor of 1099511627776 numbers"),
     Case("a tensor larger than its memory", "a.pkl", P, lambda p, m: shaped(p, (1 << 40,), (1,)), "in memory of"),
     Case("a tensor repeated by strides of 0", "a.pkl", P, lambda p, m: shaped(p, (1 << 20, 1 << 20), (0, 0)), "in memory of"),
     Case("a tensor of negative strides", "a.pkl", P, lambda p, m: shaped(p, (1,), (-1,)), "strides (-1,)"),

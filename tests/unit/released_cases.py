@@ -1,4 +1,4 @@
-"""Published files that tests make up, and the jobs that obtain them."""
+"""Synthetic pretrained files for tests, and the jobs that convert them."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -78,7 +78,7 @@ DIT_CFG = [term("reference", 1.5, ref="null")]
 
 
 def job(folder, terms, sampler=HEUN, models=("main", "blind"), **more):
-    files = {"null": "dit"}  # the same net, asked without a class
+    files = {"null": "dit"}  # the same net, called without a class
     degrade = {name: {"dropout": 0.0, "input_noise": 0.0} for name in models}
     inputs = {f"model:{m}": [str(folder / f"{files.get(m, m)}.safetensors")] for m in models}
     if any(t["disc"] for t in terms):

@@ -1,4 +1,4 @@
-"""Before a run at the papers' size: everything absent is told at once; small experiments are not looked at."""
+"""Checks before a run of streamed experiments: all missing inputs are listed at once; other experiments are not checked."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from guidelab.plan.build.expected import needed
 from guidelab.plan.build.slices import rows
 from guidelab.plan.plan import Plan
 from guidelab.runtime import preflight as module
-from guidelab.runtime.preflight import asked_of, preflight
+from guidelab.runtime.preflight import invocation_of, preflight
 from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -41,34 +41,34 @@ def fetched(plan, name, folder):
         path.touch()
 
 
-def test_everything_absent_is_told_at_once_with_address_and_licence(plan, tmp_path):
+def test_all_missing_files_are_listed_at_once_with_address_and_licence(plan, tmp_path):
     with pytest.raises(UserError) as error:
         preflight(plan, ["-c1", TABLE])
-    told = str(error.value)
+    printed = str(error.value)
     for name in needed(plan.experiment("cifar10")):
         row = rows()[name]
-        assert all(str(getattr(row, key)) in told for key in ("name", "file", "url", "licence")), name
-    assert str(tmp_path / "checkpoints") in told and "GUIDELAB_CIFAR10 is not set" in told
-    assert "guidelab released cifar10" in told and "guidelab bundle cifar10" in told
-    assert "GUIDELAB_IMAGENET" not in told
+        assert all(str(getattr(row, key)) in printed for key in ("name", "file", "url", "licence")), name
+    assert str(tmp_path / "checkpoints") in printed and "GUIDELAB_CIFAR10 is not set" in printed
+    assert "guidelab released cifar10" in printed and "guidelab bundle cifar10" in printed
+    assert "GUIDELAB_IMAGENET" not in printed
 
 
-def test_a_dry_run_is_told_the_same_and_goes_on_with_the_cost(plan, capsys):
+def test_a_dry_run_lists_them_too_and_prints_the_cost(plan, capsys):
     preflight(plan, ["-nq", "rules", "--", f"./{TABLE}"])
-    told = capsys.readouterr().err
-    assert "GUIDELAB_CIFAR10 is not set" in told and "edm-cifar10-32x32-cond-vp.pkl" in told
+    printed = capsys.readouterr().err
+    assert "GUIDELAB_CIFAR10 is not set" in printed and "edm-cifar10-32x32-cond-vp.pkl" in printed
     full = estimate(plan, [TABLE], gpu("H100"))
-    assert f"{full.total.left} jobs to run, about {full.total.gpu_hours:.1f} H100-hours" in told
+    assert f"{full.total.left} jobs to run, about {full.total.gpu_hours:.1f} H100-hours" in printed
     by_rule = {line.rule: line.gpu_hours for line in full.lines if line.gpu_hours}
-    assert f"by rule: sample {by_rule['sample']:.1f}, " in told and set(by_rule) == {
+    assert f"by rule: sample {by_rule['sample']:.1f}, " in printed and set(by_rule) == {
         "sample",
         "train",
         "extract",
     }
-    assert f"guidelab cost {TABLE} --measured" in told
+    assert f"guidelab cost {TABLE} --measured" in printed
 
 
-def test_with_all_there_a_run_is_told_its_cost_alone(plan, tmp_path, monkeypatch, capsys):
+def test_a_run_with_all_inputs_prints_only_its_cost(plan, tmp_path, monkeypatch, capsys):
     fetched(plan, "cifar10", tmp_path / "kept")
     (tmp_path / "cifar-10-binary.tar.gz").touch()
     monkeypatch.setenv("GUIDELAB_CHECKPOINTS", str(tmp_path / "kept"))
@@ -80,7 +80,7 @@ def test_with_all_there_a_run_is_told_its_cost_alone(plan, tmp_path, monkeypatch
         preflight(plan, ["-c1", TABLE])
 
 
-def test_only_what_the_target_still_needs_is_asked_for(plan, tmp_path, monkeypatch):
+def test_only_inputs_of_unfinished_jobs_are_required(plan, tmp_path, monkeypatch):
     with pytest.raises(UserError) as error:
         preflight(plan, ["-c1", "results/imagenet64/obtained/models/s_105.safetensors"])
     assert "1 published file needed" in str(error.value) and "GUIDELAB_IMAGENET" not in str(error.value)
@@ -102,14 +102,16 @@ def test_only_what_the_target_still_needs_is_asked_for(plan, tmp_path, monkeypat
         ["-c1", "results/tables/imagenet256_smoke.csv", "results/tables/cifar10_smoke_trained.csv"],
     ],
 )
-def test_small_and_smoke_experiments_are_not_looked_at(plan, arguments, monkeypatch, capsys):
-    monkeypatch.setattr(module, "asked_of", lambda arguments: pytest.fail("the command line was read again"))
+def test_experiments_in_memory_and_smoke_experiments_are_not_checked(plan, arguments, monkeypatch, capsys):
+    monkeypatch.setattr(
+        module, "invocation_of", lambda arguments: pytest.fail("the command line was read again")
+    )
     monkeypatch.setattr(module, "absent", lambda *_: pytest.fail("files were looked for"))
     preflight(plan, arguments)
     assert capsys.readouterr().err == ""
 
 
-def test_a_default_experiment_of_that_size_is_looked_at(plan, tmp_path):
+def test_a_streamed_default_experiment_is_checked(plan, tmp_path):
     raw = yaml.safe_load((ROOT / "params.yaml").read_text()) | {"default": ["cifar10"]}
     (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw, sort_keys=False))
     mine = Plan(load_spec(tmp_path / "params.yaml"))
@@ -135,15 +137,15 @@ def test_a_default_experiment_of_that_size_is_looked_at(plan, tmp_path):
         (["--no-such-option"], True, False),
     ],
 )
-def test_what_snakemake_is_asked_for(more, runs, tells):
-    found = asked_of([*more, TABLE])
+def test_the_requested_targets_are_read_from_the_command_line(more, runs, tells):
+    found = invocation_of([*more, TABLE])
     assert found.tells is tells and (found.runs is runs or not tells)
     assert not tells or found.targets == (TABLE,)
 
 
 def test_a_profile_that_only_plans_is_heeded(tmp_path):
     (tmp_path / "config.yaml").write_text("dry-run: true\n")
-    assert not asked_of(["--profile", str(tmp_path), TABLE]).runs
+    assert not invocation_of(["--profile", str(tmp_path), TABLE]).runs
 
 
 def test_a_number_of_the_environment_is_refused_at_the_start(plan, monkeypatch):
@@ -162,6 +164,6 @@ def test_where_nets_cannot_be_built_the_run_starts_all_the_same(plan, monkeypatc
     assert "not counted: torch is not installed" in capsys.readouterr().err
 
 
-def test_made_up_files_are_never_looked_for(plan):
+def test_synthetic_files_are_never_reported_missing(plan):
     jobs = [node.job for node in jobs_for(plan, ["imagenet256_smoke"], lambda path: False)]
     assert absent(jobs, ["imagenet256_smoke"], {}) == ""

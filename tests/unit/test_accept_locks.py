@@ -1,4 +1,4 @@
-"""dvc.lock in a clone that lacks files: present code is noted, and what is absent or not whole keeps its hash."""
+"""dvc.lock in a clone that lacks files: present files get new hashes, absent or incomplete ones keep theirs."""
 
 import shutil
 import subprocess
@@ -34,7 +34,7 @@ def lock(root):
     return {(name, x["path"]): x["md5"] for name, s in stages.items() for x in s["deps"] + s["outs"]}
 
 
-def test_the_present_code_is_noted_and_absent_files_keep_their_hashes(locked):
+def test_the_present_code_is_locked_and_absent_files_keep_their_hashes(locked):
     before = lock(locked)
     (locked / "src/guidelab/code.py").write_text("2")
     (locked / FILES[1]).unlink()

@@ -79,7 +79,7 @@ def test_a_changed_shell_line_that_is_not_declared_is_refused_by_name(tree, plan
     assert not declared.other and fold.shell == (SHELL, "guidelab --new")
 
 
-def test_inputs_that_were_others_stay_others_under_new_names(tree, plan):
+def test_changed_inputs_stay_changed_under_new_names(tree, plan):
     root, measured = tree
     path = root / "results/toy2d_ci/provenance/measure.json"
     content = json.loads(path.read_text())

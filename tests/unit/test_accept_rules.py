@@ -63,7 +63,7 @@ def sampled(plan, experiment):
         ("fashion_ablations", ["dg_boost", "dg_first", "input_noise"]),
     ],
 )
-def test_every_branch_in_use_has_jobs_of_its_own(plan, experiment, alone):
+def test_every_branch_in_use_has_separate_jobs(plan, experiment, alone):
     """Stages, boosting, intervals, dropout, noisy inputs: no job without them speaks for those with them."""
     made = groups(sampled(plan, experiment), plan.spec.experiments[experiment], {})
     for name in alone:
@@ -72,7 +72,7 @@ def test_every_branch_in_use_has_jobs_of_its_own(plan, experiment, alone):
         assert mine and not others, (name, others)
 
 
-def test_names_and_numbers_make_no_kind_of_their_own(plan):
+def test_names_and_numbers_make_no_separate_kind(plan):
     made = groups(sampled(plan, "toy2d"), plan.spec.experiments["toy2d"], {})
     together = next(group for group in made if any("/autog_ema/" in job.name for job in group.jobs))
     assert {"autog", "autog_xs", "autog_t16", "autog_ema"} <= {
@@ -333,7 +333,7 @@ def test_what_a_replay_shows(tmp_path, old, new, rtol, why, differs):
 
 
 @pytest.mark.parametrize("course, result", [({"0": [[10, 0.7, 0.5]]}, SAME), ({}, ALIKE)])
-def test_a_shortened_training_says_whether_the_record_could_be_compared(tmp_path, plan, course, result):
+def test_a_shortened_training_reports_whether_the_record_could_be_compared(tmp_path, plan, course, result):
     change = finished(plan, "fashion", "discriminate", "guide")
     (path,) = change.outputs
     for place in ("", "old", "new"):

@@ -141,7 +141,7 @@ class Plain:
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(v) or "released")
-def test_unet_is_the_published_one_and_its_file_says_so(variant):
+def test_the_unet_and_its_imported_file_are_the_published_one(variant):
     config = {"name": "adm", **TINY, **variant}
     net = awake(build(Adm, config))
     state = net.unet.state_dict()
@@ -169,7 +169,7 @@ def test_unet_is_the_published_one_and_its_file_says_so(variant):
     torch.testing.assert_close(again.eval().raw(x, steps, cond), found)
 
 
-def test_a_conditional_network_must_be_told_a_class_and_a_step_matters():
+def test_a_conditional_network_requires_a_class_and_depends_on_the_step():
     net = awake(build(Adm, TINY))
     x, sigma, cond = (
         torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)),

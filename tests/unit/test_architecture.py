@@ -1,4 +1,4 @@
-"""A line of code knows its room: which room may import which, how long a file may be, what may not be in it."""
+"""Rules of the package layout: which package may import which, how long a file may be, what may not be in it."""
 
 import ast
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src" / "guidelab"
 
-# room -> rooms it may import; "*" for everything below the command line
+# package -> packages it may import; "*" for everything below the command line
 ALLOWED = {
     "errors": set(),
     "core": {"core", "errors"},

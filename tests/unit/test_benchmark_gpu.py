@@ -35,7 +35,7 @@ def test_rates_follow_from_times(found):
         assert row["tflop_per_s"] == pytest.approx(row["images_per_s"] * row["gflop_per_image"] / 1e3)
 
 
-def test_it_is_written_and_toys_are_said_to_be_toys(found):
+def test_the_report_is_written_and_marks_toy_sizes(found):
     rows, stored, text = found
     assert stored["rows"] == rows and stored["tiny"] and stored["device"] == "CPU"
     assert text.count("\n| ") == 1 + len(rows) and "Toy sizes: these numbers show that the code runs" in text
@@ -48,7 +48,7 @@ def test_peaks_are_known_by_the_devices_name():
     assert gpu_throughput.peak_of("CPU", None) is None
 
 
-def test_without_a_gpu_it_says_so(capsys):
+def test_without_a_gpu_the_benchmark_reports_that(capsys):
     if gpu_throughput.torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(SystemExit):

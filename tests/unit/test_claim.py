@@ -19,7 +19,7 @@ from guidelab.errors import UserError
 from guidelab.io import save_arrays
 from guidelab.io.shards import folder_of, split, write_manifest, write_shard
 from guidelab.runtime import claim, running
-from guidelab.train.loop import Course, run
+from guidelab.train.loop import TrainingSpec, run
 from guidelab.train.state import state_folder
 from guidelab.train.streams import stream
 
@@ -59,7 +59,7 @@ def course():
         x = state["x"] * 0.99 + torch.randn(2, 3, generator=stream("walk", 7, iteration))
         return {"x": x}, x.square().mean(1)
 
-    return Course({"walk": 7}, lambda: {"x": torch.zeros(2, 3)}, step, lambda state: state, 300, 50, 4)
+    return TrainingSpec({"walk": 7}, lambda: {"x": torch.zeros(2, 3)}, step, lambda state: state, 300, 50, 4)
 
 
 def train(output, log):
@@ -165,7 +165,7 @@ def test_every_job_of_the_command_line_holds_its_outputs(tmp_path, monkeypatch):
     assert ready.wait(60)
     ran = []
     monkeypatch.setattr(running_job, "import_module", lambda name: ran.append(name))
-    with pytest.raises(UserError, match=rf"table a.csv \(process {process.pid},.*at work on the same files"):
+    with pytest.raises(UserError, match=rf"table a.csv \(process {process.pid},.*working on the same files"):
         running_job.run_job("table", {"inputs": {}}, [Path("a.csv"), Path("a.md")])
     over.set()
     process.join()
@@ -233,7 +233,7 @@ def test_what_an_orphan_finished_is_not_taken_over_by_another(orphaned, change):
 
 
 def test_on_a_node_whose_snakemake_is_elsewhere_doubt_is_in_favour_of_keeping(orphaned, monkeypatch, capsys):
-    """A cluster: jobs on a node, Snakemake on the login node; its file is there, and held by nobody that can be seen."""
+    """A cluster: jobs on a node, Snakemake on the login node; its lock file exists, but the lock cannot be seen."""
     orphaned.kill()
     orphaned.join()
     note = next(Path(".state/running").glob("run-1"))
@@ -242,7 +242,7 @@ def test_on_a_node_whose_snakemake_is_elsewhere_doubt_is_in_favour_of_keeping(or
 
 
 def test_a_second_kill_while_it_is_taken_over_loses_nothing_either(orphaned, monkeypatch):
-    """Snakemake deletes what a job of its own had put back when it is killed before it noted that."""
+    """A Snakemake that is killed before it recorded restored outputs deletes them."""
     orphaned.kill()
     orphaned.join()
     assert finish()
@@ -312,7 +312,7 @@ def test_what_several_processes_may_share(rule, examples, given, output, wanted,
     assert started == [2] * (wanted - 1)
 
 
-def test_a_job_whose_snakemake_lives_keeps_nothing(orphaned):
+def test_a_job_whose_snakemake_runs_keeps_no_copies(orphaned):
     assert finish() and finish()
     assert not Path(".state/finished").exists()
 

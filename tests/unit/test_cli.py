@@ -1,4 +1,4 @@
-"""The command line: help with examples, and one message without a traceback for whatever is wrong."""
+"""The command line: help with examples, and one message without a traceback for every user error."""
 
 import json
 import os
@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
+import typer
 
+from guidelab.cli.app import app
 from guidelab.io import load_arrays, save_arrays
 from guidelab.nets.toy import ToyDenoiser
 from guidelab.plan.plan import Plan
@@ -39,12 +41,23 @@ def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
 
 def test_help_lists_every_job_and_each_job_shows_an_example():
     top = guidelab("--help")
-    assert top.returncode == 0 and all(rule in top.stdout for rule in RULES)
+    assert top.returncode == 0 and all((r.command or r.name) in top.stdout for r in RULES.values())
     for rule in ("sample", "train"):
         shown = guidelab(rule, "--help")
         assert (
             shown.returncode == 0 and "Example" in shown.stdout and f"guidelab {rule} toy2d" in shown.stdout
         )
+
+
+def test_former_names_of_commands_still_work_and_are_hidden():
+    commands = typer.main.get_command(app).commands
+    renamed = {rule.name: rule.command for rule in RULES.values() if rule.command}
+    assert renamed == {"obtain": "convert", "grading": "sample_for_grader", "story": "findings"}
+    for old, new in renamed.items():
+        assert commands[old].hidden and not commands[new].hidden
+        assert f"guidelab {new} " in commands[old].help
+    done = guidelab("story", "toy2d", "--params", "absent.yaml")
+    refused(done, "absent.yaml")
 
 
 def test_check_and_show_and_job_say_what_is_planned():
@@ -153,7 +166,7 @@ def test_a_missing_package_is_named(tmp_path):
     refused(done, "the package 'torch' is missing; run `make setup`")
 
 
-def test_ctrl_c_is_no_success(tmp_path):
+def test_ctrl_c_exits_with_an_error_status(tmp_path):
     """The command line's library turns an interrupt into a return value; the exit status must still say it."""
     code = (
         "import sys; from guidelab.cli import app\n"

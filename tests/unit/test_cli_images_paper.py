@@ -8,7 +8,7 @@ from PIL import Image
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, read_csv, save_arrays, write_csv
 from guidelab.io.shards import Shard, folder_of, write_manifest, write_shard
-from guidelab.jobs import collect, field, figure, preview, story, table
+from guidelab.jobs import collect, field, figure, findings, preview, table
 from guidelab.paper import names
 
 BLOCKS = {"report1": [100, 119]}
@@ -150,7 +150,7 @@ def test_table_story_and_figure_from_files(files):
     outs = [folder / f"fashion.{kind}" for kind in ("csv", "md", "tex", "sources.csv")]
     table.run(job, outs)
     assert read_csv(outs[0])["variant"].iloc[0] == "none" and outs[1].read_text().startswith("## fashion")
-    story.run(job, [folder / "story.md"])
+    findings.run(job, [folder / "story.md"])
     assert "CFG or autoguidance?" in (folder / "story.md").read_text()
     drawn = [folder / f"weights.{kind}" for kind in ("pdf", "png", "csv")]
     figure.run(

@@ -17,17 +17,17 @@ def at_the_root(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "message"),
     [
-        ("imagenet256_smoke", r"makes its files up.*guidelab released imagenet256$"),
-        ("cifar10_smoke_trained", r"makes its files up.*guidelab released cifar10$"),
-        ("toy2d", "toy2d: needs nothing that others published"),
+        ("imagenet256_smoke", r"uses synthetic files.*guidelab released imagenet256$"),
+        ("cifar10_smoke_trained", r"uses synthetic files.*guidelab released cifar10$"),
+        ("toy2d", "toy2d: uses no pretrained files"),
     ],
 )
-def test_nothing_is_listed_or_bundled_for_what_needs_nothing(name, told, tmp_path):
-    with pytest.raises(UserError, match=told):
+def test_nothing_is_listed_or_bundled_for_what_needs_nothing(name, message, tmp_path):
+    with pytest.raises(UserError, match=message):
         released([name], params=PARAMS)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         bundle([name], tmp_path / "b.tar", params=PARAMS)
     assert not (tmp_path / "b.tar").exists()
 

@@ -9,7 +9,7 @@ from guidelab.digest import code_digest, covered
 from guidelab.errors import UserError
 from guidelab.plan.targets import params_path
 from guidelab.provenance import code
-from guidelab.runtime.preflight import Asked, asked_of
+from guidelab.runtime.preflight import Invocation, invocation_of
 from guidelab.runtime.restart import restart
 
 ROOT = Path(__file__).parents[2]
@@ -151,11 +151,11 @@ def test_a_profile_never_records_results_without_their_jobs(how, content, tmp_pa
     arguments = ["--profile", str(tmp_path / "p")] if how == "argument" else []
     if how == "environment":
         monkeypatch.setenv("SNAKEMAKE_PROFILE", str(tmp_path / "p"))
-    assert asked_of([*arguments, "-c1"]).touches
+    assert invocation_of([*arguments, "-c1"]).touches
 
 
 def test_a_run_touches_nothing():
-    assert not asked_of(["-c1", "results/tables/toy2d.csv"]).touches and not Asked(()).touches
+    assert not invocation_of(["-c1", "results/tables/toy2d.csv"]).touches and not Invocation(()).touches
 
 
 @pytest.mark.parametrize(

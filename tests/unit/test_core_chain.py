@@ -1,4 +1,4 @@
-"""Discrete chains: noise levels, respacing, DDPM and DDIM against closed forms, guidance inside and beside them."""
+"""Discrete chains: noise levels, respacing, DDPM and DDIM against closed forms, guidance of the denoiser and of the step."""
 
 import math
 from itertools import pairwise

@@ -20,15 +20,15 @@ from guidelab.core.schedules import edm_sigmas
 
 
 class Shifted:
-    """A conditional denoiser of four classes; records the classes it was told."""
+    """A conditional denoiser of four classes; records the classes it is called with."""
 
     classes = 4
 
     def __init__(self):
-        self.told = []
+        self.received = []
 
     def __call__(self, x, sigma, cond):
-        self.told.append(cond)
+        self.received.append(cond)
         return model()(x, sigma, None) + cond[:, None].to(x.dtype) / 10
 
 
@@ -81,7 +81,7 @@ def test_neutral_weight_adds_nothing_and_costs_nothing(make):
     assert torch.equal(guided, model()(x, sigma, None)) and ref.calls == 0
 
 
-def test_independent_classes_are_uniform_and_know_only_noise_level_and_class():
+def test_independent_classes_are_uniform_and_depend_only_on_noise_level_and_class():
     sigma = torch.linspace(0.002, 80, 4000)
     cond = torch.arange(4000) % 10
     found = independent_class(sigma, cond, 10)
@@ -95,15 +95,15 @@ def test_independent_classes_are_uniform_and_know_only_noise_level_and_class():
     assert torch.equal(independent_class(sigma[order], cond[order], 10), found[order])
 
 
-def test_independent_guidance_is_deterministic_and_never_looks_at_the_sample():
+def test_independent_guidance_is_deterministic_and_independent_of_the_sample():
     ref = Shifted()
     x, sigma = points()
     cond = torch.arange(len(x)) % 4
     term = Independent(ref, 2.0)
     for moved in (x, x + 1, 100 * x):
         term.delta(moved, sigma, cond, moved)
-    assert all(torch.equal(told, ref.told[0]) for told in ref.told)
-    expected = Reference(lambda x, s, c: Shifted()(x, s, ref.told[0]), 2.0).delta(x, sigma, cond, x)
+    assert all(torch.equal(received, ref.received[0]) for received in ref.received)
+    expected = Reference(lambda x, s, c: Shifted()(x, s, ref.received[0]), 2.0).delta(x, sigma, cond, x)
     assert torch.equal(term.delta(x, sigma, cond, x), expected)
     with pytest.raises(ValueError, match="no condition"):
         term.delta(x, sigma, None, x)
@@ -115,8 +115,8 @@ def test_independent_class_stays_through_both_evaluations_of_a_step():
     x = 5 * torch.randn(8, 2, generator=torch.Generator().manual_seed(1))
     cond = torch.arange(8) % 4
     heun(Guided(Shifted(), [Independent(ref, 2.0)]), x, sigmas, cond)
-    assert len(ref.told) == 11
-    first, second = ref.told[0:10:2], ref.told[1:10:2]
+    assert len(ref.received) == 11
+    first, second = ref.received[0:10:2], ref.received[1:10:2]
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
     assert any(not torch.equal(a, b) for a, b in itertools.pairwise(first))
 
@@ -226,5 +226,5 @@ def test_the_noise_of_churn_has_the_deviation_it_is_given():
         )
 
     none, one, three = (end(deviation) for deviation in (0.0, 1.0, 3.0))
-    assert (one - none).abs().min() > 1e-3  # all samples are judged as generated
+    assert (one - none).abs().min() > 1e-3  # all samples are classified as generated
     torch.testing.assert_close(three - none, 3 * (one - none))

@@ -134,7 +134,7 @@ def test_saturated_logit_still_guides():
     delta = Potential(logit, 2.0).delta(x, sigma, None, x)
     torch.testing.assert_close(delta[:, 0], 60.0 * sigma**2)
     assert torch.equal(delta[:, 1], torch.zeros_like(sigma))
-    assert Potential(clipped, 2.0).delta(x, sigma, None, x).abs().max() == 0  # why the logit is asked for
+    assert Potential(clipped, 2.0).delta(x, sigma, None, x).abs().max() == 0  # why the logit is used
 
 
 def test_potential_leaves_parameters_and_its_input_alone():

@@ -88,7 +88,7 @@ def test_dropout_mask_keeps_the_mean():
         dropout_mask(torch.arange(3), torch.ones(3), (5,), 1.0, salt=0)
 
 
-def test_input_noise_raises_the_noise_level_and_tells_the_net():
+def test_input_noise_raises_the_noise_level_and_conditions_the_net_on_it():
     seen = []
 
     def net(x, sigma, cond):

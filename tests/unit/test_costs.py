@@ -27,7 +27,7 @@ def plan() -> Plan:
 
 
 def changed(tmp_path: Path, name: str, **entry) -> Plan:
-    """A plan of one experiment more: `name`, with what is given in the place of fashion_ci's."""
+    """A plan of one experiment more: `name`, with the given keys instead of fashion_ci's."""
     raw = yaml.safe_load((ROOT / "params.yaml").read_text())
     raw["experiments"][name] = {"extends": "fashion_ci", **entry}
     path = tmp_path / "params.yaml"
@@ -140,7 +140,7 @@ def test_memory_of_images_grows_with_the_image_and_weights_do_not_count():
     assert edm2.held_bytes > 3 * edm2.parameters  # normalised weights, kept between evaluations
 
 
-def test_a_net_that_does_not_fit_is_the_users_to_mend():
+def test_a_net_that_does_not_fit_is_a_user_error():
     with pytest.raises(UserError, match=r"net edm2: .*blokcs"):
         count(
             {

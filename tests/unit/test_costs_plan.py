@@ -117,7 +117,7 @@ def test_gpu_hours_by_hand(plan):
     assert many in as_text(found)  # jobs cannot be shared out further
 
 
-def test_what_does_not_fit_a_gpu_is_said(plan):
+def test_jobs_that_do_not_fit_a_gpu_are_named(plan):
     found = estimate(plan, ["results/cifar10/models/weak_uncond.safetensors"], gpu("H100", GPUS))
     assert not any("at once" in note for note in found.notes)
     small = Gpu("tiny", 100.0, 10.0, 1.0, "made up")
@@ -144,12 +144,10 @@ def test_core_hours_are_measured_where_there_is_a_record_and_scaled_by_it_elsewh
     assert (slow.measured_jobs, slow.measured_s) == (1, 1000.0)
     assert slow.core_hours == pytest.approx(guessed.core_hours * 1000 / slow.expected_s)
     assert slow.left_core_hours == pytest.approx(slow.core_hours - 1000 / 3600)
-    assert (
-        lines(lambda path: 1000.0)["train"].measured_jobs == 0
-    )  # no output, so whatever a record says is not believed
+    assert lines(lambda path: 1000.0)["train"].measured_jobs == 0  # no output, so its record is not used
 
 
-def test_gpus_are_known_by_name():
+def test_gpus_are_listed_by_name():
     assert gpu("h100", GPUS).peak_tflops == 989.4
     with pytest.raises(UserError, match=r"--gpu: given 'H10', wanted one of .*did you mean 'H100'"):
         gpu("H10", GPUS)
@@ -195,7 +193,7 @@ def test_small_and_large_hours():
     ]
 
 
-def test_the_command_says_what_is_wrong_with_its_options():
+def test_invalid_options_of_the_command_are_named():
     from typer.testing import CliRunner
 
     from guidelab.cli.cost import cost_commands

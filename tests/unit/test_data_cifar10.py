@@ -1,4 +1,4 @@
-"""CIFAR-10's binary version: splits, counts and labels checked; archives made to harm end soon."""
+"""CIFAR-10's binary version: splits, counts and labels checked; malicious archives are refused soon."""
 
 import gzip
 import io
@@ -108,7 +108,7 @@ def test_cifar_refusals(batches: Path, tmp_path: Path):
         cifar10.prepare("train", 32, batches)
 
 
-def test_hostile_archives_of_cifar_end_soon(
+def test_malicious_archives_of_cifar_are_refused_soon(
     batches: Path, tmp_path: Path, few: None, monkeypatch: pytest.MonkeyPatch
 ):
     monkeypatch.setattr("guidelab.data.limits.CIFAR_BYTES", 1 << 20)
@@ -131,6 +131,6 @@ def test_hostile_archives_of_cifar_end_soon(
         cifar10.prepare("test", 32, tmp_path / "pickle.tar.gz")
 
 
-def test_made_up_files_hold_every_class(tmp_path: Path):
+def test_synthetic_files_hold_every_class(tmp_path: Path):
     with pytest.raises(ValueError, match="wanted 10 to 10000 each"):
         write_cifar_like(tmp_path, 10, 5, 20, 0)

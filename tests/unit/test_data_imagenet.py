@@ -47,7 +47,7 @@ def prepared(source: Path, output: Path, split: str = "train", **kw) -> bytes:
     return output.read_bytes()
 
 
-def test_the_made_up_pictures_are_as_varied_as_real_ones(made: Path):
+def test_synthetic_pictures_are_as_varied_as_real_ones(made: Path):
     pictures = [Image.open(path) for path in sorted(made.rglob("*.JPEG"))]
     assert len(pictures) == CLASSES * (PER_CLASS + VAL)
     assert {picture.format for picture in pictures} == {"JPEG"}
@@ -87,7 +87,9 @@ def test_bytes_depend_on_the_job_alone(made: Path, tmp_path: Path):
     assert (tmp_path / "job.zip").read_bytes() == one
 
 
-def test_no_source_says_what_to_give(monkeypatch: pytest.MonkeyPatch, made: Path, tmp_path: Path):
+def test_a_missing_source_is_refused_with_what_to_give(
+    monkeypatch: pytest.MonkeyPatch, made: Path, tmp_path: Path
+):
     dataset = {"name": "imagenet", "resolution_px": 16, "classes": CLASSES, "source": None}
     monkeypatch.delenv("GUIDELAB_IMAGENET", raising=False)
     with pytest.raises(UserError, match=r"no source given.*train/<class>.*`source:`.*GUIDELAB_IMAGENET"):
@@ -157,7 +159,7 @@ def test_classes_with_missing_files_are_noticed_by_the_numbers(thousand: Path, t
         prepared(thousand, tmp_path / "b.zip", "holdout", classes=1000)
 
 
-def test_a_part_of_imagenet_is_one_that_is_said_to_be(thousand: Path, tmp_path: Path):
+def test_a_part_of_imagenet_must_be_declared(thousand: Path, tmp_path: Path):
     dataset = {
         "name": "imagenet",
         "resolution_px": 4,

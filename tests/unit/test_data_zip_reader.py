@@ -1,4 +1,4 @@
-"""Folds written as a stream have the bytes of those written at once, and are read lazily; hostile files are refused."""
+"""Folds written as a stream have the bytes of those written at once, and are read lazily; malicious files are refused."""
 
 import io
 import os
@@ -64,7 +64,7 @@ def test_a_stream_has_the_bytes_of_a_set_and_reads_like_it(tmp_path: Path, label
             lazy[wrong]
 
 
-def test_only_what_is_asked_for_is_read_and_by_anyone(tmp_path: Path):
+def test_only_requested_images_are_read_and_from_any_process(tmp_path: Path):
     images = RANDOM.integers(0, 256, (40, 3, 16, 16), dtype=np.uint8)
     path = written(tmp_path / "a.zip", images, None)
     lazy = ZipImages(path)

@@ -178,7 +178,7 @@ def toy_job(folder, dropped, batch=3):
     ids=["none", "dropout", "both"],
 )
 def test_points_depend_on_their_seeds_alone(tmp_path, dropped):
-    """Whatever the batch: a file of points equals points drawn one after the other."""
+    """For any batch size: a file of points equals points drawn one after the other."""
     found = toy_job(tmp_path, dropped)
     run(found, [tmp_path / "points.safetensors"])
     tensors, about = load_arrays(tmp_path / "points.safetensors")

@@ -155,7 +155,7 @@ def test_absent_and_broken_modules_are_named(tree):
 # ---- on the package itself --------------------------------------------------------------------------------------
 
 
-def test_methods_are_told_apart_in_the_package():
+def test_the_digest_distinguishes_methods_of_one_package():
     """Editing one guidance method may not rerun the others, except those built on it."""
     guidance = "guidelab.core.guidance"
     built_on = {

@@ -1,4 +1,4 @@
-"""A full disk: the message says so, what is done stays done, and with room again the same command goes on."""
+"""A full disk: the message names it, finished outputs stay, and with free space the same command continues."""
 
 import errno
 import subprocess
@@ -10,7 +10,7 @@ import torch
 from guidelab.errors import UserError
 from guidelab.io.shards import folder_of, split, write_manifest, write_shard
 from guidelab.runtime.running import hold
-from guidelab.train.loop import Course, run
+from guidelab.train.loop import TrainingSpec, run
 from guidelab.train.streams import stream
 
 FULL = "No space left on device"
@@ -49,7 +49,7 @@ def course(hook=lambda iteration: None):
         x = state["x"] * 0.99 + torch.randn(64, 64, generator=stream("walk", 7, iteration))
         return {"x": x}, x.square().mean().reshape(1)
 
-    return Course({"walk": 7}, lambda: {"x": torch.zeros(64, 64)}, step, lambda state: state, 20, 5, 4)
+    return TrainingSpec({"walk": 7}, lambda: {"x": torch.zeros(64, 64)}, step, lambda state: state, 20, 5, 4)
 
 
 def test_a_training(disk, tmp_path):

@@ -83,7 +83,7 @@ def plain(p, config, x, steps, labels):
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda v: "-".join(v) or "released")
-def test_transformer_is_the_published_one_and_its_file_says_so(variant):
+def test_the_transformer_and_its_imported_file_are_the_published_one(variant):
     config = {"name": "dit", **TINY, **variant}
     net = awake(config)
     state = net.transformer.state_dict()
@@ -112,7 +112,7 @@ def test_no_class_is_the_null_class():
     torch.testing.assert_close(net(x[1:2], sigma[1:2], None), null[1:2])
 
 
-def test_positions_are_told_by_column_then_row():
+def test_position_codes_are_column_first_then_row():
     table = position_embedding(3, 8)[0].reshape(3, 3, 8)
     frequencies = [1.0, 0.01]
     for row in range(3):
@@ -168,7 +168,7 @@ def test_what_does_not_fit_is_refused_with_a_reason():
         (state, None, "width 32.*`heads`"),
         (state, {"heads": 5}, "heads"),
         (short, {"heads": 4}, "blocks.1.attn.proj.bias holds nothing"),
-        ({**state, "final_layer.linear.weight": torch.zeros(48, 32)}, {"heads": 4}, "gives 12"),
+        ({**state, "final_layer.linear.weight": torch.zeros(48, 32)}, {"heads": 4}, "12 output"),
         ({"a": torch.zeros(1)}, {"heads": 4}, "x_embedder"),
         (state, {"heads": 4, "colour": 1}, "colour"),
     ):

@@ -80,7 +80,7 @@ def test_plug_in_values_are_bounds_of_nothing():
         assert above(values[f"{name}_plug_in"], TRUTH[name]), name
 
 
-def test_a_bound_is_found_out_when_the_ratio_saw_the_points():
+def test_a_ratio_fitted_on_the_evaluated_points_breaks_the_bound():
     """Why held-out: a ratio that memorises 'bounds' from above."""
     values = ratio_bounds(logits_at_data=np.full(500, 2.0), logits_at_model=np.full(500, -2.0))
     assert all(above(values[name], truth_of(name)) for name in ("kl_nwj", "js_nwj", "hellinger2_nwj"))

@@ -1,4 +1,4 @@
-"""Calibration of held-out logits per noise bin: seen where it fails, mended where it can be, left alone elsewhere."""
+"""Calibration of held-out logits per noise bin: detected where it fails, corrected where possible, unchanged otherwise."""
 
 import numpy as np
 import pytest
@@ -62,8 +62,8 @@ def test_the_expected_error_of_a_calibrated_ratio_is_its_floor():
     )
 
 
-def test_a_temperature_mends_a_scale_out_of_range():
-    """Fitted on validation points, judged on others."""
+def test_a_temperature_corrects_a_scale_out_of_range():
+    """Fitted on validation points, evaluated on others."""
     calibration = fit_calibration(**points(3, 10_000, scale=(3.0, 0.5), bias=(0.4, 0.0)), edges=EDGES)
     assert calibration.helped.all()
     assert calibration.scale == pytest.approx([1 / 3, 2.0], rel=0.1)

@@ -1,4 +1,4 @@
-"""The integral along sigma from draws: unbiased in the right measure, with honest errors, and the mistakes it shows."""
+"""The integral along sigma from draws: unbiased in the right measure, with correct errors; mistakes that must show."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Mistakes in `divergences` and its graders: each is told before any job starts, with where, given and wanted."""
+"""Mistakes in `divergences` and its graders: each is reported before any job starts, with where, given and wanted."""
 
 import copy
 from pathlib import Path
@@ -52,7 +52,7 @@ def boosted(e):
     e["variants"]["dg"]["guide"].update(stages="first", boost=True)
 
 
-MISTAKES = {  # experiment, change, and what is told
+MISTAKES = {  # experiment, change, and part of the message
     "a block reported twice": (
         "toy2d",
         asked(blocks=["report1", "report1"]),
@@ -219,12 +219,12 @@ def test_what_is_shipped_is_accepted(name, tmp_path):
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_a_mistake_is_told_before_any_work(name, tmp_path):
-    experiment, change, told = MISTAKES[name]
+def test_a_mistake_is_reported_before_any_work(name, tmp_path):
+    experiment, change, message = MISTAKES[name]
     with pytest.raises(UserError) as error:
         load(tmp_path, experiment, change)
     assert f"experiments.{experiment}." in str(error.value)
-    assert told in str(error.value)
+    assert message in str(error.value)
 
 
 def test_tests_of_the_rules_may_repeat_little(tmp_path):

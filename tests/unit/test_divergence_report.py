@@ -148,7 +148,7 @@ def test_the_integral_with_its_upper_end_is_the_divergence(lines):
         )
 
 
-def test_guidance_that_mends_everything_gains_the_whole_score_error(lines):
+def test_guidance_to_the_exact_score_gains_the_complete_score_error(lines):
     error = one(lines, "truth", "score_error_main").value
     gain, target = one(lines, "estimate", "gain_guidance"), one(lines, "target", "gain_guidance_target").value
     assert gain.bound
@@ -157,7 +157,7 @@ def test_guidance_that_mends_everything_gains_the_whole_score_error(lines):
     assert one(lines, "truth", "score_error_sampler").value.value < 1e-6
 
 
-def test_a_grader_of_the_wrong_sign_is_found_out():
+def test_a_grader_of_the_wrong_sign_has_a_negative_gain():
     """Its bound is negative; recalibrated, it is switched off and says nothing."""
     lines = list(estimate(QUICK, SIGMAS, subject(-1.0)))
     truth = one(lines, "truth", "exact", "kl").value.value
@@ -167,7 +167,7 @@ def test_a_grader_of_the_wrong_sign_is_found_out():
 
 
 def test_headline_rows_are_of_the_grader_recalibrated_on_other_points():
-    """A grader three times too sure is mended; one fitted where nothing differs is switched off, whatever is reported."""
+    """An overconfident grader (factor 3) is corrected; one fitted on equal sides is switched off."""
     sure = list(estimate(QUICK, SIGMAS, subject(3.0)))
     truth = one(sure, "truth", "exact", "kl").value
     for estimator, allowed in (("nwj", 0.06), ("dv", 0.06), ("plug_in", 0.06), ("integral", 0.12)):
@@ -177,7 +177,9 @@ def test_headline_rows_are_of_the_grader_recalibrated_on_other_points():
         assert found.value == pytest.approx(truth.value, abs=allowed), estimator
     assert one(sure, "estimate", "nwj_raw", "kl").value.value < 0
     assert one(sure, "estimate", "plug_in_raw", "kl").value.value > 2 * truth.value
-    gain = one(sure, "estimate", "gain_grader")  # the sampler is perfect: what the grader adds is harm
+    gain = one(
+        sure, "estimate", "gain_grader"
+    )  # the sampler is exact: any correction by the grader is an error
     assert gain.value.value == pytest.approx(-one(sure, "truth", "score_error_main").value.value, abs=0.12)
     raw, mended = (
         [x.value.value for x in sure if x.estimator == name]
@@ -273,7 +275,7 @@ def test_an_interval_of_guidance_is_on_inside_and_off_outside():
     assert guided(x, sigma, None)[:, 0].tolist() == [1, 1, 2, 1]
 
 
-def test_calibration_mends_a_scaled_logit_and_is_judged_on_other_points():
+def test_calibration_corrects_a_scaled_logit_and_is_evaluated_on_other_points():
     rng = np.random.default_rng(0)
     p, q = rng.normal(0.5, 1, (4000, 1)), rng.normal(-0.5, 1, (4000, 1))
     level = np.full_like(p, 0.5)
@@ -369,7 +371,7 @@ def test_bounds_stand_beside_the_curve_over_the_weight(rows):
     assert [ax.get_label() for ax in figure.axes] == ["kl", "kl_reverse", "js", "recall"]
 
 
-def test_a_number_of_cut_ratios_is_not_estimable_whatever_its_error_says():
+def test_a_number_of_clipped_ratios_is_not_estimable_at_any_standard_error():
     """Half of the points beyond e^600: equal terms, so neither few nor one of them carry the mean."""
     far = np.where(np.arange(3000) % 2, 700.0, 0.1)[:, None]
     given = Logits(far, np.full_like(far, 0.1), far, np.full_like(far, 0.1))

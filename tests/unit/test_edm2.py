@@ -19,7 +19,7 @@ from guidelab.nets.edm2_sizes import CHANNELS
 
 
 def benchmark() -> ModuleType:
-    """The plain implementation lives in the benchmark that is timed against it."""
+    """The plain implementation, from the benchmark that times it."""
     path = Path(__file__).parents[2] / "benchmarks" / "edm2_forward.py"
     spec = importlib.util.spec_from_file_location("edm2_forward", path)
     assert spec is not None and spec.loader is not None

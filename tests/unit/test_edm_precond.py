@@ -1,4 +1,4 @@
-"""EDM's four preconditionings: their oracles, their noise levels, what the network is told."""
+"""EDM's four preconditionings: their oracles, their noise levels, the network's noise input."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ from guidelab.nets.edm_precond import EdmPrecond, IddpmPrecond, VePrecond, VpPre
 
 
 @pytest.mark.parametrize("name", ["edm", "vp", "ve"])
-def test_a_network_that_knows_the_noise_gives_the_clean_image(name: str) -> None:
+def test_an_exact_noise_prediction_gives_the_clean_image(name: str) -> None:
     """D(x0 + sigma n) = x0 for the raw output that each preconditioning trains for."""
     x0, noise = (torch.randn(3, 3, 8, 8, generator=torch.Generator().manual_seed(s)) for s in (1, 2))
     sigma = torch.tensor([0.03, 1.0, 50.0])
@@ -52,7 +52,7 @@ def test_vp_times() -> None:
     assert EdmPrecond().sigma_range == (0.0, math.inf)
 
 
-def test_iddpm_knows_the_levels_of_its_cosine() -> None:
+def test_iddpm_has_the_levels_of_its_cosine_schedule() -> None:
     precond = IddpmPrecond()
     u = precond.u.double()
     assert u.shape == (1001,) and u[-1] == 0 and (u[:-1] > u[1:]).all()
@@ -70,7 +70,7 @@ def test_iddpm_knows_the_levels_of_its_cosine() -> None:
     assert torch.equal(precond.coefficients(precond.u[index]).c_noise, 999.0 - index)
 
 
-def test_iddpm_rounds_what_the_network_is_told_and_no_more() -> None:
+def test_iddpm_rounds_only_the_time_input_of_the_network() -> None:
     model = net("adm", precond="iddpm").requires_grad_(False)
     assert model.unet.get_parameter("out_conv.weight").shape[0] == 6
     assert model.state_dict()["precond.u"].shape == (1001,)

@@ -1,4 +1,4 @@
-"""Numbers given through the environment: read, or refused with the variable's name, its value and what was wanted."""
+"""Numbers given through the environment: read, or refused with the variable's name, the value and what was wanted."""
 
 from pathlib import Path
 
@@ -44,7 +44,7 @@ def test_jobs_that_share_gpus(monkeypatch):
         needs(plan, "sample", "imagenet64")
 
 
-def test_large_jobs_name_the_variable(monkeypatch, tmp_path):
+def test_jobs_at_paper_size_name_the_variable(monkeypatch, tmp_path):
     monkeypatch.setenv("GUIDELAB_PATIENCE_S", "long")
     with pytest.raises(UserError, match="GUIDELAB_PATIENCE_S=long"):
         wait(tmp_path, [], {}, ProcessGroup(), 0.0)
@@ -59,13 +59,13 @@ def test_large_jobs_name_the_variable(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("environ", "told"),
+    ("environ", "message"),
     [
         ({"WORLD_SIZE": "two"}, "WORLD_SIZE=two: wanted a whole number from 1"),
         ({"WORLD_SIZE": "2", "RANK": "x", "LOCAL_RANK": "0"}, "RANK=x: wanted a whole number from 0"),
         ({"WORLD_SIZE": "2", "RANK": "1"}, "WORLD_SIZE is 2 but 'LOCAL_RANK' is not set"),
     ],
 )
-def test_a_launcher_that_says_nonsense_is_named(environ, told):
-    with pytest.raises(UserError, match=told):
+def test_invalid_variables_of_a_launcher_are_named(environ, message):
+    with pytest.raises(UserError, match=message):
         process_group(environ)

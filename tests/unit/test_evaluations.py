@@ -45,7 +45,7 @@ TERMS = {
 
 @pytest.fixture
 def files(tmp_path):
-    """Made-up nets with their reports, and where they lie."""
+    """Synthetic nets with their reports, and their paths."""
     made = {}
     for seed, (label, config) in enumerate(
         {"model:main": BIG, "model:blind": SMALL, "disc:guide": DISC}.items()
@@ -124,7 +124,7 @@ def test_every_net_that_sampling_calls_is_counted(name, files, tmp_path):
     assert count(DISC).gradient > count(DISC).forward  # guidance needs the way back
 
 
-def test_shares_are_told_without_and_with_sampling(files, tmp_path):
+def test_shares_are_given_without_and_with_sampling(files, tmp_path):
     found = table(job_of(files, tmp_path, [DG]), tmp_path)
     main = found.loc["s"].gflop_training
     assert main == pytest.approx(4096 * count(BIG).training / 1e9, rel=1e-3)
@@ -139,7 +139,7 @@ def test_shares_are_told_without_and_with_sampling(files, tmp_path):
     )  # its samples were guided
 
 
-def test_what_a_discriminator_is_trained_on_and_judged_by(files, tmp_path):
+def test_training_and_held_out_examples_of_a_discriminator_are_counted(files, tmp_path):
     row = table(job_of(files, tmp_path, []), tmp_path).loc["guide"]
     assert (row.kind, row.of, row.trained, row.samples) == ("guide", "seed0", 40 * 32, N)
     usable = N - 10  # of the samples; those that are not finite were left out

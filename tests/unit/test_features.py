@@ -44,7 +44,7 @@ def test_lite0_equals_the_unfolded_network(size_px):
     torch.testing.assert_close(ours[1], logits, rtol=1e-5, atol=1e-5 * float(logits.abs().max()))
 
 
-def test_lite0_knows_a_photograph():
+def test_lite0_classifies_a_photograph():
     """The weights, the input scaling and the class order together: the man wears a military uniform (class 652)."""
     import matplotlib.cbook
 

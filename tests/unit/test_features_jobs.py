@@ -110,7 +110,7 @@ def job(tmp_path, registry):
     }  # fmt: skip
 
 
-def test_extract_keeps_everything_a_row_must_know(tmp_path, registry):
+def test_extract_keeps_everything_a_row_records(tmp_path, registry):
     tensors, about = load_arrays(extracted(tmp_path, samples(tmp_path), "tiny"))
     assert set(tensors) == {
         f"seed{s}/{b}/{what}" for s in (0, 1) for b in BLOCKS for what in ("features", "logits", "labels")
@@ -130,7 +130,7 @@ def test_extract_keeps_everything_a_row_must_know(tmp_path, registry):
     assert not any(name.endswith("labels") for name in bare)
 
 
-def test_extract_refuses_options_the_extractor_does_not_know(tmp_path, registry):
+def test_extract_refuses_unknown_options_of_the_extractor(tmp_path, registry):
     with pytest.raises(UserError, match=r"(?s)features.tiny: .*'path'.*wanted options of size_px"):
         extracted(tmp_path, reference(tmp_path), "tiny", path="x")
 
@@ -163,7 +163,7 @@ def changed(path, change):
 
 
 @pytest.mark.parametrize(
-    ("label", "change", "told"),
+    ("label", "change", "message"),
     [
         ("features:tiny", lambda t, a: a["source"].update(variant="autog"), "with variant autog, wanted cfg"),
         ("features:tiny", lambda t, a: a["source"].update(terms=[{"weight": 3.0}]), r"with weights \[3.0\], wanted \[2.0\]"),
@@ -180,9 +180,9 @@ def changed(path, change):
         ("features:tiny", lambda t, a: t.update({"seed0/select/features": torch.zeros(29, 4)}), r"\(29, 4\), wanted"),
     ],
 )  # fmt: skip
-def test_files_that_belong_to_something_else_are_refused(tmp_path, job, label, change, told):
+def test_files_that_belong_to_something_else_are_refused(tmp_path, job, label, change, message):
     changed(job["inputs"][label][0], change)
-    with pytest.raises(UserError, match=told):
+    with pytest.raises(UserError, match=message):
         measure.run(job, [tmp_path / "rows.csv", tmp_path / "rows.parts.safetensors"])
     assert not (tmp_path / "rows.csv").exists()
 

@@ -134,10 +134,10 @@ def test_what_does_not_fit_is_refused_with_a_reason():
     short = {key: value for key, value in unet.items() if key != "output_blocks.1.0.in_layers.2.bias"}
     wide = {**unet, "out.2.weight": torch.zeros(9, 32, 3, 3)}
     odd = {**unet, "label_emb.weight": torch.zeros(4, 99)}
-    told = {**classifier, "label_emb.weight": torch.zeros(4, 128)}
+    conditional = {**classifier, "label_emb.weight": torch.zeros(4, 128)}
     for given, hints, words in (
         (short, None, "output_blocks.1.0.in_layers.2.bias"),
-        (wide, None, "gives 9"),
+        (wide, None, "9 output"),
         (odd, None, "label_emb.weight"),
         ({"a": torch.zeros(1)}, None, "time_embed"),
         (classifier, None, r"out\.2\.weight"),
@@ -148,7 +148,7 @@ def test_what_does_not_fit_is_refused_with_a_reason():
         with pytest.raises(UserError, match=words):
             convert_unet(given, hints)
     for given, hints, words in (
-        (told, None, "discriminator's head"),
+        (conditional, None, "discriminator's head"),
         (classifier, {"resolution_px": 24}, "8 px"),
         (classifier, {"resolution_px": 32}, "input blocks"),
         (unet, None, "c_proj|out.3"),

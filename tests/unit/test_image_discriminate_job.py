@@ -21,7 +21,7 @@ from guidelab.train.adam import Adam, parameters_of
 from guidelab.train.classifiers import train_classifier
 from guidelab.train.discriminators import train_discriminator
 from guidelab.train.draws import Streams
-from guidelab.train.loop import Course
+from guidelab.train.loop import TrainingSpec
 from guidelab.train.noisy import Images, bin_edges, levels
 from guidelab.train.precision import Precision
 from guidelab.train.sides import Side, split
@@ -57,7 +57,7 @@ def trained(config: dict[str, Any], net: SmallDiscriminator, folder: Path, sharp
     return train_discriminator(config, net, real, generated, Streams(7), folder, CPU, progress=False)
 
 
-def test_parts_and_noise_levels_are_what_the_configuration_says() -> None:
+def test_parts_and_noise_levels_are_those_of_the_configuration() -> None:
     x = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(200, 1, 2, 2)
     images = Side.all(x, torch.arange(200))
     parts = split(images, CONFIG, torch.randperm(200), "real")
@@ -79,7 +79,7 @@ def test_parts_and_noise_levels_are_what_the_configuration_says() -> None:
         split(images[torch.arange(40)], CONFIG, torch.arange(40), "real")
 
 
-def test_it_tells_real_from_generated_and_knows_by_how_much(tmp_path: Path) -> None:
+def test_it_separates_real_from_generated_and_estimates_the_divergence(tmp_path: Path) -> None:
     state, report, outcome = trained(CONFIG, guide(), tmp_path)
     assert report["accuracy"] > 0.65 and report["js_bound"] == pytest.approx(math.log(2) - report["bce"])
     assert report["js_bound_bin0"] > 0.2 > report["js_bound_bin3"]  # noise washes the difference out
@@ -173,10 +173,10 @@ def test_adam_is_torchs_and_leaves_snapshots_alone() -> None:
 
 def test_early_stop_refuses_a_course_it_cannot_evaluate(tmp_path: Path) -> None:
     adam = Adam(torch.nn.Linear(1, 1), 0.1)
-    course = Course({}, adam.initial, lambda s, i: (s, torch.zeros(1)), parameters_of, 10, 5, 2, "odd")
+    course = TrainingSpec({}, adam.initial, lambda s, i: (s, torch.zeros(1)), parameters_of, 10, 5, 2, "odd")
     with pytest.raises(ValueError, match="odd: log_every 2"):
         early.run_until_no_better(course, tmp_path, lambda snapshot: 0.0, 2, progress=False)
-    course = Course({}, adam.initial, lambda s, i: (s, torch.zeros(1)), parameters_of, 10, 5, 5, "odd")
+    course = TrainingSpec({}, adam.initial, lambda s, i: (s, torch.zeros(1)), parameters_of, 10, 5, 5, "odd")
     with pytest.raises(ValueError, match="not finite"):
         early.run_until_no_better(course, tmp_path, lambda snapshot: math.nan, 2, progress=False)
 

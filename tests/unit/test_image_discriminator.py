@@ -179,7 +179,7 @@ def test_rebuilt_from_arguments_and_state_it_is_the_same_net(config):
 @pytest.mark.parametrize("config", NETS, ids=lambda c: f"{c['name']}-{'extractor' in c}")
 def test_gradients_are_in_the_images_own_units_and_reach_no_parameter(config):
     net = awake(build(config)).double()
-    net.requires_grad_(True)  # even where somebody forgot to freeze it
+    net.requires_grad_(True)  # even if it was not frozen
     x, sigma, cond = (t.double() if t.is_floating_point() else t for t in images())
     term = Potential(net, 1.0) if "discriminator" in config["name"] else classifier(net, 1.0)
     added = term.delta(x, sigma, cond, x)
@@ -192,12 +192,12 @@ def test_gradients_are_in_the_images_own_units_and_reach_no_parameter(config):
     torch.testing.assert_close(slope, wanted, rtol=2e-4, atol=1e-7)
 
 
-def test_discriminators_are_told_classes_or_not_and_fit_their_extractor():
+def test_discriminators_are_conditional_or_not_and_fit_their_extractor():
     x, sigma, cond = images()
-    told = awake(build(NETS[2]))
-    assert not torch.equal(told(x, sigma, cond), told(x, sigma, (cond + 1) % 3))
+    conditional = awake(build(NETS[2]))
+    assert not torch.equal(conditional(x, sigma, cond), conditional(x, sigma, (cond + 1) % 3))
     with pytest.raises(ValueError, match="no class"):
-        told(x, sigma, None)
+        conditional(x, sigma, None)
     untold = awake(build(NETS[3]))
     assert torch.equal(untold(x, sigma, cond), untold(x, sigma, None))
     for wrong, words in ((ADM, "wanted small_classifier"), ({**SMALL, "resolution_px": 16}, "16 px")):
@@ -208,7 +208,7 @@ def test_discriminators_are_told_classes_or_not_and_fit_their_extractor():
     assert not any(p.requires_grad for p in build(NETS[4]).extractor.parameters())
 
 
-def test_small_nets_start_without_an_opinion_and_see_clean_images():
+def test_small_nets_start_with_constant_logits_and_take_clean_images():
     x, sigma, cond = images()
     for config in NETS[2:4]:
         assert torch.equal(build(config)(x, sigma, cond), torch.zeros(4))

@@ -115,7 +115,7 @@ def test_guidance_to_the_truth_gains_the_whole_score_error(lines):
     near(one(lines["cfg"], "estimate", "gain_guidance", "score_error"), score_error())
 
 
-def test_the_graders_gain_is_the_error_left_and_negative_once_it_is_mended(lines):
+def test_the_graders_gain_is_the_remaining_error_and_negative_once_it_is_removed(lines):
     near(one(lines["none"], "estimate", "gain_grader", "score_error"), score_error())
     near(one(lines["cfg"], "estimate", "gain_grader", "score_error"), -score_error())
 
@@ -130,7 +130,7 @@ def test_the_bound_at_the_lowest_level_reaches_kl_and_a_wrong_sign_does_not(line
 
 
 def test_headline_rows_are_of_the_grader_recalibrated_on_other_images():
-    """A grader three times too sure is mended; one fitted where nothing differs is switched off, whatever is reported."""
+    """An overconfident grader (factor 3) is corrected; one fitted on equal sides is switched off."""
     kl = PIXELS * SHIFT**2 / (2 * (VARIANCE + SIGMAS[0] ** 2))
     sure = lines_of(subject(guided=False, sign=3.0))
     assert one(sure, "estimate", "nwj_raw", "kl").value < 0
@@ -172,7 +172,7 @@ def test_real_against_real_is_zero_within_its_interval(lines):
     assert abs(js.value) < 3 * js.std_error + 1e-9
 
 
-def test_features_are_told_apart_by_about_their_divergence(lines):
+def test_the_estimate_in_features_is_near_their_divergence(lines):
     kl = 5 * 0.5**2 / 2
     found = one(lines["none"], "estimate", "dv@lite0", "kl")
     assert found.value == pytest.approx(kl, abs=0.25 * kl + 2 * found.std_error)
@@ -267,7 +267,7 @@ def test_the_table_says_what_bounds_are_and_what_pixels_cannot_show(rows):
     assert made.loc[("none/w1.00", "js", "nwj@lite0"), "sigma_hi"] == 0
 
 
-def test_the_figure_along_sigma_has_the_null_and_says_its_range(rows):
+def test_the_figure_along_sigma_has_the_null_and_states_its_range(rows):
     info = {**SPEC, "settings": {"points": ["none", "cfg/w2.00"]}}
     drawn = along.rows({"divergences": rows}, info)
     assert set(drawn["point"]) == {"real_vs_real", "none/w1.00", "cfg/w2.00"}
@@ -317,7 +317,7 @@ def test_a_grader_sees_images_and_samples_that_nothing_else_does(plan):
         assert sample["grader_blocks"] == {}  # nothing that was drawn is drawn again
 
 
-def test_divergences_of_images_are_planned_where_they_are_asked_for(plan):
+def test_divergences_of_images_are_planned_where_they_are_configured(plan):
     for name in ("fashion_full", "fashion_ablations", "imagenet512"):
         stages = [stage.name for stage in plan.stages(name)]
         assert "diverge" not in stages and "grade" not in stages

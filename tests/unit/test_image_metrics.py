@@ -1,4 +1,4 @@
-"""FID against one reference, KID, class scores and their assembly: closed forms, definitions, errors, hostile input."""
+"""FID against one reference, KID, class scores and their assembly: closed forms, definitions, errors, invalid input."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def test_the_small_form_equals_the_full_form(n, features, m):
 
 
 def test_closed_form_of_gaussians():
-    """Rows with exactly the moments asked for: the distance is |m|^2 + sum (a - b)^2."""
+    """Rows with exactly the given moments: the distance is |m|^2 + sum (a - b)^2."""
     rng = np.random.default_rng(0)
     raw = rng.standard_normal((200, 6))
     raw -= raw.mean(0)

@@ -51,7 +51,7 @@ def test_a_samplers_job_names_its_nets_and_how_they_are_taken(plan):
 
 
 def test_precision_batch_bytes_and_counts_are_options_of_any_experiment(tmp_path):
-    """Not of those on streamed datasets alone; what discriminators learn from is rounded whatever the table's bytes."""
+    """Not of those on streamed datasets alone; what discriminators learn from is rounded for any conversion of the table's bytes."""
     raw = copy.deepcopy(RAW)
     raw["experiments"]["fashion"] |= {"sampling": {"precision": "bfloat16", "batch": 8, "uint8": "truncate"}}
     raw["experiments"]["fashion"]["evaluate"]["counts"] = "all"
@@ -87,7 +87,7 @@ def test_classifiers_need_no_samples_and_guides_need_those_of_their_own_sampler(
     assert set(job(plan, "generate", "fashion", "guide")["inputs"]) == {"model:main"}
 
 
-def test_features_are_files_of_their_own_and_know_their_classifier(plan):
+def test_features_are_separate_files_that_name_their_classifier(plan):
     assert job(plan, "extract", "fashion", "classifier", "none/w1.00/seed0")["inputs"] == {
         "images": ["results/fashion/samples/none/w1.00/seed0.json"],
         "net": ["results/fashion/discriminators/clean.safetensors"],

@@ -57,7 +57,7 @@ def prepared(name: str, source: Path | None, output: Path) -> Prepared:
     return prepare_dataset(dataset, "train", None, 0, output)
 
 
-def test_the_command_takes_a_folder_and_dashes(source: Path, tmp_path: Path):
+def test_the_command_accepts_a_folder_and_dashes(source: Path, tmp_path: Path):
     made = prepared("image-zip", source, tmp_path / "a" / "out.zip")
     read = read_zip(tmp_path / "a" / "out.zip")
     assert read.images.shape == (made.n, *made.shape) and made.classes == read.classes == 10
@@ -69,7 +69,7 @@ def test_the_command_takes_a_folder_and_dashes(source: Path, tmp_path: Path):
         prepared("toy2d", None, tmp_path / "b.zip")
 
 
-def test_the_cache_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_the_cache_is_in_the_folder_the_user_sets(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     monkeypatch.setenv("GUIDELAB_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.setenv("GUIDELAB_CACHE", "")

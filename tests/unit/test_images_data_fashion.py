@@ -150,7 +150,7 @@ def test_the_package_is_fetched_unpacked_and_kept(small, tmp_path):
     ):
         prepare("test", 16, None, cache)
     pretend_apt(small, tmp_path)
-    assert len(prepare("test", 16, None, cache)) == 28  # mended by itself
+    assert len(prepare("test", 16, None, cache)) == 28  # repaired automatically
 
 
 def test_a_package_that_fails_leaves_nothing(small, tmp_path):
@@ -180,7 +180,7 @@ def test_a_package_that_fails_leaves_nothing(small, tmp_path):
 
 @pytest.fixture
 def server(small, monkeypatch):
-    """The authors' address, on this machine; counts what is asked."""
+    """The authors' address, on this machine; counts requests."""
     asked = []
 
     class Handler(http.server.SimpleHTTPRequestHandler):
@@ -219,7 +219,7 @@ def test_two_jobs_at_once_fetch_once(server, small, tmp_path):
     assert len(results) == 6 and len(server) == 4 and all(r == results[0] for r in results)
 
 
-def test_a_lock_held_too_long_is_said(small, tmp_path, monkeypatch):
+def test_a_lock_held_too_long_is_reported(small, tmp_path, monkeypatch):
     from filelock import FileLock
 
     monkeypatch.setattr(fashion_mnist_files, "_LOCK_S", 0.1)

@@ -173,7 +173,7 @@ def test_an_archive_without_files_is_no_traceback(tmp_path):
 
 
 @pytest.mark.parametrize("depth", ["my/", "my/own/"])
-def test_labels_are_never_dropped_without_a_word(tmp_path, capsys, depth):
+def test_labels_are_never_dropped_silently(tmp_path, capsys, depth):
     files = [f"{depth}cat/1.png", f"{depth}dog/1.png"]
     assert read_folder(tree(tmp_path / "a", files), 8).labels is None
     if depth == "my/":

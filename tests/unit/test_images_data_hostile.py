@@ -1,4 +1,4 @@
-"""Archives and files made to harm, or broken by accident: named and refused before anything large is unpacked."""
+"""Malicious or damaged archives and files are named and refused before anything large is unpacked."""
 
 import io
 import struct
@@ -55,7 +55,7 @@ def patched(path: Path, name: str, *, central: dict[int, bytes]) -> Path:
     return path
 
 
-def test_declared_sizes_are_judged_before_unpacking(tmp_path: Path):
+def test_declared_sizes_are_validated_before_unpacking(tmp_path: Path):
     path = archive(tmp_path / "a.zip", {"a.png": GOOD})
     patched(path, "a.png", central={24: struct.pack("<I", limits.IMAGE_BYTES + 1)})
     with pytest.raises(UserError, match=r"'a.png' declares \d+ bytes, wanted at most"):
@@ -74,7 +74,7 @@ def test_a_zip_bomb_is_refused(tmp_path: Path):
     assert peak < 10 << 20
 
 
-def test_a_size_that_lies_unpacks_no_more_than_it_says(tmp_path: Path):
+def test_a_false_size_unpacks_no_more_than_declared(tmp_path: Path):
     path = archive(tmp_path / "a.zip", {"a.npy": bytes(5 << 20)}, zipfile.ZIP_DEFLATED)
     patched(path, "a.npy", central={24: struct.pack("<I", 200)})
     with pytest.raises(UserError, match=r"1 of 1 images cannot be used: a.npy cannot be read \(Bad CRC"):
@@ -118,7 +118,7 @@ def test_what_is_no_archive_is_refused(tmp_path: Path):
 
 
 def test_any_flipped_byte_is_noticed_or_harmless(tmp_path: Path):
-    """Whatever one byte is changed to, the pixels are those of the archive or a UserError says what is wrong."""
+    """With any one byte changed, the pixels are those of the archive or a UserError names the damage."""
     path = archive(tmp_path / "a.zip", {"a.png": GOOD, "dataset.json": '{"labels": [["a.png", 5]]}'})
     whole, wanted = path.read_bytes(), read_zip(path)
     refused = 0

@@ -18,7 +18,7 @@ IMAGES = torch.zeros(2, 1, 4, 4, dtype=torch.uint8)
 LABELS = torch.tensor([0, 3])
 
 
-def test_a_set_knows_its_size_classes_and_channels():
+def test_a_set_has_its_size_classes_and_channels():
     made = ImageSet(IMAGES, LABELS, ("a", "b"))
     assert (len(made), made.resolution_px, made.channels, made.classes) == (2, 4, 1, 4)
     assert ImageSet(IMAGES, None, ("a", "b")).classes == 0
@@ -140,7 +140,7 @@ def test_choose_parts_everything_and_names_what_cannot_be_read():
 
 
 @pytest.mark.parametrize("shape", [(1, 16, 16), (3, 5, 7), (1, 300, 300), (3, 1, 1)])
-def test_png_is_readable_by_others_and_repeats(shape):
+def test_png_is_readable_by_pillow_and_reproducible(shape):
     image = np.random.default_rng(1).integers(0, 256, shape, dtype=np.uint8)
     content = encode_png(image)
     with Image.open(io.BytesIO(content)) as picture:

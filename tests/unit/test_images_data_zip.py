@@ -1,4 +1,4 @@
-"""The EDM2 dataset format: read whoever wrote it, written with the same bytes every time; labels; folds."""
+"""The EDM2 dataset format: read from any writer, written with reproducible bytes; labels; folds."""
 
 import hashlib
 import io
@@ -80,7 +80,7 @@ def test_the_bytes_are_pinned(tmp_path: Path):
 def test_archives_of_other_tools_are_read(tmp_path: Path):
     images = pictures(3)
     files = {f"x/{i}.png": png(images[i], compress_level=9) for i in range(3)}
-    files["x/2.png"] = npy(images[2].transpose(2, 0, 1))  # not renamed: told apart by suffix below
+    files["x/2.png"] = npy(images[2].transpose(2, 0, 1))  # not renamed: distinguished by suffix below
     files["x/2.npy"] = files.pop("x/2.png")
     files |= {
         "dataset.json": listing([[r"x\1.png", 4], ["x/0.png", 2], ["x/2.npy", 0]]),
@@ -174,8 +174,8 @@ def test_a_listing_that_is_no_listing(tmp_path: Path, raw: str, said: str):
         labelled(tmp_path, ["a.png"], raw=raw)
 
 
-def test_images_beside_class_folders_are_named(tmp_path: Path):
-    with pytest.raises(UserError, match=r"stray.png lie beside the folders cat, dog"):
+def test_images_next_to_class_folders_are_named(tmp_path: Path):
+    with pytest.raises(UserError, match=r"stray.png are next to the folders cat, dog"):
         labelled(tmp_path, ["cat/a.png", "dog/b.png", "stray.png"])
 
 
@@ -206,7 +206,7 @@ def test_folds_are_disjoint_whole_and_stable(tmp_path: Path):
 COUNTS = {"train": 497, "holdout": 56, "test": 47}
 
 
-def test_what_prepare_cannot_do_is_said(tmp_path: Path):
+def test_unsupported_requests_to_prepare_are_refused_with_the_reason(tmp_path: Path):
     path = archive(tmp_path / "a.zip", {"a.png": png(pictures(1)[0])})
     (inside,) = [split for split in ("train", "holdout", "test") if _has(path, split)]
     for size in (9, 0):

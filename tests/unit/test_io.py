@@ -1,4 +1,4 @@
-"""Files: atomic, repeatable, and refused with a clear message when they are not ours or not whole."""
+"""Files are written atomically and reproducibly; incomplete or unknown ones are refused with a clear message."""
 
 import errno
 import json

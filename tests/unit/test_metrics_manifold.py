@@ -1,4 +1,4 @@
-"""k-NN metrics: equal to brute force on every route, the sides, and hostile inputs."""
+"""k-NN metrics: equal to brute force on every route, the sides, and invalid inputs."""
 
 import numpy as np
 import pytest

@@ -41,7 +41,7 @@ NO_FORMULA = {
     "data/download.py": "fetches a file",
     "data/fashion_mnist_files.py": "finds files",
     "data/fold.py": "a container",
-    "data/foreign.py": "names the kind of a file",
+    "data/placeholders.py": "names the kind of a file",
     "data/image_set.py": "a container and its checks",
     "data/limits.py": "limits of readers",
     "data/notice.py": "messages",

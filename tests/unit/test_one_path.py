@@ -1,6 +1,6 @@
 """A user's own folder of pictures through the jobs that ImageNet uses: prepare, encode, train, discriminate, extract.
 
-Each case is a capability and not a size: pixels with half precision asked for, a net of the discrete chain, latents.
+Each case is a capability and not a size: pixels with half precision requested, a net of the discrete chain, latents.
 """
 
 import importlib.util
@@ -95,7 +95,7 @@ def test_a_users_folder_trains_what_imagenet_trains(net: str) -> None:
 
 
 @pytest.mark.parametrize("latents", [False, pytest.param(True, marks=NEEDS_VAE)])
-def test_a_users_folder_is_judged_as_imagenet_is(latents: bool) -> None:
+def test_a_users_folder_is_measured_as_imagenet_is(latents: bool) -> None:
     shared = {
         "examples": "images",
         "classes": 3,

@@ -190,7 +190,7 @@ def test_nets_and_a_discriminator_of_our_own_and_shards(run):
     ("format", "net", "channels"),
     [("edm2_pickle", "edm2", 3), ("edm_pickle", "edm", 3), ("adm_pt", "adm", 3), ("dit_pt", "dit", 4)],
 )
-def test_what_a_file_holds_is_told_from_its_content(tmp_path, format, net, channels):
+def test_the_format_of_a_file_is_inferred_from_its_content(tmp_path, format, net, channels):
     row = Row("any.bin", "net", format, "any.bin", "", None, None, "", "", "", None, None, None, "")
     path = write_synthetic(
         row, tmp_path, resolution_px=SIDE, image_channels=channels, classes=CLASSES, seed=0
@@ -259,7 +259,7 @@ def test_numbers_of_a_folder_a_zip_and_statistics_are_equal(run):
     assert one in said[0] and Path("one.csv").read_text().count("\n") == 5
 
 
-def test_statistics_of_others_give_the_distance_alone(run):
+def test_third_party_statistics_give_only_the_distance(run):
     random = np.random.default_rng(0).standard_normal((200, 32))
     np.savez("theirs.npz", mu=random.mean(0), sigma=np.cov(random, rowvar=False))
     said = run("evaluate", "real", "--reference", "theirs.npz", "--features", "tiny")
@@ -332,7 +332,7 @@ class Attack:
 
 @pytest.fixture
 def bad(run):
-    """Files nobody should give."""
+    """Files that must be refused."""
     Path("hostile.pkl").write_bytes(pickle.dumps({"ema": Attack()}))
     Path("foreign.pkl").write_bytes(pickle.dumps({"weights": [1, 2]}))
     Path("page.pkl").write_text("<!doctype html><html></html>")
@@ -375,7 +375,7 @@ REFUSED = [
     (_generate(*MAIN, "--w", "2"), "without --guide"),
     (_generate(*MAIN, "--guide", "weak.pkl", "--w", "two"), "wanted numbers"),
     (_generate(*MAIN, "--class", "4"), "wanted 0 to 3"),
-    (_generate("--net", "blind.pkl", "--class", "0"), "knows no classes"),
+    (_generate("--net", "blind.pkl", "--class", "0"), "the net is unconditional"),
     (_generate(*MAIN, "--seeds", "5-1"), "wanted such as"),
     (_generate(*MAIN, "--seeds", "1,1"), "twice"),
     (_generate(*MAIN, "--interval", "3,1", "--guide", "weak.pkl"), "wanted LOW,HIGH"),

@@ -6,7 +6,7 @@ import paper_cases as points
 import pytest
 
 from guidelab.io import save_arrays, write_csv
-from guidelab.jobs import story as story_job
+from guidelab.jobs import findings as findings_job
 from guidelab.paper.opening import sentences
 
 
@@ -63,7 +63,7 @@ def test_the_findings_open_with_these_sentences_and_those_of_a_smoke_test_with_n
     spec = images.SPEC | {"scale": scale, "inputs": {n: [str(tmp_path / f"{n}.csv")] for n in given}}
     spec["inputs"]["errors"] = [str(tmp_path / "errors.safetensors")]
     save_arrays(spec["inputs"]["errors"][0], {}, {"points": {}})
-    story_job.run(spec, [tmp_path / "out.md"])
+    findings_job.run(spec, [tmp_path / "out.md"])
     text = (tmp_path / "out.md").read_text()
     before = text.split("\n## ")[0]
     assert ("By FID in Lite0 features" in before) == (scale == "reduced")

@@ -4,7 +4,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from large_cases import INFO, MAINS, MAP, PUBLISHED, ROOT, SPEC, chosen, large
+from imagenet_cases import INFO, MAINS, MAP, PUBLISHED, ROOT, SPEC, chosen, imagenet_rows
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -86,7 +86,9 @@ def weights_of(rows: pd.DataFrame, **spec) -> tuple[pd.DataFrame, Figure]:
 
 
 def test_a_legend_takes_fewer_columns_rather_than_leave_the_page():
-    _, fig = weights_of(large(), labels={v: f"{v}: a label of forty letters and more ...." for v in MAINS})
+    _, fig = weights_of(
+        imagenet_rows(), labels={v: f"{v}: a label of forty letters and more ...." for v in MAINS}
+    )
     assert fig.legends[0].get_window_extent(renderer(fig)).x1 <= fig.bbox.x1
     with style.context():
         short = [page.handle(looks.look("cfg"), "CFG") for _ in range(7)]
@@ -97,7 +99,7 @@ def test_a_legend_takes_fewer_columns_rather_than_leave_the_page():
 
 
 def test_equal_values_have_an_axis_that_can_be_read():
-    rows = large()
+    rows = imagenet_rows()
     rows.loc[rows["metric"] == "recall@adm", ["value", "std_error"]] = 0.0, 0.03
     _, fig = weights_of(rows)
     ax = next(a for a in fig.axes if a.get_label() == "recall@adm")
@@ -118,7 +120,7 @@ def test_equal_values_without_bands_are_in_the_middle_of_something(level):
 
 
 def test_every_net_has_its_own_no_guidance_across_and_its_methods_start_there():
-    rows, fig = weights_of(large())
+    rows, fig = weights_of(imagenet_rows())
     ax = next(a for a in fig.axes if a.get_label() == "fid@adm")
     at = {
         v: float(rows.loc[(rows["variant"] == v) & (rows["metric"] == "fid@adm"), "value"].iloc[0])
@@ -141,7 +143,7 @@ def test_every_net_has_its_own_no_guidance_across_and_its_methods_start_there():
 
 def with_real(scale: str = "full", n: int = 50_000) -> pd.DataFrame:
     """The measurements with a row of real images, which nothing sampled, and with notes as measure writes them."""
-    rows = large(scale, n=n)
+    rows = imagenet_rows(scale, n=n)
     real = rows[(rows["variant"] == "adm") & (rows["seed_block"] == "report1")]
     real = real[real["metric"].str.endswith("@adm")].assign(variant="validation", nfe=0)
     rows = pd.concat([rows, real], ignore_index=True)
@@ -190,7 +192,7 @@ def test_a_smoke_table_says_that_its_features_are_made_up_too():
     rows = with_real("smoke", n=16)
     text = to_markdown(table.make_table(rows, chosen(rows), INFO, PUBLISHED, SPEC | {"scale": "smoke"}))
     assert "Inception and DINOv2 name small random nets" in text
-    full = large()
+    full = imagenet_rows()
     assert "small random nets" not in to_markdown(table.make_table(full, chosen(full), INFO, PUBLISHED, SPEC))
 
 

@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 import pytest
-from large_cases import INFO, MAP, PUBLISHED, SPEC, chosen, large
+from imagenet_cases import INFO, MAP, PUBLISHED, SPEC, chosen, imagenet_rows
 from typer.testing import CliRunner
 
 from guidelab.cli.published import published_commands
@@ -16,7 +16,7 @@ from guidelab.paper import published as beside
 from guidelab.paper.figures import weights
 from guidelab.paper.sheets import to_latex, to_markdown
 
-FULL = large()
+FULL = imagenet_rows()
 
 
 def made(rows=FULL, **spec):
@@ -219,7 +219,7 @@ def test_differences_are_to_no_guidance_of_the_same_net(full):
     ("scale", "said"), [("smoke", "smoke: not compared"), ("reduced", "scaled down: not compared")]
 )
 def test_scaled_down_numbers_never_stand_beside_published_ones(scale, said):
-    rows = large(scale, n=16)
+    rows = imagenet_rows(scale, n=16)
     frame = made(rows, scale=scale)
     assert beside.SECTION not in set(frame["section"]) and "published" not in frame
     csv = columns.wide(frame)[0]
@@ -231,7 +231,7 @@ def test_scaled_down_numbers_never_stand_beside_published_ones(scale, said):
 
 
 def test_a_smoke_table_is_finished_and_unmistakable():
-    frame = made(large("smoke", n=16), scale="smoke")
+    frame = made(imagenet_rows("smoke", n=16), scale="smoke")
     csv = columns.wide(frame)[0]
     assert csv["label"].str.startswith("smoke: ").all() and csv["scale"].str.startswith("smoke test").all()
     assert csv.filter(like="fid@adm").notna().all(axis=None) or csv["fid@adm"].notna().all()
@@ -292,7 +292,7 @@ def test_the_findings_of_several_nets_compares_each_with_its_own():
 
 
 def test_the_findings_of_a_smoke_test_says_nothing_of_methods():
-    rows = large("smoke", n=16)
+    rows = imagenet_rows("smoke", n=16)
     text = findings.text(rows, chosen(rows), INFO, SPEC | {"scale": "smoke"})
     assert "random weights" in text and "better" not in text and f"{len(rows)} numbers" in text
 

@@ -113,7 +113,7 @@ def test_parameters_file_is_plain_yaml_for_other_tools():
         ("results/toy2d/manifests/sampel.json", "did you mean 'results/toy2d/manifests/sample.json'"),
     ],
 )
-def test_targets_nobody_plans_are_refused_with_the_closest(plan, target, part):
+def test_unplanned_targets_are_refused_with_the_closest(plan, target, part):
     with pytest.raises(UserError) as error:
         refuse_unknown(plan, [target])
     assert part in str(error.value)
@@ -164,7 +164,7 @@ def test_names_that_do_not_exist_are_no_tracebacks(plan):
 # ---- divergences -----------------------------------------------------------------------------------------------------
 
 
-def test_divergences_are_planned_where_they_are_asked_for_and_nowhere_else(plan):
+def test_divergences_are_planned_only_where_they_are_configured(plan):
     toy, full = plan.experiment("toy2d"), plan.experiment("toy2d_full")
     assert len([variant for variant, *_ in toy.planned("diverge") if variant != "none"]) >= 8
     assert "diverge" in [stage.name for stage in plan.stages("toy2d")]

@@ -28,7 +28,7 @@ def test_every_command_that_keeps_a_state_has_planned_stops():
 
 
 class Slurm:
-    """Instead of a Slurm: notes what is asked, and when signals are minded."""
+    """Instead of a Slurm: records queries, and when signals are handled."""
 
     def __init__(self, monkeypatch, requeues=True):
         self.said = []
@@ -65,7 +65,7 @@ def test_a_job_that_got_further_goes_back_into_the_queue(monkeypatch, tmp_path):
     assert slurm.said == ["requeue 5"]
 
 
-def test_one_whose_messages_nobody_reads_any_more_goes_back_too(monkeypatch, tmp_path):
+def test_a_job_with_a_closed_standard_error_is_requeued_too(monkeypatch, tmp_path):
     """Where every process of a job is signalled, the `tee` of its log ends first."""
     monkeypatch.setenv("GUIDELAB_STATE_DIR", str(tmp_path))
     slurm = Slurm(monkeypatch)
@@ -91,7 +91,7 @@ def test_a_job_that_got_no_further_fails_and_is_given_more_time(monkeypatch, tmp
     assert slurm.said == [] and "nothing new was saved" in capsys.readouterr().err
 
 
-def test_where_jobs_are_not_requeued_that_is_said(monkeypatch, tmp_path, capsys):
+def test_a_site_that_forbids_requeues_gets_a_message(monkeypatch, tmp_path, capsys):
     monkeypatch.setenv("GUIDELAB_STATE_DIR", str(tmp_path))
     Slurm(monkeypatch, requeues=False)
     stopped({"seeds": [0]}, [tmp_path / "a.safetensors"], save=True)
@@ -112,7 +112,7 @@ def test_a_second_signal_does_not_break_off_what_the_first_one_ends(monkeypatch,
     assert saved
 
 
-def test_a_slurm_that_does_not_answer_at_first_is_asked_again(monkeypatch, tmp_path):
+def test_a_slurm_that_does_not_answer_at_first_is_queried_again(monkeypatch, tmp_path):
     monkeypatch.setenv("GUIDELAB_MARGIN_S", "900")
     Slurm(monkeypatch)
     answers = iter([None, None, (899, 3600), (899, 3600)])
@@ -123,7 +123,7 @@ def test_a_slurm_that_does_not_answer_at_first_is_asked_again(monkeypatch, tmp_p
         time.sleep(30)
 
 
-def test_it_is_asked_to_stop_a_margin_before_its_limit(monkeypatch, tmp_path):
+def test_a_job_is_stopped_a_margin_before_its_time_limit(monkeypatch, tmp_path):
     monkeypatch.setenv("GUIDELAB_MARGIN_S", "900")
     slurm = Slurm(monkeypatch)
     slurm.time[0] = (901, 3600)
@@ -132,7 +132,7 @@ def test_it_is_asked_to_stop_a_margin_before_its_limit(monkeypatch, tmp_path):
         time.sleep(30)
 
 
-def test_one_that_was_given_more_time_meanwhile_goes_on(monkeypatch, tmp_path):
+def test_a_job_whose_limit_was_extended_keeps_running(monkeypatch, tmp_path):
     monkeypatch.setenv("GUIDELAB_MARGIN_S", "900")
     slurm = Slurm(monkeypatch)
     slurm.time[0] = (900, 3600)
@@ -152,7 +152,7 @@ def test_one_that_was_given_more_time_meanwhile_goes_on(monkeypatch, tmp_path):
     ("rule", "output", "minds"),
     [("train", "a.safetensors", True), ("sample", "a.json", True), ("measure", "a.csv", False)],
 )
-def test_jobs_that_could_not_go_on_are_not_stopped(monkeypatch, tmp_path, rule, output, minds):
+def test_jobs_that_cannot_resume_are_not_stopped(monkeypatch, tmp_path, rule, output, minds):
     Slurm(monkeypatch)
     before = signal.getsignal(signal.SIGTERM)
     with planned(rule, {}, [tmp_path / output]):

@@ -39,7 +39,7 @@ GUIDANCE = """
 
 @pytest.fixture
 def tree(tmp_path, monkeypatch):
-    """A working tree with a folder of plugins, and a mark that hostile code leaves when it runs."""
+    """A working tree with a folder of plugins, and a file that malicious code creates when it runs."""
     for name in ("workflow", "src"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "plugins").mkdir()
@@ -97,7 +97,7 @@ def test_options_that_a_plugin_does_not_take_are_refused(tree, options):
         spec_of(method({"name": "plugins.mine:Damped", **options}), "params.yaml")
 
 
-def test_options_are_judged_by_the_plugins_own_model(tree):
+def test_options_are_validated_by_the_plugins_pydantic_model(tree):
     plugin(
         tree,
         GUIDANCE
@@ -147,7 +147,7 @@ def test_no_link_leads_out_of_the_folder(tree, tmp_path_factory):
     assert not mark.exists()
 
 
-def test_plugins_of_another_folder_need_a_word(tree, tmp_path_factory, monkeypatch):
+def test_plugins_of_another_folder_need_permission(tree, tmp_path_factory, monkeypatch):
     other, mark = tmp_path_factory.mktemp("other"), tree / "ran"
     (other / "plugins").mkdir()
     (other / "plugins/mine.py").write_text(TRAP.format(mark=mark) + textwrap.dedent(GUIDANCE))
@@ -270,7 +270,7 @@ def of_points(name, net, **train):
     return spec_of(params(change), "params.yaml")
 
 
-def test_a_net_of_points_is_planned_and_counted_and_asked_for_what_figures_draw(tree):
+def test_a_net_of_points_is_planned_and_counted_and_needs_what_figures_draw(tree):
     plugin(tree, OF_POINTS)
     plan = Plan(of_points("plugins.mine:Energy", {"width": 6}))
     (part,) = plan.experiment("toy2d_ci").parts("own")
@@ -420,7 +420,7 @@ def test_an_installed_package_cannot_take_a_name_that_is_built_in(tree, monkeypa
     monkeypatch.undo()
 
 
-def test_a_former_name_of_a_method_says_what_it_is_written_as(tree):
+def test_a_former_name_of_a_method_is_refused_with_the_present_one(tree):
     with pytest.raises(
         UserError, match=r"own.guide.0.method: given 'leading', wanted .*reference.*`channels: 3`"
     ):

@@ -1,4 +1,4 @@
-"""Records carried with results: what is put back, what is refused, what survives a crash."""
+"""Records carried with results: what is restored, what is refused, what survives a crash."""
 
 import json
 import os
@@ -39,7 +39,7 @@ STAGES = [
 
 
 class Project:
-    """A folder in which jobs are run the way Snakemake does, as far as the disk can tell."""
+    """A folder in which jobs are run the way Snakemake does, with the same effects on disk."""
 
     def __init__(self, root: Path):
         self.root, self.log, self.clock = root, [], 1_700_000_000.0
@@ -131,14 +131,14 @@ def test_a_changed_file_is_named_and_gets_no_record(built, tmp_path):
     assert clone.restore() == 2
     assert clone.record(SAMPLE) is None
     (warning,) = [line for line in clone.log if "WARNING" in line]
-    for told in (
+    for message in (
         SAMPLE,
         sha256(clone.root / SAMPLE)[:12],
         sha256(built.root / SAMPLE)[:12],
         "dvc checkout",
         "delete it",
     ):
-        assert told in warning
+        assert message in warning
     clone.restore()
     assert any("WARNING" in line for line in clone.log), "must be said every time"
 

@@ -136,7 +136,7 @@ FORMATS = [
 
 
 def mutant(whole: bytes, rng: np.random.Generator) -> bytes:
-    """One to four edits: bytes changed, a piece cut, repeated or moved, a hostile value put in."""
+    """One to four edits: bytes changed, a piece cut, repeated or moved, an extreme value put in."""
     content = bytearray(whole)
     for _ in range(int(rng.integers(1, 5))):
         if not content:
@@ -163,8 +163,8 @@ def tally(form: Format, folder: Path, count: int, seed: int) -> Counter[str]:
     """Read the file and its mutants.
 
     Raises:
-        AssertionError: the sound file is refused, or a mutant takes too long, or its message is more than a line.
-        Exception: whatever a mutant ends in that is no UserError.
+        AssertionError: the intact file is refused, or a mutant takes too long, or its message is more than a line.
+        Exception: any other error of a mutant than UserError.
     """
     form.make(folder / form.name)
     whole, found = (folder / form.name).read_bytes(), Counter[str]()

@@ -17,7 +17,7 @@ from guidelab.errors import UserError
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
 from guidelab.plan.targets import refuse_unknown
-from guidelab.runtime.preflight import asked_of
+from guidelab.runtime.preflight import invocation_of
 from guidelab.spec.load import load_spec
 
 ROOT = Path(__file__).parents[2]
@@ -56,10 +56,10 @@ def test_make(arguments):
 def test_snakemake(arguments, plan, monkeypatch):
     """Its options are Snakemake's, and params.yaml plans its targets."""
     monkeypatch.chdir(ROOT)
-    asked = asked_of(arguments)
-    assert asked.tells, "Snakemake knows an option otherwise, or the profile is not there"
-    assert all(target.startswith("results/") for target in asked.targets)
-    refuse_unknown(plan, asked.targets)
+    invocation = invocation_of(arguments)
+    assert invocation.tells, "Snakemake knows an option otherwise, or the profile is not there"
+    assert all(target.startswith("results/") for target in invocation.targets)
+    refuse_unknown(plan, invocation.targets)
 
 
 def names_of_jobs(arguments):

@@ -1,4 +1,4 @@
-"""Real data in the place of samples: points of a fold, what is planned of them, and the floor that every table prints."""
+"""Real data used as samples: points of a fold, what is planned of them, and the floor that every table prints."""
 
 from pathlib import Path
 

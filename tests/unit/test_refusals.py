@@ -29,7 +29,7 @@ def named() -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("file", "test"), dict.fromkeys(named()))
-def test_the_page_never_names_a_test_that_is_gone(file, test):
+def test_the_page_never_names_a_test_that_does_not_exist(file, test):
     path = ROOT / "tests" / (file if "/" in file else f"unit/{file}")
     assert path.is_file(), file
     assert not test or re.search(rf"^def {test.replace('*', '.*')}\(", path.read_text(), re.MULTILINE), test

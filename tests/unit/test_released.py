@@ -1,4 +1,4 @@
-"""Released files of every format: made up, read back exactly, and run."""
+"""Synthetic files of every released format are read back exactly and evaluated."""
 
 import io
 import json
@@ -17,7 +17,7 @@ from guidelab.costs.flops import count
 from guidelab.errors import UserError
 from guidelab.features.tiny import Tiny
 from guidelab.io import load_arrays
-from guidelab.jobs import obtain
+from guidelab.jobs import convert
 from guidelab.nets.edm2 import Edm2
 from guidelab.released import extractor_of, load_rows
 from guidelab.synthetic import checkpoints as synthetic
@@ -99,7 +99,7 @@ def test_autoencoder_folder_and_single_file(tmp_path):
 
     folder = made(tmp_path, "sd-vae-ft-mse", 16, 3, 0, side_px=4)
     given = job("sd-vae-ft-mse", tmp_path, expect={}) | {"as": "autoencoder", "expect": {}, "seeds": []}
-    obtain.run(given, [tmp_path / "vae.safetensors"])
+    convert.run(given, [tmp_path / "vae.safetensors"])
     net = load_autoencoder(tmp_path / "vae.safetensors")
     assert net.decode(torch.randn(1, 4, 4, 4), "ldm").shape == (1, 3, 16, 16)
     config, tensors = read_released(folder, "vae")
@@ -139,7 +139,7 @@ def test_attention_of_an_old_autoencoder_is_never_read_under_another_name(tmp_pa
 def test_statistics(tmp_path, name):
     made(tmp_path, name, 8, 3, 4)
     given = job(name, tmp_path) | {"as": "statistics", "expect": {}, "seeds": []}
-    obtain.run(given, [tmp_path / "r.safetensors"])
+    convert.run(given, [tmp_path / "r.safetensors"])
     tensors, meta = load_arrays(tmp_path / "r.safetensors")
     assert meta["kind"] == "statistics" and meta["released"]["name"] == name
     features = Tiny()(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
@@ -161,13 +161,13 @@ def test_statistics_of_adm_as_numpy_reads_them(tmp_path):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.bfloat16, torch.int64])
-def test_made_up_memory_is_what_torch_reads(dtype):
+def test_synthetic_tensor_memory_is_read_by_torch(dtype):
     tensor = torch.arange(6).to(dtype).reshape(2, 3).T
     found = torch.load(io.BytesIO(pickles.memory_of(tensor)), weights_only=True)
     assert found.dtype == dtype and torch.equal(torch.tensor([], dtype=dtype).set_(found), tensor.reshape(-1))
 
 
-def test_made_up_files_repeat_and_come_pinned(tmp_path):
+def test_synthetic_files_are_reproducible_and_come_pinned(tmp_path):
     first = made(tmp_path, S).read_bytes()
     held = sorted(p.name for p in tmp_path.iterdir()), (tmp_path / "pins.json").read_bytes()
     store.checked(ROWS[S], tmp_path)
@@ -179,7 +179,7 @@ def test_made_up_files_repeat_and_come_pinned(tmp_path):
         made(tmp_path, "inception")
 
 
-def test_made_up_torch_files_have_no_pickled_objects(tmp_path):
+def test_synthetic_torch_files_have_no_pickled_objects(tmp_path):
     path = made(tmp_path, "adm-256", 8, 3, 4)
     with zipfile.ZipFile(path) as file:
         assert all(entry.compress_type == zipfile.ZIP_STORED for entry in file.infolist())

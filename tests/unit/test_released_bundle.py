@@ -66,7 +66,7 @@ def test_what_arrives_is_what_was_packed(packed):
     assert unpack(packed / "b.tar", str(packed / "there")) == [], "a second time changes nothing"
 
 
-def test_lacking_files_are_all_told(packed):
+def test_all_missing_files_are_named(packed):
     rows = load_rows()
     with pytest.raises(UserError, match=r"lacks 2 of 3 files.*256x256_diffusion.*DiT-XL"):
         pack(

@@ -1,4 +1,4 @@
-"""A published file is what the experiment takes it for, in every key; and it is pinned when it was found to be."""
+"""A pretrained file agrees with the experiment in every key, and is pinned after this check."""
 
 import pickle
 import shutil
@@ -17,14 +17,14 @@ from guidelab.cli.importing import import_file
 from guidelab.errors import UserError
 from guidelab.features import dinov2, inception, tiny
 from guidelab.features.spatial import spatial_features
-from guidelab.jobs import extract, obtain
+from guidelab.jobs import convert, extract
 from guidelab.nets.edm2_sizes import CHANNELS
 from guidelab.plan.build.expected import WIDTHS
 from guidelab.plan.plan import Plan
 from guidelab.spec.load import load_spec
 
 ADM, DIT, CIFAR = "adm-256", "DiT-XL-2-256x256", "edm-cifar10-32x32-cond-vp"
-# what the made-up files hold, as params.yaml would write it
+# content of the synthetic files, in the form of params.yaml
 NETS = {
     S: {"channels": 16, "channel_mult": [1.0, 2.0], "blocks": 1, "attention_px": [4], "patch_px": 1, "lean": False},
     CIFAR: {"architecture": "ddpmpp", "precond": "edm", "channels": 16, "channel_mult": [1, 2], "blocks": 1,
@@ -57,7 +57,7 @@ def plan():
 
 
 def described(name, folder, **changes):
-    """The job of a made-up file, described in every key; some of them wrongly."""
+    """The job of a synthetic file, described in every key; some of them wrongly."""
     row, (side, channels, classes) = ROWS[name], SIDES[name]
     kind = {"edm2_pickle": "edm2", "edm_pickle": "edm", "adm_pt": "adm", "dit_pt": "dit"}.get(
         row.format, "adm_classifier"
@@ -73,7 +73,7 @@ def described(name, folder, **changes):
 def test_a_file_that_is_the_net_described_is_taken_and_pinned(tmp_path, name):
     made(tmp_path, name, *SIDES[name])
     (tmp_path / "pins.json").unlink()
-    obtain.run(described(name, tmp_path), [tmp_path / "m.safetensors"])
+    convert.run(described(name, tmp_path), [tmp_path / "m.safetensors"])
     assert (tmp_path / "m.safetensors").exists() and ROWS[name].file in store.pins(tmp_path)
 
 
@@ -83,7 +83,7 @@ def test_another_architecture_of_the_same_kind_is_refused_with_the_key(tmp_path,
     path = made(tmp_path, name, *SIDES[name])
     (tmp_path / "pins.json").unlink()
     with pytest.raises(UserError) as error:
-        obtain.run(described(name, tmp_path, **wrong), [tmp_path / "m.safetensors"])
+        convert.run(described(name, tmp_path, **wrong), [tmp_path / "m.safetensors"])
     said = str(error.value)
     assert said.startswith(str(path)) and f"{key} " in said and "here.denoisers.d.net" in said
     assert str(value) in said or key == "attention_px"
@@ -146,7 +146,7 @@ def statistics(name, folder, features):
 def test_statistics_of_other_features_are_refused(tmp_path, features, says):
     path = made(tmp_path, "ref-imagenet256-adm", 8, 3, 4)
     with pytest.raises(UserError, match=says) as error:
-        obtain.run(statistics("ref-imagenet256-adm", tmp_path, features), [tmp_path / "r.safetensors"])
+        convert.run(statistics("ref-imagenet256-adm", tmp_path, features), [tmp_path / "r.safetensors"])
     assert str(error.value).startswith(str(path)) and "here.folds.f" in str(error.value)
     assert "(features.inception)" in str(error.value) and not (tmp_path / "r.safetensors").exists()
 
@@ -155,14 +155,14 @@ def test_statistics_of_two_families_and_of_none_for_sfid(tmp_path):
     tiny_ = {"extractor": "tiny", "width": 32}
     made(tmp_path, "ref-imagenet512-edm2", 8, 3, 4)
     both = {"inception": tiny_, "dinov2": tiny_}
-    obtain.run(statistics("ref-imagenet512-edm2", tmp_path, both), [tmp_path / "r.safetensors"])
+    convert.run(statistics("ref-imagenet512-edm2", tmp_path, both), [tmp_path / "r.safetensors"])
     with pytest.raises(UserError, match=r"wanted 1024: those of the extractor dinov2 \(features.dinov2\)"):
         both = {"inception": tiny_, "dinov2": {"extractor": "dinov2", "width": 1024}}
-        obtain.run(statistics("ref-imagenet512-edm2", tmp_path, both), [tmp_path / "r.safetensors"])
+        convert.run(statistics("ref-imagenet512-edm2", tmp_path, both), [tmp_path / "r.safetensors"])
     made(tmp_path, "ref-cifar10", 8, 3, 4)
     with pytest.raises(UserError, match="statistics of no spatial features, wanted 28"):
         sfid = {"inception": {**tiny_, "spatial": 28}}
-        obtain.run(statistics("ref-cifar10", tmp_path, sfid), [tmp_path / "r.safetensors"])
+        convert.run(statistics("ref-cifar10", tmp_path, sfid), [tmp_path / "r.safetensors"])
 
 
 def test_an_autoencoder_of_other_latents_is_refused(tmp_path):
@@ -171,13 +171,13 @@ def test_an_autoencoder_of_other_latents_is_refused(tmp_path):
     path = made(tmp_path, "sd-vae-ft-mse", 16, 3, 0, side_px=4)
     good = {"latent_channels": 4, "factor": 4.0, "entry": "here.dataset.latent"}
     given = job("sd-vae-ft-mse", tmp_path) | {"as": "autoencoder", "seeds": []}
-    obtain.run(given | {"expect": good}, [tmp_path / "v.safetensors"])
+    convert.run(given | {"expect": good}, [tmp_path / "v.safetensors"])
     for wrong, says in (
         ({"latent_channels": 16}, "of 4 channels of latents, wanted 16"),
         ({"factor": 8.0}, "of 4 pixels to a side of a latent, wanted 8"),
     ):
         with pytest.raises(UserError, match=says) as error:
-            obtain.run(given | {"expect": good | wrong}, [tmp_path / "w.safetensors"])
+            convert.run(given | {"expect": good | wrong}, [tmp_path / "w.safetensors"])
         assert str(error.value).startswith(str(path)) and "here.dataset.latent" in str(error.value)
 
 
@@ -213,28 +213,28 @@ def test_import_never_pins_another_file_under_the_name_of_a_row(tmp_path, name):
     assert not store.pins(tmp_path) and not (tmp_path / "out.safetensors").exists()
 
 
-def test_a_file_that_was_refused_is_not_pinned_and_its_mended_copy_is_taken(tmp_path):
+def test_a_refused_file_is_not_pinned_and_its_corrected_copy_is_accepted(tmp_path):
     path = made(tmp_path, S)
     (tmp_path / "pins.json").unlink()
     whole = path.read_bytes()
     for wrong in (whole[: len(whole) // 2], b"<html>not found</html>"):
         path.write_bytes(wrong)
         for attempt in (
-            lambda: obtain.run(job(folder=tmp_path), [tmp_path / "s.safetensors"]),
+            lambda: convert.run(job(folder=tmp_path), [tmp_path / "s.safetensors"]),
             lambda: import_file(S, tmp_path / "i.safetensors", folder=str(tmp_path)),
         ):
             with pytest.raises(UserError, match=S):
                 attempt()
         assert not store.pins(tmp_path)
     path.write_bytes(whole)
-    obtain.run(job(folder=tmp_path), [tmp_path / "s.safetensors"])
+    convert.run(job(folder=tmp_path), [tmp_path / "s.safetensors"])
     assert store.pins(tmp_path)[path.name]["name"] == S
 
 
-def test_a_file_of_another_kind_says_what_was_wanted_there_and_from_where(tmp_path):
+def test_a_file_of_another_kind_is_refused_with_the_wanted_kind_and_its_address(tmp_path):
     shutil.move(made(tmp_path, S), tmp_path / "DiT-XL-2-256x256.pt")
     with pytest.raises(UserError) as error:
-        obtain.run(described(DIT, tmp_path), [tmp_path / "m.safetensors"])
+        convert.run(described(DIT, tmp_path), [tmp_path / "m.safetensors"])
     said = str(error.value)
     assert said.startswith(str(tmp_path / "DiT-XL-2-256x256.pt"))
     assert (
@@ -257,19 +257,19 @@ def test_one_file_under_two_names_is_refused(tmp_path, monkeypatch):
     path, other = made(tmp_path, S), "edm2-img512-s-2147483-0.190"
     copy = shutil.copy(path, tmp_path / f"{other}.pkl")
     with pytest.raises(UserError) as error:
-        obtain.run(job(other, tmp_path), [tmp_path / "s.safetensors"])
+        convert.run(job(other, tmp_path), [tmp_path / "s.safetensors"])
     said = str(error.value)
     assert said.startswith(str(copy)) and f"is the same file as {path}" in said and f"pinned as {S}" in said
     assert f"fetch {other}.pkl (about 560 MB) from https://" in said and "pins.json" in said
     assert list(store.pins(tmp_path)) == [path.name]
     one = {**ROWS, other: ROWS[other].__class__(**{**ROWS[other].as_job(), "url": ROWS[S].url})}
     monkeypatch.setattr(store, "load_rows", lambda: one)
-    obtain.run(job(other, tmp_path, checkpoint=one[other].as_job()), [tmp_path / "s.safetensors"])
+    convert.run(job(other, tmp_path, checkpoint=one[other].as_job()), [tmp_path / "s.safetensors"])
     assert len(store.pins(tmp_path)) == 2, "two names of one address are one file"
 
 
-def test_a_pin_whose_file_is_gone_stands_in_nobody_s_way(tmp_path):
+def test_a_pin_of_a_removed_file_blocks_nothing(tmp_path):
     other = "edm2-img512-s-2147483-0.190"
     shutil.move(made(tmp_path, S), tmp_path / f"{other}.pkl")
-    obtain.run(job(other, tmp_path), [tmp_path / "s.safetensors"])
+    convert.run(job(other, tmp_path), [tmp_path / "s.safetensors"])
     assert read_released(tmp_path / f"{other}.pkl", "edm2_pickle")[0]["classes"] == 4

@@ -1,4 +1,4 @@
-"""Files written by pickle and torch themselves, not by our writer: what real training code leaves behind."""
+"""Files written by pickle and torch themselves, not by our writer, as real training code saves them."""
 
 import argparse
 import pickle

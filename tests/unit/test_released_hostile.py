@@ -1,4 +1,4 @@
-"""Files made to do harm: refused with a message, nothing in them is run, imported or believed."""
+"""Malicious files are refused with a message; nothing in them is executed or imported, no declared size is trusted."""
 
 import os
 import pickle
@@ -22,7 +22,7 @@ DECISION = Path(__file__).parents[2] / "docs" / "decisions" / "0007-released-wei
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.what)
-def test_poisoned_files(tmp_path, monkeypatch, case):
+def test_malicious_files_are_refused(tmp_path, monkeypatch, case):
     monkeypatch.syspath_prepend(str(tmp_path / "x"))
     said, mark = got(case, tmp_path / "x")
     assert not mark.exists(), "something in the file was run"
@@ -34,7 +34,7 @@ def test_poisoned_files(tmp_path, monkeypatch, case):
         assert len(said) < 1000 and "\n" not in said, "one line"
 
 
-def test_the_poison_is_real(tmp_path, monkeypatch):
+def test_the_malicious_files_would_run_code(tmp_path, monkeypatch):
     """Controls: what the cases hold does run where it is let."""
     mark = tmp_path / "harm"
     pickle.loads(pickle.dumps({"ema": poisoned.leaves(mark)}))
@@ -101,7 +101,7 @@ def test_truncated_torch_files(tmp_path, step, legacy):
         read_tensors(path)
 
 
-def test_larger_files_than_any_released_are_not_read(tmp_path):
+def test_files_larger_than_any_released_one_are_refused(tmp_path):
     path = poisoned.edm2(tmp_path / "a.pkl")
     with pytest.raises(UserError, match="wanted at most 1000"):
         read_pickle(path, max_bytes=1000)

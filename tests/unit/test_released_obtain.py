@@ -1,4 +1,4 @@
-"""Published files: checked against what an experiment takes them for, pinned, imported, listed."""
+"""Pretrained files: compared with the experiment, pinned, converted, listed."""
 
 import json
 import re
@@ -16,7 +16,7 @@ from guidelab.checkpoints import store
 from guidelab.cli.released import import_file, list_released, released_commands
 from guidelab.errors import UserError
 from guidelab.io import load_arrays
-from guidelab.jobs import obtain
+from guidelab.jobs import convert
 from guidelab.released import extractor_of, load_rows
 
 
@@ -27,7 +27,7 @@ def at_the_root(monkeypatch):
 
 def test_obtained_file_is_what_load_net_reads(tmp_path):
     made(tmp_path, S)
-    obtain.run(job(folder=tmp_path, seeds=[0, 3]), [tmp_path / "s.safetensors"])
+    convert.run(job(folder=tmp_path, seeds=[0, 3]), [tmp_path / "s.safetensors"])
     nets = [load_net(tmp_path / "s.safetensors", seed) for seed in (0, 3)]
     x = torch.randn(1, 4, 8, 8)
     assert torch.equal(*(net(x, torch.ones(1), torch.tensor([1])) for net in nets))
@@ -51,7 +51,7 @@ def test_obtained_file_is_what_load_net_reads(tmp_path):
 def test_a_file_of_something_else_is_refused_before_anything_is_written(tmp_path, expect, says):
     made(tmp_path, S)
     with pytest.raises(UserError, match=says) as error:
-        obtain.run(job(folder=tmp_path, expect=expect), [tmp_path / "s.safetensors"])
+        convert.run(job(folder=tmp_path, expect=expect), [tmp_path / "s.safetensors"])
     assert f"{S}.pkl" in str(error.value) and "checkpoints.csv" in str(error.value)
     assert not (tmp_path / "s.safetensors").exists()
 
@@ -61,27 +61,27 @@ def test_wrong_architecture_in_the_place_of_a_file(tmp_path):
     (tmp_path / "pins.json").unlink()
     shutil.copy(tmp_path / "DiT-XL-2-256x256.pt", tmp_path / "256x256_diffusion.pt")
     with pytest.raises(UserError, match=r"256x256_diffusion\.pt: .*time_embed"):
-        obtain.run(job("adm-256", tmp_path), [tmp_path / "a.safetensors"])
+        convert.run(job("adm-256", tmp_path), [tmp_path / "a.safetensors"])
     shutil.copy(tmp_path / "DiT-XL-2-256x256.pt", tmp_path / f"{S}.pkl")
     with pytest.raises(UserError, match=rf"{S}\.pkl"):
-        obtain.run(job(S, tmp_path), [tmp_path / "a.safetensors"])
+        convert.run(job(S, tmp_path), [tmp_path / "a.safetensors"])
 
 
-def test_discriminators_know_whether_they_are_told_a_class(tmp_path):
+def test_a_conditional_discriminator_is_never_taken_for_an_unconditional_one(tmp_path):
     made(tmp_path, "dg-cifar10-extractor", 16, 3, 4)
     made(tmp_path, "dg-cifar10-cond", 16, 3, 4)
     below = ROWS["dg-cifar10-extractor"].as_job()
     shape = {"name": "adm_discriminator", "resolution_px": 16, "image_channels": 3, "classes": None}
     given = job("dg-cifar10-cond", tmp_path, extractor=below, expect=shape | {"told": True})
-    obtain.run(given | {"as": "discriminator"}, [tmp_path / "d.safetensors"])
+    convert.run(given | {"as": "discriminator"}, [tmp_path / "d.safetensors"])
     net = load_net(tmp_path / "d.safetensors", 0)
     assert net(torch.randn(2, 3, 16, 16), torch.ones(2), torch.tensor([0, 1])).shape == (2,)
     assert "extractor_sha256" in load_arrays(tmp_path / "d.safetensors")[1]["released"]
     given["expect"]["told"] = False
-    with pytest.raises(UserError, match="is told one of 4 classes, wanted one that is not"):
-        obtain.run(given | {"as": "discriminator"}, [tmp_path / "d.safetensors"])
-    with pytest.raises(UserError, match="give the classifier it stands on"):
-        obtain.run(given | {"extractor": None}, [tmp_path / "d.safetensors"])
+    with pytest.raises(UserError, match="is conditional on 4 classes, wanted an unconditional one"):
+        convert.run(given | {"as": "discriminator"}, [tmp_path / "d.safetensors"])
+    with pytest.raises(UserError, match="give the classifier whose features it reads"):
+        convert.run(given | {"extractor": None}, [tmp_path / "d.safetensors"])
 
 
 def test_discriminators_of_two_releases_do_not_mix(tmp_path):
@@ -90,12 +90,12 @@ def test_discriminators_of_two_releases_do_not_mix(tmp_path):
     made(tmp_path, "dg-cifar10-cond", 32, 3, 4)
     given = job("dg-cifar10-cond", tmp_path, extractor=ROWS["dg-imagenet256-extractor"].as_job())
     with pytest.raises(UserError, match=r"discriminator_250\.pt"):
-        obtain.run(given | {"as": "discriminator"}, [tmp_path / "d.safetensors"])
+        convert.run(given | {"as": "discriminator"}, [tmp_path / "d.safetensors"])
 
 
-def test_a_missing_file_says_which_from_where_and_into_which_folder(tmp_path):
+def test_a_missing_file_is_named_with_its_address_and_folder(tmp_path):
     with pytest.raises(UserError) as error:
-        obtain.run(job(folder=tmp_path / "here"), [tmp_path / "a.safetensors"])
+        convert.run(job(folder=tmp_path / "here"), [tmp_path / "a.safetensors"])
     assert f"fetch {S}.pkl (about 560 MB) from https://nvlabs-fi-cdn.nvidia.com/edm2/" in str(error.value)
     assert str(tmp_path / "here" / f"{S}.pkl") in str(error.value)
 

@@ -1,4 +1,4 @@
-"""Shapes of a net without its weights: what `guidelab obtain` compares a file with, in less time than torch's compiler takes to import."""
+"""Shapes of a net without its weights: what `guidelab convert` compares a file with, in less time than the import of torch's compiler."""
 
 import subprocess
 import sys

@@ -79,7 +79,7 @@ def test_prefixes_of_wrappers_never_make_a_net_foreign(tmp_path, prefix):
 @pytest.mark.parametrize(
     "value", [np.float64(3.2), np.float32(1), np.int64(5), np.bool_(True), np.array([1.5, 2])]
 )
-def test_numbers_of_numpy_beside_a_state_are_read(tmp_path, value):
+def test_numpy_scalars_next_to_a_state_dict_are_read(tmp_path, value):
     torch.save({"ema": B, "best_fid": value, "args": {"lr": value}}, tmp_path / "a.pt")
     assert torch.equal(read_tensors(tmp_path / "a.pt")["w.a"], torch.ones(2))
 

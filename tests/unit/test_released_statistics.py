@@ -1,4 +1,4 @@
-"""Published reference statistics: every form they come in, and files that were made to do harm."""
+"""Published reference statistics: every format, and malicious files."""
 
 import os
 import pickle
@@ -107,7 +107,7 @@ def harmful(marker: Path):
     yield "object array", np.array([Harm(exec, code)], dtype=object)
 
 
-def test_nothing_in_a_poisoned_file_runs(tmp_path):
+def test_nothing_in_a_malicious_file_is_executed(tmp_path):
     marker = tmp_path / "marker"
     for name, poison in harmful(marker):
         for content in ({"fid": {**stats(), "mu": poison}}, {"fid": stats(), "extra": [poison]}, poison):
@@ -157,7 +157,7 @@ def test_truncated_recursive_and_oversized_files(tmp_path, monkeypatch):
 
 
 def test_an_npz_never_reserves_memory_for_more_than_statistics_need(tmp_path):
-    """Zeros pack a thousandfold: shapes are judged by the headers, before anything is unpacked."""
+    """Zeros pack a thousandfold: shapes in the headers are validated before anything is unpacked."""
     path = tmp_path / "bomb.npz"
     side = limits.FEATURES + 1
     np.savez_compressed(tmp_path / "small.npz", mu=np.zeros(8), sigma=np.eye(8))
@@ -184,7 +184,7 @@ def test_an_npz_never_reserves_memory_for_more_than_statistics_need(tmp_path):
         read_reference_stats(tmp_path / "objects.npz")
 
 
-def test_entries_beside_the_statistics_never_make_them_unreadable(tmp_path):
+def test_further_entries_never_make_statistics_unreadable(tmp_path):
     np.savez(
         tmp_path / "a.npz",
         **stats(),
@@ -233,7 +233,7 @@ def test_a_matrix_with_a_negative_eigenvalue_is_never_taken_for_a_covariance(tmp
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"fid": {"mu": np.zeros(3)}}, "wanted `mu` and `sigma`"),
         ({"fid": {"mu": np.zeros(3), "sigma": np.eye(4)}}, r"\(4, 4\), wanted"),
@@ -244,8 +244,8 @@ def test_a_matrix_with_a_negative_eigenvalue_is_never_taken_for_a_covariance(tmp
         ([1, 2], "holds no statistics"),
     ],
 )
-def test_what_the_statistics_must_be(tmp_path, content, told):
-    with pytest.raises(UserError, match=told):
+def test_what_the_statistics_must_be(tmp_path, content, message):
+    with pytest.raises(UserError, match=message):
         read_reference_stats(write(tmp_path / "bad.pkl", content))
 
 

@@ -1,4 +1,4 @@
-"""Small files that would cause endless work or claim memory without end: refused within a second."""
+"""Small files that would cause unbounded work or memory are refused within a second."""
 
 import pickle
 import subprocess
@@ -136,7 +136,7 @@ def test_an_index_of_weights_never_hangs(tmp_path, what, legacy):
     assert time.process_time() - start < 10
 
 
-def test_memory_stays_bounded_for_a_file_that_asks_for_gigabytes(tmp_path):
+def test_memory_stays_bounded_for_a_file_that_declares_gigabytes(tmp_path):
     content = repeated(ENCODE, text("x" * (30 << 20)) + text("latin1") + b"\x86", 200)
     said = refusal(raw(tmp_path / "a.pkl", b"\x80\x04" + content + b"."), "reference_pkl")
     assert "repeats its content" in said

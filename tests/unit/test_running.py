@@ -1,4 +1,4 @@
-"""Who works in a folder: one process holds a name, a killed one is known for dead, and a full disk is told."""
+"""The process registry: one process holds a name, a killed one is recognised, a full disk is reported."""
 
 import errno
 import json
@@ -36,7 +36,7 @@ def _holder(name, kind, ready, run):
 
 @pytest.fixture
 def elsewhere():
-    """Starts other processes that hold names; they are gone at the end."""
+    """Starts other processes that hold names; they are ended at the end."""
     started = []
 
     def start(name="job-a", kind="job", run=""):
@@ -88,7 +88,7 @@ def test_a_name_given_back_in_time_is_waited_for(elsewhere, capsys):
 
 
 def test_a_file_that_its_holder_removes_meanwhile_is_made_anew(monkeypatch):
-    """Between opening and locking: what is locked then has no name any more, and a third process would see nobody."""
+    """Between opening and locking: the locked file then has no name any more, and a third process would see no holder."""
     path, lock = running.place() / "job-a", running.fcntl.flock
 
     def flock(handle, how):
@@ -150,7 +150,7 @@ def test_how_to_stop_them():
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
-def test_a_disk_that_takes_nothing_is_told(monkeypatch, number):
+def test_a_full_disk_is_reported(monkeypatch, number):
     def full(*_):
         raise OSError(number, os.strerror(number))
 
@@ -162,7 +162,7 @@ def test_a_disk_that_takes_nothing_is_told(monkeypatch, number):
         pass
 
 
-def test_a_file_system_without_locks_is_told_and_refuses_nothing(monkeypatch, capsys):
+def test_a_file_system_without_locks_gives_a_warning_and_no_refusal(monkeypatch, capsys):
     def none(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
@@ -189,14 +189,14 @@ def locks(folder, monkeypatch):
 
 
 def begin(monkeypatch, **asked):
-    monkeypatch.setattr(restart, "asked_of", lambda arguments: restart_asked(**asked))
+    monkeypatch.setattr(restart, "invocation_of", lambda arguments: restart_asked(**asked))
     restart.restart([])
 
 
 def restart_asked(acts=True, unlocks=False):
-    from guidelab.runtime.preflight import Asked
+    from guidelab.runtime.preflight import Invocation
 
-    return Asked((), acts=acts, unlocks=unlocks)
+    return Invocation((), acts=acts, unlocks=unlocks)
 
 
 def test_the_lock_of_a_dead_snakemake_is_taken_away(locks, elsewhere, monkeypatch, capsys):
@@ -204,20 +204,22 @@ def test_the_lock_of_a_dead_snakemake_is_taken_away(locks, elsewhere, monkeypatc
     begin(monkeypatch, acts=False)
     assert len(list(locks.iterdir())) == 2  # a dry run takes nothing away
     begin(monkeypatch)
-    assert "took away the lock" in capsys.readouterr().err and not list(locks.iterdir()) and workers() == []
+    assert "removed the lock" in capsys.readouterr().err and not list(locks.iterdir()) and workers() == []
 
 
-def test_the_lock_of_a_living_one_stays_also_beside_a_dead_one(locks, elsewhere, monkeypatch, capsys):
+def test_the_lock_of_a_running_snakemake_stays_also_next_to_one_of_an_ended_one(
+    locks, elsewhere, monkeypatch, capsys
+):
     kill(elsewhere("run-1", "run"))
     alive = elsewhere("run-2", "run")
     begin(monkeypatch)
-    assert f"at work in this folder: run of a test (process {alive.pid}" in capsys.readouterr().err
+    assert f"running in this folder: run of a test (process {alive.pid}" in capsys.readouterr().err
     assert len(list(locks.iterdir())) == 2
     with pytest.raises(UserError, match=f"Its lock stays.*kill {alive.pid}"):
         begin(monkeypatch, acts=False, unlocks=True)
 
 
-def test_a_lock_nobody_can_speak_for_stays(locks, folder, monkeypatch, capsys):
+def test_a_lock_of_an_unknown_process_stays(locks, folder, monkeypatch, capsys):
     begin(monkeypatch)
     assert len(list(locks.iterdir())) == 2  # no record at all: Snakemake itself will say what to do
     running.place().mkdir(parents=True)
@@ -231,7 +233,7 @@ def test_a_lock_nobody_can_speak_for_stays(locks, folder, monkeypatch, capsys):
     }
     (running.place() / "run-7").write_text(json.dumps(about))
     begin(monkeypatch)
-    assert "whether it lives cannot be seen from here" in capsys.readouterr().err
+    assert "whether it still runs cannot be seen from here" in capsys.readouterr().err
     assert len(list(locks.iterdir())) == 2
     begin(monkeypatch, acts=False, unlocks=True)  # the user says so
     assert workers() == []
@@ -240,11 +242,13 @@ def test_a_lock_nobody_can_speak_for_stays(locks, folder, monkeypatch, capsys):
 def test_orphans_are_named_and_nothing_starts(elsewhere, monkeypatch, capsys):
     kill(elsewhere("run-1", "run"))
     orphan = elsewhere("job-a", "job", run="run-1")
-    elsewhere("job-b", "job")  # started by hand: nobody's orphan
-    with pytest.raises(UserError, match=rf"1 job of a snakemake that is gone(.|\n)*\n  kill {orphan.pid}\n"):
+    elsewhere("job-b", "job")  # started by hand: not an orphan
+    with pytest.raises(
+        UserError, match=rf"1 job of a snakemake that has ended(.|\n)*\n  kill {orphan.pid}\n"
+    ):
         begin(monkeypatch)
     begin(monkeypatch, acts=False)
-    assert "1 job of a snakemake that is gone" in capsys.readouterr().err
+    assert "1 job of a snakemake that has ended" in capsys.readouterr().err
     kill(orphan)
     begin(monkeypatch)
 
@@ -271,7 +275,7 @@ def lay(name, /, **about):
     (running.place() / name).write_text(json.dumps(told | about))
 
 
-def test_a_file_speaks_for_no_other_file(folder, locks, monkeypatch):
+def test_a_registry_file_copied_to_another_name_is_ignored(folder, locks, monkeypatch):
     """Its name is the one it has; what it says of itself is not where anything is deleted."""
     (folder / "thesis.txt").write_text("years")
     lay("run-8", name=str(folder / "thesis.txt"))
@@ -287,7 +291,7 @@ def test_what_would_reach_a_shell_is_a_number_or_ignored(about):
     assert workers() == []
 
 
-def test_a_terminal_is_told_nothing_but_text():
+def test_messages_hold_no_control_characters():
     lay("job-8", what="train \x1b]0;pwned\x07", host="a\nb")
     (worker,) = workers()
     assert "\x1b" not in str(worker) and "\n" not in str(worker) and "train" in str(worker)
@@ -303,7 +307,7 @@ def test_a_dead_snakemake_with_our_process_number_is_dead(locks, monkeypatch):
     assert not list(locks.iterdir())
 
 
-def test_nobody_is_told_to_cancel_the_allocation_he_sits_in(monkeypatch):
+def test_the_users_allocation_is_never_suggested_for_cancelling(monkeypatch):
     monkeypatch.setenv("SLURM_JOB_ID", "777")
     for outer, told in (
         (None, f"kill {os.getpid()}"),
@@ -322,7 +326,7 @@ def test_a_folder_that_was_moved_is_the_same_folder(elsewhere, folder, monkeypat
     folder.rename(folder.with_name("moved"))
     monkeypatch.chdir(folder.with_name("moved"))
     assert [w.pid for w in workers()] == [other.pid] and name_of(["results/a"]) == name
-    with pytest.raises(UserError, match="at work on the same files"), hold(name, "job", "x"):
+    with pytest.raises(UserError, match="working on the same files"), hold(name, "job", "x"):
         pass
 
 
@@ -339,7 +343,7 @@ def _as_nobody(work, answer):
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user, which only root can")
 @pytest.mark.parametrize("shared", [True, False])
 def test_what_a_dead_process_of_another_user_left(folder, shared):
-    """In a folder both may write to it is removed; in another, its owner is named, and nobody is told to look elsewhere."""
+    """In a folder both may write to, its file is removed; in another, its owner is named."""
     for above in (folder, *folder.parents[:3]):
         above.chmod(0o777 if above == folder else 0o755)
     lay("job-a", kind="job")
@@ -364,7 +368,7 @@ def test_what_a_dead_process_of_another_user_left(folder, shared):
         assert "Ask root to delete it" in told and "GUIDELAB_STATE_DIR" not in told
 
 
-def test_jobs_of_another_machine_are_told_of_and_those_slurm_has_no_more_are_forgotten(
+def test_jobs_of_another_machine_are_reported_and_those_unknown_to_slurm_are_removed(
     locks, monkeypatch, capsys
 ):
     lay("job-1", kind="job", what="train far away", host="far-away")

@@ -1,4 +1,4 @@
-"""What jobs took and on what: noted by the job, gathered beside the results, apart from all that results depend on."""
+"""Run records: written by the job, gathered with the results, separate from all that results depend on."""
 
 import json
 from pathlib import Path
@@ -56,7 +56,7 @@ def work(job=JOB, outputs=(OUT, CURVE), fails=None):
             raise fails
 
 
-def test_a_job_says_what_it_took_on_which_machine_with_which_packages(root):
+def test_a_run_record_holds_time_machine_and_packages(root):
     work()
     (run,) = gather(root, record(root)).values()
     assert run.clock == runs.BY_JOB and 0 <= run.seconds < 60, "not Snakemake's clock, which says 60 s"
@@ -65,12 +65,12 @@ def test_a_job_says_what_it_took_on_which_machine_with_which_packages(root):
     assert run.started.endswith("Z") and run.sha256 == "5ha"
 
 
-def test_without_a_note_snakemakes_clock_is_taken_and_no_machine_named(root):
+def test_without_a_run_record_snakemakes_times_are_used_and_no_machine_is_named(root):
     (run,) = gather(root, record(root)).values()
     assert (run.seconds, run.clock, run.machine) == (60.0, runs.BY_SNAKEMAKE, None)
 
 
-def test_a_note_of_a_job_that_was_told_something_else_is_not_believed(root):
+def test_a_run_record_with_other_parameters_is_not_used(root):
     work({**JOB, "lr": 0.2})
     (run,) = gather(root, record(root)).values()
     assert run.machine is None
@@ -94,7 +94,7 @@ def test_a_clone_keeps_what_was_recorded_and_forgets_it_with_the_content(root):
     entry = record(root)
     work()
     kept = gather(root, entry)
-    record(root, start=5.0, end=5.0)  # put back from a clone: no times
+    record(root, start=5.0, end=5.0)  # restored in a clone: no times
     assert gather(root, entry) == kept
     other = Entry("0ther", entry.record, "1n")
     assert gather(root, other) == {}
@@ -163,7 +163,7 @@ def test_a_line_that_makes_no_sense_is_left_out_and_no_other(root, changed):
     assert set(found) == {CURVE} and found[CURVE].seconds == 2.0
 
 
-def test_a_note_without_sensible_numbers_is_none(root):
+def test_a_run_record_without_valid_numbers_is_ignored(root):
     work()
     path = notes.path_of(root, CURVE)
     note = json.loads(path.read_text())
@@ -173,14 +173,14 @@ def test_a_note_without_sensible_numbers_is_none(root):
         assert notes.read(root, CURVE) is None
 
 
-def test_a_record_of_a_job_that_was_told_something_else_gives_no_time(root):
+def test_a_snakemake_record_with_other_parameters_gives_no_time(root):
     """Snakemake's record is of another run than the entry: the same content, other parameters."""
     entry = record(root)
     record(root, {**JOB, "lr": 0.2})
     assert gather(root, entry) == {}
 
 
-def test_attempts_of_a_job_that_was_told_something_else_are_not_added_up(root):
+def test_attempts_with_other_parameters_are_not_added_up(root):
     with pytest.raises(Stopped):
         work({**JOB, "lr": 0.2}, fails=Stopped("time is up"))
     path = notes.path_of(root, CURVE)
@@ -189,7 +189,7 @@ def test_attempts_of_a_job_that_was_told_something_else_are_not_added_up(root):
     assert gather(root, record(root))[CURVE].earlier_seconds == 0.0
 
 
-def test_only_the_first_of_processes_that_share_a_job_and_only_results_are_noted(root, monkeypatch):
+def test_only_the_first_process_of_a_job_writes_a_run_record_and_only_for_results(root, monkeypatch):
     work(outputs=("/tmp/elsewhere.zip",))
     work(outputs=("results/../x.zip",))
     monkeypatch.setenv("RANK", "1")
@@ -202,6 +202,6 @@ def test_a_full_disk_ends_no_job_that_has_its_results(root):
     work()
 
 
-def test_no_rule_writes_its_log_where_notes_lie():
+def test_no_rule_writes_its_log_into_the_folder_of_run_records():
     for path in (Path(__file__).parents[2] / "workflow/rules").glob("*.smk"):
         assert "logs/_" not in path.read_text()

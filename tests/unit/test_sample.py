@@ -84,7 +84,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_sample_depends_on_its_seed_alone(small_nets, case):
-    """Whatever the batch and the shard: equal to rounding (1 of 255 where a byte's edge is crossed), labels equal."""
+    """For any batch and shard: equal to rounding (1 of 255 where a byte's edge is crossed), labels equal."""
     found = CASES[case](small_nets)
     whole, labels = floats(found | {"batch": 10}, 0, 9)
     parts = [floats(found | {"batch": b}, *ends) for b, ends in ((2, (0, 4)), (3, (5, 9)))]
@@ -196,7 +196,7 @@ def launched(found, output, rank, size):
     return subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_the_first_process_says_who_failed(small_nets, tmp_path, monkeypatch):
+def test_the_first_process_names_the_failed_one(small_nets, tmp_path, monkeypatch):
     folder, here = tmp_path / "part", ProcessGroup(0, 2, 0)
     with pytest.raises(RuntimeError), workers.present(folder, ProcessGroup(1, 2, 1)):
         raise RuntimeError("disk full")
@@ -204,12 +204,12 @@ def test_the_first_process_says_who_failed(small_nets, tmp_path, monkeypatch):
     with pytest.raises(UserError, match="process 1 of 2 failed: RuntimeError: disk full"):
         workers.wait(folder, shards, {}, here, began=0.0)
     clock = iter(range(1000))
-    with pytest.raises(UserError, match=r"2 of 2 shards are missing, those of process \[0, 1\]") as told:
+    with pytest.raises(UserError, match=r"2 of 2 shards are missing, those of process \[0, 1\]") as message:
         workers.wait(
             folder, shards, {}, here, began=1e12, now=lambda: float(next(clock)), sleep=lambda s: None,
             patience_s=5.0,
         )  # fmt: skip
-    assert "A process died or hangs" in str(told.value)
+    assert "A process ended or hangs" in str(message.value)
 
 
 def test_shares_cover_every_shard_once():
@@ -257,7 +257,7 @@ def test_a_sampler_that_does_not_fit_the_net_is_refused(small_nets, tmp_path):
         drawing(job(small_nets, [DG[0] | {"boost": True}], DDPM))
 
 
-def test_noise_levels_are_moved_to_those_the_net_knows(small_nets, tmp_path):
+def test_noise_levels_are_rounded_to_those_of_the_net(small_nets, tmp_path):
     from guidelab.nets.edm import Edm
 
     config = {"resolution_px": 8, "image_channels": 3, "classes": 0, "architecture": "adm", "precond": "iddpm",
@@ -276,7 +276,7 @@ def test_noise_levels_are_moved_to_those_the_net_knows(small_nets, tmp_path):
     assert not torch.equal(known, plain[:-1]) and torch.allclose(known, plain[:-1], rtol=0.1)
 
 
-def test_too_little_memory_says_what_to_lower(small_nets, monkeypatch):
+def test_too_little_memory_names_the_setting_to_lower(small_nets, monkeypatch):
     found = drawing(job(small_nets, CFG))
 
     def full(*args):
@@ -300,8 +300,8 @@ def test_boosting_changes_images_and_keeps_labels(small_nets):
     assert not torch.equal(images[0][0], images[1][0]) and torch.equal(images[0][1], images[1][1])
 
 
-def test_real_images_may_stand_in_the_place_of_samples(tmp_path):
-    """All of a fold before any twice, in an order that is not the fold's; labels beside them."""
+def test_real_images_can_be_used_as_samples(tmp_path):
+    """All of a fold before any twice, in an order that is not the fold's; with labels."""
     images = torch.arange(12)[:, None, None, None].expand(12, 3, 8, 8).to(torch.uint8)
     write_zip(tmp_path / "fold.zip", ImageSet(images, torch.arange(12) % 4, tuple(map(str, range(12)))))
     found = job(tmp_path, [], real="validation", blocks={"a": [5, 12], "b": [100, 103]})

@@ -1,4 +1,4 @@
-"""What a GPU needs, as far as a CPU can tell: no waiting in the loop, one device, whole graphs, half precision."""
+"""Requirements of a GPU that a CPU can check: no waiting in the loop, one device, unbroken graphs, half precision."""
 
 import contextlib
 
@@ -204,7 +204,7 @@ def test_degrading_one_use_of_a_net_leaves_the_others_alone():
     assert not callable(plain.dropout) and not torch.equal(plain(*batch(plain)), masked(*batch(plain)))
 
 
-def test_compilation_is_asked_for_by_name(monkeypatch):
+def test_compilation_is_chosen_by_environment_variable(monkeypatch):
     nets = {"main": edm2(0), "dit": dit()}
     monkeypatch.setenv("GUIDELAB_COMPILE", "1")
     found = inference_models(nets, CPU, "float32")

@@ -41,7 +41,7 @@ def test_a_sample_starts_from_its_own_noise_at_the_highest_level(small_nets):
 
 
 @pytest.mark.parametrize(("sampler", "change"), [(DDPM, {"clip": True}), (DDIM, {"eta": 0.0})])
-def test_a_chain_clips_and_takes_fresh_noise_as_the_job_says(small_nets, sampler, change):
+def test_a_chain_clips_and_draws_fresh_noise_as_the_job_specifies(small_nets, sampler, change):
     one, other = (drawn(dit_job(small_nets, sampler=s))(0, 1)[0] for s in (sampler, sampler | change))
     assert float((one - other).abs().max()) > 1e-3
 
@@ -53,7 +53,7 @@ def test_the_noise_of_churn_differs_by_sample_and_from_its_start():
 
 
 @pytest.mark.parametrize(("how", "decode"), [("edm", rounded), ("adm", truncated)])
-def test_bytes_are_made_as_the_job_says(small_nets, how, decode):
+def test_uint8_conversion_follows_the_job(small_nets, how, decode):
     assert Pixels(job(small_nets, [], uint8=how), CPU).decode is decode
 
 

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from large_cases import ROOT
+from imagenet_cases import ROOT
 from matplotlib.figure import Figure
 
 from guidelab.paper import (

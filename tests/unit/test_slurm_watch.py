@@ -1,4 +1,4 @@
-"""What stands between the executor and Slurm: no job is lost, no wait is silent. And the questions asked of Slurm."""
+"""The wrapper between the executor and Slurm: no job is lost, no wait is silent. And the queries of Slurm."""
 
 import asyncio
 import sys
@@ -22,39 +22,39 @@ class Clock:
 @pytest.fixture
 def made(monkeypatch):
     """A watch whose Slurm answers what the test wants: `answers` are given one by one."""
-    answers, told, clock = [], [], Clock()
+    answers, printed, clock = [], [], Clock()
 
     async def ask(command, logger):
         return answers.pop(0)
 
     monkeypatch.setattr(watch, "queue", lambda *more: [])
-    return watch.Watch(ask, 600.0, told.append, clock, again_s=0.0), answers, told, clock
+    return watch.Watch(ask, 600.0, printed.append, clock, again_s=0.0), answers, printed, clock
 
 
 def states(made, *answers, command="squeue"):
-    """What the executor is told at last, after as many looks as it takes to use the answers up."""
+    """The last states the executor gets, after all prepared answers were used."""
     made[1].extend(answers)
     while made[1]:
         found = asyncio.run(made[0].query(command, None))[0]
     return found
 
 
-def test_without_an_answer_no_job_is_dropped_and_it_is_told(made):
+def test_without_an_answer_no_job_is_dropped_and_a_warning_is_printed(made):
     """The executor drops what it gets no dictionary for; an empty one keeps all."""
-    w, _, told, clock = made
+    w, _, printed, clock = made
     w.expect(["1", "2"])
     assert states(made, (None, None)) == {}
-    assert len(told) == 1 and "2 jobs" in told[0] and "not answered" in told[0]
+    assert len(printed) == 1 and "2 jobs" in printed[0] and "not answered" in printed[0]
     clock.now = 300.0
-    assert states(made, (None, None)) == {} and len(told) == 1
+    assert states(made, (None, None)) == {} and len(printed) == 1
     clock.now = 601.0
-    assert states(made, (None, None)) == {} and "10 minutes" in told[-1]
+    assert states(made, (None, None)) == {} and "10 minutes" in printed[-1]
     assert states(made, ({"1": "RUNNING", "2": "COMPLETED"}, 0.1)) == {"1": "RUNNING", "2": "COMPLETED"}
-    assert told[-1] == "Slurm answers again"
+    assert printed[-1] == "Slurm answers again"
 
 
 @pytest.mark.parametrize(("state", "acted"), [("PREEMPTED", "CANCELLED"), ("NODE_FAIL", "FAILED")])
-def test_a_state_the_executor_waits_on_for_ever_is_believed_at_the_second_answer(made, state, acted):
+def test_a_state_the_executor_would_wait_on_for_ever_is_accepted_at_the_second_answer(made, state, acted):
     made[0].expect(["7"])
     assert states(made, ({"7": state}, 0.1), (None, None)) == {"7": "PENDING"}
     assert states(made, ({"7": state}, 0.1)) == {"7": acted}
@@ -68,7 +68,7 @@ def test_a_requeued_job_is_left_alone(made):
     assert made[2] == []
 
 
-def test_cancelled_by_somebody_is_cancelled(made):
+def test_cancelled_by_a_user_is_cancelled(made):
     made[0].expect(["7"])
     assert states(made, ({"7": "CANCELLED by 1000"}, 0.1)) == {"7": "CANCELLED"}
 
@@ -81,7 +81,7 @@ def test_a_forgotten_job_is_decided_by_its_files(made):
     assert "forgotten job 7" in made[2][-1]
 
 
-def test_sacct_may_not_know_a_new_job_yet(made):
+def test_a_new_job_that_sacct_does_not_list_yet_is_not_lost(made):
     made[0].expect(["7"])
     assert states(made, ({}, 0.1), ({}, 0.1), ({}, 0.1), command="sacct -X") == {}
     states(made, ({"7": "RUNNING"}, 0.1), command="sacct -X")
@@ -89,25 +89,25 @@ def test_sacct_may_not_know_a_new_job_yet(made):
     assert states(made, ({}, 0.1), command="sacct -X") == {"7": "UNKNOWN"}
 
 
-def test_a_wait_for_no_usual_reason_is_told_with_its_reason(made, monkeypatch):
-    w, _, told, clock = made
+def test_a_wait_for_an_unusual_reason_is_reported_with_the_reason(made, monkeypatch):
+    w, _, printed, clock = made
     held = Queued("7", "PENDING", "PartitionTimeLimit", "0:00", "/x", "rule_train_wildcards_toy2d_main")
     monkeypatch.setattr(watch, "queue", lambda *more: [held])
     w.expect(["7"])
     states(made, ({"7": "PENDING"}, 0.1))
     clock.now = 599.0
     states(made, ({"7": "PENDING"}, 0.1))
-    assert told == []
+    assert printed == []
     clock.now = 600.0
     states(made, ({"7": "PENDING"}, 0.1))
-    assert len(told) == 1 and "PartitionTimeLimit" in told[0] and "train toy2d_main" in told[0]
+    assert len(printed) == 1 and "PartitionTimeLimit" in printed[0] and "train toy2d_main" in printed[0]
     states(made, ({"7": "PENDING"}, 0.1))
-    assert len(told) == 1  # not at every look
+    assert len(printed) == 1  # not at every look
     clock.now = 700.0
     states(made, ({"7": "RUNNING"}, 0.1))
     clock.now = 1299.0
     states(made, ({"7": "RUNNING"}, 0.1))
-    assert len(told) == 1  # the last news are of 700
+    assert len(printed) == 1  # the last news are of 700
 
 
 def test_the_executor_has_what_is_replaced():
@@ -121,14 +121,14 @@ def test_the_executor_has_what_is_replaced():
     assert "query_job_status(" in inspect.getsource(plugin.Executor.check_active_jobs)
 
 
-def test_another_version_is_told_of_and_left_alone(monkeypatch, capsys):
+def test_another_version_of_the_executor_is_reported_and_left_unchanged(monkeypatch, capsys):
     other = types.ModuleType(watch.PLUGIN)
     monkeypatch.setitem(sys.modules, watch.PLUGIN, other)
     watch.mend()
     assert "another version" in capsys.readouterr().err and not hasattr(other, "query_job_status")
 
 
-def test_the_executor_asks_through_the_watch_and_tells_it_its_jobs(monkeypatch):
+def test_the_executor_queries_slurm_through_the_watch(monkeypatch):
     plugin = types.ModuleType(watch.PLUGIN)
 
     async def query_job_status(command, logger):
@@ -162,7 +162,7 @@ def test_times_are_read_as_slurm_writes_them(text, wanted):
     assert queue.seconds(text) == wanted
 
 
-def test_jobs_of_this_folder_are_orphans_and_no_others(tmp_path):
+def test_only_jobs_of_this_folder_are_orphans(tmp_path):
     def job(number, folder, comment):
         return Queued(number, "PENDING", "Priority", "0:00", str(folder), comment)
 
@@ -172,12 +172,12 @@ def test_jobs_of_this_folder_are_orphans_and_no_others(tmp_path):
     jobs = [
         job("1", tmp_path / "here", "rule_train_wildcards_toy2d_main"),
         job("2", tmp_path / "elsewhere", "rule_train"),
-        job("3", tmp_path / "here", "(null)"),  # somebody's own job
+        job("3", tmp_path / "here", "(null)"),  # another job of the user
         job("4", link, "rule_sample"),
     ]
     left = orphans.orphans(jobs, tmp_path / "here")
     assert [j.number for j in left] == ["1", "4"]
-    assert "scancel 1 4" in orphans.told(left) and "train toy2d_main" in orphans.told(left)
+    assert "scancel 1 4" in orphans.message(left) and "train toy2d_main" in orphans.message(left)
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_jobs_of_this_folder_are_orphans_and_no_others(tmp_path):
         ({"SLURM_JOB_ID": "5", "GUIDELAB_SUBMITTED_FROM": "login"}, "5"),
         ({"SLURM_JOB_ID": "5", "GUIDELAB_SUBMITTED_FROM": "4"}, "5"),
         ({"SLURM_JOB_ID": "5", "GUIDELAB_SUBMITTED_FROM": "5"}, ""),  # Snakemake runs in this allocation
-        ({"SLURM_JOB_ID": "5"}, ""),  # a command by hand, in somebody's allocation
+        ({"SLURM_JOB_ID": "5"}, ""),  # a command by hand, in an allocation
         ({"GUIDELAB_SUBMITTED_FROM": "login"}, ""),
     ],
 )
@@ -208,7 +208,7 @@ def test_a_job_that_slurm_ends_anyway_is_not_requeued(monkeypatch, state, asked)
     ("age", "sacct", "wanted"),
     [("3600 sec", "", "squeue"), ("30 sec", "", "sacct"), ("30 sec", None, "squeue"), (None, "", "squeue")],
 )
-def test_sacct_is_asked_only_where_it_answers_and_squeue_forgets(monkeypatch, age, sacct, wanted):
+def test_sacct_is_used_only_where_it_answers_and_squeue_drops_jobs(monkeypatch, age, sacct, wanted):
     monkeypatch.setattr(site, "config", lambda name: age)
     monkeypatch.setattr(site, "ask", lambda *command: sacct)
     assert site.status_command({}) == wanted

@@ -1,4 +1,4 @@
-"""params.yaml: what is accepted, and what every kind of mistake is told."""
+"""params.yaml: what is accepted, and the message of every kind of mistake."""
 
 import json
 from pathlib import Path
@@ -177,7 +177,7 @@ MISTAKES = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_every_mistake_says_where_given_wanted_and_closest(name, tmp_path):
+def test_every_mistake_names_where_given_wanted_and_closest(name, tmp_path):
     change, expected = MISTAKES[name]
     message = broken(tmp_path, change)
     for part in expected:
@@ -199,7 +199,7 @@ TEXTS = {
 
 
 @pytest.mark.parametrize("name", TEXTS)
-def test_hostile_and_broken_yaml_is_refused_with_one_message(name, tmp_path):
+def test_malicious_and_broken_yaml_is_refused_with_one_message(name, tmp_path):
     text, expected = TEXTS[name]
     path = tmp_path / "params.yaml"
     if text is not None:

@@ -1,4 +1,4 @@
-"""What params.yaml may never do: pass a check and fail after hours, or print numbers that mean nothing."""
+"""An invalid params.yaml never passes the check to fail after hours or to give meaningless numbers."""
 
 import copy
 from pathlib import Path
@@ -139,7 +139,7 @@ def test_no_net_guides_itself():
     loaded("fashion_ablations")  # `independent` evaluates the same net with another class
 
 
-def test_a_grader_shares_no_image_with_a_guide_whatever_folds_are_called():
+def test_a_grader_shares_no_image_with_a_guide_under_any_fold_names():
     def again(e):
         e["folds"]["again"] = dict(e["folds"]["graded"])
         e["discriminators"]["guide"]["real"] = "again"
@@ -152,7 +152,7 @@ def test_a_grader_shares_no_image_with_a_guide_whatever_folds_are_called():
         e["folds"]["train2"] = {"split": "train", "n": 100, "seed": 3}
         e["discriminators"]["guide_frozen"]["real"] = "train2"
 
-    assert "judged on images it knows" in refused("fashion_ablations", on_its_extractor)
+    assert "evaluated on its training images" in refused("fashion_ablations", on_its_extractor)
 
 
 @pytest.mark.parametrize(("name", "classes"), [("fashion", 11), ("fashion", 5), ("cifar10", 100)])
@@ -162,7 +162,7 @@ def test_no_class_is_drawn_that_the_data_have_not(name, classes):
     )
 
 
-def test_a_released_file_has_the_lengths_its_entry_says():
+def test_a_released_file_has_the_lengths_of_its_entry():
     wrong = "edm2-img512-s-2147483-0.130"
     change = setting("models", "s_190", "checkpoint", to=wrong)
     assert (

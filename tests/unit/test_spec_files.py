@@ -1,4 +1,4 @@
-"""Nets in files, EDM's churn and one class in params.yaml: what is refused, and what a job is then told."""
+"""Nets in files, EDM's churn and one class in params.yaml: what is refused, and the resulting job."""
 
 import json
 
@@ -39,7 +39,7 @@ def test_files_are_inputs_of_obtain_and_nothing_is_trained():
     assert list(planned.planned("prepare")) == [("reference",)]
 
 
-def test_a_net_of_our_own_is_read_as_such():
+def test_a_net_trained_by_guidelab_is_recognised():
     change = {"denoisers": {"main": {"net": {"file": "/nets/main.safetensors"}}}}
     assert job(change, "obtain", "mine", "models", "main")["checkpoint"]["format"] == "guidelab"
 
@@ -80,7 +80,7 @@ REFUSED = [
             "evaluate": {"label_policy": 1},
             "denoisers": {n: {"conditional": False} for n in ("main", "guide")},
         },
-        "no net",
+        "every net of this experiment is unconditional",
     ),
     ({"dataset": {"name": "cifar10", "classes": 10}}, "folds.reference.split: given 'all'"),
     ({"extends": "own_filse"}, "did you mean 'own_files'"),

@@ -1,4 +1,4 @@
-"""Made-up checkpoints: the same bytes wherever and whenever they are made, for every format there is."""
+"""Synthetic checkpoints have reproducible bytes, in every format."""
 
 import pytest
 import torch
@@ -10,10 +10,10 @@ OF_FORMAT = {row.format: name for name, row in sorted(ROWS.items())}
 
 
 @pytest.mark.parametrize("kind", sorted(_WRITERS))
-def test_the_same_bytes_whatever_was_drawn_before(kind, tmp_path):
+def test_the_same_bytes_for_any_state_of_the_global_generators(kind, tmp_path):
     found = []
     for seed in (1, 2):
-        torch.manual_seed(seed)  # a net that forgets its own generator draws from here
+        torch.manual_seed(seed)  # a net that ignores its generator draws from here
         folder = tmp_path / str(seed)
         sizes = {"resolution_px": 16, "image_channels": 3} if kind == "vae" else {"resolution_px": 8}
         made(folder, OF_FORMAT[kind], **sizes)

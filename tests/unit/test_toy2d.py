@@ -38,7 +38,7 @@ def test_the_region_holds_its_mass_of_fresh_points(tree: Toy2d, monkeypatch: pyt
     assert float((fresh >= toy2d_truth.region("A")).double().mean()) == pytest.approx(0.99, abs=0.006)
 
 
-def test_class_b_is_the_same_whoever_asks_for_it() -> None:
+def test_class_b_is_the_same_alone_and_together_with_class_a() -> None:
     assert torch.equal(fractal("B").means, fractal("AB").means[1016:])
     assert not torch.allclose(fractal("A").means, fractal("B").means)
 

@@ -1,4 +1,4 @@
-"""EDM's augmentation on a picture of one spot: where it goes, and what the net is told."""
+"""EDM's augmentation on a picture of one spot: where it goes, and the labels the net gets."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ NOTHING = torch.tensor([[0.9, *[0.9] * 6, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0]])
 
 
 @pytest.mark.parametrize(
-    ("change", "told", "moved"),
+    ("change", "expected", "moved"),
     [
         ({}, {}, (0.3, -0.2, 1.0)),
         ({0: 0.1}, {0: 1.0}, (-0.3, -0.2, 1.0)),
@@ -38,13 +38,13 @@ NOTHING = torch.tensor([[0.9, *[0.9] * 6, 0.5, 0.5, 0.0, 0.0, 0.0, 0.0]])
         ({4: 0.1, 10: 1.0}, {5: 1.0}, (0.345, -0.174, 1.0)),  # wider, and as much flatter
     ],
 )
-def test_augmentation_tells_what_it_did(change: Any, told: Any, moved: Any) -> None:
+def test_augmentation_labels_name_the_transformation(change: Any, expected: Any, moved: Any) -> None:
     chosen = NOTHING.clone()
     for place, value in change.items():
         chosen[0, place] = value
     image, labels = augment(disc(), chosen)
     wanted = torch.zeros(9)
-    for place, value in told.items():
+    for place, value in expected.items():
         wanted[place] = value
     torch.testing.assert_close(labels[0], wanted, atol=1e-6, rtol=0)
     x, y, mass = centre(image)
@@ -53,7 +53,7 @@ def test_augmentation_tells_what_it_did(change: Any, told: Any, moved: Any) -> N
 
 
 def test_one_image_in_many_is_augmented() -> None:
-    _, told = augment(torch.zeros(4000, 1, 2, 2), choices(4000, torch.Generator().manual_seed(0)))
-    shares = (told != 0).double().mean(0).tolist()
+    _, labels = augment(torch.zeros(4000, 1, 2, 2), choices(4000, torch.Generator().manual_seed(0)))
+    shares = (labels != 0).double().mean(0).tolist()
     wanted = [0.5, 0.06, 0.12, 0.12, 0.12, 0.12, 0.06, 0.12, 0.12]  # only half of the stretched are turned
     assert shares == pytest.approx(wanted, abs=0.02)

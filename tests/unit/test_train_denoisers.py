@@ -32,7 +32,7 @@ def test_every_net_learns(net: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("net", ["edm", "dit", "adm"])
-def test_interrupted_is_uninterrupted_whatever_the_threads(
+def test_interrupted_equals_uninterrupted_for_any_number_of_threads(
     net: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     more: dict[str, Any] = {"microbatch": 4, "nimg": 64, "snapshot_nimg": 32}
@@ -94,8 +94,8 @@ def test_a_reconstructed_model_denoises(net: str, tmp_path: Path) -> None:
         ("edm2", {"loss": "vp"}, "loss vp does not fit net edm2, which wants edm2 or edm"),
         ("dit", {"loss": "edm"}, "wants vp"),
         ("edm", {"net": NETS["edm"] | {"precond": "vp"}}, "used as released only"),
-        ("adm", {"label_dropout": 0.1}, "cannot be told that there is no class"),
-        ("dit", {"label_dropout": 0.1, "conditional": False}, "cannot be told that there is no class"),
+        ("adm", {"label_dropout": 0.1}, "has no null class"),
+        ("dit", {"label_dropout": 0.1, "conditional": False}, "has no null class"),
         ("edm", {"net": NETS["edm"] | {"augment_dim": 4}}, "has augment_dim 4, wanted 9"),
         ("edm", {"data": latents_data()}, "a turned latent is not the latent"),
         ("edm2", {"classes": 2}, "labels up to 2, wanted labels below 2"),

@@ -109,7 +109,7 @@ def test_a_gpu_trains_as_a_cpu(
 @gpu
 @pytest.mark.parametrize("precision", ["float32", *HALVES])
 @pytest.mark.parametrize("cached", [None, 2])
-def test_a_gpu_tells_sides_apart(precision: str, cached: int | None, tmp_path: Path) -> None:
+def test_a_discriminator_on_a_gpu_separates_sides(precision: str, cached: int | None, tmp_path: Path) -> None:
     config: dict[str, Any] = {
         "lr": 3e-3, "batch": 32, "iterations": 60, "evaluate_every": 20, "patience": 3, "sigma_min": 0.05,
         "sigma_max": 2.0, "validation": 0.2, "test": 0.2, "cached_draws": cached,

@@ -129,7 +129,7 @@ def test_each_training_seed_has_a_net_of_its_own_and_the_same_one_again() -> Non
 
 
 def test_stopped_and_resumed_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One generator draws everything: after a stop the training goes on where it was in the sequence."""
+    """One generator draws everything: after a stop the training resumes at its position in the sequence."""
     real, generated = gaussian(500, 0.3, 5), {0: gaussian(700, -0.3, 6), 3: gaussian(600, 0.1, 7)}
     job = made(real, generated, iterations=75)
     trained(job)

@@ -103,7 +103,7 @@ def job(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 OUTPUT = Path("dg.safetensors")
 
 
-def test_it_tells_sides_apart_where_they_differ(job: dict[str, Any]) -> None:
+def test_a_discriminator_separates_sides_that_differ(job: dict[str, Any]) -> None:
     discriminate.run(job, [OUTPUT])
     tensors, meta = load_arrays(OUTPUT)
     assert meta["kind"] == "discriminator" and meta["role"] == "guide" and meta["code"] == "abc"
@@ -156,12 +156,12 @@ def test_on_latents_with_a_frozen_classifier(job: dict[str, Any], tmp_path: Path
     both = torch.cat([mean, mean + 4])
     parts = {"parts": {"0": [0, 59], "5": [60, 119]}}
     fake = encoded(tmp_path / "fake.zip", both, labels.repeat(2), parts)
-    told = SMALL | {"conditional": True}
+    conditional = SMALL | {"conditional": True}
     inputs = {"real": [real], "generated": [fake], "extractor": ["noisy.safetensors"]}
     for cached in (None, 2):
         guide = job | {
             "latent": LATENT,
-            "net": told,
+            "net": conditional,
             "inputs": inputs,
             "train": TRAIN | {"cached_draws": cached},
         }
@@ -233,11 +233,11 @@ def test_what_does_not_fit_is_named(
     labels = torch.arange(60) % 3
     latents = encoded(tmp_path / "latents.zip", torch.zeros(60, 2, 8, 8), labels, {})
     wide = zipped(tmp_path / "wide.zip", torch.zeros(60, 1, 16, 16, dtype=torch.uint8), labels)
-    told = {"net": SMALL | {"conditional": True}}
+    conditional = {"net": SMALL | {"conditional": True}}
     whole = {**job["inputs"]}
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"inputs": whole | {"real": [bare]}, **told}, r"bare\.zip: has no labels, and dg needs"),
-        ({"classes": 2, **told}, "has a label 2, wanted 0 to 1"),
+        ({"inputs": whole | {"real": [bare]}, **conditional}, r"bare\.zip: has no labels, and dg needs"),
+        ({"classes": 2, **conditional}, "has a label 2, wanted 0 to 1"),
         ({"inputs": whole | {"real": [wide]}}, r"dg\.json: holds \(1, 8, 8\), but .*wide\.zip holds"),
         ({"inputs": whole | {"real": [latents]}}, r"latents\.zip: holds latents, wanted images"),
         ({"latent": LATENT}, r"real\.zip: holds images, wanted latents"),
@@ -273,7 +273,7 @@ def test_parts_share_nothing_and_held_out_noise_is_fixed(monkeypatch: pytest.Mon
     (x, sigma), one = held_out(512)
     (again, same), four = held_out(32)
     assert (one, four) == (1, 4) and x.shape == (108, 1, 6, 6)
-    assert torch.equal(x, again) and torch.equal(sigma, same)  # whatever the size of a chunk
+    assert torch.equal(x, again) and torch.equal(sigma, same)  # for any chunk size
     whole = stream("p", 0, 1)  # all levels first, then all noise, as if drawn at once
     assert torch.equal(sigma, levels(108, TRAIN, whole))
     noise = torch.randn(108, 1, 6, 6, generator=whole)

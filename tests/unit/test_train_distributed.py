@@ -19,8 +19,8 @@ from guidelab.errors import UserError
 from guidelab.io import load_arrays
 from guidelab.train.distributed import TrainingGroup, joined
 
-# Each process trains the toy net, and images three times: to the end; until the second process alone is asked to stop, and on to the end;
-# and slowly, until the whole group is asked to stop from outside.
+# Each process trains the toy net, and images three times: to the end; until the second process alone gets a stop signal, then to the end;
+# and slowly, until the complete group gets a stop signal from outside.
 SCRIPT = """
     import os, signal, sys, time
     from pathlib import Path
@@ -41,7 +41,7 @@ SCRIPT = """
         else:
             assert not found[0] and not found[2]
 
-    def told(self, state, iteration):
+    def with_stop(self, state, iteration):
         if iteration == 5 and self.group.rank == 1:
             os.kill(os.getpid(), signal.SIGTERM)
         return plain(self, state, iteration)
@@ -60,13 +60,13 @@ SCRIPT = """
         if group.leader:
             save_arrays(here / "toy.safetensors", toy[0], {"curve": toy[2]})
         go("whole", group)
-        Trainer.step = told
+        Trainer.step = with_stop
         try:
             go("inside", group)
             raise SystemExit("was not stopped")
         except Stopped as error:
             (here / f"inside{group.rank}.txt").write_text(str(error))
-        group.asked.clear()
+        group.stop_requested.clear()
         Trainer.step = plain
         go("inside", group)
         Trainer.step = slow

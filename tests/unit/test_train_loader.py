@@ -1,4 +1,4 @@
-"""Examples of a training: each a function of its place alone, whatever the threads; decoded once where they fit."""
+"""Examples of a training: each a function of its position alone, for any number of threads; decoded once where they fit."""
 
 from typing import Any
 

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from guidelab.errors import UserError
 from guidelab.train import loop
-from guidelab.train.loop import Course, State, run
+from guidelab.train.loop import State, TrainingSpec, run
 from guidelab.train.stop import Stopped
 from guidelab.train.streams import stream
 
 
-def course(hook=lambda iteration: None, iterations: int = 23, **key: object) -> Course:
+def course(hook=lambda iteration: None, iterations: int = 23, **key: object) -> TrainingSpec:
     """Two random walks: each step depends on the state and on the iteration's own random numbers."""
 
     def step(state: State, iteration: int) -> tuple[State, Tensor]:
@@ -24,7 +24,7 @@ def course(hook=lambda iteration: None, iterations: int = 23, **key: object) -> 
         x = state["x"] * 0.99 + torch.randn(2, 3, generator=stream("walk", 7, iteration))
         return {"x": x, "count": state["count"] + 1}, x.square().mean(1)
 
-    return Course(
+    return TrainingSpec(
         key={"walk": 7, "stds": (0.1, 0.2), **key},
         initial=lambda: {"x": torch.zeros(2, 3), "count": torch.zeros((), dtype=torch.int64)},
         step=step,
@@ -129,7 +129,7 @@ def test_a_truncated_state_is_refused(tmp_path: Path) -> None:
 
 def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
     broken = course()
-    bad = Course(
+    bad = TrainingSpec(
         **{**vars(broken), "step": lambda s, i: (s, torch.tensor([0.0, float("nan") if i == 9 else 0.0]))}
     )
     with pytest.raises(UserError, match="not finite before iteration 12"):
@@ -137,7 +137,7 @@ def test_a_loss_that_is_not_finite_ends_the_training(tmp_path: Path) -> None:
 
 
 def test_losses_are_means_over_their_interval(tmp_path: Path) -> None:
-    counting = Course(**{**vars(course()), "step": lambda s, i: (s, torch.tensor([float(i), 1.0]))})
+    counting = TrainingSpec(**{**vars(course()), "step": lambda s, i: (s, torch.tensor([float(i), 1.0]))})
     _, losses = run(counting, tmp_path, progress=False)
     assert losses[:, 0].tolist() == [1.5, 5.5, 9.5, 13.5, 17.5, 21.0] and (losses[:, 1] == 1).all()
 

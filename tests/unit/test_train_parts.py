@@ -17,7 +17,7 @@ from guidelab.train import classifiers, images
 from guidelab.train.adam import Adam
 from guidelab.train.early import run_until_no_better
 from guidelab.train.judge import Judge
-from guidelab.train.loop import Course
+from guidelab.train.loop import TrainingSpec
 from guidelab.train.noisy import NoisyBatch
 from guidelab.train.objectives import draws_of, recipe_of
 from guidelab.train.precision import NetInTraining, Precision
@@ -42,7 +42,7 @@ def test_adam_is_the_published_one():
 
 
 def test_of_equal_nets_the_earlier_is_kept(tmp_path):
-    course = Course(
+    course = TrainingSpec(
         key={}, initial=lambda: {"w": torch.zeros(1)}, step=lambda state, i: ({"w": state["w"] + 1}, torch.ones(1)),
         snapshot=lambda state: state, iterations=6, snapshot_every=2, log_every=2,
     )  # fmt: skip

@@ -27,9 +27,9 @@ class Remembering(VpNet):
 
     def raw(self, x_vp, steps, cond):
         self.calls.append((steps.tolist(), cond))
-        told = torch.full((len(x_vp),), 3) if cond is None else cond
-        told = per_sample(told.to(x_vp.dtype), x_vp)
-        out = [0.3 * x_vp + 0.1 * told, 0.2 * told - 0.5 + 0 * x_vp]
+        label = torch.full((len(x_vp),), 3) if cond is None else cond
+        label = per_sample(label.to(x_vp.dtype), x_vp)
+        out = [0.3 * x_vp + 0.1 * label, 0.2 * label - 0.5 + 0 * x_vp]
         return torch.cat(out if self.learn_sigma else out[:1], dim=1)
 
 

@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def wait(rule: str, outputs: list[str]) -> None:
-    """Be at work, as a real job is, for as long as the file `jobs.log.wait` is there."""
+    """Run, as a real job does, while the file `jobs.log.wait` exists."""
     from guidelab.runtime.running import hold, name_of
 
     with hold(name_of(outputs), "job", f"{rule} {outputs[0]}"):

@@ -1,4 +1,4 @@
-"""Which rule a call of `guidelab` is of: `run` takes it from the job's first output, as the command itself does.
+"""The rule of a `guidelab` call: `run` takes it from the job's first output, as the command itself does.
 
 python rule_of.py run --output results/toy2d/data/train.safetensors        prints: prepare
 """

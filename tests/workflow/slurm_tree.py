@@ -1,4 +1,4 @@
-"""A copy of the project on a test cluster: who ran where and when is noted by the command itself."""
+"""A copy of the project on a test cluster; the command records which job ran where and when."""
 
 import importlib.util
 import os
@@ -136,7 +136,7 @@ class SlurmTree(Tree):
 
     @contextmanager
     def started(self, *words: str, **more: str) -> "Iterator[Started]":
-        """`snakemake --profile slurm ...` in the background; ended, whatever happens, with the block."""
+        """`snakemake --profile slurm ...` in the background; ended with the block in any case."""
         out = self.binaries / f"out-{time.monotonic_ns()}.log"
         with out.open("w") as file:
             process = subprocess.Popen(
@@ -195,8 +195,8 @@ def slurm(*command: str) -> str:
 
 def jobs(states: str, what: str, folder: Path) -> list[str]:
     """One field of the jobs submitted from a folder, in the order of their numbers."""
-    told = slurm("squeue", "--noheader", f"--states={states}", "--sort=i", f"--format={what}|%Z")
-    return [line.rsplit("|", 1)[0].strip() for line in told.splitlines() if line.endswith(f"|{folder}")]
+    queue = slurm("squeue", "--noheader", f"--states={states}", "--sort=i", f"--format={what}|%Z")
+    return [line.rsplit("|", 1)[0].strip() for line in queue.splitlines() if line.endswith(f"|{folder}")]
 
 
 def restarts(job: str) -> int:

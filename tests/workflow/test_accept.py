@@ -1,4 +1,4 @@
-"""`guidelab accept`: what counts as up to date after a change of code, what stays outdated, and who may say so.
+"""`guidelab accept`: what counts as up to date after a code change, what stays outdated, and which ledgers are valid.
 
 The commands, Snakemake, DVC and git are real; the experiment is the smallest that has every kind of job of points.
 """

@@ -1,4 +1,4 @@
-"""A run at the papers' size, started with nothing there: refused at once by the real Snakefile; a dry run is told the same."""
+"""A run of streamed experiments without any input is refused at once by the real Snakefile; a dry run prints the same."""
 
 import pytest
 from tree import Tree
@@ -20,18 +20,18 @@ def test_a_run_is_refused_before_any_job(tree):
     tree.log.write_text("")
     with pytest.raises(AssertionError) as caught:
         tree.run("snakemake", "--cores", "2", TABLE)
-    told = str(caught.value)
-    assert "GUIDELAB_CIFAR10 is not set" in told and "edm-cifar10-32x32-uncond-vp.pkl" in told
-    assert "Traceback" not in told and "Building DAG" not in told and tree.log.read_text() == ""
+    printed = str(caught.value)
+    assert "GUIDELAB_CIFAR10 is not set" in printed and "edm-cifar10-32x32-uncond-vp.pkl" in printed
+    assert "Traceback" not in printed and "Building DAG" not in printed and tree.log.read_text() == ""
 
 
-def test_a_dry_run_is_told_and_goes_on(tree):
-    told = tree.planned(TABLE)
-    assert "GUIDELAB_CIFAR10 is not set" in told and "H100-hours by rule: sample" in told
-    assert "total" in told.split("Job stats")[1]
+def test_a_dry_run_lists_missing_inputs_and_continues(tree):
+    printed = tree.planned(TABLE)
+    assert "GUIDELAB_CIFAR10 is not set" in printed and "H100-hours by rule: sample" in printed
+    assert "total" in printed.split("Job stats")[1]
 
 
-def test_jobs_are_told_nothing_and_released_files_come_first(tree):
+def test_jobs_get_no_list_and_released_files_come_first(tree):
     plan = Plan(load_spec(tree.root / "params.yaml"))
     for name in needed(plan.experiment("cifar10")):
         path = tree.root / "checkpoints" / rows()[name].file
@@ -39,12 +39,12 @@ def test_jobs_are_told_nothing_and_released_files_come_first(tree):
         path.touch()
     tree.log.write_text("")
     targets = ["results/cifar10/data/reference.zip", "results/cifar10/obtained/models/cond.safetensors"]
-    told = tree.run("snakemake", "--cores", "1", "--", *targets, GUIDELAB_CIFAR10=str(tree.root))
-    assert tree.log.read_text().splitlines()[0].startswith("obtain"), told
-    assert "not here" not in told
+    printed = tree.run("snakemake", "--cores", "1", "--", *targets, GUIDELAB_CIFAR10=str(tree.root))
+    assert tree.log.read_text().splitlines()[0].startswith("obtain"), printed
+    assert "not here" not in printed
     assert len(tree.log.read_text().splitlines()) == 2
 
 
-def test_made_up_files_are_not_looked_for(tree):
-    told = tree.planned("results/tables/cifar10_smoke.csv")
-    assert "not here" not in told and "hours" not in told and "Job stats" in told
+def test_synthetic_files_are_not_reported_missing(tree):
+    printed = tree.planned("results/tables/cifar10_smoke.csv")
+    assert "not here" not in printed and "hours" not in printed and "Job stats" in printed

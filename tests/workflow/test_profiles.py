@@ -1,4 +1,4 @@
-"""Profiles: what a cluster job asks for, where partition and account come from, what may not be in a profile."""
+"""Profiles: requests of cluster jobs, the source of partition and account, settings a profile may not have."""
 
 import os
 import re
@@ -47,8 +47,8 @@ def local_rules():
     return set(re.findall(r"\w+", block))
 
 
-def test_every_rule_that_goes_to_the_cluster_asks_for_memory_time_threads_and_gpus():
-    """The rule asks, the numbers are in one table, and every attempt is given more."""
+def test_every_rule_on_the_cluster_requests_memory_time_threads_and_gpus():
+    """The rule requests them, the numbers are in one table, and every attempt gets more."""
     assert set(rules()) == set(RULES)
     local = {name for name, rule in RULES.items() if rule.local}
     assert local_rules() == {*local, "all", "manifest"}
@@ -58,7 +58,7 @@ def test_every_rule_that_goes_to_the_cluster_asks_for_memory_time_threads_and_gp
     assert not any("resources" in rules()[name] for name in local), "those of the base rule"
 
 
-def test_small_experiments_ask_for_no_gpu_and_large_ones_do(monkeypatch):
+def test_only_streamed_experiments_request_a_gpu(monkeypatch):
     plan = Plan(load_spec(ROOT / "params.yaml"))
     monkeypatch.delenv("GUIDELAB_GPUS", raising=False)
     assert all(rule.needs.gpu == 0 for rule in RULES.values())
@@ -78,7 +78,7 @@ def test_traps_stay_out_of_the_slurm_profile(monkeypatch):
     assert not {"slurm-array-jobs", "cores", "software-deployment-method"} & set(profile)
 
 
-def test_what_a_site_has_of_its_own_comes_from_the_environment_alone(monkeypatch):
+def test_site_settings_come_from_the_environment_only(monkeypatch):
     plain = read(SLURM, monkeypatch)
     assert set(plain["default-resources"]) == {"mem_mb", "runtime"} and "set-resources" not in plain
     assert (plain["jobs"], plain["slurm-init-seconds-before-status-checks"]) == (100, 40)
@@ -96,7 +96,7 @@ def test_what_a_site_has_of_its_own_comes_from_the_environment_alone(monkeypatch
 
 
 def test_jobs_that_use_gpus_can_have_a_partition_of_their_own_and_keep_it():
-    """Also beside --set-resources, which would replace any that the profile gave; small jobs stay where the others are."""
+    """Also with --set-resources, which would replace any that the profile gave; small jobs stay in the default partition."""
     named = {
         "GUIDELAB_SLURM_PARTITION": "open",
         "GUIDELAB_SLURM_GPU_PARTITION": "all",
@@ -119,17 +119,17 @@ def test_jobs_that_use_gpus_can_have_a_partition_of_their_own_and_keep_it():
     assert done.returncode == 0, done.stdout + done.stderr
     jobs = re.findall(r"^rule (\w+):\n((?:    .*\n)+)", done.stdout, re.M)
     places = {
-        (name, "gpu=1" in told): re.search(r"slurm_partition=(\w+)", told)[1]
-        for name, told in jobs
-        if "mem_mb" in told
+        (name, "gpu=1" in printed): re.search(r"slurm_partition=(\w+)", printed)[1]
+        for name, printed in jobs
+        if "mem_mb" in printed
     }
     assert places["train", True] == places["sample", True] == "all"
     assert places["train", False] == places["sample", False] == places["measure", False] == "open"
-    gpus = {rule.name for rule in RULES.values() if rule.large and rule.large.gpu}
+    gpus = {rule.name for rule in RULES.values() if rule.streamed and rule.streamed.gpu}
     assert {name for (name, _), place in places.items() if place == "all"} == gpus & {
         name for name, gpu in places if gpu
     }
-    assert all("runtime=77" in told for name, told in jobs if name == "train")
+    assert all("runtime=77" in printed for name, printed in jobs if name == "train")
 
 
 def test_the_local_profile_takes_cores_from_the_environment(monkeypatch):
@@ -143,7 +143,7 @@ def test_slurm_is_a_link_git_carries():
     assert (ROOT / "slurm").readlink() == Path("workflow/profiles/slurm")
 
 
-def test_snakemake_reads_what_the_profile_asks_for(tmp_path):
+def test_snakemake_reads_the_requests_of_the_profile(tmp_path):
     """The literal command on a workflow of one rule: resources reach the job, the site's partition too."""
     (tmp_path / "slurm").symlink_to(SLURM.parent)
     (tmp_path / "Snakefile").write_text(

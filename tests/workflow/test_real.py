@@ -110,7 +110,7 @@ def test_a_printed_number_is_followed_back_with_times_machine_and_versions(built
         assert step["code"] == step["code_now"] and step["told_now"] == []
 
 
-def test_the_small_results_alone_tell_that_nothing_is_to_be_done(built, stages, tmp_path):
+def test_the_small_results_alone_show_that_nothing_is_to_be_done(built, stages, tmp_path):
     """What is in git, without large files and without a DVC remote, shows that the printed numbers are the code's."""
     clone = built.clone(tmp_path / "clone")
     for path in (path for stage in stages for path in (stage.provenance, *stage.in_git)):

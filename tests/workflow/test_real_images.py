@@ -59,7 +59,7 @@ def test_nothing_is_left_to_do(built):
     assert "Nothing to be done" in built.planned()
 
 
-def test_every_number_knows_where_it_comes_from(built, plan):
+def test_every_number_records_its_origin(built, plan):
     found, e = rows(built), plan.experiment(EXPERIMENT)
     metrics = set(e.spec.evaluate.metrics)
     assert {r["metric"] for r in found} == metrics
@@ -127,7 +127,7 @@ def test_a_printed_number_is_followed_back_to_its_shards(built):
 
 
 def test_a_new_guide_variant_is_one_entry(built):
-    """Input noise on both nets, which nobody planned: an entry for each model and one for the variant."""
+    """Input noise on both nets, not planned before: an entry for each model and one for the variant."""
 
     def add(params):
         e = params["experiments"][EXPERIMENT]

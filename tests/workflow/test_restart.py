@@ -1,4 +1,4 @@
-"""Snakemake killed outright, and the same command typed again: its lock, its orphans, half-written files."""
+"""Snakemake killed by SIGKILL, and the same command typed again: its lock, its orphaned jobs, partial files."""
 
 import contextlib
 import os
@@ -58,7 +58,7 @@ def tree(tmp_path_factory):
 
 @pytest.fixture
 def at_work(tree, gate):
-    """A Snakemake with two trainings under way; whatever is left of it is gone afterwards."""
+    """A Snakemake with two running trainings; all its processes are ended afterwards."""
     shutil.rmtree(tree.root / "results", ignore_errors=True)
     process = subprocess.Popen(
         COMMAND,
@@ -89,25 +89,27 @@ def test_killed_snakemake_and_its_orphans(tree, calm, at_work):
     at_work.wait()
     assert list((tree.root / ".snakemake/locks").iterdir())
     tree.log.write_text("")
-    told = refused(tree, *COMMAND)
-    assert "still at work here: 2 jobs of a snakemake that is gone" in told and "Traceback" not in told
-    assert "LockException" not in told and tree.log.read_text() == ""  # nothing ran beside them
-    stop = re.search(r"^  kill ([\d ]+)$", told, re.M)
+    message = refused(tree, *COMMAND)
+    assert (
+        "still running here: 2 jobs of a snakemake that has ended" in message and "Traceback" not in message
+    )
+    assert "LockException" not in message and tree.log.read_text() == ""  # no other job ran
+    stop = re.search(r"^  kill ([\d ]+)$", message, re.M)
     pids = [int(pid) for pid in stop[1].split()]
     assert len(pids) == 2 and all(alive(pid) for pid in pids)
-    assert "2 jobs of a snakemake that is gone" in tree.planned(TABLE)  # a dry run is told, and goes on
+    assert "2 jobs of a snakemake that has ended" in tree.planned(TABLE)  # a dry run prints it, and continues
 
-    tree.run("kill", *map(str, pids))  # as told
+    tree.run("kill", *map(str, pids))  # as the message says
     until(lambda: not any(alive(pid) for pid in pids), "the orphans to end")
-    told = tree.run(*COMMAND)
-    assert "took away the lock of a snakemake that was killed" in told
+    message = tree.run(*COMMAND)
+    assert "removed the lock of a killed snakemake" in message
     assert (tree.root / TABLE).read_bytes() == (calm.root / TABLE).read_bytes()
     assert not list((tree.root / ".state/running").iterdir())
     assert not (tree.root / ".snakemake/locks").exists()
 
 
 def test_what_orphans_finished_is_not_trusted(tree, calm, at_work, gate):
-    """Their files are whole, but nobody noted from what they were made: `--rerun-incomplete` makes them again."""
+    """Their files are complete, but no record names their inputs: `--rerun-incomplete` makes them again."""
     at_work.kill()
     at_work.wait()
     gate.unlink()
@@ -115,18 +117,18 @@ def test_what_orphans_finished_is_not_trusted(tree, calm, at_work, gate):
     checkpoints = list((tree.root / "results").rglob("checkpoints/**/*.safetensors"))
     assert len(checkpoints) == 2
     tree.log.write_text("")
-    told = refused(tree, *(word for word in COMMAND if word != "--rerun-incomplete"))
-    assert "IncompleteFilesException" in told and "--rerun-incomplete" in told
-    assert all(str(path.relative_to(tree.root)) in told for path in checkpoints)
+    message = refused(tree, *(word for word in COMMAND if word != "--rerun-incomplete"))
+    assert "IncompleteFilesException" in message and "--rerun-incomplete" in message
+    assert all(str(path.relative_to(tree.root)) in message for path in checkpoints)
     assert tree.log.read_text() == ""
     assert len([job for job in tree.jobs(*COMMAND) if job.startswith("train ")]) >= 2
     assert (tree.root / TABLE).read_bytes() == (calm.root / TABLE).read_bytes()
 
 
 def test_a_snakemake_at_work_keeps_its_lock(tree, at_work):
-    told = refused(tree, *COMMAND)
-    assert "another snakemake is at work in this folder: snakemake --cores 2" in told
-    assert f"process {at_work.pid}" in told and "LockException" in told
-    told = refused(tree, "snakemake", "--unlock")
-    assert "Its lock stays" in told and f"kill {at_work.pid}" in told
+    message = refused(tree, *COMMAND)
+    assert "another snakemake is running in this folder: snakemake --cores 2" in message
+    assert f"process {at_work.pid}" in message and "LockException" in message
+    message = refused(tree, "snakemake", "--unlock")
+    assert "Its lock stays" in message and f"kill {at_work.pid}" in message
     assert list((tree.root / ".snakemake/locks").iterdir()) and at_work.poll() is None

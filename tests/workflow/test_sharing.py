@@ -1,4 +1,4 @@
-"""Results through a remote: one experiment or all, to S3 and to a folder, with every kind of link; and what is tampered with.
+"""Results through a remote: one experiment or all, to S3 and to a folder, with every kind of link; and tampered files.
 
 The workflow and DVC are real, jobs take milliseconds, the S3 server is a real one in this process.
 """
@@ -69,8 +69,12 @@ def s3():
     running.start()
     host, port = running.get_host_and_port()
     address = f"http://{host}:{port}"
-    told = {"aws_access_key_id": "nobody", "aws_secret_access_key": "nothing", "region_name": "us-east-1"}
-    client = boto3.client("s3", endpoint_url=address, **told)
+    credentials = {
+        "aws_access_key_id": "nobody",
+        "aws_secret_access_key": "nothing",
+        "region_name": "us-east-1",
+    }
+    client = boto3.client("s3", endpoint_url=address, **credentials)
     client.create_bucket(Bucket="results")
     yield address, client
     running.stop()
@@ -121,7 +125,7 @@ def test_links_into_the_cache_do_as_well_and_are_never_written_through(built, fo
             assert hashlib.md5(kept.read_bytes()).hexdigest() == kept.parent.name + kept.name, kept
 
 
-def test_whoever_looks_next_names_what_was_tampered_with(built, folder, tmp_path):
+def test_the_next_command_names_every_changed_file(built, folder, tmp_path):
     """One byte of a net, of samples, of a result in git: Snakemake before it plans, DVC's status, the trail."""
     clone = built.clone(tmp_path / "clone")
     remote(clone, str(folder))
@@ -145,7 +149,7 @@ def test_whoever_looks_next_names_what_was_tampered_with(built, folder, tmp_path
     assert ROWS in clone.run("git", "status", "--short")
 
 
-def test_a_store_that_was_tampered_with_is_found_out_after_the_pull(built, folder, tmp_path):
+def test_a_changed_store_is_detected_after_the_pull(built, folder, tmp_path):
     model = hashlib.md5((built.root / MODEL).read_bytes()).hexdigest()
     thing = folder / "files/md5" / model[:2] / model[2:]
     good = thing.read_bytes()

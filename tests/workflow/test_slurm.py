@@ -74,7 +74,7 @@ def test_every_table_is_the_local_one_byte_for_byte(built, tmp_path):
 
 
 def test_gpu_jobs_share_the_gpus_there_are_and_no_others_hold_one(built):
-    """Each GPU serves one job at a time, all GPUs serve, and jobs that asked for none see none."""
+    """Each GPU serves one job at a time, all GPUs serve, and jobs without a GPU request see none."""
     held = [job for job in built.ran() if job.gpus != "none"]
     assert {job.rule for job in held} == HOLD_A_GPU
     assert {(job.node, job.gpus) for job in held} == {("n1", "0"), ("n2", "0")}
@@ -95,7 +95,7 @@ def test_every_job_went_through_slurm_and_nothing_is_left_to_do(built):
     assert "Nothing to be done" in said
 
 
-def test_a_training_that_is_told_to_stop_goes_on_and_ends_the_same(cluster, tmp_path_factory):
+def test_a_stopped_training_resumes_and_gives_the_same_result(cluster, tmp_path_factory):
     """Slurm signals it twice, as before a preemption; no attempt is used up, and the bytes are the undisturbed ones."""
     tree = SlurmTree.make(tmp_path_factory.mktemp("stops") / "tree")
     long = {"nimg": "256Ki", "batch": 256, "decay_nimg": "8Ki", "snapshot_nimg": "16Ki"}
@@ -145,7 +145,7 @@ def test_failed_and_cancelled_jobs_are_tried_again_with_more(cluster, tmp_path_f
     assert told == ["FAILED 1500M 30:00", "CANCELLED 3000M 1:00:00", "COMPLETED 4500M 1:30:00"]
 
 
-def test_a_lost_controller_and_a_preempted_job_are_told_and_survived(cluster, tmp_path_factory):
+def test_a_lost_controller_and_a_preempted_job_are_reported_and_survived(cluster, tmp_path_factory):
     """With version 2.8.0 of the executor alone each of the two hangs for ever."""
     tree = SlurmTree.held(tmp_path_factory.mktemp("lost") / "tree")
     with tree.started("--", DATA) as run:
@@ -162,8 +162,8 @@ def test_a_lost_controller_and_a_preempted_job_are_told_and_survived(cluster, tm
     assert jobs("all", "%T", tree.root) == ["PREEMPTED", "COMPLETED"]
 
 
-def test_a_node_daemon_that_dies_under_a_job_loses_nothing(cluster, tmp_path_factory):
-    """The job ends while nobody on its node listens; it is not made again."""
+def test_a_node_daemon_that_is_killed_under_a_job_loses_nothing(cluster, tmp_path_factory):
+    """The job ends while its node's daemon is down; it does not run again."""
     tree = SlurmTree.held(tmp_path_factory.mktemp("daemon") / "tree")
     with tree.started("--retries", "0", "--", DATA) as run:
         run.until("running", lambda: tree.begun() == 1)
@@ -176,7 +176,7 @@ def test_a_node_daemon_that_dies_under_a_job_loses_nothing(cluster, tmp_path_fac
     assert jobs("all", "%T", tree.root) == ["COMPLETED"] and tree.begun() == 1
 
 
-def test_jobs_of_a_killed_snakemake_are_named_and_nothing_starts_beside_them(cluster, tmp_path_factory):
+def test_jobs_of_a_killed_snakemake_are_named_and_nothing_starts_meanwhile(cluster, tmp_path_factory):
     tree = SlurmTree.held(tmp_path_factory.mktemp("orphans") / "tree")
     with tree.started("--", DATA) as run:
         run.until("running", lambda: tree.begun() == 1)

@@ -65,7 +65,7 @@ def few_trained(tree):
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory):
-    """One clean copy of the project in which all three tables are asked for by name."""
+    """One clean copy of the project in which all three tables are requested by name."""
     folder = tmp_path_factory.mktemp("smoke") / "tree"
     tree = Tree.new(folder, fake=False, experiment=EXPERIMENTS[0], warm=True, more=EXPERIMENTS[1:])
     few(tree)
@@ -93,7 +93,7 @@ def table(built, name):
 
 
 def not_measured(experiment, variant):
-    """Real images stand beside the samples under the papers' protocol alone: ours takes them as its reference."""
+    """Real images are compared with the samples under the papers' protocol only: in ours they are the reference."""
     return {
         metric
         for metric in experiment.spec.evaluate.metrics

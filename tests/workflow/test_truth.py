@@ -1,4 +1,4 @@
-"""What is recorded is what happened: another copy's code, forged and damaged results, links to a scratch disk, DVC's workspaces.
+"""Records agree with what ran: another copy's code, forged and damaged results, links to a scratch disk, DVC's workspaces.
 
 The workflow, Snakemake and DVC are real. Jobs are real where their code matters, else they take milliseconds.
 """
@@ -60,7 +60,7 @@ def test_with_another_copy_activated_a_tree_runs_its_own_code(two):
 
 
 def test_a_job_that_would_run_the_code_of_another_copy_stops_and_names_both(two, tmp_path):
-    """A command that imports the other copy whatever Snakemake says, as an installed, not editable, one does."""
+    """A command that imports the other copy in any case, as a non-editable install does."""
     a, b = two
     command = tmp_path / "guidelab"
     command.write_text(f'#!/bin/sh\nPYTHONPATH={a.root}/src exec {sys.executable} -m guidelab.cli.app "$@"\n')

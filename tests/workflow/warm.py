@@ -95,7 +95,7 @@ def _reap(*_: object) -> None:
 
 
 def _answer(calling: socket.socket) -> None:
-    """Be the called process, and tell its status."""
+    """Act as the called process, and return its status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     files = array.array("i")
     data, ancillary, _, _ = calling.recvmsg(_SIZE, socket.CMSG_SPACE(3 * files.itemsize))

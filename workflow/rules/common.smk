@@ -1,4 +1,4 @@
-# The plan of params.yaml, and the look-ups every rule makes in it. Restores the record of results that came from
+# The plan of params.yaml, and the look-ups every rule makes in it. Restores the records of results that came from
 # a clone, so that changed parameters are noticed.
 import atexit
 import gc
@@ -31,7 +31,7 @@ from guidelab.plan.resources import needs
 from guidelab.plan.rule import WILDCARDS
 from guidelab.plan.rules import RULES
 from guidelab.plan.targets import params_path, refuse_unknown
-from guidelab.runtime.preflight import asked_of, preflight
+from guidelab.runtime.preflight import invocation_of, preflight
 from guidelab.provenance import code
 from guidelab.runtime.restart import restart
 from guidelab.runtime.slurm import orphans, site
@@ -59,13 +59,13 @@ def log_line(message):
 
 
 def quick(function):
-    """The function with its signature ready: Snakemake asks for it several times for every job."""
+    """The function with a precomputed signature, which Snakemake reads several times for every job."""
     function.__signature__ = inspect.signature(function)
     return function
 
 
 def of_job(rule, wanted):
-    """The names of a rule's job, as its wildcards give them, handed to a look-up."""
+    """Call a look-up with the names of a rule's job, taken from its wildcards."""
     names = RULES[rule].wildcards
     return quick(lambda wildcards: wanted(rule, *(wildcards[name] for name in names)))
 
@@ -98,9 +98,9 @@ def resource(rule, what):
 
 
 def resources(rule):
-    """All resources of a rule; where it uses GPUs in large experiments their partition of Slurm too (None off Slurm)."""
+    """All resources of a rule; where it uses GPUs in experiments on streamed images their partition of Slurm too (None off Slurm)."""
     found = {what: resource(rule, what) for what in ("mem_mb", "runtime", "gpu")}
-    if RULES[rule].large and RULES[rule].large.gpu:
+    if RULES[rule].streamed and RULES[rule].streamed.gpu:
         gpus = resource(rule, "gpu")
         found["slurm_partition"] = quick(
             lambda wildcards: site.partition(gpus(wildcards))
@@ -119,9 +119,9 @@ if workflow.is_main_process:
         ".",
         STAGES,
         log_line,
-        acts=asked_of(sys.argv[1:]).acts,
+        acts=invocation_of(sys.argv[1:]).acts,
     )
-    if not ALONE and asked_of(sys.argv[1:]).acts:
+    if not ALONE and invocation_of(sys.argv[1:]).acts:
         # Snakemake runs the handlers below for the main Snakefile only
         atexit.register(provenance.export, ".", STAGES, log_line)
 

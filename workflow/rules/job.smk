@@ -1,4 +1,4 @@
-# The rule that all others are made from: files and parameters are their own, the command is this one
+# The base of all rules: each adds its files and parameters; the command is the same
 
 
 rule job:

@@ -1,4 +1,4 @@
-# Numbers. In: folds, samples, log-densities, graders. Out: features/ (of images), measurements/ and divergences/ (one row a number), measurements.csv,
+# Measurements. In: folds, samples, log-densities, graders. Out: features/ (of images), measurements/ and divergences/ (one row a number), measurements.csv,
 # selected.csv, metrics.json, errors.safetensors
 
 

@@ -1,4 +1,4 @@
-# What is printed. In: measurements.csv, selected.csv, divergences/, fields/. Out: results/tables/, results/figures/; and manifests/, what DVC tracks
+# Tables, figures, findings. In: measurements.csv, selected.csv, divergences/, fields/. Out: results/tables/, results/figures/; and manifests/, what DVC tracks
 
 
 use rule job as divergences with:
@@ -67,7 +67,7 @@ use rule job as table with:
 
 
 use rule job as story with:
-    """The findings in words, next to what the paper's figures suggest."""
+    """The findings as sentences, next to what the paper's figures suggest."""
     input:
         files("story"),
     output:

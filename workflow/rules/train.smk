@@ -1,4 +1,4 @@
-# Nets. In: params.yaml, folds, samples. Out: checkpoints/ (snapshots), models/, discriminators/ (they guide), graders/ and nulls/ (they never do)
+# Nets. In: params.yaml, folds, samples. Out: checkpoints/ (snapshots), models/, discriminators/ (for guidance), graders/ and nulls/ (for measurement only)
 
 
 use rule job as train with:

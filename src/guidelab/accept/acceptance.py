@@ -1,4 +1,4 @@
-"""One acceptance: jobs chosen, replayed and judged; then the ledger, the records, Snakemake's metadata and dvc.lock together."""
+"""One acceptance: jobs are chosen, replayed and compared; ledger, records, Snakemake's metadata and dvc.lock change together."""
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -47,7 +47,7 @@ class Options:
 
 @dataclass
 class Outcome:
-    """What came out for one experiment.
+    """The result of an acceptance for one experiment.
 
     Attributes:
         accepted: jobs that count as up to date now. outdated: jobs that do not, and why.
@@ -62,7 +62,7 @@ class Outcome:
 
     @property
     def differs(self) -> bool:
-        """The new code gives another result somewhere."""
+        """Whether the new code gives another result for some job."""
         return any(shown.differs for shown in self.replays)
 
 
@@ -73,13 +73,13 @@ def accept(
 
     Args:
         plan: of params.yaml. experiments: their names. root: the project's folder. options: what a user declares.
-        shell: the present shell line of every rule. log: is given what is replayed, and what it shows.
+        shell: the present shell line of every rule. log: receives lines about replays and verdicts.
     Raises:
         UserError: Snakemake runs here, a ledger or provenance file was edited, no such experiment or commit.
     """
     if Metadata(root).is_locked():
         raise UserError(
-            "guidelab accept: Snakemake runs in this folder, its results are in motion; wait until it has ended"
+            "guidelab accept: Snakemake runs in this folder, its results may change; wait until it has ended"
         )
     stages = [stage for name in plan.spec.experiments for stage in plan.stages(name)]
     provenance.restore(root, stages, log)
@@ -124,7 +124,7 @@ class _Acceptance:
         return self._found
 
     def finish(self, kept: Sequence[Candidate], lost: Mapping[int, str], shown: Sequence[Shown]) -> Outcome:
-        """Judge what was replayed, and write.
+        """Compare the replays with the records, and write the acceptance.
 
         Args:
             kept: the kinds that were chosen. lost: by `id`, kinds whose inputs are not here, and why. shown: all replays.
@@ -184,7 +184,7 @@ class _Acceptance:
         done.ledger = accepted.write(self.root, self.experiment, content)
 
     def _write_records(self) -> None:
-        """The records of accepted jobs with the digest and the ledger beside them; those of renamed files all under the new name."""
+        """The records of accepted jobs with the accepted digest and the ledger's name; those of renamed files all under the new name."""
         every = {path: job for job in self.outcome.accepted for path in job.outputs}
         for stage in self.plan.stages(self.experiment):
             entries = {p: e for p, e in self.recorded.entries.items() if records.owns(stage, p)}
@@ -193,6 +193,6 @@ class _Acceptance:
                 records.write(self.root, stage, entries | mine)
 
     def _accepted(self, job: Change, entry: records.Entry) -> records.Entry:
-        """The record of a file as its job ran, with the accepted digest beside it."""
+        """The record of a file as its job ran, with the accepted digest added."""
         ran = {key: entry.as_ran[key] for key in ("params", "code")}
         return replace(entry, ran=ran, accepted={"code": job.codes[1], "ledger": self.outcome.ledger})

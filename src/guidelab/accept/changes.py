@@ -1,4 +1,4 @@
-"""Finished jobs that count as outdated only because their code, or a declared key of their payload, changed."""
+"""Find finished jobs that are outdated only because their code, or a declared key of their payload, changed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -72,7 +72,7 @@ class Recorded:
 def changes(
     plan: Plan, experiment: str, root: Path, table: Mapping[str, Any], shell: Mapping[str, str], declared: bool
 ) -> Recorded:  # fmt: skip
-    """The recorded jobs of an experiment beside its plan.
+    """Compare the recorded jobs of an experiment with its plan.
 
     Args:
         plan: of params.yaml. experiment: its name. root: the project's folder.
@@ -150,7 +150,7 @@ def _change(
     plan: Plan, stage: str, entry: Entry, job: Sequence[str], shas: Mapping[str, str], table: Mapping[str, Any],
     shell: Mapping[str, str],
 ) -> Change | None:  # fmt: skip
-    """One recorded job beside its plan; None for one that is not planned, or has no payload."""
+    """Compare one recorded job with its plan; None for one that is not planned, or has no payload."""
     path = min(job)
     now, ran = planned(plan, path), accepted.payload_of(entry.as_ran.get("params") or [])
     if now is None or not ran:

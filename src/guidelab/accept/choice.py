@@ -1,4 +1,4 @@
-"""Kinds of jobs: those that run the same code with the same options."""
+"""Group jobs into kinds: jobs that run the same code with the same options."""
 
 import hashlib
 import json
@@ -33,7 +33,7 @@ _NAMED = {
 
 @dataclass(frozen=True)
 class Group:
-    """Jobs that run the same code with the same options; what is shown for some is taken for all.
+    """Jobs that run the same code with the same options; a result for some counts for all.
 
     Attributes:
         codes: the digest that ran and the planned one. options: the normalised payload, see `options`.

@@ -1,4 +1,4 @@
-"""Files of a replay beside those recorded and those of the other code: by bytes, or within a tolerance across devices."""
+"""Compare a replay's files with the recorded ones and with the other code's: by bytes, or within a tolerance across devices."""
 
 import csv
 import json

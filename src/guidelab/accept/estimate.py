@@ -1,4 +1,4 @@
-"""What can be replayed of a kind of jobs, and how long that takes by the recorded seconds of the jobs."""
+"""Which jobs of a kind can be replayed, and an estimate of the time from the jobs' recorded seconds."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,7 +26,7 @@ class Candidate:
         experiment: whose jobs these are.
         group: the kind. parts: of its jobs. seconds: estimate of all parts together.
         first: jobs that make absent inputs again, in this order; their time is part of `seconds`.
-        required: replayed whatever it takes: an earlier attempt on its rules was refused, or a training that is tried whole.
+        required: replayed at any cost: an earlier attempt on its rules was refused, or a training that is tried whole.
     """
 
     experiment: str

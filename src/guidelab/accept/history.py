@@ -1,4 +1,4 @@
-"""The code that ran: the newest commit whose own plan gives a finished job the payload that was recorded."""
+"""Find the code that made a job: the newest commit whose own plan gives the job its recorded payload."""
 
 import json
 import os

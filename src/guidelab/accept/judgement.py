@@ -1,4 +1,4 @@
-"""What a replay shows: the same bytes as recorded, a difference, or bytes that only another device gives."""
+"""The verdict on a replay: equal bytes, a difference, or bytes that only another device produces."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

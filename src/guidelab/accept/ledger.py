@@ -1,4 +1,4 @@
-"""The ledger files of an experiment, all of them checked."""
+"""Read and check the ledger files of an experiment: one file per acceptance."""
 
 from pathlib import Path
 from typing import Any

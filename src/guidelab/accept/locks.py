@@ -1,4 +1,4 @@
-"""dvc.lock after an acceptance: stages with nothing left to do are locked to the code as it is now."""
+"""Update dvc.lock after an acceptance: stages that are up to date get the hash of the current code."""
 
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence

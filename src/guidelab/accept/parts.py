@@ -1,4 +1,4 @@
-"""How much of a job is replayed: all of it, or a payload with less to do whose results are part of the recorded ones."""
+"""Shorten a job for its replay: the full payload, or one whose results are a part of the recorded ones."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

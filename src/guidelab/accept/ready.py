@@ -1,4 +1,4 @@
-"""Which jobs can be replayed here: their code is in git, and their inputs are the recorded ones, or can be made again."""
+"""Which jobs can be replayed here: their code is in git; their inputs have the recorded hashes or can be rebuilt."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from guidelab.provenance.disk import sha256
 
 
 class Ready:
-    """Looks at inputs, each file once, and for the old code of jobs.
+    """Checks the inputs of jobs, each file once, and finds the old code of jobs.
 
     Args:
         root: the project's folder. history: of its code. old: the only commit to look at. jobs: every recorded job.
@@ -81,7 +81,7 @@ class Ready:
 def candidates(
     experiment: str, ready: Ready, made: Sequence[Group], ledgers: Sequence[Mapping[str, Any]], known: Mapping[str, float]
 ) -> tuple[list[Candidate], dict[str, str]]:  # fmt: skip
-    """What can be replayed of each kind: one job, twice as many after every refused attempt on its rules.
+    """The jobs to replay of each kind: one job, twice as many after every refused attempt on its rules.
 
     Args:
         experiment: its name. ready: of its jobs. made: its kinds. ledgers: its earlier attempts. known: recorded seconds by job.

@@ -1,4 +1,4 @@
-"""Jobs run again with the code of a folder, each in a process and a folder of its own, inputs linked."""
+"""Run jobs again with the code of a given folder, each in a separate process and folder with linked inputs."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from guidelab.accept.history import environment
 from guidelab.accept.parts import Part
 from guidelab.errors import UserError
 
-# Forks once a job: torch is imported once, and no job sees what another left in memory. `run_job` is what old and new code
+# Forks once for each job: torch is imported once, and jobs share no memory. `run_job` is what old and new code
 # have to agree on.
 _DRIVER = """
 import importlib.util, json, os, sys
@@ -50,7 +50,7 @@ for task in tasks:
 
 @dataclass(frozen=True)
 class Replayed:
-    """Where the files of one replay lie, and why it has none: the last line the job wrote."""
+    """The files of one replay or, if it failed, the last line of the job's output."""
 
     folder: Path
     failed: str = ""
@@ -61,9 +61,9 @@ class Replayed:
         return self.folder / self.was.get(path, path)
 
     def shards(self, manifest: str) -> dict[str, Path]:
-        """The shards beside a manifest, by their names below it."""
-        beside = self.file(manifest).with_suffix("")
-        return {p.relative_to(beside).as_posix(): p for p in sorted(beside.rglob("*.safetensors"))}
+        """The shards of a manifest, by their names below it."""
+        folder = self.file(manifest).with_suffix("")
+        return {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*.safetensors"))}
 
 
 class Replays:
@@ -81,7 +81,7 @@ class Replays:
     def start(self, parts: Sequence[Part], into: Path | None = None) -> "Running":
         """Begin to run some parts, one after the other, in one process, each in a folder of its own or in one given.
 
-        Both codes are given the digest that ran: it is written into files, and decides nothing.
+        Old and new code get the recorded digest, because it is written into output files; results do not depend on it.
         """
         tasks, replays = [], []
         for part in parts:
@@ -114,7 +114,7 @@ class Replays:
         return Running(process, replays)
 
     def _link(self, link: Path, path: str) -> None:
-        """Show a job an input, with the shards beside a manifest."""
+        """Link an input into a job's folder, a manifest together with its shards."""
         for suffix in ("", ".json") if path.endswith(".json") else (None,):
             name, place = (
                 (path, link) if suffix is None else (Path(path).with_suffix(suffix), link.with_suffix(suffix))

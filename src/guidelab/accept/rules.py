@@ -1,4 +1,4 @@
-"""The shell lines of the rules, as Snakemake reads them: it reruns a job when its rule's line changed."""
+"""Read the shell lines of the rules with Snakemake, which reruns a job when its rule's line changed."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Which kinds of jobs are replayed when all would take too long: every option in use, then as many pairs as fit."""
+"""Choose the jobs to replay within a time limit: every option in use once, then as many pairs of options as fit."""
 
 from collections.abc import Callable, Sequence
 from math import inf

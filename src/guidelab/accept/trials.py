@@ -1,4 +1,4 @@
-"""Replays of chosen jobs by the old and the new code, side by side, and what each shows."""
+"""Replay chosen jobs with the old and the new code and collect a verdict for each."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import groupby

@@ -1,4 +1,4 @@
-"""What `import guidelab` gives: the functions that jobs run, for callers with nets and tensors of their own."""
+"""The library interface of `import guidelab`: the functions of the jobs, for a caller's nets and tensors."""
 
 from guidelab.api import results
 from guidelab.api.denoisers import Net, build_net, denoiser, load_denoiser

@@ -1,4 +1,4 @@
-"""Nets of a caller, of files and of the registry as denoisers `D(x, sigma, cond)`."""
+"""Make denoisers `D(x, sigma, cond)` from a caller's nets, files, or registered nets."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

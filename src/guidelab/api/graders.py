@@ -1,4 +1,4 @@
-"""Discriminators of a caller's own examples, which guide or grade."""
+"""Train discriminators on a caller's examples, for guidance or as graders."""
 
 import tempfile
 from typing import TypeVar

@@ -1,4 +1,4 @@
-"""Results of the workflow as DataFrames."""
+"""Read results of the workflow as DataFrames."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,4 +1,4 @@
-"""From a job's part of the spec to nets, datasets and one guided denoiser."""
+"""Build nets, datasets and the guided denoiser from a job's part of the spec."""
 
 from guidelab.assemble.densities import density
 from guidelab.assemble.guided import Assembled, assemble

@@ -1,4 +1,4 @@
-"""Exact densities."""
+"""Build the exact density of a dataset from the spec."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""A sampler's part of the spec and its nets -> guidance nested, one denoiser. No formulas, no loops over steps."""
+"""Combine a sampler's nets and guidance terms into one guided denoiser."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -51,7 +51,7 @@ def assemble(spec: Mapping[str, Any], nets: Nets, seeds: Tensor | None, *, flow:
 
 
 def _lower(wrapped: Any, spec: Mapping[str, Any]) -> Any:
-    """Nets are evaluated in float32 whatever the sampler integrates in."""
+    """Nets are evaluated in float32 for any dtype of the sampler."""
     return cast(wrapped, torch.float32) if spec["sampler"]["dtype"] == "float64" else wrapped
 
 

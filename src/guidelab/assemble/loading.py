@@ -1,4 +1,4 @@
-"""A job's part of the spec -> nets and datasets, loaded."""
+"""Load the nets and datasets that a job's part of the spec names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""Weights published by others: read without running anything in them, and brought into our nets' names."""
+"""Read pretrained checkpoints without executing anything in them, and convert them to this package's parameter names."""

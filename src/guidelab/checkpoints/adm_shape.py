@@ -1,4 +1,4 @@
-"""The architecture of an ADM network, read from the names and shapes of its parameters."""
+"""Infer the architecture of an ADM network from the names and shapes of its parameters."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from guidelab.errors import UserError
 
 @dataclass(frozen=True)
 class Shape:
-    """What parameters tell of an ADM network (sides of maps and numbers of heads are not in them)."""
+    """What parameters reveal about an ADM network (not the sizes of feature maps or the number of heads)."""
 
     image_channels: int
     labels: int  # rows of the class embedding, or 0

@@ -1,4 +1,4 @@
-"""What the converters of plain parameter lists share: hints, wanted parameters, and the check of what was inferred."""
+"""Helpers of the converters of plain state dicts: hints, required parameters, and a check of the inferred architecture."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any

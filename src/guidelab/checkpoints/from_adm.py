@@ -1,6 +1,6 @@
-"""Released ADM networks: U-Net, noisy classifier, and the heads of discriminator guidance, as our nets have them.
+"""Convert pretrained ADM checkpoints: U-Net, noisy classifier, and the heads of discriminator guidance.
 
-The files are plain lists of parameters. Architectures are read from names and shapes; what these do not tell (sizes
+The files are plain lists of parameters. Architectures are read from names and shapes; what these do not determine (sizes
 of images and attention heads, order of attention weights, noise schedule) is that of the released networks unless
 hints say otherwise. Source: Dhariwal & Nichol 2021, arXiv:2105.05233 (flags given with the released files).
 """
@@ -49,7 +49,7 @@ def convert_unet(state: Mapping[str, Tensor], hints: Mapping[str, Any] | None = 
     outputs = len(need(state, "out.2.weight", what))
     if outputs not in (shape.image_channels, 2 * shape.image_channels):
         raise UserError(
-            f"checkpoint of {what}: takes {shape.image_channels} channels and gives {outputs}; wanted as many, or "
+            f"checkpoint of {what}: has {shape.image_channels} input and {outputs} output channels; wanted as many outputs, or "
             "twice as many. Is it an upsampler?"
         )
     config = {
@@ -76,7 +76,7 @@ def convert_classifier(state: Mapping[str, Tensor], hints: Mapping[str, Any] | N
     Args:
         state: parameters by released name.
         hints: as for `convert_unet`; `schedule` is `discrete` (or `discrete_cosine` for the 64 px network) unless
-            given: the classifier is told the steps of the chain it guides.
+            given: the classifier gets the time steps of the chain it guides.
     Returns:
         Constructor arguments of `AdmClassifier`, and its state.
     Raises:
@@ -88,7 +88,7 @@ def convert_classifier(state: Mapping[str, Tensor], hints: Mapping[str, Any] | N
     outputs, labels = config.pop("outputs"), config.pop("labels")
     if labels:
         raise UserError(
-            f"checkpoint of {what}: is told a class ({labels} of them). Is it a discriminator's head?"
+            f"checkpoint of {what}: is conditional ({labels} classes). Is it a discriminator's head?"
         )
     cosine = tuple(config["channel_mult"]) == _COSINE_CLASSIFIER and config["resolution_px"] == 64
     schedule = given.get("schedule", "discrete_cosine" if cosine else "discrete")
@@ -179,7 +179,7 @@ def _half(state: Mapping[str, Tensor], given: Mapping[str, Any], what: str) -> d
 
 
 def _heads(shape: Shape, given: Mapping[str, Any], what: str) -> dict[str, Any]:
-    """Attention heads, which no parameter tells."""
+    """Attention heads, which cannot be inferred from parameters."""
     if "heads" in given:
         return {"head_channels": None, "heads": given["heads"]}
     each = given.get("head_channels", _HEAD_CHANNELS)

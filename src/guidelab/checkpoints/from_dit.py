@@ -1,4 +1,4 @@
-"""Released DiT networks, as `guidelab.nets.dit.Dit` has them: the architecture is read from names and shapes."""
+"""Convert pretrained DiT checkpoints for `guidelab.nets.dit.Dit`: the architecture is inferred from names and shapes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ def convert(
 
     Args:
         state: parameters by released name.
-        hints: `heads`, which no parameter tells: needed for widths that are not the paper's; `schedule` and `steps`
+        hints: `heads`, which cannot be inferred: needed for widths that are not the paper's; `schedule` and `steps`
             of the diffusion (else `linear`, 1000).
     Returns:
         Constructor arguments of `Dit`, and its state.
@@ -40,7 +40,7 @@ def convert(
     outputs = last.shape[0] / patch_px**2
     if outputs not in (channels, 2 * channels):
         raise UserError(
-            f"checkpoint of DiT: takes {channels} channels and gives {outputs:g}; wanted as many, or twice"
+            f"checkpoint of DiT: has {channels} input and {outputs:g} output channels; wanted equal numbers, or twice as many outputs"
         )
     config = {
         "name": "dit",

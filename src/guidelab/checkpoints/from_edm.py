@@ -1,4 +1,4 @@
-"""Released EDM networks (2022): their configuration and tensors, as `guidelab.nets.edm.Edm` has them."""
+"""Convert pretrained EDM checkpoints (2022) to configuration and tensors of `guidelab.nets.edm.Edm`."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Released EDM2 networks in the names of `guidelab.nets.edm2`."""
+"""Convert pretrained EDM2 checkpoints to configuration and tensors of `guidelab.nets.edm2`."""
 
 import math
 from typing import Any
@@ -31,7 +31,7 @@ _NAMES = {
     "clip_act": "clip_act",
     "resample_filter": "resample_filter",
 }
-# What the class takes for an argument that was not given, where our net takes the same: not repeated in a configuration.
+# Defaults of the class that are also defaults of our net: not repeated in a configuration.
 _SAME = {
     "channel_mult_noise": None, "channel_mult_emb": None, "logvar_channels": 128, "label_balance": 0.5, "concat_balance": 0.5,
     "res_balance": 0.3, "attn_balance": 0.3, "clip_act": 256, "resample_filter": [1, 1],
@@ -61,7 +61,7 @@ def convert(state: dict[str, Tensor], kwargs: dict[str, Any]) -> tuple[dict[str,
     missing = [key for key in ("img_resolution", "img_channels") if _NAMES[key] not in config]
     if missing:
         raise UserError(f"EDM2 weights: were made without {', '.join(missing)}; the file is no EDM2 network")
-    if not (_is_sized(config) and _is_sound(config)):
+    if not (_is_sized(config) and _has_valid_settings(config)):
         raise UserError(f"EDM2 weights: no such network can be built from {str(config)[:300]}")
     try:
         fits(Edm2, {"name": "edm2", **config}, state)
@@ -101,7 +101,7 @@ def _is_sized(config: dict[str, Any]) -> bool:
     )
 
 
-def _is_sound(config: dict[str, Any]) -> bool:
+def _has_valid_settings(config: dict[str, Any]) -> bool:
     """Whether the settings that no shape of the net shows are numbers it can compute with."""
     taps, attention = config.get("resample_filter", [1, 1]), config["attention_px"]
     return (

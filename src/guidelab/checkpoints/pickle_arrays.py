@@ -1,4 +1,4 @@
-"""numpy's numbers and arrays in a released pickle: built from their bytes by functions of ours that check."""
+"""Rebuild numpy numbers and arrays of a pickle from their bytes, by functions of this package that check sizes and types."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""What a pickle will ask for, known before it is loaded: its instructions, memory slots and lengths.
+"""Scan a pickle before it is loaded: its instructions, memory slots and lengths must be within budgets.
 
-An unpickler reserves what a file asks for before it notices that the file is too short for it. The scan reads the
+An unpickler reserves the memory that a file requests before it notices that the file is too short. The scan reads the
 instructions without following them, so nothing is built and nothing is looked up. See `guidelab.data.limits` for
 the budgets and `guidelab.checkpoints.pickle_work` for the work that calls and keys cause.
 """
@@ -25,7 +25,7 @@ _PERSISTENT = frozenset(["BINPERSID"])  # of torch's own files: refers to a tens
 
 
 class Bounded:
-    """A file that gives no more than it has, whatever is asked for, and counts nothing else.
+    """A file wrapper whose reads never reserve more memory than the file holds, for any requested length.
 
     Args:
         file: open for reading, binary, at its beginning.
@@ -49,7 +49,7 @@ class Bounded:
         return self.file.tell()
 
 
-def told(error: Exception) -> str:
+def short_reason(error: Exception) -> str:
     """What torch says is wrong with a file, without its advice to load it anyway."""
     text = str(error) or type(error).__name__
     named = re.search(r"GLOBAL (\w\S+)", text)
@@ -105,4 +105,4 @@ def _check(name: str, argument: Any, position: int, size: int, lengths: bool) ->
     if name == "FRAME" and argument > size - position:
         raise RefusedError(f"announces {argument} bytes, but only {size - position} follow")
     if lengths and isinstance(argument, int) and argument > size:
-        raise RefusedError(f"claims {argument} numbers in a file of {size} bytes")
+        raise RefusedError(f"declares a tensor of {argument} numbers in a file of {size} bytes")

@@ -1,7 +1,7 @@
-"""What the names in a released pickle stand for here: inert objects and functions of ours that check.
+"""Stand-ins for the names in a pretrained pickle: inert objects, and functions of this package that check arguments.
 
 No name is looked up in a module. Objects keep their state as it was written; the Python source that NVIDIA's files
-carry for each object is measured and forgotten.
+carry for each object is hashed and dropped.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from guidelab.checkpoints.pickle_arrays import (
     scalar,
     shown,
 )
-from guidelab.checkpoints.pickle_scan import scan_legacy, told
+from guidelab.checkpoints.pickle_scan import scan_legacy, short_reason
 from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.data import limits
 
@@ -35,7 +35,7 @@ _STORED = (
 
 
 class Inert:
-    """Something the file describes and nobody runs: a state, or what it was called with."""
+    """An object of the file that is never executed: its state, or the arguments it was called with."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.state: Any = None
@@ -52,7 +52,7 @@ class Unknown(Inert):
         return self
 
     def append(self, _: Any) -> None:
-        """Take and forget."""
+        """Ignore the value."""
 
     extend = add = append
 
@@ -124,9 +124,9 @@ def _load_from_bytes(content: Any) -> _Storage:
     scan_legacy(io.BytesIO(content), len(content))
     try:
         found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # whatever damaged bytes make torch trip over
+    except Exception as error:  # any exception that torch raises for damaged bytes
         raise RefusedError(
-            f"holds a tensor's memory that cannot be read as numbers alone ({told(error)})"
+            f"holds a tensor's memory that cannot be read as numbers alone ({short_reason(error)})"
         ) from error
     if not isinstance(found, torch.storage.TypedStorage) or found.dtype not in _STORED:
         raise RefusedError("holds a tensor's memory that is no memory of numbers")

@@ -1,4 +1,4 @@
-"""How much work an unpickler would have with a file: nesting, hashing of keys, and what calls have to copy.
+"""Bound the work of unpickling a file before it is done: nesting, hashing of keys, copies by calls.
 
 A pickle of some hundred bytes can refer to one object so often that hashing or copying it never ends. The stack is
 followed with one node for each object, without any content, so the cost of every instruction is known beforehand.
@@ -122,7 +122,7 @@ class Stack:
         self._check_budget()
 
     def _count_keys(self, keys: list[_Node]) -> None:
-        """Count what hashing takes. Numbers can be chosen so that all have one hash: storing them takes the square of their count."""
+        """Count the work of hashing. Numbers can be chosen so that all have one hash: storing them costs the square of their count."""
         self.visits -= sum(key.hashed for key in keys)
         self.keys -= sum(not key.salted for key in keys)
         if self.keys < 0:

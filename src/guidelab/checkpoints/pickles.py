@@ -1,4 +1,4 @@
-"""EDM's and EDM2's pickles, read through a list of allowed names; nothing in them is run or imported."""
+"""Read pickles of EDM and EDM2 through an allowlist of names; nothing in them is executed or imported."""
 
 import pickle
 from pathlib import Path
@@ -18,7 +18,7 @@ from guidelab.checkpoints.pickle_stubs import (
 )
 from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.data import limits
-from guidelab.data.foreign import foreign_file
+from guidelab.data.placeholders import placeholder_file
 from guidelab.errors import UserError, brief
 
 
@@ -35,7 +35,7 @@ def read_pickle(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> A
 
     Raises:
         UserError: missing, too large, cut short or damaged; or it names something that is not on the list (all such
-            names are told). Nothing in the file was run.
+            names are listed). Nothing in the file was run.
     """
     source = Path(path)
     if not source.is_file():
@@ -43,7 +43,7 @@ def read_pickle(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> A
     size = source.stat().st_size
     if size > max_bytes:
         raise UserError(f"{source}: {size} bytes, wanted at most {max_bytes}: released files are smaller")
-    if reason := foreign_file(source):
+    if reason := placeholder_file(source):
         raise UserError(f"{source}: {reason}.")
     names: list[str] = []
     try:
@@ -59,7 +59,7 @@ def read_pickle(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> A
         raise UserError(
             f"{source}: {reason}; nothing in the file was run. Take it from its publisher again."
         ) from error
-    except Exception as error:  # whatever a damaged pickle trips over: its bytes decide, not our code
+    except Exception as error:  # any exception, as the bytes of a damaged pickle decide which
         reason = (
             _unknown(names) if names else f"is not a readable pickle ({type(error).__name__}: {brief(error)})"
         )
@@ -70,7 +70,7 @@ def read_networks(path: str | Path) -> dict[str, Network]:
     """Every network of an EDM or EDM2 pickle by its key, `ema` among them.
 
     Raises:
-        UserError: see `read_pickle`; or the pickle holds no network, or one with parts nobody has seen there.
+        UserError: see `read_pickle`; or the pickle holds no network, or one with unknown parts.
     """
     content = read_pickle(path)
     if not isinstance(content, dict):
@@ -123,7 +123,7 @@ def _key(key: Any) -> str:
 
 
 class _Reader(pickle.Unpickler):
-    """Resolves listed names to stand-ins of ours; any other becomes an inert thing and is noted."""
+    """Resolves listed names to stand-ins of this package; any other becomes an inert object and is recorded."""
 
     def __init__(self, file: Any, names: list[str]) -> None:
         super().__init__(file)

@@ -1,4 +1,4 @@
-"""One door to everything published by others: a file and its format -> configuration and tensors of ours."""
+"""Load a pretrained file of any supported format: its configuration, and tensors in this package's names."""
 
 import pickle
 from collections.abc import Callable, Mapping
@@ -36,7 +36,7 @@ def read_released(path: str | Path, format: str, hints: Mapping[str, Any] | None
         format: edm_pickle, edm2_pickle, adm_pt, adm_classifier_pt, dit_pt, dg_pt, vae, reference_npz, reference_pkl,
             inception_pt or dinov2_pth.
         hints: what a file cannot say about itself: `extractor` (path of the classifier below a dg_pt), and settings
-            such as `heads` or `schedule` handed to the converters of .pt files.
+            such as `heads` or `schedule`, passed to the converters of .pt files.
     Returns:
         For networks the configuration with `name` and the state dict of that net of ours; for autoencoders the
         settings of diffusers and their state dict; for statistics and features what they hold, and their tensors.
@@ -46,7 +46,7 @@ def read_released(path: str | Path, format: str, hints: Mapping[str, Any] | None
     reader = _READERS.get(format)
     if reader is None:
         raise UserError(f"{path}: format {format!r} is not known{closest(format, list(_READERS))}")
-    return _sound(path, *reader(Path(path), dict(hints or {})))
+    return _checked_floats(path, *reader(Path(path), dict(hints or {})))
 
 
 def read_denoiser(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
@@ -59,16 +59,16 @@ def read_denoiser(path: str | Path) -> tuple[str, dict[str, Any], dict[str, Tens
     if not source.is_file():
         raise UserError(f"{path}: no such file; wanted a net: a pickle of EDM or EDM2, a .pt of ADM or DiT")
     if source.suffix == ".safetensors":
-        return "guidelab", *_sound(path, *_ours(source, {}))
+        return "guidelab", *_checked_floats(path, *_ours(source, {}))
     if source.open("rb").read(2) in _PICKLES and not _is_torch(source):
         network = read_networks(source)["ema"]
         format, module = _OF_PICKLES["edm2" if network.class_name == _EDM2_CLASS else "edm"]
         kwargs = {**network.init_kwargs, "precond": network.class_name}
-        return format, *_sound(path, *_converted(source, module, "convert", network.state, kwargs))
+        return format, *_checked_floats(path, *_converted(source, module, "convert", network.state, kwargs))
     state = read_tensors(source)
     for format, (mark, module, function) in _MARKS.items():
         if mark in state:
-            return format, *_sound(path, *_converted(source, module, function, state, {}))
+            return format, *_checked_floats(path, *_converted(source, module, function, state, {}))
     raise UserError(
         f"{path}: holds the tensors {', '.join(sorted(state)[:3]) or 'of nothing'} ..., which are of no denoiser of ADM or DiT; "
         "for a discriminator or classifier see `guidelab import --help`"
@@ -80,8 +80,8 @@ def _is_torch(source: Path) -> bool:
         return file.read(len(_OLD_TORCH)) == _OLD_TORCH
 
 
-def _sound(path: str | Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Read:
-    """What a reader gave, if all tensors hold finite floats."""
+def _checked_floats(path: str | Path, config: dict[str, Any], tensors: dict[str, Tensor]) -> Read:
+    """The result of a reader; refused unless all tensors hold finite floats."""
     for name, tensor in tensors.items():
         if not tensor.is_floating_point():
             raise UserError(
@@ -112,7 +112,7 @@ def _discriminator(path: Path, hints: dict[str, Any]) -> Read:
     extractor = hints.pop("extractor", None)
     if extractor is None:
         raise UserError(
-            f"{path}: is the head of a discriminator; give the classifier it stands on (`extractor`) as well"
+            f"{path}: is the head of a discriminator; give the classifier whose features it reads (`extractor`) as well"
         )
     below = read_tensors(extractor)
     return _converted(path, "from_adm", "convert_discriminator", below, read_tensors(path))

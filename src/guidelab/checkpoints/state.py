@@ -1,4 +1,4 @@
-"""Which of the things in a training checkpoint is the net: its averaged weights where there are any.
+"""Select the state dict in a training checkpoint: the averaged weights (EMA) where there are any.
 
 A checkpoint that holds several nets of one rank is refused: a guess between them would be silent and often wrong.
 """

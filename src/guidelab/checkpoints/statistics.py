@@ -1,4 +1,4 @@
-"""Published statistics of real images: means and covariances of features, as EDM, EDM2 and ADM publish them."""
+"""Read published reference statistics (means and covariances of features) in the formats of EDM, EDM2 and ADM."""
 
 import json
 import math
@@ -17,8 +17,8 @@ from guidelab.checkpoints.pickles import read_pickle
 from guidelab.checkpoints.tensors import check_member
 from guidelab.data import limits
 from guidelab.data.archive import unreadable
-from guidelab.data.foreign import foreign_file
 from guidelab.data.npy import npy_header
+from guidelab.data.placeholders import placeholder_file
 from guidelab.errors import UserError, brief
 
 NEGATIVE = (
@@ -27,7 +27,7 @@ NEGATIVE = (
 FAMILIES = ("fid", "fd_dinov2")  # Inception and DINOv2, as the files call them
 _IMAGES, _FEATURES, _ABOUT = "arr_0.npy", "features.npy", "guidelab.npy"
 _LONG = (_IMAGES, _FEATURES, _ABOUT)  # of any length
-_PAIRS = {"": ("mu", "sigma"), "_spatial": ("mu_s", "sigma_s")}  # suffix of ours -> names in an .npz
+_PAIRS = {"": ("mu", "sigma"), "_spatial": ("mu_s", "sigma_s")}  # suffix in this package -> names in an .npz
 _READ = ("mu", "sigma", "mu_s", "sigma_s", "arr_0")  # other entries are passed over
 
 
@@ -77,7 +77,7 @@ def read_features(path: str | Path) -> tuple[dict[str, Any], Tensor | None]:
     """The features of single images that `guidelab statistics` adds to an .npz, and what it says of them.
 
     Returns:
-        `features` (name), `sha256` of their extractor, `n`; empty for a file of others. And `[N, F]` float32, or None.
+        `features` (name), `sha256` of their extractor, `n`; empty for a file of another program. And `[N, F]` float32, or None.
     Raises:
         UserError: as `read_npz`.
     """
@@ -131,7 +131,7 @@ def _sized(path: str | Path, limit: int, wanted: str) -> Path:
         raise UserError(
             f"{source}: {source.stat().st_size} bytes, wanted at most {limit}: such files are smaller"
         )
-    if reason := foreign_file(source):
+    if reason := placeholder_file(source):
         raise UserError(f"{source}: {reason}.")
     return source
 
@@ -156,7 +156,7 @@ def _shape(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[int, ...]:
 
 
 def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> NDArray[Any]:
-    """One array whose header `_shape` has judged."""
+    """One array whose header `_shape` has validated."""
     with archive.open(entry) as file:
         shape, fortran, dtype = npy_header(file)
         if len(shape) > 2:

@@ -1,6 +1,6 @@
-"""The folder of published files: where each lies, and whether it is still the file that was there first.
+"""The folder of pretrained files: the path of each, and its sha256 pinned at first use and checked afterwards.
 
-A file's sha256 is written into `pins.json` beside the files when it was first used with success, and compared ever
+A file's sha256 is written into `pins.json` in the same folder at its first successful use, and compared ever
 after; where checkpoints.csv knows it, that one counts from the start. A file that was refused is not pinned, so that
 a better copy may take its place.
 """
@@ -40,7 +40,7 @@ def locate(row: Row | Mapping[str, Any], folder: str | Path | None = None) -> Pa
 def checked(row: Row | Mapping[str, Any], folder: str | Path | None = None) -> tuple[Path, str]:
     """Path and sha256 of a row's file, compared with what is known of it. Of a folder: of the names and hashes in it.
 
-    Nothing is written: whoever finds the file to be what was wanted calls `pin`.
+    Nothing is written: the caller calls `pin` once the file proves to be the wanted one.
 
     Args:
         row: of checkpoints.csv, or its fields as a job has them.
@@ -71,7 +71,7 @@ def checked(row: Row | Mapping[str, Any], folder: str | Path | None = None) -> t
 def pin(row: Row | Mapping[str, Any], folder: str | Path | None = None, digest: str | None = None) -> None:
     """Write a file's sha256 down, once it was read and found to be what was wanted; it is compared from then on.
 
-    A file that is not in checkpoints.csv is the user's own and stays free. A folder that cannot be written to is told
+    A file that is not in checkpoints.csv is the user's own and stays free. A folder that cannot be written to is reported
     on stderr and is no error.
 
     Args:
@@ -144,7 +144,7 @@ def _refusal(place: Path, row: Row, digest: str, pinned: dict[str, dict[str, Any
 
 
 def pin_anew(place: Path, row: Row) -> None:
-    """Pin a file that was just made, whatever was pinned before; for one process at a time."""
+    """Pin a file that was just made, replacing any earlier pin; for one process at a time."""
     path = place / row.file
     try:
         found = pins(place)
@@ -181,7 +181,7 @@ def pins(place: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def sha256_told(path: Path) -> str:
+def sha256_shown(path: Path) -> str:
     """Hex sha256 of a file's content, showing how far it is where that takes a while."""
     digest, size = hashlib.sha256(), path.stat().st_size
     with (
@@ -209,6 +209,6 @@ def _size(path: Path, row: Row) -> int:
 
 def _digest(path: Path, row: Row) -> str:
     if row.format != "vae":
-        return sha256_told(path)
-    lines = [f"{part.name} {sha256_told(part)}\n" for part in _parts(path, row)]
+        return sha256_shown(path)
+    lines = [f"{part.name} {sha256_shown(part)}\n" for part in _parts(path, row)]
     return hashlib.sha256("".join(lines).encode()).hexdigest()

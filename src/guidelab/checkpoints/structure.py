@@ -1,4 +1,4 @@
-"""Whether the net in a file is the net params.yaml describes: compared key by key, as the net itself reads them."""
+"""Compare the architecture of the net in a file with params.yaml, key by key."""
 
 import inspect
 import re
@@ -24,10 +24,10 @@ def differences(config: Mapping[str, Any], wanted: Mapping[str, Any]) -> list[tu
         config: of the net in a file, as the converters give it: `name` and constructor arguments.
         wanted: some of the keys of a net in params.yaml; what it leaves open is not compared.
     """
-    found, asked = _plain(config, config), _plain({**wanted, "name": config["name"]}, config)
+    found, expected = _plain(config, config), _plain({**wanted, "name": config["name"]}, config)
     return [
         (key, found.get(key, _ABSENT), value)
-        for key, value in asked.items()
+        for key, value in expected.items()
         if key != "name" and found.get(key, _ABSENT) != value
     ]
 
@@ -44,7 +44,7 @@ def against_row(row: Row, config: Mapping[str, Any]) -> list[str]:
     units = {"resolution_px": "px", "image_channels": "channels", "classes": "classes"}
     wanted = {key: getattr(row, key) for key in units}
     if row.kind == "discriminator" and not config.get("classes"):
-        wanted["classes"] = None  # one of all classes is told none
+        wanted["classes"] = None  # unconditional
     found = [
         f"{config.get(key)} {unit}, wanted {wanted[key]}"
         for key, unit in units.items()

@@ -1,4 +1,4 @@
-"""State dicts in files of torch.save and in safetensors files: tensors by name, and nothing else."""
+"""Read state dicts from files of torch.save and safetensors: tensors by name, nothing else."""
 
 import argparse
 import stat
@@ -11,16 +11,16 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from guidelab.checkpoints.pickle_arrays import NumberType, SealedArray, scalar
-from guidelab.checkpoints.pickle_scan import scan, scan_legacy, told
+from guidelab.checkpoints.pickle_scan import scan, scan_legacy, short_reason
 from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.checkpoints.state import state_of
 from guidelab.data import limits
 from guidelab.data.archive import unreadable
-from guidelab.data.foreign import foreign_file
+from guidelab.data.placeholders import placeholder_file
 from guidelab.data.strict_json import read_json
 from guidelab.errors import UserError
 
-# Names a training checkpoint may have beside its tensors, and what they stand for here.
+# Names a training checkpoint may have besides its tensors, and their stand-ins here.
 _BESIDE: tuple[Any, ...] = (
     argparse.Namespace,  # DiT's files keep their command line
     *((scalar, f"numpy.{core}.multiarray.scalar") for core in ("core", "_core")),
@@ -48,7 +48,7 @@ def read_tensors(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> 
     size = source.stat().st_size
     if size > max_bytes:
         raise UserError(f"{source}: {size} bytes, wanted at most {max_bytes}: released files are smaller")
-    if reason := foreign_file(source):
+    if reason := placeholder_file(source):
         raise UserError(f"{source}: {reason}.")
     try:
         found = _read_safetensors(source) if source.suffix == ".safetensors" else _read_torch(source, size)
@@ -58,11 +58,11 @@ def read_tensors(path: str | Path, *, max_bytes: int = limits.WEIGHTS_BYTES) -> 
             f"{source}: {error}; nothing in the file was run. Take it from its publisher again."
         ) from error
     except Exception as error:  # the file's bytes decide what torch, zipfile and safetensors trip over
-        raise UserError(f"{source}: is cut short or damaged ({told(error)}).") from error
+        raise UserError(f"{source}: is cut short or damaged ({short_reason(error)}).") from error
 
 
 def _read_safetensors(source: Path) -> dict[str, Tensor]:
-    """Tensors by name; the library's own reader has judged the header then, but takes the last of two equal names."""
+    """Tensors by name; the library's reader has validated the header then, but takes the last of two equal names."""
     found = load_file(source)
     with source.open("rb") as file:
         read_json(file.read(int.from_bytes(file.read(8), "little")))
@@ -80,11 +80,11 @@ def _read_torch(source: Path, size: int) -> Any:
         with torch.serialization.safe_globals(list(_BESIDE)):
             return torch.load(source, map_location="cpu", weights_only=True)
     except Exception as error:  # the file's bytes decide what torch trips over, not our code
-        raise RefusedError(f"cannot be read as tensors alone ({told(error)})") from error
+        raise RefusedError(f"cannot be read as tensors alone ({short_reason(error)})") from error
 
 
 def check_archive(source: Path, size: int) -> None:
-    """Refuse an archive of torch.save with entries that lead elsewhere, are compressed, or claim more than is there.
+    """Refuse an archive of torch.save with entries that lead out of the folder, are compressed, or claim more bytes than exist.
 
     Raises:
         RefusedError: says which entry.

@@ -1,4 +1,4 @@
-"""Stable Diffusion's autoencoders in the form diffusers publishes: a folder, or its weights beside a config.json."""
+"""Read Stable Diffusion's autoencoder in the format of diffusers: a folder, or weights next to a config.json."""
 
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -21,7 +21,7 @@ def files(path: str | Path) -> list[Path]:
     """The files an autoencoder is read from: its config.json, then its weights.
 
     Args:
-        path: the folder, or the weights' file with a config.json beside it (or `<name>.json`).
+        path: the folder, or the weights' file with a config.json in the same folder (or `<name>.json`).
     Raises:
         UserError: one is absent; says which names were looked for.
     """
@@ -35,7 +35,7 @@ def files(path: str | Path) -> list[Path]:
     config = next((c for c in configs if c.is_file()), None)
     if weights is None:
         raise UserError(
-            f"{given}: holds no autoencoder; wanted {' or '.join(WEIGHTS)}, and {CONFIG} beside it"
+            f"{given}: holds no autoencoder; wanted {' or '.join(WEIGHTS)}, and {CONFIG} in the same folder"
         )
     if config is None:
         raise UserError(f"{given}: its {CONFIG} is absent; fetch it from where the weights came from")
@@ -45,8 +45,8 @@ def files(path: str | Path) -> list[Path]:
 def names(file: str) -> set[str]:
     """The paths that a row's folder, or its file of weights, may be read from; see `files`."""
     own = PurePosixPath(file)
-    beside = {own.with_suffix(".json"), own.parent / CONFIG}
-    return {str(path) for path in {own, *(own / name for name in (*WEIGHTS, CONFIG)), *beside}}
+    configs = {own.with_suffix(".json"), own.parent / CONFIG}
+    return {str(path) for path in {own, *(own / name for name in (*WEIGHTS, CONFIG)), *configs}}
 
 
 def read_autoencoder(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

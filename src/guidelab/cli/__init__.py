@@ -1,1 +1,1 @@
-"""Commands: parse, load, call, save. One thin module for each job; `app` names them."""
+"""The command line: one module for each group of commands; `app` registers them."""

@@ -1,4 +1,4 @@
-"""`guidelab accept`: after a change of code that leaves results as they were."""
+"""`guidelab accept`: prove by replay that a code change leaves results unchanged, and record it."""
 
 import signal
 from pathlib import Path

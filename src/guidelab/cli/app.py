@@ -24,7 +24,7 @@ from guidelab.plan.rules import RULES, maker
 
 app = typer.Typer(
     name="guidelab",
-    help="Train, guide, sample and measure diffusion models, with a trail for every number.\n\n"
+    help="Train, guide, sample and measure diffusion models, with a recorded origin for every number.\n\n"
     "Every job of the workflow is a command here: name what params.yaml names, and it reads and writes the "
     "planned files. Snakemake calls `guidelab run` with the job's own part of the parameters as JSON on standard input.",
     no_args_is_help=True,
@@ -57,7 +57,7 @@ def _command(rule: str) -> Callable[..., None]:
     ) -> None:
         execute(rule, names or [], job, output or [], params, threads)
 
-    examples = (f"Example: `guidelab {rule} {example}`" for example in known.examples)
+    examples = (f"Example: `guidelab {known.command or rule} {example}`" for example in known.examples)
     command.__doc__ = "\n\n".join([known.help, *examples])
     return command
 
@@ -77,7 +77,10 @@ for _group in (
     app.add_typer(_group)
 for _rule in RULES:
     if _rule not in ("prepare", "generate"):
-        app.command(_rule, rich_help_panel="Jobs")(_command(_rule))
+        _job, _name = _command(_rule), RULES[_rule].command
+        app.command(_name or _rule, rich_help_panel="Jobs")(_job)
+        if _name:  # the rule's name was the command's, too
+            app.command(_rule, hidden=True)(_job)
 app.command(rich_help_panel="Your own files")(generate)
 
 
@@ -116,10 +119,10 @@ def prepare(
     split: Annotated[
         str | None,
         typer.Option(
-            help="with DATASET: train, holdout or test; of images of yours also all, the default for them"
+            help="with DATASET: train, holdout or test; of your own images also all, the default for them"
         ),
     ] = None,
-    source: Annotated[Path | None, typer.Option(help="with DATASET: a folder or ZIP of yours")] = None,
+    source: Annotated[Path | None, typer.Option(help="with DATASET: your folder or ZIP")] = None,
     n: Annotated[int | None, typer.Option(help="with DATASET: so many images of the split", min=1)] = None,
     seed: Annotated[int, typer.Option(help="with DATASET: chooses the n")] = 0,
     subset: Annotated[
@@ -164,7 +167,7 @@ def prepare(
 
 
 def main() -> None:
-    """Run a command; a mistake the user can mend is one message and exit status 1, without a traceback."""
+    """Run a command; a mistake the user can correct is one message and exit status 1, without a traceback."""
     from guidelab.cli.runtime import EXIT_STOPPED
     from guidelab.train.stop import Stopped
 

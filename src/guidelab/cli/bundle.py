@@ -1,4 +1,4 @@
-"""Bundles: what an experiment needs from others as one file, for clusters without internet; packed and unpacked safely.
+"""Pack an experiment's pretrained files into one tar file for clusters without internet, and unpack it safely.
 
 A bundle is an uncompressed tar: `manifest.json` first (every other member with its size and sha256), `rows.csv` (the
 rows of checkpoints.csv), and the files below `files/`. Unpacking writes the files that these rows name and nothing
@@ -19,7 +19,7 @@ from guidelab.checkpoints.pickle_work import RefusedError
 from guidelab.checkpoints.tensors import check_member
 from guidelab.data import limits
 from guidelab.data.strict_json import read_json
-from guidelab.data.tar import judge_headers
+from guidelab.data.tar import check_headers
 from guidelab.errors import UserError
 from guidelab.io import atomic_write
 from guidelab.project import resource
@@ -41,13 +41,13 @@ def pack(rows: Iterable[Row], output: Path, about: str, folder: str | None = Non
     Returns:
         Paths of the packed files, relative to the folder.
     Raises:
-        UserError: files are absent (all are told) or not the pinned ones; nothing is written then.
+        UserError: files are absent (all are named) or not the pinned ones; nothing is written then.
     """
     place, chosen = folder_of(folder), list(rows)
     absent = [row for row in chosen if not (place / row.file).exists()]
     if absent:
-        told = "; ".join(how_to_get(row, place) for row in absent)
-        raise UserError(f"{place}: lacks {len(absent)} of {len(chosen)} files: {told}")
+        missing = "; ".join(how_to_get(row, place) for row in absent)
+        raise UserError(f"{place}: lacks {len(absent)} of {len(chosen)} files: {missing}")
     found: dict[str, Path] = {}
     for row in chosen:
         path, _ = store.checked(row, folder)
@@ -55,7 +55,7 @@ def pack(rows: Iterable[Row], output: Path, about: str, folder: str | None = Non
             found[part.relative_to(place).as_posix()] = part
     listing = _csv(chosen)
     members = {ROWS: _described(hashlib.sha256(listing).hexdigest(), len(listing))}
-    members |= {f"{FILES}/{n}": _described(store.sha256_told(p), p.stat().st_size) for n, p in found.items()}
+    members |= {f"{FILES}/{n}": _described(store.sha256_shown(p), p.stat().st_size) for n, p in found.items()}
     manifest = {"version": _VERSION, "about": about, "rows": [row.name for row in chosen], "members": members}
     with atomic_write(output) as temporary, tarfile.open(temporary, "w") as tar:
         _add(tar, MANIFEST, json.dumps(manifest, indent=1, sort_keys=True).encode())
@@ -72,7 +72,7 @@ def unpack(bundle: Path, folder: str | None = None) -> list[str]:
     """Check a bundle and put its files into the folder of published files.
 
     Every member is compared with the manifest while it is copied; a file appears under its name only when it is
-    whole. Files that are there with the same content stay; others are never overwritten.
+    complete. Files that are there with the same content stay; others are never overwritten.
 
     Returns:
         Paths of the files put there, relative to the folder.
@@ -85,7 +85,7 @@ def unpack(bundle: Path, folder: str | None = None) -> list[str]:
     try:
         size = bundle.stat().st_size
         with bundle.open("rb") as raw:
-            judge_headers(raw, limits.TAR_MEMBERS)
+            check_headers(raw, limits.TAR_MEMBERS)
             raw.seek(0)
             with tarfile.open(fileobj=raw, mode="r:") as tar:
                 return _unpacked(tar, size, place)
@@ -171,7 +171,7 @@ def _copied(tar: tarfile.TarFile, member: tarfile.TarInfo, wanted: Mapping[str, 
         UserError: another file is there, or the folder cannot be written.
     """
     if target.is_symlink() or target.exists():
-        if target.is_file() and store.sha256_told(target) == wanted["sha256"]:
+        if target.is_file() and store.sha256_shown(target) == wanted["sha256"]:
             return False
         raise UserError(f"{target}: another file is there already; move it away, nothing is overwritten")
     source = tar.extractfile(member)
@@ -198,7 +198,7 @@ def _rows(content: bytes) -> list[Row]:
                 f"describes {row.name}, which {CSV} here does not list: bring this project up to date first"
             )
         if known[row.name] != row:
-            raise RefusedError(f"describes {row.name} otherwise than {CSV} does here")
+            raise RefusedError(f"describes {row.name} differently from {CSV} of this project")
     return found
 
 

@@ -1,4 +1,4 @@
-"""The commands about parameters and the workflow."""
+"""Commands that check, show and export the plan of params.yaml."""
 
 import json
 import sys

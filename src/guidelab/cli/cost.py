@@ -1,4 +1,4 @@
-"""`guidelab cost`: what targets would take, before they are run; beside it, what finished jobs really took."""
+"""`guidelab cost`: estimate the compute of targets before they run, optionally next to the recorded times of finished jobs."""
 
 import json
 from pathlib import Path
@@ -22,12 +22,12 @@ def cost(
     ] = "H100",
     mfu: Annotated[float, typer.Option(help="share of its peak that is reached, above 0 and up to 1")] = 0.40,
     measured: Annotated[
-        bool, typer.Option("--measured", help="beside the estimate, the seconds finished jobs took")
+        bool, typer.Option("--measured", help="add the recorded seconds of finished jobs")
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="everything as JSON")] = False,
     params: Params = Path("params.yaml"),
 ) -> None:
-    """Say what targets cost before they are run: jobs, network evaluations, GPU-hours, core-hours, disk, memory.
+    """Estimate the cost of targets before they run: jobs, network evaluations, GPU-hours, core-hours, disk, memory.
 
     Nothing is run and nothing is read but params.yaml, which outputs are there, and Snakemake's records of finished jobs.
 

@@ -85,7 +85,7 @@ def _part(params: Path, experiment: str) -> str:
     """The experiment's part of params.yaml, with those it extends, as they are written.
 
     Raises:
-        UserError: params.yaml plans the experiment no more.
+        UserError: params.yaml no longer plans the experiment.
     """
     from guidelab.spec.reading import read_yaml
 

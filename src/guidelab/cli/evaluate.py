@@ -1,4 +1,4 @@
-"""`guidelab evaluate` and `guidelab statistics`: numbers of images in any folder or ZIP."""
+"""`guidelab evaluate` and `guidelab statistics`: metrics and reference statistics of images in any folder or ZIP."""
 
 from pathlib import Path
 from typing import Annotated
@@ -106,7 +106,7 @@ def statistics(
     device: Device = None,
     threads: Threads = 1,
 ) -> None:
-    """Write mean and covariance of features (`mu`, `sigma`, as EDM, ADM and others name them), and the features themselves.
+    """Write mean and covariance of features (`mu`, `sigma`, as in EDM and ADM), and the features themselves.
 
     Example: `guidelab statistics pictures.zip -o ref.npz`
     """

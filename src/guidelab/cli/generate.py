@@ -1,4 +1,4 @@
-"""`guidelab generate --net`: images of nets in files."""
+"""`guidelab generate --net`: draw images with nets in files."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,31 +13,31 @@ Few = list[str] | None
 
 def generate(
     names: Annotated[Few, typer.Argument(metavar="[EXPERIMENT GUIDE]", help="a guide of params.yaml, without --net")] = None,
-    net: Annotated[Path | None, typer.Option(help="the main net: a pickle of EDM or EDM2, a .pt of ADM or DiT, a .safetensors of ours")] = None,
+    net: Annotated[Path | None, typer.Option(help="the main net: a pickle of EDM or EDM2, a .pt of ADM or DiT, a .safetensors that guidelab trained")] = None,
     guide: Annotated[Path | None, typer.Option(help="the weak net that guides")] = None,
     w: Annotated[str, typer.Option(help="guidance weights; 1 is no guidance: 2, or 1,1.5,2")] = "1",
     seeds: Annotated[str, typer.Option(help="of the samples: 0-63, or 3,7,10-12")] = "0-63",
     class_: Annotated[int | None, typer.Option("--class", help="one class; otherwise each seed draws its own")] = None,
     interval: Annotated[str | None, typer.Option(help="noise levels at which the guide acts: LOW,HIGH")] = None,
     discriminator: Annotated[Path | None, typer.Option(help="a discriminator that guides too")] = None,
-    extractor: Annotated[Path | None, typer.Option(help="the classifier that a released discriminator stands on")] = None,
+    extractor: Annotated[Path | None, typer.Option(help="the classifier whose features a pretrained discriminator uses")] = None,
     disc_w: Annotated[float, typer.Option(help="weight of the discriminator; 0 is none")] = 1.0,
     autoencoder: Annotated[str | None, typer.Option(help="for nets on latents: the autoencoder's folder")] = None,
     sampler: Annotated[str | None, typer.Option(help="heun, ddpm or ddim; by default as the net's authors sample it")] = None,
-    steps: Annotated[int | None, typer.Option(help="of the sampler")] = None,
+    steps: Annotated[int | None, typer.Option(help="steps of the sampler")] = None,
     sigma_min: Annotated[float | None, typer.Option(help="the lowest noise level")] = None,
     sigma_max: Annotated[float | None, typer.Option(help="the highest noise level")] = None,
-    rho: Annotated[float | None, typer.Option(help="how noise levels are spaced")] = None,
+    rho: Annotated[float | None, typer.Option(help="exponent of the noise level spacing (EDM: 7)")] = None,
     dtype: Annotated[str | None, typer.Option(help="the sampler's arithmetic: float32 or float64")] = None,
-    s_churn: Annotated[float | None, typer.Option("--S_churn", "--s-churn", help="fresh noise in all")] = None,
-    s_min: Annotated[float | None, typer.Option("--S_min", "--s-min", help="the lowest noise level with fresh noise")] = None,
-    s_max: Annotated[float | None, typer.Option("--S_max", "--s-max", help="the highest one")] = None,
-    s_noise: Annotated[float | None, typer.Option("--S_noise", "--s-noise", help="its standard deviation")] = None,
-    precision: Annotated[str, typer.Option(help="of nets on a GPU: float32, bfloat16 or float16")] = "float32",
+    s_churn: Annotated[float | None, typer.Option("--S_churn", "--s-churn", help="EDM's stochastic sampler: total amount of fresh noise")] = None,
+    s_min: Annotated[float | None, typer.Option("--S_min", "--s-min", help="stochastic sampler: lowest noise level with fresh noise")] = None,
+    s_max: Annotated[float | None, typer.Option("--S_max", "--s-max", help="stochastic sampler: highest noise level with fresh noise")] = None,
+    s_noise: Annotated[float | None, typer.Option("--S_noise", "--s-noise", help="stochastic sampler: standard deviation of the fresh noise")] = None,
+    precision: Annotated[str, typer.Option(help="arithmetic of nets on a GPU: float32, bfloat16 or float16")] = "float32",
     device: Annotated[str | None, typer.Option(help="cpu, cuda or cuda:1; by default a GPU if there is one")] = None,
-    batch: Annotated[int, typer.Option(help="samples at once", min=1)] = 64,
-    train_seed: Annotated[int | None, typer.Option(help="of files with nets of several trainings")] = None,
-    shards: Annotated[bool, typer.Option("--shards", help="safetensors shards in the place of PNGs")] = False,
+    batch: Annotated[int, typer.Option(help="samples per batch", min=1)] = 64,
+    train_seed: Annotated[int | None, typer.Option(help="training seed, for files with nets of several trainings")] = None,
+    shards: Annotated[bool, typer.Option("--shards", help="safetensors shards instead of PNGs")] = False,
     subdirs: Annotated[bool, typer.Option("--subdirs", help="a folder for every 1,000 PNGs")] = False,
     sheet: Annotated[bool, typer.Option("--sheet/--no-sheet", help="a contact sheet next to the folder")] = True,
     job: Annotated[str | None, typer.Option("--job", help="a planned job as JSON; - reads standard input")] = None,
@@ -48,7 +48,7 @@ def generate(
     """Draw images with nets in files; or, with names of params.yaml, the generated side of a guiding discriminator.
 
     A sample depends on its seed alone: noise and class are those of EDM2's generator on a CPU. Files are read without
-    running anything in them. The same command again goes on where it stopped; more seeds are added.
+    executing anything in them. The same command again continues where it stopped; more seeds are added.
 
     Example: `guidelab generate --net main.pkl --guide weak.pkl --w 2 --seeds 0-63 -o out`
 

@@ -1,4 +1,4 @@
-"""One published file as safetensors, with a JSON description beside it."""
+"""Convert one pretrained file to safetensors and a JSON description in the same folder."""
 
 import dataclasses
 import json
@@ -23,13 +23,13 @@ def import_file(
     extractor: str | None = None,
     folder: str | None = None,
 ) -> tuple[Path, dict[str, Any]]:
-    """Turn one published file into safetensors and a JSON description beside it.
+    """Convert one pretrained file to safetensors and a JSON description in the same folder.
 
     Args:
         given: a name of checkpoints.csv, or a file (its row is found by its name; without one `format` is needed).
         output: the safetensors file; `<name>.safetensors` here when None.
         format: how to read a file that is not in the list.
-        extractor: for the head of a discriminator: the classifier's file, where the list does not tell it.
+        extractor: for the head of a discriminator: the classifier's file, where the list does not name it.
         folder: where published files lie.
     Returns:
         The file written, and the description: architecture, source address, sha256, licence, parameters.
@@ -78,11 +78,11 @@ def _compare(row: Row, path: Path, config: dict[str, Any], tensors: Any) -> None
 
 
 def _compare_parts(row: Row, path: Path, config: dict[str, Any], tensors: Any) -> None:
-    """What no row needs to say: published statistics, autoencoders and extractors are of one kind each."""
+    """Checks that need no row: published statistics, autoencoders and extractors are of one kind each."""
     from guidelab.autoencoder import check_weights
     from guidelab.features.dinov2 import Dinov2
     from guidelab.features.inception import Inception
-    from guidelab.jobs.obtain import check_autoencoder, check_statistics
+    from guidelab.jobs.convert import check_autoencoder, check_statistics
     from guidelab.plan.build.expected import WIDTHS
 
     if row.kind == "reference":
@@ -125,7 +125,7 @@ def _chosen(
         kind=_KINDS.get(format, "net"),
         format=format,
         file=path.name,
-        note="a file of yours",
+        note="a file of your own",
         **unknown,
     )
     return own, str(path.absolute().parent)
@@ -137,7 +137,7 @@ def _below(head: Row, rows: dict[str, Row], folder: str | None) -> Path:
     below = extractor_of(head, rows.values())
     if below is None:
         raise UserError(
-            f"{head.file}: is the head of a discriminator; give --extractor, the classifier it stands on"
+            f"{head.file}: is the head of a discriminator; give --extractor, the classifier whose features it reads"
         )
     return locate(below, folder)
 
@@ -145,7 +145,7 @@ def _below(head: Row, rows: dict[str, Row], folder: str | None) -> Path:
 def _write(target: Path, chosen: Row, config: dict[str, Any], tensors: Any, about: dict[str, Any]) -> None:
     from guidelab.autoencoder import save_autoencoder
     from guidelab.io import atomic_write, save_arrays
-    from guidelab.jobs.obtain import write_net
+    from guidelab.jobs.convert import write_net
 
     meta = {"released": about["released"]}
     if chosen.format == "vae":

@@ -1,4 +1,4 @@
-"""`guidelab published`: what an experiment is to reproduce, before anything was run."""
+"""`guidelab published`: list the published values that an experiment targets."""
 
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +17,7 @@ def published(
     experiment: str,
     listed: Annotated[Path | None, typer.Option("--published", help="the published values")] = None,
 ) -> None:
-    """The published values of an experiment with their protocols: the table as it stands while nothing was run.
+    """List the published values that an experiment targets, with their protocols; nothing is run.
 
     Example: `guidelab published imagenet256`
     """

@@ -1,4 +1,4 @@
-"""The commands about what others published: import one file, see what is there, bundle it for a cluster."""
+"""Commands for pretrained files: import one, list what is present, bundle them for a cluster."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -25,11 +25,11 @@ ParamsFile = Annotated[Path, typer.Option("--params", help="the parameters file"
 
 @dataclasses.dataclass(frozen=True)
 class Status:
-    """One published file as it is here.
+    """The local state of one pretrained file.
 
     Attributes:
         row: of checkpoints.csv.
-        there: whether the file lies in the folder.
+        there: whether the file is in the folder.
         sha256: as pinned when it was first used; empty before.
     """
 
@@ -39,7 +39,7 @@ class Status:
 
 
 def list_released(names: Iterable[str], folder: str | None = None) -> list[Status]:
-    """What is there of the named rows; of all rows when none is named.
+    """The local state of the named rows; of all rows when none is named.
 
     Raises:
         UserError: a name that is not in checkpoints.csv.
@@ -79,7 +79,7 @@ def _of_experiment(plan: Any, name: str) -> list[str]:
     """The rows an experiment reads.
 
     Raises:
-        UserError: it reads none, or makes them up.
+        UserError: it reads none, or uses synthetic ones.
     """
     from guidelab.plan.build.expected import needed
 
@@ -88,10 +88,10 @@ def _of_experiment(plan: Any, name: str) -> list[str]:
         of = spec.paper.published_experiment
         hint = f". For those of {of}: guidelab released {of}" if of != name else ""
         raise UserError(
-            f"{name}: is of scale smoke, which makes its files up: nothing to fetch, nothing to bundle{hint}"
+            f"{name}: is of scale smoke, which uses synthetic files: nothing to fetch, nothing to bundle{hint}"
         )
     if not rows:
-        raise UserError(f"{name}: needs nothing that others published")
+        raise UserError(f"{name}: uses no pretrained files")
     return rows
 
 
@@ -102,10 +102,12 @@ def import_(
         Path | None, typer.Option("--output", "-o", help="the safetensors file to write")
     ] = None,
     format: Annotated[str | None, typer.Option(help="how to read a file that is not in the list")] = None,
-    extractor: Annotated[str | None, typer.Option(help="the classifier below a discriminator's head")] = None,
+    extractor: Annotated[
+        str | None, typer.Option(help="the classifier whose features a discriminator's head reads")
+    ] = None,
     folder: Folder = None,
 ) -> None:
-    """Turn a published file into safetensors and JSON, without running anything in it.
+    """Convert a pretrained file to safetensors and JSON, without executing anything in it.
 
     Example: `guidelab import edm2-img512-s-2147483-0.130 -o s.safetensors`
 
@@ -153,20 +155,20 @@ def released(
     folder: Folder = None,
     params: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Say which published files an experiment needs, which are there, and where the others come from.
+    """List the pretrained files an experiment needs: which are present, and where to get the missing ones.
 
     Example: `guidelab released imagenet256`
 
     Example: `guidelab released --absent imagenet256`
     """
-    asked = needed(names or [], params)
-    found = list_released(asked, folder) if asked or not names else []
+    rows_needed = needed(names or [], params)
+    found = list_released(rows_needed, folder) if rows_needed or not names else []
     place = folder_of(folder)
     for status in found:
         if absent and not status.there:
             typer.echo(f"{status.row.name}: {how_to_get(status.row, place)}")
         elif not absent:
-            state = f"there, sha256 {status.sha256[:12]}..." if status.sha256 else "there, not used yet"
+            state = f"there, sha256 {status.sha256[:12]}..." if status.sha256 else "present, not used yet"
             size = size_of(status.row) or "size not known"
             typer.echo(
                 f"{status.row.name:36} {size:>15}  {state if status.there else 'absent: ' + status.row.url}"
@@ -184,7 +186,7 @@ def bundle(
     folder: Folder = None,
     params: ParamsFile = Path("params.yaml"),
 ) -> None:
-    """Pack what experiments need from others into one file, for a cluster without internet.
+    """Pack the pretrained files of experiments into one file, for a cluster without internet.
 
     Example: `guidelab bundle imagenet256 -o imagenet256.tar`
     """

@@ -1,4 +1,4 @@
-"""A job as a process: check what it is given, hold its outputs, run its module; several processes may share it."""
+"""Run one job: check its inputs, lock its outputs, call its module; several processes may share it."""
 
 import json
 import os
@@ -23,7 +23,7 @@ def run_job(rule: str, job: dict[str, Any], outputs: list[Path]) -> None:
     """Check that the inputs are there, then run a job's module; no other process makes the same outputs meanwhile.
 
     Raises:
-        UserError: an input is absent, the code is not the one the job was planned with, another process is at work, or
+        UserError: an input is absent, the code is not the one the job was planned with, another process is running, or
             the module says what is wrong.
     """
     for label, paths in job["inputs"].items():
@@ -73,7 +73,7 @@ def processes() -> int:
 
 
 def share(rule: str, job: Mapping[str, Any], outputs: Sequence[Path], count: int) -> None:
-    """Go on as `count` processes: the job is then shared by torchrun's workers.
+    """Replace this process by `count` torchrun workers that share the job.
 
     They get the job as an argument, for each would read all of a standard input: a job of one point is short.
     """
@@ -120,7 +120,7 @@ def execute(
 
 
 def parse_job(text: str) -> dict[str, Any]:
-    """A job's JSON; `-` stands for what is on standard input, which holds what no argument of a command can.
+    """A job's JSON; `-` stands for what is on standard input, since an argument of a command is limited to 128 KiB.
 
     Raises:
         UserError: not JSON, or not an object with `inputs`.

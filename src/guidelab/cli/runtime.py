@@ -1,9 +1,9 @@
-"""What every command needs from the process it runs in: threads, its exit status after a planned stop."""
+"""Process settings that every command shares: thread limits, device, exit status after a planned stop."""
 
 import os
 from pathlib import Path
 
-EXIT_STOPPED = 75  # EX_TEMPFAIL: the job saved its state and stopped by itself; run it again to go on
+EXIT_STOPPED = 75  # EX_TEMPFAIL: the job saved its state and stopped by itself; run it again to continue
 
 
 def limit_threads(threads: int) -> None:

@@ -1,4 +1,4 @@
-"""Averages of any length from a folder of EDM2's snapshots, as its authors publish and its training writes them."""
+"""`guidelab ema`: reconstruct EMA weights of any length from a folder of EDM2's snapshots (post-hoc EMA)."""
 
 import itertools
 import re
@@ -10,7 +10,7 @@ from torch import Tensor
 from guidelab.core.ema import reconstruct, reconstruct_coefficients
 from guidelab.errors import UserError, counted
 from guidelab.io import sha256
-from guidelab.jobs.obtain import write_net
+from guidelab.jobs.convert import write_net
 
 # edm2-img512-xs-0134217-0.050.pkl, network-snapshot-0134217-0.100.pkl: thousands of images, length of the average
 _NAME = re.compile(r"(?P<run>.*?)-?(?P<kimg>\d+)-(?P<std>\d\.\d+)\.pkl")
@@ -31,7 +31,7 @@ class Snapshot(NamedTuple):
 def reconstruct_folder(
     folder: str | Path, stds: list[float], output: Path, kimg: int | None = None
 ) -> list[tuple[Path, float]]:
-    """Write the averages of the wanted lengths at one training length, each as a net of ours.
+    """Write the averages of the wanted lengths at one training length, each as a net in this package's format.
 
     Args:
         folder: of snapshots of one training, named by training length and averaging length.

@@ -1,4 +1,4 @@
-"""`guidelab study`: from two nets and a folder of images to the parameters of a table."""
+"""`guidelab study`: write the parameters of an experiment on the user's two nets and a folder of images."""
 
 import os
 import re
@@ -17,7 +17,7 @@ study_commands = typer.Typer(rich_markup_mode="markdown", add_completion=False)
 @study_commands.command(rich_help_panel=PANEL)
 def study(
     name: Annotated[str, typer.Argument(help="of the experiment: letters, digits and _")],
-    net: Annotated[Path, typer.Option(help="the main net: a pickle of EDM or EDM2, a .pt of ADM or DiT, a .safetensors of ours")],
+    net: Annotated[Path, typer.Option(help="the main net: a pickle of EDM or EDM2, a .pt of ADM or DiT, a .safetensors that guidelab trained")],
     reference: Annotated[Path, typer.Option(help="real images: a folder or ZIP")],
     guide: Annotated[Path | None, typer.Option(help="the weak net that guides")] = None,
     w: Annotated[str | None, typer.Option(help="guidance weights: 1.5,2,3")] = None,
@@ -33,7 +33,7 @@ def study(
     """Write the parameters of a study of your own nets, and print the command that makes its table.
 
     Architecture, resolution and classes are read from the files; nothing in them is run. The study sweeps weights, also in
-    an interval of noise levels, chooses one on a block of seeds of its own, and reports errors from two others.
+    an interval of noise levels, chooses one on a separate block of seeds, and reports errors from two others.
 
     Example: `guidelab study mine --net main.pkl --guide weak.pkl --reference pictures`
 

@@ -1,4 +1,4 @@
-"""`guidelab trace`: the whole trail of one number, from a table's cell back to data and code."""
+"""`guidelab trace`: follow one printed number back to the rows, samples, nets, data and code behind it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -60,7 +60,7 @@ def trace(
 
 
 def told_now(plan: Any) -> Any:
-    """What a plan and the code of this folder would tell the job of a file now, see `guidelab.lineage.trail.now`.
+    """A function from a file to the current parameters of its job; called by `accept` in old commits, so its name stays.
 
     Args:
         plan: of params.yaml; None when that cannot be read, then no job is planned.
@@ -88,7 +88,7 @@ def code_now(outputs: Sequence[Path]) -> str | None:
 
 
 def _plan(params: Path) -> Any:
-    """The plan, or None: a trail is shown whatever params.yaml looks like now."""
+    """The plan, or None: a trace is shown even if params.yaml is invalid now."""
     try:
         return load_plan(params)
     except UserError:

@@ -1,4 +1,4 @@
-"""`guidelab verify`: the measured numbers of images, computed again by torch-fidelity."""
+"""`guidelab verify`: recompute measured image metrics with torch-fidelity."""
 
 from pathlib import Path
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""The device a job computes on, from the environment; the message where its memory is too small."""
+"""Choose a job's device from the environment, and turn out-of-memory errors into a message with advice."""
 
 import contextlib
 import os
@@ -51,7 +51,7 @@ def memory_named(where: str, lower: str) -> Iterator[None]:
     try:
         yield
     except torch.OutOfMemoryError as error:
-        told = str(error).split(". ")[0]
+        reason = str(error).split(". ")[0]
         raise UserError(
-            f"{where}: out of memory ({told}). Lower {lower}, or close other work on the device; finished shards stay."
+            f"{where}: out of memory ({reason}). Lower {lower}, or close other work on the device; finished shards stay."
         ) from error

@@ -1,4 +1,4 @@
-"""Noise of a sampler's steps for a device: drawn on the CPU, a few steps ahead."""
+"""Prefetch the noise of a sampler's steps: drawn on the CPU, copied to the device a few steps ahead."""
 
 from collections import deque
 from collections.abc import Callable
@@ -15,7 +15,7 @@ class Feed:
     """Noise of the steps for a device: drawn on the CPU while the device computes, a few steps ahead of it.
 
     The device never waits for the CPU; the CPU waits for the device only where it is more than a few steps ahead,
-    so that pinned memory does not fill with noise nobody needs yet.
+    so that pinned memory does not fill with noise that is not needed yet.
 
     Args:
         make: step index to a tensor on the CPU; called once per step, in order.

@@ -136,17 +136,17 @@ def inference_models(
 
 def _lowered(net: nn.Module, name: str, where: torch.device) -> nn.Module:
     """The net with the weights of its products rounded once: autocast would round them at every call."""
-    asked = effective(name, where)
+    used = effective(name, where)
     if where.type == "cuda" and not hasattr(net, "in_half"):  # which keeps its activations so by itself
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if asked == "float32":
+    if used == "float32":
         return net
     if hasattr(net, "in_half"):
-        halved: nn.Module = net.in_half(DTYPES[asked])  # type: ignore[operator]
+        halved: nn.Module = net.in_half(DTYPES[used])  # type: ignore[operator]
         return halved
     for layer in net.modules():
         if isinstance(layer, _PRODUCTS) or getattr(layer, "matrix_product", False):
-            layer.to(DTYPES[asked])
+            layer.to(DTYPES[used])
     return net
 
 

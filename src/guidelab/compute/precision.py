@@ -1,4 +1,4 @@
-"""The arithmetic of a device, and the way to it.
+"""Precision of nets on a device: which dtype is used, and autocast.
 
 The device is read from the environment and not from params.yaml: where a job runs changes no result but by rounding.
 """
@@ -15,7 +15,7 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.
 def settle(where: torch.device) -> None:
     """Make `where` current and fix its arithmetic: float32 means float32, not TF32; sums of halves are in float32.
 
-    TF32 keeps 10 bits of the mantissa and is a choice some libraries make silently. Who wants its speed asks for
+    TF32 keeps 10 bits of the mantissa and is a choice some libraries make silently. For its speed request
     bfloat16, by name, in params.yaml. Kernels are not chosen by timing them, so every process takes the same.
 
     Source: EDM2's released code fixes the same three switches.
@@ -46,11 +46,11 @@ def precision(name: str, where: torch.device) -> AbstractContextManager[object]:
     Raises:
         ValueError: no such precision.
     """
-    asked = effective(name, where)
-    if asked == "float32":
+    used = effective(name, where)
+    if used == "float32":
         return contextlib.nullcontext()
     # the cache of cast weights holds trainable ones only, and would keep them over a whole sampler run
-    return torch.autocast(where.type, DTYPES[asked], cache_enabled=False)
+    return torch.autocast(where.type, DTYPES[used], cache_enabled=False)
 
 
 def moved(tensor: Tensor, where: torch.device) -> Tensor:

@@ -1,4 +1,4 @@
-"""Which of several processes this one is; `torchrun` starts them and says so in the environment."""
+"""Rank and number of processes of a job, read from the environment variables that `torchrun` sets."""
 
 import os
 from collections.abc import Mapping

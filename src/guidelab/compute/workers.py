@@ -1,4 +1,4 @@
-"""Processes that share the shards of one manifest: each makes every n-th, and the first waits for the others.
+"""Divide the shards of one manifest between processes: each makes every n-th; the first waits for the rest.
 
 They communicate through the folder of shards, not through a network: a shard is whole or absent. Each process keeps a
 status file in that folder while it works; if it fails, the file stays and holds the reason.
@@ -51,11 +51,11 @@ def whole(folder: Path, shard: Shard, about: Mapping[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def present(folder: Path, here: ProcessGroup) -> Iterator[None]:
-    """Keep this process's note for the length of the block: whoever waits learns at once of an error."""
+    """Keep this process's status file for the length of the block, so that waiting processes see an error at once."""
     if here.size == 1:
         yield
         return
-    _patience()  # a mistake in it is told now, not when the work is done
+    _patience()  # an invalid value is refused now, not after the work
     _note(folder, here.rank, "working")
     try:
         yield
@@ -99,7 +99,7 @@ def wait(
             owners = sorted({shards.index(shard) % here.size for shard in left})
             raise UserError(
                 f"{folder}: {len(left)} of {len(shards)} shards are missing, those of process {owners} of {here.size}; none "
-                f"came in {patience:.0f} s. A process died or hangs: read its log, then run the same command again "
+                f"came in {patience:.0f} s. A process ended or hangs: read its log, then run the same command again "
                 "(finished shards stay; GUIDELAB_PATIENCE_S changes how long to wait)."
             )
         if left:
@@ -138,14 +138,14 @@ def _working(folder: Path, here: ProcessGroup, began: float) -> bool:
 def _note(folder: Path, rank: int, state: str, why: str = "") -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = _path(folder, rank)
-    beside = path.with_suffix(".new")
+    temporary = path.with_suffix(".new")
     text = json.dumps({"state": state, "why": why, "at": time.time(), "attempt": _attempt()})
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def _attempt() -> list[str]:
-    """What tells this attempt from an earlier one, as far as the launcher says it."""
+    """An identifier of this attempt, from the launcher's environment variables."""
     return [os.environ.get(name, "") for name in _ATTEMPT]
 
 

@@ -1,4 +1,4 @@
-"""Discrete variance-preserving diffusions: their noise levels, and chains that visit only some of their steps.
+"""Discrete variance-preserving diffusions: noise schedules, and respaced chains with fewer steps.
 
 At step `t` of a schedule `x_vp = sqrt(abar_t) x_0 + sqrt(1 - abar_t) n`, which is `x = x_0 + sigma_t n` scaled by
 `sqrt(abar_t)`, with `sigma_t = sqrt((1 - abar_t) / abar_t)`: noise levels mean the same here as everywhere else.
@@ -99,7 +99,7 @@ def _betas(name: str, steps: int) -> Tensor:
 class Transition(NamedTuple):
     """From one step of a chain to the one before it; numbers of `q(x_prev | x, x_0)` and of both fixed variances."""
 
-    step: int  # of the original schedule: what the network is told
+    step: int  # of the original schedule: the network's time input
     alpha_cumprod: float
     alpha_cumprod_prev: float  # 1 before the first step
     sigma: float
@@ -187,7 +187,7 @@ def _kept_steps(steps: int, respacing: str) -> tuple[int, ...]:
     for section, count in enumerate(counts):
         size = length + (section < longer)
         if count > size:
-            raise ValueError(f"respaced: {respacing!r} asks {count} steps of a section of {size}")
+            raise ValueError(f"respaced: {respacing!r} requests {count} steps of a section of {size}")
         stride, position = (size - 1) / (count - 1) if count > 1 else 1.0, 0.0
         for _ in range(count):
             kept.append(start + round(position))

@@ -1,4 +1,4 @@
-"""What everything here has in common: a denoiser, and the few wrappers that turn one thing into another."""
+"""The denoiser protocol `D(x, sigma, cond)`, and small wrappers of it."""
 
 from collections.abc import Callable
 from typing import Protocol, TypeVar
@@ -20,7 +20,7 @@ class Denoiser(Protocol):
 def at_step(predict: Wrapped, sigma: float) -> Wrapped:
     """What `predict` is during the sampler step that starts at `sigma`.
 
-    Anything that changes from step to step (a guidance interval, and whatever contains one) has a method
+    Anything that changes from step to step (a guidance interval, and any term that contains one) has a method
     `at_step(sigma)`; everything else is the same at every step and comes back as it is.
 
     Args:

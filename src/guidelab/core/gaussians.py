@@ -1,4 +1,4 @@
-"""Sums of Gaussians, and draws of them at every noise level."""
+"""Gaussian mixtures: parameters, and samples at every noise level."""
 
 from typing import Self
 

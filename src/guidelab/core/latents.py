@@ -1,4 +1,4 @@
-"""Two conventions between pixels, an autoencoder's latents and the standardised latents a diffusion net works on."""
+"""Scale factors between an autoencoder's latents and a diffusion net's latents, in two conventions (EDM2; DiT)."""
 
 from dataclasses import dataclass
 

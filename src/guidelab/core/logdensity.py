@@ -29,7 +29,7 @@ def flow_log_density(
     Integrates the points up to `sigmas[-1]`, where the density is known, and adds the log-determinants.
 
     Args:
-        predict: denoiser, differentiable in `x`; one with `at_step` is asked with the step's *higher* sigma, as
+        predict: denoiser, differentiable in `x`; one with `at_step` is called with the step's *higher* sigma, as
             the sampler that comes down would.
         x: points at noise level `sigmas[0]`; their dtype is the integration's.
         sigmas: strictly ascending noise levels, all above 0.

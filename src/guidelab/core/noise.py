@@ -1,4 +1,4 @@
-"""Random numbers that belong to a sample: one generator per seed, so batches and workers change nothing."""
+"""Per-sample random numbers: one generator per seed, so results do not depend on batches or workers."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ class SeededNoise:
 
     Args:
         seeds: one per sample; taken modulo 2^32.
-        device: where the generators live; another kind of device gives other numbers.
+        device: where the generators are; another kind of device gives other numbers.
     Source: Karras et al. 2024, arXiv:2312.02696 (per-sample generators, seed modulo 2^32).
     """
 

@@ -7,7 +7,7 @@ from torch import Tensor
 def edm_sigmas(steps: int, sigma_min: float, sigma_max: float, rho: float) -> Tensor:
     """Noise levels of EDM, float64 `[steps + 1]`: `steps` levels from `sigma_max` to `sigma_min`, then 0.
 
-    Computed in float64 whatever the sampler's dtype: the powers lose four digits in float32.
+    Computed in float64 for any dtype of the sampler: the powers lose four digits in float32.
 
     Args:
         steps: number of sampler steps, at least 1 (1 gives `[sigma_max, 0]`).

@@ -1,4 +1,4 @@
-"""Denoisers and scores, each from the other."""
+"""Convert between denoisers and scores."""
 
 from collections.abc import Callable
 

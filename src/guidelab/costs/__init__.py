@@ -1,1 +1,1 @@
-"""What a target costs before it is built: jobs, network evaluations, arithmetic, GPU-hours, memory, disk."""
+"""Estimate the cost of targets before they run: jobs, network evaluations, FLOP, GPU-hours, memory, disk."""

@@ -1,4 +1,4 @@
-"""The cost of what is left in two lines, for the start of a run: GPU-hours by rule and in all, disk."""
+"""A two-line summary of the remaining cost, printed at the start of a run: GPU-hours by rule and in total, disk."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from guidelab.costs.report import number, short
 from guidelab.costs.work import work_of
 from guidelab.plan.plan import Plan
 
-GPU, MFU = "H100", 0.40  # what `guidelab cost` counts in unless it is told otherwise
+GPU, MFU = "H100", 0.40  # the defaults of `guidelab cost`
 
 
 def brief(plan: Plan, nodes: Iterable[Node]) -> str:

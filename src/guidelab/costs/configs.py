@@ -32,9 +32,9 @@ def event(e: Experiment, entry: Denoiser | Discriminator) -> tuple[int, int]:
 
 
 def fold_size(e: Experiment, fold: str) -> int:
-    """How many examples a fold of real data has; 0 where only the user's own files say so."""
+    """How many examples a fold of real data has; 0 where only the user's files determine it."""
     entry = e.folds[fold]
-    if e.scale == "smoke":  # made up: as many as the largest block has
+    if e.scale == "smoke":  # synthetic: as many as the largest block has
         return max(last - first + 1 for first, last in e.evaluate.blocks.values())
     n = getattr(entry, "n", None)
     if n is not None:
@@ -62,8 +62,8 @@ def model_config(e: Experiment, model: str) -> dict[str, Any]:
 def disc_config(e: Experiment, disc: str) -> dict[str, Any]:
     """The same of a discriminator or classifier, with the classifier it stands on."""
     entry = e.discriminators[disc]
-    told = entry.role in ("classifier", "features") or bool(getattr(entry.net, "conditional", None))
-    config = _sized(e, entry, _classes(e) if told else 0)
+    conditional = entry.role in ("classifier", "features") or bool(getattr(entry.net, "conditional", None))
+    config = _sized(e, entry, _classes(e) if conditional else 0)
     if entry.extractor:
         config["extractor"] = disc_config(e, entry.extractor)
     return config
@@ -83,10 +83,10 @@ def _sized(e: Experiment, entry: Denoiser | Discriminator, classes: int) -> dict
 
 
 def known_extractor(name: str) -> tuple[float, int, int, int]:
-    """FLOP of an image, the side it is counted at (0: of any image), features, and numbers kept beside them.
+    """FLOP of an image, the side it is counted at (0: of any image), features, and numbers stored with them.
 
     Raises:
-        UserError: an extractor nobody has counted.
+        UserError: an extractor without a known count.
     """
     if name not in _EXTRACTORS:
         raise UserError(f"costs: extractor {name!r} is not counted; known are {', '.join(_EXTRACTORS)}")

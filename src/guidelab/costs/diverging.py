@@ -1,4 +1,4 @@
-"""What jobs about divergences do: a grader of real against real, and every estimate of a point along sigma.
+"""Work of the jobs about divergences: the null discriminator, and the estimates of a point along sigma.
 
 Counted as the jobs evaluate nets: noise levels come with both signs of the noise, so `draws` levels a point are twice
 as many evaluations. Permutations, intervals and the exact density of the 2D example are left out.
@@ -26,7 +26,7 @@ def null(e: Experiment, job: Job) -> Work:
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Counts:
     """How often what is evaluated: the grader, the grader's gradient, denoisers, and whole samples drawn."""
 
     grader: int
@@ -36,25 +36,25 @@ class _Asked:
 
 
 def diverge(e: Experiment, job: Job) -> Work:
-    """Estimates at the ends and along sigma, calibrated, with gains, and their repeats where they are asked for."""
+    """Estimates at the ends and along sigma, calibrated, with gains, and their repeats where they are requested."""
     spec, estimate = job.spec, job.spec["estimate"]
     grader = flops.count(configs.disc_config(e, estimate["grader"]))
-    asked, seeds = _asked(e, job), len(spec["train_seeds"])
-    evaluations = {"grader": asked.grader, "grader gradient": asked.gradient}
-    flop = asked.grader * grader.forward + asked.gradient * grader.gradient
+    counts, seeds = _counts(e, job), len(spec["train_seeds"])
+    evaluations = {"grader": counts.grader, "grader gradient": counts.gradient}
+    flop = counts.grader * grader.forward + counts.gradient * grader.gradient
     if "main" in spec:  # the null of points is denoised exactly
         net = flops.count(configs.model_config(e, spec["main"]))
-        times = asked.denoised * (2 if spec["terms"] else 1)  # the main net alone, and inside the sampler
+        times = counts.denoised * (2 if spec["terms"] else 1)  # the main net alone, and inside the sampler
         evaluations["main"], flop = times, flop + times * net.forward
         for term in spec["terms"]:
             kind, one = _term(e, term)
             if not one:
                 continue
-            on = round(asked.denoised * _share(term, *spec["sigmas"]))
+            on = round(counts.denoised * _share(term, *spec["sigmas"]))
             evaluations[kind] = evaluations.get(kind, 0) + on
             flop += on * one
-        if asked.drawn:
-            blocks = {"blocks": {"drawn": [0, asked.drawn - 1]}, "train_seeds": [0], "grader_blocks": {}}
+        if counts.drawn:
+            blocks = {"blocks": {"drawn": [0, counts.drawn - 1]}, "train_seeds": [0], "grader_blocks": {}}
             work = samples.sample(e, replace(job, rule="sample", spec={**spec, **blocks}))
             flop += work.flop
             for kind, count in work.evaluations.items():
@@ -64,7 +64,7 @@ def diverge(e: Experiment, job: Job) -> Work:
     return Work(0, found, seeds * flop, seeds * flop)
 
 
-def _asked(e: Experiment, job: Job) -> _Asked:
+def _counts(e: Experiment, job: Job) -> _Counts:
     """The evaluations of one training seed."""
     estimate, draws = job.spec["estimate"], job.spec["estimate"]["draws"]
     real, generated, fitted = _sizes(e, job)
@@ -72,12 +72,12 @@ def _asked(e: Experiment, job: Job) -> _Asked:
     levels = 2 * draws if e.images else draws  # of the points temperatures are fitted on
     at_ends = 2 * _SIGNS * (real + generated)
     along = _SIGNS * draws * (real + more * generated)  # as it was trained, and recalibrated with gradients
-    count = _Asked(at_ends + 2 * fitted * _SIGNS * levels + along, along, _SIGNS * draws * real)
+    count = _Counts(at_ends + 2 * fitted * _SIGNS * levels + along, along, _SIGNS * draws * real)
     again = estimate.get("coverage")
     if not again:
         return count
     repeats = again["draws"]
-    return _Asked(
+    return _Counts(
         count.grader + repeats * 2 * _SIGNS * again["n_samples"],
         count.gradient + repeats * _SIGNS * again["n_real"],
         count.denoised + repeats * _SIGNS * again["n_real"],

@@ -11,7 +11,7 @@ from guidelab.plan.job import Job
 from guidelab.plan.plan import Plan
 from guidelab.plan.rules import RULES
 from guidelab.spec import Experiment
-from guidelab.spec.look import is_large
+from guidelab.spec.look import is_streamed
 
 MFU_RANGE = (0.25, 0.50)  # of model FLOP utilisation: what training and sampling codes usually reach
 CORE_GFLOPS = {
@@ -120,8 +120,8 @@ def _cost(plan: Plan, node: Node, gpu: Gpu, mfu: float, seconds: Callable[[str],
 
 def on_gpu(e: Experiment, job: Job) -> bool:
     """Whether a job is counted in GPU-hours; what a smoke experiment computes takes any machine seconds."""
-    large = RULES[job.rule].large
-    return is_large(e) and e.scale != "smoke" and large is not None and large.gpu > 0
+    streamed = RULES[job.rule].streamed
+    return is_streamed(e) and e.scale != "smoke" and streamed is not None and streamed.gpu > 0
 
 
 def gpu_seconds(work: Work, gpu: Gpu, mfu: float) -> float:

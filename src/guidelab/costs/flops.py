@@ -24,7 +24,7 @@ _BATCHES = (8, 16)  # what memory grows by between them is the images' own
 
 
 class Count:
-    """What one evaluation of a net on one image takes; each number is counted when it is first asked for.
+    """FLOP and memory of one evaluation of a net on one image; each number is counted at its first use.
 
     Args:
         config: `name` and the arguments the net's checkpoint would carry.
@@ -75,7 +75,7 @@ class Count:
 
     @cached_property
     def held_bytes(self) -> int:
-        """Bytes the net keeps between evaluations beside its parameters (normalised weights)."""
+        """Bytes the net keeps between evaluations besides its parameters (normalised weights)."""
         with torch.no_grad():
             return _followed(self._net, self._event, 1, fresh=True).now
 

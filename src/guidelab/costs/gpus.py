@@ -30,7 +30,7 @@ class Gpu:
 
 
 def gpu(name: str, path: str | Path | None = None) -> Gpu:
-    """A GPU by name, whatever its case.
+    """A GPU by name, case-insensitive.
 
     Raises:
         UserError: the list is not there, or broken, or has no such GPU; names the closest.

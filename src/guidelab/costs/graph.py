@@ -1,4 +1,4 @@
-"""From targets back to the jobs that make them, each job once, with Snakemake's own notion of what is left to do."""
+"""The jobs behind targets, each once, and which of them remain to be done by Snakemake's rules."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -19,9 +19,9 @@ class Node:
 
     Attributes:
         experiment: whose job it is.
-        job: what it reads, writes and is told.
+        job: its inputs, outputs and parameters.
         done: all its outputs are on disk.
-        needed: it is not done, and something asked for waits for it.
+        needed: it is not done, and a requested file depends on it.
     """
 
     experiment: str
@@ -31,7 +31,7 @@ class Node:
 
 
 def files_of(plan: Plan, targets: Iterable[str]) -> list[str]:
-    """The files that targets stand for: an experiment's name stands for all it prints and keeps.
+    """The files of targets: the name of an experiment means all its printed and tracked files.
 
     Raises:
         UserError: no such experiment, or params.yaml plans no such file; names the closest.
@@ -86,7 +86,7 @@ def jobs_for(plan: Plan, targets: Iterable[str], exists: Callable[[str], bool] |
 def _closure(
     plan: Plan, files: Iterable[str]
 ) -> tuple[dict[tuple[str, ...], Job], list[tuple[str, ...]], list[tuple[str, ...]]]:
-    """The jobs by their rule and names, their order, and those that make the files asked for."""
+    """The jobs by their rule and names, their order, and those that make the requested files."""
     jobs: dict[tuple[str, ...], Job] = {}
     order: list[tuple[str, ...]] = []
     wanted = list(dict.fromkeys(key for key in map(maker, files) if key is not None))

@@ -1,4 +1,4 @@
-"""How often a sampler evaluates a net: an interval of noise levels switches guidance by the step."""
+"""Evaluations of a net by a sampler, with guidance restricted to an interval of noise levels."""
 
 import json
 from collections.abc import Mapping

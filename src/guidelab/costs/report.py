@@ -43,7 +43,7 @@ def as_text(found: Estimate, measured: bool = False) -> str:
 
     Args:
         found: the estimate.
-        measured: beside the estimate, what finished jobs really took.
+        measured: the recorded times of finished jobs, printed next to the estimate.
     """
     heads = [
         "rule",
@@ -113,8 +113,8 @@ def _totals(found: Estimate) -> list[str]:
 def _at_once(total: Line) -> str:
     """Hours on the clock: no less than the work shared out, and no less than the longest job."""
     longest = total.longest_gpu_hours
-    told = [f"{number(max(total.gpu_hours / n, longest))} h on {n}" for n in _AT_ONCE]
-    return f"{', '.join(told)}; the longest job takes {number(longest)} h"
+    durations = [f"{number(max(total.gpu_hours / n, longest))} h on {n}" for n in _AT_ONCE]
+    return f"{', '.join(durations)}; the longest job takes {number(longest)} h"
 
 
 def _assumed(found: Estimate) -> list[str]:

@@ -1,4 +1,4 @@
-"""What jobs about samples do: drawing them, their densities, their features, their numbers."""
+"""Work of the jobs about samples: sampling, log-densities, features, metrics."""
 
 from typing import Any
 
@@ -27,7 +27,7 @@ def _blocks(job: Job) -> int:
 def sample(e: Experiment, job: Job) -> Work:
     """Every seed of a job: the main net at every evaluation, each guidance term where it is on, the decoder once."""
     n, spec = _blocks(job), job.spec
-    if spec.get("real"):  # real images in the place of samples
+    if spec.get("real"):  # real images instead of samples
         return Work(n, disk_bytes=n * image_bytes(e))
     main = flops.count(configs.model_config(e, spec["main"]))
     found = {"main": evaluations(spec["sampler"])}
@@ -38,7 +38,7 @@ def sample(e: Experiment, job: Job) -> Work:
             found[kind] = found.get(kind, 0) + times
             nets[name] = net
             one += times * flop
-            precise += times * flop if kind == "gradient" else 0.0  # whatever the precision asked for
+            precise += times * flop if kind == "gradient" else 0.0  # in float32 at any requested precision
     if spec.get("latent"):
         found["decoder"] = 1
         one += DECODE_512 * area(e)
@@ -108,22 +108,22 @@ def extract(e: Experiment, job: Job) -> Work:
         net = flops.count(configs.disc_config(e, e.features[job.spec["features"]].disc or ""))
         flop, numbers = net.forward, 64 + _classes(e)
     else:
-        flop, side, features, beside = configs.known_extractor(name)
+        flop, side, features, stored = configs.known_extractor(name)
         size = e.features[job.spec["features"]].size_px
-        flop, numbers = flop * ((size / side) ** 2 if side and size else 1.0), features + beside
+        flop, numbers = flop * ((size / side) ** 2 if side and size else 1.0), features + stored
     return Work(n, {"extractor": n}, n * flop, n * flop, disk_bytes=n * numbers * FLOAT)
 
 
 def measure(e: Experiment, job: Job) -> Work:
-    """Covariances, their square root, and all distances where precision, recall or KID are asked for."""
+    """Covariances, their square root, and all distances where precision, recall or KID are requested."""
     sizes = [last - first + 1 for first, last in e.evaluate.blocks.values()]
     one = 0.0
     for space, entry in e.features.items():
         of = e.features[entry.of] if entry.of else entry
         numbers = 64 if of.name == "trained" else configs.known_extractor(of.name or "")[2]
-        asked = {m.partition("@")[0] for m in e.evaluate.metrics if m.partition("@")[2] in ("", space)}
+        wanted = {m.partition("@")[0] for m in e.evaluate.metrics if m.partition("@")[2] in ("", space)}
         reference = configs.fold_size(e, entry.reference)
-        frechet, distances = bool(asked & {"fid", "sfid"}), bool(asked & {"precision", "recall", "kid"})
+        frechet, distances = bool(wanted & {"fid", "sfid"}), bool(wanted & {"precision", "recall", "kid"})
         sides = [*sizes, reference]  # the reference's own covariance and distances are computed once
         one += 2 * sum(sides) * numbers**2 * frechet + 20 * len(sizes) * numbers**3 * frechet
         pairs = sum(n * n for n in sides) + reference * sum(sizes)

@@ -1,4 +1,4 @@
-"""What jobs about data and weights do: reading, encoding, training, taking averages, obtaining."""
+"""Work of the jobs about data and weights: reading, encoding, training, EMA reconstruction, conversion."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from guidelab.plan.job import Job
 from guidelab.spec import Experiment
 
 ENCODE_512 = 2 * 558.3e9  # FLOP of the autoencoder at 512 px, counted; tests compare
-_VALIDATION_NOISES = 4  # noise levels at which each held-out image is judged
+_VALIDATION_NOISES = 4  # noise levels at which each held-out image is evaluated
 
 
 def prepare(e: Experiment, job: Job) -> Work:
@@ -57,7 +57,7 @@ def reconstruct(e: Experiment, job: Job) -> Work:
     return Work(disk_bytes=seeds * flops.count(configs.model_config(e, model)).parameters * FLOAT)
 
 
-def obtain(e: Experiment, job: Job) -> Work:
+def convert(e: Experiment, job: Job) -> Work:
     """A released net's weights in float32; of anything else, the released file's size."""
     kind, name = job.outputs[0].split("/")[-2:]
     name = name.partition(".")[0]
@@ -67,7 +67,7 @@ def obtain(e: Experiment, job: Job) -> Work:
 
 
 def discriminate(e: Experiment, job: Job) -> Work:
-    """A discriminator or classifier: all its iterations, and the held-out images judged at every evaluation."""
+    """A discriminator or classifier: all its iterations, and the held-out images at every evaluation."""
     d = e.discriminators[job.spec["disc"]]
     generated = d.generated.seeds[1] - d.generated.seeds[0] + 1 if d.generated else 0
     examples = configs.fold_size(e, d.real) + generated

@@ -1,4 +1,4 @@
-"""What one job does, as numbers; and the sizes all rules share.
+"""The work of one job as numbers (evaluations, FLOP, bytes), and sizes that all rules share.
 
 Small things are left out: noise, resizing, reading and writing, start-up. A training that stops early is counted to
 its end.
@@ -26,7 +26,7 @@ class Work:
         evaluations: of nets, by what is evaluated: `main`, `reference`, `gradient`, `training`, ...; one is one image.
         flop: arithmetic, 2 per multiply-add; `float32_flop`, its part that is not in a half precision.
         disk_bytes: written, uncompressed.
-        memory: counts `memory_bytes`, most held at once on one device, weights and activations; when it is asked
+        memory: counts `memory_bytes`, most held at once on one device, weights and activations; when it is read
             for, because that takes longer than everything else.
     """
 

@@ -1,6 +1,6 @@
-"""ZIP archives from anyone, read as if meant to harm: what they declare is judged before anything is unpacked.
+"""Defensive ZIP reader: declared sizes, names and compression are validated before anything is decompressed.
 
-Nothing is ever extracted to disk, so a name can do no harm here; unsafe names are refused all the same, since
+Nothing is ever extracted to disk, so names are harmless here; unsafe names are refused all the same, since
 other tools extract the same archive.
 """
 
@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 from types import TracebackType
 
 from guidelab.data import limits
-from guidelab.data.foreign import foreign_file
 from guidelab.data.image_decode import SUFFIXES
 from guidelab.data.notice import notice, some
+from guidelab.data.placeholders import placeholder_file
 from guidelab.errors import UserError, brief
 
 LISTING = "dataset.json"
@@ -91,11 +91,13 @@ class Archive:
         except FileNotFoundError as error:
             raise UserError(f"{path}: no such file; wanted a ZIP of images") from error
         except Exception as error:  # zipfile raises several kinds at broken directories
-            reason = f"is no readable ZIP ({foreign_file(Path(path)) or brief(error)}); it may be cut short"
+            reason = (
+                f"is no readable ZIP ({placeholder_file(Path(path)) or brief(error)}); it may be cut short"
+            )
             raise UserError(f"{path}: {reason}. Copy or make it again.") from error
         try:
             entries = [entry for entry in self._zip.infolist() if not entry.filename.endswith("/")]
-            _judge(entries, self._zip.start_dir, self.where)
+            _validate(entries, self._zip.start_dir, self.where)
             self._entries = {entry.filename: entry for entry in entries}
             self.names = sort_out(list(self._entries), self.where)
         except BaseException:
@@ -130,8 +132,8 @@ class Archive:
             ) from error
 
 
-def _judge(entries: list[zipfile.ZipInfo], end: int, where: str) -> None:
-    """Refuse what no honest dataset declares."""
+def _validate(entries: list[zipfile.ZipInfo], end: int, where: str) -> None:
+    """Refuse sizes, names and compression that no dataset has."""
     if len(entries) > limits.IMAGE_ENTRIES:
         raise UserError(f"{where}: holds {len(entries)} files, wanted at most {limits.IMAGE_ENTRIES}")
     seen: set[str] = set()

@@ -37,7 +37,7 @@ def center_crop(image: NDArray[np.uint8], resolution_px: int) -> NDArray[np.uint
 
 
 def _resized(picture: Image.Image, width: int, height: int, kernel: Image.Resampling) -> Image.Image:
-    """Resized across, rounded to 8 bits, then resized down.
+    """Resized horizontally, rounded to 8 bits, then resized vertically.
 
     One call for both did the same when ADM and EDM2 prepared their data; since Pillow 13 it resizes tall images the
     other way round (pull request 9549), which changes values by one here and there.

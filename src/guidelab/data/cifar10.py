@@ -28,7 +28,7 @@ VARIABLE = "GUIDELAB_CIFAR10"
 TRAIN = tuple(f"data_batch_{number}.bin" for number in range(1, 6))
 TEST = ("test_batch.bin",)
 SIDE, RECORD, RECORDS, CLASSES = 32, 3073, 10_000, 10
-MADE_UP = "synthetic.json"  # beside made-up batches: says how many records and classes they have
+MADE_UP = "synthetic.json"  # next to synthetic batches: their numbers of records and classes
 _MAX_MADE_UP = 1 << 16
 _WANTED = (
     "cifar-10-binary.tar.gz, the folder unpacked from it, or EDM's cifar10-32x32.zip (training images alone)"
@@ -53,13 +53,13 @@ def prepare(
 
     `train` is all 50,000 training images, because both papers train on all of them and compare with their
     statistics. The 10,000 test images serve twice: `test` and `holdout` are halves of them by a hash of the pixels
-    (so that equal images never fall on two sides), one to compare with, one to judge discriminators on.
+    (so that equal images never fall on two sides), one to compare with, one to evaluate discriminators on.
 
     Args:
         split: `train`, `holdout` or `test`.
         resolution_px: height and width wanted: 32, or less by area averaging.
         source: the archive or the folder.
-        classes: how many classes there must be; 10 unless the batches are made up.
+        classes: number of classes required; 10 unless the batches are synthetic.
         n: how many images of the split, chosen at random; all when None.
         seed: of that choice.
     Raises:
@@ -171,7 +171,7 @@ def _contents(root: Path, names: tuple[str, ...], sizes: Mapping[str, int]) -> d
 
 
 def _counts(root: Path) -> "_Counts":
-    """How many classes and records there must be: what made-up batches say of themselves, or the official counts."""
+    """How many classes and records there must be: the counts in `synthetic.json`, or the official ones."""
     place = root / MADE_UP
     if not place.is_file():
         return _Counts(CLASSES, dict.fromkeys((*TRAIN, *TEST), RECORDS))

@@ -1,4 +1,4 @@
-"""Whether a copy of ImageNet is whole: files lost on the way leave no trace but their number."""
+"""Check that a copy of ImageNet is complete, by its numbers of files: nothing else shows missing ones."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def check_complete(source: str | Path, split: str, classes: int = CLASSES) -> No
     Args:
         source: folder of the tree, in which every class was found.
         split: `train`, `holdout` or `test`.
-        classes: how many classes the experiment has; trees of fewer are nobody's ImageNet and are not counted.
+        classes: how many classes the experiment has; trees with fewer classes are not counted.
     Raises:
         UserError: says how many were found and wanted, the classes with too few or too many, and what to do.
     """
@@ -45,6 +45,6 @@ def check_complete(source: str | Path, split: str, classes: int = CLASSES) -> No
     )
     raise UserError(
         f"{root / part}: holds {found} images of {len(counts)} classes, wanted {TOTAL[part]}; {what}{held}. Copy the "
-        "missing files (or take away those that are not ImageNet's); or, if a part of ImageNet is meant, say so: "
+        "missing files (or remove those that are not ImageNet's); or, if a part of ImageNet is meant, say so: "
         "`subset: true` in the dataset, or `n` of the fold."
     )

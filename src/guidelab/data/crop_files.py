@@ -1,4 +1,4 @@
-"""Picture files -> square images, by several processes, in order, with few of them in memory."""
+"""Decode and crop image files in several processes, in order, with bounded memory."""
 
 import multiprocessing
 from collections import deque

@@ -1,4 +1,4 @@
-"""One file over HTTPS: size and sha256 known beforehand, a progress bar, nothing partial left behind."""
+"""Download one file over HTTPS, verified by size and sha256, with a progress bar; partial files are removed."""
 
 import hashlib
 import os

@@ -48,7 +48,7 @@ def prepare(
         resolution_px: 1 to 28.
         source: a folder with the four published files; None to have them found or fetched.
         cache: where fetched files are kept; see `fashion_mnist_files.find`.
-        n: how many images of the fold, chosen at random whatever their class; all when None.
+        n: how many images of the fold, chosen at random from all classes; all when None.
         seed: of that choice.
     Returns:
         images `[N, 1, resolution_px, resolution_px]`, labels 0 to 9, names such as `train/01234`: the image's
@@ -107,7 +107,7 @@ def parse_idx(content: bytes, where: str) -> NDArray[np.uint8]:
 
     Raises:
         UserError: not gzip, another magic number or type, or more or fewer values than the header says.
-    Source: the description of the idx format beside MNIST.
+    Source: the description of the idx format on the MNIST page.
     """
     try:
         raw = _unpacked(content)

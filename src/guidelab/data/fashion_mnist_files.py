@@ -1,4 +1,4 @@
-"""The four files of Fashion-MNIST: found or fetched, and never used unless their sha256 is the published one."""
+"""Locate or download the four files of Fashion-MNIST; used only if their sha256 is the published one."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""One split of a dataset too large for memory: which pictures, which labels; the pixels come one at a time."""
+"""One split of a streamed dataset: names and labels in memory, pixels decoded one image at a time."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from guidelab.data.image_decode import Pixels
 from guidelab.errors import UserError
 
-_NAMED = 5  # files an error names; it counts the others
+_NAMED = 5  # files an error names; further ones are counted
 
 
 @dataclass(frozen=True)
@@ -16,8 +16,8 @@ class Fold:
     Attributes:
         where: the source, for errors.
         labels: a class index each, or None.
-        pixels: threads -> every picture `[3, R, R]` uint8, in order, whatever the threads. A UserError names the
-            files that cannot be used after all were tried; what was given until then must be thrown away.
+        pixels: threads -> every picture `[3, R, R]` uint8, in order, for any number of threads. A UserError names the
+            files that cannot be used after all were tried; the images yielded until then must be discarded.
     """
 
     where: str

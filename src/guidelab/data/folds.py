@@ -1,6 +1,6 @@
-"""Which images belong to which fold, by their content, and random subsets of a fold.
+"""Assign images to splits by a hash of their content, and draw random subsets of a split.
 
-An image's fold depends on its own bytes alone: identical images never fall on two sides, adding images moves none,
+An image's split depends on its bytes alone: identical images never fall on two sides, adding images moves none,
 and no list of indices has to be kept.
 """
 
@@ -77,7 +77,7 @@ def choose(
         try:
             if twelfth(content(name)) in BY_CONTENT[split]:
                 inside.append(place)
-        except Exception as error:  # archives and file systems raise whatever they please
+        except Exception as error:  # archives and file systems may raise any exception type
             wrong.append((name, f"cannot be read ({brief(error)})"))
     refuse(where, wrong, len(names))
     if not inside:

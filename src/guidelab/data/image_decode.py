@@ -1,4 +1,4 @@
-"""Bytes of one image file -> pixels. Files are taken for hostile: sizes are read and judged before any pixel is."""
+"""Safe image decoding: dimensions are validated before pixel data is decoded."""
 
 import io
 import math
@@ -13,14 +13,14 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
 from guidelab.data import limits
-from guidelab.data.foreign import foreign
 from guidelab.data.npy import npy_header
+from guidelab.data.placeholders import placeholder
 from guidelab.data.png import decode_plain, header_fault
 from guidelab.errors import UserError, brief, plain
 
 FORMATS = ("PNG", "JPEG", "BMP", "WEBP")  # what Pillow may try; its other readers stay out of reach
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".npy")
-_NAMED = 5  # files an error names; it counts the others
+_NAMED = 5  # files an error names; further ones are counted
 _ENOUGH = 100  # bad files after which reading stops
 Pixels = NDArray[np.uint8]
 
@@ -158,14 +158,14 @@ def _read(content: Callable[[str], bytes], name: str) -> bytes:
         return content(name)
     except UnusableError:
         raise
-    except Exception as error:  # archives and file systems raise whatever they please
+    except Exception as error:  # archives and file systems may raise any exception type
         raise UnusableError(f"cannot be read ({brief(error)})") from error
 
 
 @contextmanager
 def _opened(content: bytes, load: bool = True) -> Iterator[Image.Image]:
-    """A picture whose size was judged before its pixels were decoded; decoders' errors as `UnusableError`."""
-    if reason := foreign(content):
+    """Open an image and validate its size before decoding; decoders' errors become `UnusableError`."""
+    if reason := placeholder(content):
         raise UnusableError(reason)
     if reason := header_fault(content):
         raise UnusableError(reason)
@@ -188,15 +188,15 @@ def _opened(content: bytes, load: bool = True) -> Iterator[Image.Image]:
         raise UnusableError(f"says it has more than {limits.PIXELS} pixels") from error
     except UnidentifiedImageError as error:
         raise UnusableError(f"is no {', '.join(FORMATS)} picture") from error
-    except Exception as error:  # decoders of broken files raise whatever they please
+    except Exception as error:  # decoders of broken files may raise any exception type
         raise UnusableError(f"is corrupt ({brief(error)})") from error
     with picture:
         yield picture
 
 
 def _npy(content: bytes) -> Pixels:
-    """An NPY array as `[C, H, W]`: its header is parsed (literals only) and judged, no pickle is ever read."""
-    if reason := foreign(content):
+    """An NPY array as `[C, H, W]`: its header is parsed (literals only) and validated, no pickle is ever read."""
+    if reason := placeholder(content):
         raise UnusableError(reason)
     file = io.BytesIO(content)
     try:

@@ -110,7 +110,7 @@ def _files(folder: Path, above: tuple[Path, ...]) -> Iterator[Path]:
         elif entry.is_file():
             yield Path(entry.path)
         else:
-            raise UserError(f"{entry.path}: is a broken link or a special file. Mend or remove it.")
+            raise UserError(f"{entry.path}: is a broken link or a special file. Repair or remove it.")
 
 
 def _content(root: Path, name: str) -> bytes:

@@ -114,7 +114,7 @@ def _by_folder(names: Sequence[str], where: str) -> Tensor | None:
     if "" in folders:
         loose = [name for name, top in zip(names, tops, strict=True) if not top]
         raise UserError(
-            f"{where}: {some(loose)} lie beside the folders {some(folders[1:])}, so which class they have is not "
+            f"{where}: {some(loose)} are next to the folders {some(folders[1:])}, so which class they have is not "
             "known. Move every image into the folder of its class, or give a dataset.json."
         )
     place = {folder: index for index, folder in enumerate(folders)}

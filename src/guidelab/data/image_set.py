@@ -1,4 +1,4 @@
-"""Images in memory with their labels and names: what every image dataset of ours gives, and every writer takes."""
+"""Images in memory with labels and names: the type that image datasets return and writers accept."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -41,8 +41,8 @@ def prepare(
 
     `test` is the validation tree. `holdout` is every twelfth training image by a hash of `<class>/<file name>`, and
     `train` the others: the content of 1.3 million files need not be read to know who belongs where, and a file stays
-    on its side whatever is added. The papers train on all of `train/`; nets of ours leave the twelfth out, so that
-    discriminators are judged on images no net has seen.
+    in its split when files are added. The papers train on all of `train/`; here the twelfth is left out, so that
+    discriminators are evaluated on images no net was trained on.
 
     Args:
         split: `train`, `holdout` or `test`.
@@ -91,7 +91,7 @@ def _root(source: str | Path | None) -> Path:
     return root
 
 
-def _beside(root: Path) -> list[Path]:
+def _list_folders(root: Path) -> list[Path]:
     """Folders that may hold lists of classes: the tree's own, and the top of Kaggle's download."""
     below = len(KAGGLE.parts)
     top = root.absolute()
@@ -127,11 +127,12 @@ def _flat(root: Path, top: Path) -> dict[str, list[str]]:
     files = [name for name in files if name not in MAPPINGS]
     _refuse_others(top, files)
     place = next(
-        (p for folder in (*_beside(root), top) for name in MAPPINGS if (p := folder / name).is_file()), None
+        (p for folder in (*_list_folders(root), top) for name in MAPPINGS if (p := folder / name).is_file()),
+        None,
     )
     if place is None:
         raise UserError(
-            f"{top}: holds {len(files)} images and no class folders; wanted val/<class>/*.JPEG, or beside them "
+            f"{top}: holds {len(files)} images and no class folders; wanted val/<class>/*.JPEG, or next to them "
             f"{' or '.join(MAPPINGS)}, which says the class of each (lines `ILSVRC2012_val_00000001.JPEG n01751748`)"
         )
     wnids = mapped(place)
@@ -172,14 +173,14 @@ def _check_classes(root: Path, part: str, tree: Tree, classes: int) -> None:
         return
     raise UserError(
         f"{root / part}: holds {len(here)} classes with images, wanted {classes}"
-        f"{''.join(f'; {fault}' for fault in faults)}. Copy the missing class folders, move the others elsewhere, or mend "
+        f"{''.join(f'; {fault}' for fault in faults)}. Copy the missing class folders, move the others elsewhere, or correct "
         "`classes:` of the dataset."
     )
 
 
 def _listed(root: Path) -> set[str]:
-    """The classes of Kaggle's list, where it lies beside the tree."""
-    place = next((p for folder in _beside(root) if (p := folder / SYNSETS).is_file()), None)
+    """The classes of Kaggle's list, where it is next to the tree."""
+    place = next((p for folder in _list_folders(root) if (p := folder / SYNSETS).is_file()), None)
     if place is None or place.stat().st_size > 1 << 20:
         return set()
     return set(re.findall(r"(?m)^n\d{8}", place.read_text(encoding="utf-8", errors="replace")))

@@ -1,4 +1,4 @@
-"""A user's latents: a ZIP that EDM2's `dataset_tool.py encode` wrote, or one of ours, as a fold of another ZIP."""
+"""A user's latents as a dataset: a ZIP written by EDM2's `dataset_tool.py encode` or by guidelab."""
 
 import zipfile
 from pathlib import Path

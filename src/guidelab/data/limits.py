@@ -1,4 +1,4 @@
-"""Budgets of every reader of files from others: bytes, members, instructions and work, in one place.
+"""Limits for readers of untrusted files: bytes, members, instructions and work.
 
 A file is refused with one line as soon as it exceeds a budget, before memory is reserved for what it declares. Every
 value lies far above the largest file that is published.

@@ -1,4 +1,4 @@
-"""Images of one size in any folder or ZIP, read piece by piece: what is measured and not trained on."""
+"""Stream images of one size from any folder or ZIP, for measuring."""
 
 import hashlib
 from collections.abc import Iterator
@@ -67,7 +67,7 @@ class LooseImages:
                 if self._archive is None
                 else self._archive.content(name)
             )
-        except Exception as error:  # archives and file systems raise whatever they please
+        except Exception as error:  # archives and file systems may raise any exception type
             raise UserError(f"{self.path}: {name} cannot be read ({brief(error)})") from error
 
     def _image(self, name: str) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:

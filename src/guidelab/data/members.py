@@ -1,4 +1,4 @@
-"""Members of a ZIP that are stored as they are, read one by one at their offsets, by any number of processes."""
+"""Random access to uncompressed ZIP members by offset, from any number of processes."""
 
 import json
 import os
@@ -21,7 +21,7 @@ _AHEAD = 256  # bytes for name and extra field: one read fetches header and cont
 
 
 class _Stored(Archive):
-    """An archive judged as any other, whose members' places are asked for."""
+    """A validated archive that also gives its members' offsets."""
 
     def places(self) -> tuple[np.ndarray[Any, Any], str | None]:
         """Offset of the header, size and CRC of every image, `[N, 3]` uint64 in the order of names; the first compressed one."""
@@ -32,7 +32,7 @@ class _Stored(Archive):
 
 
 class StoredMembers:
-    """The images or arrays of a dataset, each fetched when it is asked for; the archive is never unpacked.
+    """The images or arrays of a dataset, each read on access; the archive is never unpacked.
 
     Kept in memory: 24 bytes and a label for each. Objects can be pickled, forked and used by several threads.
 
@@ -126,7 +126,7 @@ class StoredMembers:
 
 
 def _about(listing: bytes | None) -> dict[str, Any]:
-    content = {} if listing is None else json.loads(listing)  # labels_of has judged it
+    content = {} if listing is None else json.loads(listing)  # validated by labels_of
     return {key: value for key, value in content.items() if key != "labels"}
 
 

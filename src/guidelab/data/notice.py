@@ -1,4 +1,4 @@
-"""What a reader does not take from a user's data, said on standard error: never silently, never an error."""
+"""Notices on standard error about files of a user's data that a reader skips."""
 
 import sys
 from collections.abc import Sequence

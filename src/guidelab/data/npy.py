@@ -1,4 +1,4 @@
-"""Headers of NPY files: parsed as literals and judged before any value is read; pickled objects are never read."""
+"""Headers of NPY files: parsed as literals and validated before any value is read; pickled objects are never read."""
 
 import threading
 from typing import Any

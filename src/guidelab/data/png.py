@@ -1,4 +1,4 @@
-"""The plainest PNG there is: uncompressed, without filters, so its bytes depend on no library and no machine."""
+"""Encode and decode uncompressed PNGs without filters, whose bytes are the same with every library and machine."""
 
 import struct
 import zlib

@@ -1,4 +1,4 @@
-"""Images published for comparison: `arr_0` of an NPZ file, as ADM's reference batches, read as a stream."""
+"""Stream published reference images from an NPZ file (`arr_0`, as in ADM's reference batches)."""
 
 import math
 import zipfile
@@ -31,7 +31,7 @@ class ReferenceImages:
         self.path = str(path)
         try:
             with zipfile.ZipFile(path) as archive:
-                self.shape = self._judge(archive, resolution_px)
+                self.shape = self._validate(archive, resolution_px)
                 self.labels = self._labels(archive)
         except FileNotFoundError as error:
             raise UserError(f"{path}: no such file; wanted an NPZ of images") from error
@@ -60,7 +60,7 @@ class ReferenceImages:
         except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
             raise UserError(f"{self.path}: arr_0 cannot be read ({brief(error)}). {_MEND}") from error
 
-    def _judge(self, archive: zipfile.ZipFile, resolution_px: int) -> tuple[int, ...]:
+    def _validate(self, archive: zipfile.ZipFile, resolution_px: int) -> tuple[int, ...]:
         if "arr_0.npy" not in archive.namelist():
             held = ", ".join(sorted(archive.namelist())[:5])
             raise UserError(

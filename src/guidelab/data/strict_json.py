@@ -1,4 +1,4 @@
-"""JSON from others: what Python's reader accepts silently is an error."""
+"""Strict JSON reader for untrusted files: repeated keys, NaN and other lenient forms are errors."""
 
 import json
 from typing import Any

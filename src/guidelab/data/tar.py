@@ -1,4 +1,4 @@
-"""Tar archives from anyone: nothing is extracted, and no declared size is believed."""
+"""Defensive tar reader: nothing is extracted to disk, and declared sizes are checked."""
 
 import gzip
 import tarfile
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import IO
 
 from guidelab.data import limits
-from guidelab.data.foreign import foreign_file
+from guidelab.data.placeholders import placeholder_file
 from guidelab.errors import UserError, brief
 
 _PLAIN = (tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE)
@@ -16,7 +16,7 @@ _BLOCK = tarfile.BLOCKSIZE
 
 
 class _Limited:
-    """A reader that ends in an error, however the archive tries to make it go on."""
+    """A reader that raises an error after a maximal number of bytes."""
 
     def __init__(self, file: IO[bytes]):
         self._file, self._left = file, limits.CIFAR_BYTES
@@ -29,7 +29,7 @@ class _Limited:
         return content
 
 
-def judge_headers(file: IO[bytes], members: int) -> None:
+def check_headers(file: IO[bytes], members: int) -> None:
     """Read a tar's headers alone, before `tarfile` interprets them: it would follow an extended header of any size.
 
     Args:
@@ -85,6 +85,6 @@ def read_members(path: Path, sizes: Mapping[str, int]) -> dict[str, bytes]:
                     content = archive.extractfile(member)
                     found[name] = content.read(sizes[name] + 1) if content else b""
     except Exception as error:  # tarfile, gzip and zlib raise several kinds
-        reason = foreign_file(path) or f"cannot be read ({brief(error)})"
+        reason = placeholder_file(path) or f"cannot be read ({brief(error)})"
         raise UserError(f"{path}: {reason}. Copy it again from where it comes.") from error
     return found

@@ -1,4 +1,4 @@
-"""What the exact density of the 2D example says of points: log-densities of both classes, branches, the 99 % region."""
+"""Exact facts about points of the 2D example: log-densities of both classes, branch indices, the 99 % region."""
 
 from functools import lru_cache
 from typing import Any
@@ -34,10 +34,10 @@ def truth_at(x: Tensor, classes: str) -> dict[str, Any]:
     """Everything the 2D metrics need to know of the points `x [n, 2]`, by the name they know it under.
 
     Returns:
-        log_p_a `[n]`: exact log-density of the class asked for; log_p_b `[n]`: of the other class; branch_index
+        log_p_a `[n]`: exact log-density of the requested class; log_p_b `[n]`: of the other class; branch_index
         `[n]`: the branch of the most likely Gaussian; branch_mass `[K]` and branch_depth `[K]`: of the branches.
     Raises:
-        ValueError: both classes asked for; there is then no other one.
+        ValueError: both classes requested; there is then no other one.
     """
     if classes not in ("A", "B"):
         raise ValueError(f"truth_at: given classes {classes!r}, wanted 'A' or 'B'")

@@ -21,7 +21,7 @@ _FLOATS = ("<f4", "<f2")
 
 
 class ZipImages:
-    """The images of a ZIP in the EDM2 format; only those asked for are read.
+    """The images of a ZIP in the EDM2 format; only requested ones are read.
 
     Attributes:
         path: the ZIP.
@@ -159,7 +159,7 @@ class ZipLatents:
 
 
 def read_latent(content: bytes) -> NDArray[np.float32]:
-    """The array `[2C, h, w]` of an NPY file of float32 or float16; its header is judged, no pickle is ever read.
+    """The array `[2C, h, w]` of an NPY file of float32 or float16; its header is validated, no pickle is ever read.
 
     Raises:
         ValueError: another format, type or shape, a wrong length, or values that are not finite.

@@ -1,4 +1,4 @@
-"""The EDM2 dataset format, written one image or latent at a time; the same content gives the same bytes on every machine.
+"""Write the EDM2 dataset format, one image or latent at a time, with reproducible bytes.
 
 Source: Karras et al. 2024, arXiv:2312.02696, and its dataset tool.
 """

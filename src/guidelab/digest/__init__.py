@@ -1,7 +1,7 @@
-"""The digest of the code a job can reach: what makes a job run again when its code changes, and only then.
+"""The code digest of a job: a hash of all code it can reach, so that it reruns exactly when that code changes.
 
 A job reaches the module of its command, the modules its part of params.yaml names through the registries, and
-whatever these import. Modules are read and parsed, never imported. What cannot change a number is left out:
+all their imports. Modules are read and parsed, never imported. What cannot change a number is left out:
 comments, docstrings, formatting, the order of imports, the words of error messages, imports for type checkers.
 Two more rules keep the reach narrow:
 
@@ -24,10 +24,10 @@ PACKAGE = "guidelab"
 _NO_NUMBERS = {  # modules that are in no digest, and why
     PACKAGE: "lists what `import guidelab` gives; jobs import modules by their full names (tests/unit/test_architecture.py)",
     f"{PACKAGE}.errors": "what it holds ends up on a screen",
-    f"{PACKAGE}.train.stop": "an exception that ends a process; the training goes on from its saved state",
+    f"{PACKAGE}.train.stop": "an exception that ends a process; the training resumes from its saved state",
     f"{PACKAGE}.train.curves": "writes curves to watch below logs/; nothing reads them back",
     f"{PACKAGE}.registry.plugins": "finds and imports plugins; the digest holds the file of each by itself",
-    f"{PACKAGE}.registry.foreign": "refuses plugins of another kind; what they are is in their files",
+    f"{PACKAGE}.registry.plugin_checks": "refuses plugins of another kind; what they are is in their files",
     f"{PACKAGE}.environment": "reads numbers that a user gives a process; they are in no payload and no result",
     f"{PACKAGE}.compute.device": "where a job computes, not how, and a message; the arithmetic is in compute.precision",
     f"{PACKAGE}.compute.processes": "which of several processes this one is; what each computes follows from seeds",
@@ -109,7 +109,7 @@ class Tree:
             if name in reached or name in _NO_NUMBERS:
                 continue
             if not _is_read(name):
-                reached.add(name)  # of an installed package: its version and its file stand for it
+                reached.add(name)  # of an installed package: identified by version and file
             elif not self._path(name):
                 raise UserError(
                     f"{name}: a job needs this module, but {self.root} has none. Write it, or take its name from the registry."

@@ -1,1 +1,1 @@
-"""A sampler's divergences along sigma, estimated by a grader on held-out examples, whatever the examples are."""
+"""Estimate a sampler's divergences along sigma with a grader on held-out examples: points, images or latents."""

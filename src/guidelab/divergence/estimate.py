@@ -1,4 +1,4 @@
-"""Every estimate of one subject: at the lowest noise level, along sigma and in features; each with its truth if known.
+"""All divergence estimates of one sampler: at the lowest noise level, along sigma and in features, with exact values if known.
 
 The grader is recalibrated in every noise bin where that helps, on other examples than those reported; lines of the
 grader as it was trained end in `_raw`.
@@ -27,39 +27,41 @@ NOTHING = "nothing found on validation: no net was kept"
 _IN_FEATURES = ("nwj", "dv")  # what holds as a bound
 
 
-def estimate(asked: Mapping[str, Any], sigmas: tuple[float, float], subject: Subject) -> Iterator[Line]:
+def estimate(settings: Mapping[str, Any], sigmas: tuple[float, float], subject: Subject) -> Iterator[Line]:
     """Everything about one subject, in the order of `divergence_report`.
 
     Args:
-        asked: `bins`, `draws`, `permutations`, `seed`, and `coverage` and `probe` where they are given
+        settings: `bins`, `draws`, `permutations`, `seed`, and `coverage` and `probe` where they are given
             (`spec.divergences.Divergences`).
         sigmas: the range of noise levels the grader is trained at.
         subject: what is graded.
     """
     (low, high), exact = sigmas, subject.exact
-    lowest, edges = exact.sigma if exact else low, log_edges(low, high, asked["bins"])
-    generator = torch.Generator().manual_seed(asked["seed"])
+    lowest, edges = exact.sigma if exact else low, log_edges(low, high, settings["bins"])
+    generator = torch.Generator().manual_seed(settings["seed"])
     for name, value in exact.truth.items() if exact else ():
         yield Line("truth", "exact", name, "m", lowest, lowest, value, len(subject.report[1]))
-    draws = asked["draws"] if exact else 2 * asked["draws"]  # examples that cannot be drawn at will are few
-    change, told = report.calibrated(_fresh(subject, subject.fitted, low, high, draws, generator), edges)
-    yield from told
+    draws = (
+        settings["draws"] if exact else 2 * settings["draws"]
+    )  # examples that cannot be drawn at will are few
+    change, checks = report.calibrated(_fresh(subject, subject.fitted, low, high, draws, generator), edges)
+    yield from checks
     floor = _fresh(subject, subject.report, lowest, lowest, 1, generator)
     yield from report.estimates(floor, lowest, lowest, tag="_raw")
     floor = floor.mapped(change.apply)
     yield from report.estimates(floor, lowest, lowest)
-    yield from report.two_samples(floor, lowest, asked["permutations"], asked["seed"])
+    yield from report.two_samples(floor, lowest, settings["permutations"], settings["seed"])
     points = [
         noisy(side, low, high, draws, generator)
-        for side, draws in zip(subject.report, _draws(subject.report, asked["draws"]), strict=True)
+        for side, draws in zip(subject.report, _draws(subject.report, settings["draws"]), strict=True)
     ]
     yield from report.checks(_logits(subject, points), edges, tag="_raw")
     subject = replace(subject, grader=Recalibrated(subject.grader, change))
     top = _fresh(subject, subject.report, high, high, 1, generator)
     yield from _along(subject, points, edges, top)
-    if exact and asked["coverage"]:
-        yield from repeats.coverage(asked["coverage"], subject, exact, sigmas, edges)
-    yield from _features(asked, subject)
+    if exact and settings["coverage"]:
+        yield from repeats.coverage(settings["coverage"], subject, exact, sigmas, edges)
+    yield from _features(settings, subject)
 
 
 def _draws(sides: Sides, draws: int) -> tuple[int, int]:
@@ -101,15 +103,15 @@ def _squares(shift: Tensor, at: NoisyBatch) -> Float64:
     return found
 
 
-def _features(asked: Mapping[str, Any], subject: Subject) -> Iterator[Line]:
+def _features(settings: Mapping[str, Any], subject: Subject) -> Iterator[Line]:
     """Bounds and two-sample test by a small net in every feature space, of clean examples; sigma is 0."""
     for name, space in subject.spaces.items():
-        probe = asked["probe"]
+        probe = settings["probe"]
         found = train_probe(probe, space.real, space.report, probe["seed"], space.more)
         sides = [x[:, None].numpy() for x in (found.at_data, found.at_model)]
         given = Logits(sides[0], 0 * sides[0], sides[1], 0 * sides[1])
         lines = [line for line in report.estimates(given, 0.0, 0.0) if line.estimator in _IN_FEATURES]
-        lines += report.two_samples(given, 0.0, asked["permutations"], probe["seed"])
+        lines += report.two_samples(given, 0.0, settings["permutations"], probe["seed"])
         for line in lines:
             value = line.value if found.best_at else with_note(line.value, NOTHING)
             yield replace(line, estimator=f"{line.estimator}@{name}", value=value)

@@ -1,4 +1,4 @@
-"""Score errors and gains along sigma: how much of its error guidance, or the grader, takes off a sampler's score."""
+"""Score errors and gains along sigma: the share of a sampler's score error that guidance, or the grader, removes."""
 
 from collections.abc import Iterator
 
@@ -59,7 +59,7 @@ def score_lines(
 
 
 def changes(subject: Subject, main: Tensor, moved: Tensor, shift: Tensor) -> Changes:
-    """What is judged by its gain: guidance, where something guides, and the grader's own after it."""
+    """The score changes whose gains are estimated: guidance, if any, then the grader's correction."""
     guidance: Changes = {"gain_guidance": (main, moved)} if subject.guided else {}
     return guidance | {"gain_grader": (moved, moved + shift)}
 

@@ -1,4 +1,4 @@
-"""Examples at many noise levels, and what nets give there: denoised examples, logits, gradients of logits."""
+"""Noisy examples at many noise levels, and outputs of nets on them: denoised examples, logits, gradients of logits."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields
@@ -67,8 +67,8 @@ class NoisyBatch:
         size = max(1, min(_ROWS, _NUMBERS.get(where.type, _NUMBERS["cpu"]) // x[0].numel()))
         for a in range(0, len(x), size):
             rows = slice(a, a + size)
-            told = None if labels is None else labels[rows].to(where)
-            yield x[rows].to(where, torch.float32), sigma[rows].to(torch.float32).to(where), told
+            taken = None if labels is None else labels[rows].to(where)
+            yield x[rows].to(where, torch.float32), sigma[rows].to(torch.float32).to(where), taken
 
 
 def noisy(examples: Examples, low: float, high: float, draws: int, generator: torch.Generator) -> NoisyBatch:
@@ -103,7 +103,10 @@ def denoised(predict: Denoise, at: NoisyBatch, where: torch.device = CPU) -> Ten
 def logits(net: nn.Module, at: NoisyBatch, where: torch.device = CPU) -> Tensor:
     """The grader's logits `[N, R]`, float64."""
     with torch.no_grad():
-        parts = [net(x, sigma, _told(net, labels)).to(CPU) for x, sigma, labels in at.chunks(where)]
+        parts = [
+            net(x, sigma, _labels_if_conditional(net, labels)).to(CPU)
+            for x, sigma, labels in at.chunks(where)
+        ]
     return torch.cat(parts).to(torch.float64).view(at.sigma.shape)
 
 
@@ -115,7 +118,7 @@ def logits_and_shifts(net: nn.Module, at: NoisyBatch, where: torch.device = CPU)
     values, slopes = [], []
     for x, sigma, labels in at.chunks(where):
         point = x.detach().requires_grad_(True)
-        value = net(point, sigma, _told(net, labels))
+        value = net(point, sigma, _labels_if_conditional(net, labels))
         (slope,) = torch.autograd.grad(value.sum(), point)  # examples are independent
         values.append(value.detach().to(CPU, torch.float64))
         slopes.append(slope.to(CPU, at.x.dtype))
@@ -141,5 +144,5 @@ def _scale(sigma: Tensor, like: Tensor) -> Tensor:
     )
 
 
-def _told(net: nn.Module, labels: Tensor | None) -> Tensor | None:
+def _labels_if_conditional(net: nn.Module, labels: Tensor | None) -> Tensor | None:
     return labels if getattr(net, "classes", 0) else None

@@ -1,4 +1,4 @@
-"""A grader whose logits are scaled and shifted in every noise bin, as fitted on points that are not reported."""
+"""A grader with recalibrated logits: scale and shift per noise bin, fitted on points that are not reported."""
 
 import torch
 from torch import Tensor, nn

@@ -1,4 +1,4 @@
-"""The estimates again and again on fresh points: how often their intervals hold what they estimate."""
+"""Coverage of the estimates' intervals: repeat the estimation on fresh points and count."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -31,7 +31,7 @@ _EVERY = 4  # of the points, one in so many gets its true score, the costliest p
 
 
 def coverage(
-    asked: Mapping[str, Any], subject: Subject, exact: Exact, sigmas: tuple[float, float], edges: Float64
+    settings: Mapping[str, Any], subject: Subject, exact: Exact, sigmas: tuple[float, float], edges: Float64
 ) -> Iterator[Line]:
     """Lines of kind `coverage` and `above truth` for the bounds at the lowest noise level and for the gains.
 
@@ -39,16 +39,16 @@ def coverage(
     estimates is the exact difference of score errors at the same points, whose noise is another.
 
     Args:
-        asked: `draws`, `n_real`, `n_samples`, `seeds`, `seed` (`spec.divergences.Coverage`).
+        settings: `draws`, `n_real`, `n_samples`, `seeds`, `seed` (`spec.divergences.Coverage`).
         subject: what is graded, its grader recalibrated.
         exact: its dataset and truths.
         sigmas, edges: the range of noise levels and its bins.
     """
-    generator = torch.Generator().manual_seed(asked["seed"])
-    real = [_examples(exact.data.draw(asked["n_real"], generator)) for _ in range(asked["draws"])]
-    drawn = exact.draw(*asked["seeds"])
-    samples = drawn.view(asked["draws"], asked["n_samples"], *drawn.shape[1:])
-    few = [side[: asked["n_samples"]] for side in real]
+    generator = torch.Generator().manual_seed(settings["seed"])
+    real = [_examples(exact.data.draw(settings["n_real"], generator)) for _ in range(settings["draws"])]
+    drawn = exact.draw(*settings["seeds"])
+    samples = drawn.view(settings["draws"], settings["n_samples"], *drawn.shape[1:])
+    few = [side[: settings["n_samples"]] for side in real]
     yield from _bounds(subject, exact, few, list(samples), generator)
     points = [noisy(side, *sigmas, 1, generator) for side in real]
     yield from _gains(subject, exact, points, edges)

@@ -1,4 +1,4 @@
-"""What is graded: a sampler and its grader on held-out examples, with what is known of them beyond that."""
+"""The subject of an estimation: a sampler, its grader, held-out examples, and exact densities where known."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ Sides = tuple[Examples, Examples]  # real and generated
 
 @dataclass(frozen=True)
 class Exact:
-    """What is known where the data's density is.
+    """Exact quantities, available where the data's density is known.
 
     Attributes:
         data: the dataset: `score(x, sigma)`, `draw(n, generator)`.

@@ -1,1 +1,1 @@
-"""Feature extractors: images in, features and logits out, with the hash of the weights that made them."""
+"""Feature extractors: images in, features and logits out, identified by the hash of their weights."""

@@ -39,10 +39,10 @@ class Dinov2:
         Args:
             path: of the weights.
             sha256: refuse any other file.
-            model: `vits14`, `vitb14` or `vitl14`, the papers' choice; None takes whatever size the file has.
+            model: `vits14`, `vitb14` or `vitl14`, the papers' choice; None takes the size of the file.
 
         Raises:
-            UserError: absent (says what to fetch), damaged, or of another size.
+            UserError: absent (names the file to fetch), damaged, or of another size.
         """
         found = wanted_path(path, self.name, FILE, SOURCE)
         self.sha256 = checked_weights(found, sha256, self.name)

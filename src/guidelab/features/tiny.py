@@ -1,4 +1,4 @@
-"""A small fixed random network as extractor: for runs that test the workflow. Its numbers mean nothing."""
+"""A small random network as extractor for tests of the workflow; metrics on it have no meaning."""
 
 import hashlib
 import math

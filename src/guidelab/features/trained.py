@@ -1,4 +1,4 @@
-"""A classifier trained on the dataset itself as feature extractor: cheap, and at home in these images."""
+"""A classifier trained on the experiment's dataset, as feature extractor."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ class Trained:
     """Extractor `trained`: features and class logits of a net of this workflow.
 
     The net must have `features(images [B, C, H, W] in [-1, 1]) -> (features [B, F], logits [B, K])`. It saw the
-    labels, so its features favour what tells classes apart: report another extractor beside it.
+    labels, so its features favour differences between classes: report another extractor too.
     """
 
     name = "trained"

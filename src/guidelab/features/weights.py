@@ -1,4 +1,4 @@
-"""Weights published by others: read without running anything in them, with a clear word when they are absent."""
+"""Locate and read extractors' pretrained weights; a missing file is refused with how to get it."""
 
 import pickle
 from pathlib import Path
@@ -21,7 +21,7 @@ def wanted_path(path: str | Path | None, where: str, file: str, source: str) -> 
         source: where it is published.
 
     Raises:
-        UserError: not given or no such file; says which file to fetch from where, and where to put it.
+        UserError: not given or no such file; names the file to fetch, its address and where to put it.
     """
     if path is None:
         raise UserError(

@@ -1,4 +1,4 @@
-"""Arrays with a description: safetensors in and out. No mathematics, no paths of its own."""
+"""Read and write safetensors files of named tensors with a JSON description."""
 
 import json
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ _ALIGNED = 8  # bytes the header's length is a multiple of
 def save_arrays(path: str | Path, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     """Write named tensors and their description as one safetensors file, atomically and byte-for-byte repeatable.
 
-    One tensor after another is written: the whole needs no more memory than the largest.
+    One tensor after another is written: memory use is that of the largest tensor.
 
     Args:
         path: the file to write.

@@ -13,7 +13,7 @@ _HEADER_BYTES = 1 << 16  # of a CSV: parsing takes the square of the number of c
 
 
 def read_csv(path: str | Path) -> "pd.DataFrame":
-    """A CSV of ours as a DataFrame; empty cells of text columns are empty strings, not NaN.
+    """A CSV written by guidelab as a DataFrame; empty cells of text columns are empty strings, not NaN.
 
     Raises:
         UserError: missing, empty or malformed, with rows longer than the header, or with a header no table has.

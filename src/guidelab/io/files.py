@@ -1,4 +1,4 @@
-"""Files: written whole or not at all, and their checksums."""
+"""Atomic writes and checksums of files."""
 
 import contextlib
 import hashlib
@@ -12,7 +12,7 @@ from guidelab.errors import UserError
 
 @contextlib.contextmanager
 def atomic_write(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it replaces `path` only when the block ends without an error.
+    """Yield a temporary path in the folder of `path`; it replaces `path` only when the block ends without an error.
 
     Raises:
         UserError: the folder cannot be written, or the disk is full. Nothing partial is left behind.

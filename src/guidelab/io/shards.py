@@ -1,6 +1,6 @@
 """Generated images on disk: shards of a block of seeds, each complete or absent, and the manifest that lists them.
 
-`<part>.json` is the manifest; the shards lie beside it in `<part>/seed<S>/<block>/<first>-<last>.safetensors` and
+`<part>.json` is the manifest; the shards are next to it in `<part>/seed<S>/<block>/<first>-<last>.safetensors` and
 hold `images [n, C, H, W]` uint8 and, for conditional samplers, `labels [n]` int64.
 """
 
@@ -22,7 +22,7 @@ Make = Callable[[int, int], tuple[Tensor, Tensor | None]]  # (first seed, last s
 
 @dataclass(frozen=True)
 class Shard:
-    """Where one range of sample seeds lies: training seed, block, first and last sample seed."""
+    """One range of sample seeds: training seed, block, first and last sample seed."""
 
     train_seed: int
     block: str
@@ -52,7 +52,7 @@ def folder_of(manifest: str | Path) -> Path:
 
 
 def write_shard(folder: Path, shard: Shard, about: Mapping[str, Any], make: Make) -> bool:
-    """Make a shard unless it is there, whole and of the same sampler.
+    """Write a shard unless it exists, complete and of the same sampler.
 
     Args:
         folder: of all shards of one manifest.
@@ -70,7 +70,7 @@ def write_shard(folder: Path, shard: Shard, about: Mapping[str, Any], make: Make
             if meta.get("about") == key and len(tensors.get("images", ())) == shard.n:
                 return False
         except UserError:
-            pass  # cut short by whatever ended the last attempt: made again below
+            pass  # truncated by the end of the last attempt: made again below
     images, labels = make(shard.first, shard.last)
     if images.dtype != torch.uint8 or len(images) != shard.n:
         raise ValueError(f"{path}: made {len(images)} {images.dtype} images, wanted {shard.n} uint8")
@@ -80,7 +80,7 @@ def write_shard(folder: Path, shard: Shard, about: Mapping[str, Any], make: Make
 
 
 def write_manifest(path: str | Path, shards: Sequence[Shard], about: Mapping[str, Any]) -> None:
-    """List the shards with their counts and hashes, and remove files beside them that are not listed."""
+    """List the shards with their counts and hashes, and remove unlisted files from their folders."""
     folder = folder_of(path)
     listed = [
         {"file": s.name, "train_seed": s.train_seed, "block": s.block, "first": s.first, "last": s.last, "n": s.n,

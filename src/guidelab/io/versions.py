@@ -1,4 +1,4 @@
-"""The versions that rows name."""
+"""Package versions that measured rows record."""
 
 import torch
 

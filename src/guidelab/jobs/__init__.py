@@ -1,1 +1,1 @@
-"""The jobs: one module a rule, whose `run(job, outputs)` loads, calls and saves."""
+"""The jobs of the rules: `run(job, outputs)` of a module loads inputs, computes and saves the outputs."""

@@ -28,12 +28,14 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         )
     rows = rows.sort_values(KEY, kind="stable").reset_index(drop=True)
     info = metrics_info(job)
-    asked = job["select_metric"]
+    wanted_metrics = job["select_metric"]
     # images: every metric chooses a weight of its own; else the first one that was measured
     chosen = pd.concat(
         [
             select(rows, info, block=job["select_block"], metrics=metrics)
-            for metrics in ([[m] for m in asked] if job.get("kind") == "images" else [asked])
+            for metrics in (
+                [[m] for m in wanted_metrics] if job.get("kind") == "images" else [wanted_metrics]
+            )
         ],
         ignore_index=True,
     )

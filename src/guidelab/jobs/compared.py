@@ -1,4 +1,4 @@
-"""What jobs that compare points read: the rows with the parts of their errors, and the chosen weights."""
+"""Inputs shared by jobs that compare points: rows with the parts of their errors, and the selected weights."""
 
 from collections.abc import Mapping
 

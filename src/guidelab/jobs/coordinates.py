@@ -1,4 +1,4 @@
-"""The space of points themselves: the metrics of a dataset whose density is known, its divergences and graders."""
+"""Metrics, divergences and graders in the coordinates of points, where the dataset's density is known."""
 
 from collections.abc import Iterator
 from typing import Any

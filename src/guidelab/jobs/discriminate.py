@@ -1,7 +1,7 @@
 """`guidelab discriminate`, `grade` and `null`: a discriminator for each training seed of the sampler, or one classifier.
 
-A guide learns to tell samples of its sampler from real data, a grader does the same with data of its own, and a null is a
-grader whose two sides are real: what it finds is its own error.
+A guide learns to distinguish samples of its sampler from real data, a grader does the same with separate data, and a null is a
+discriminator whose two sides are both real: any difference it detects is its error.
 """
 
 from collections.abc import Mapping

@@ -39,7 +39,7 @@ class Images:
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
-    """Write the latents of a fold's images, or of one block of samples, with the encoding's name beside the labels.
+    """Write the latents of a fold's images, or of one block of samples, with the encoding's name and the labels.
 
     A few batches of a fold, or one shard of samples, are in memory at a time. All GPUs of the machine take part.
     """
@@ -91,7 +91,7 @@ def _devices() -> list[torch.device]:
 def _encoded(images: Images, nets: list[Autoencoder], latent: dict[str, Any], size: int) -> Iterator[Batch]:
     """Moments `[n, 2C, h, w]` on the CPU and labels of every batch, in order, whichever net encodes it.
 
-    A thread for each net: reading and writing go on meanwhile, and no batch depends on how many nets there are.
+    A thread for each net: reading and writing continue meanwhile, and no batch depends on how many nets there are.
     """
     with contextlib.ExitStack() as stack:
         threads = [stack.enter_context(ThreadPoolExecutor(1)) for _ in nets]

@@ -1,4 +1,4 @@
-"""`guidelab evaluations`: what training scores and training discriminators took, in evaluations, from the runs themselves."""
+"""`guidelab evaluations`: count the net evaluations that training denoisers and discriminators cost, from the recorded runs."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ COLUMNS = [
     "sampling_reference", "sampling_discriminator", "gflop_training", "gflop_sampling", "share_of_scores_training_only",
     "share_of_scores_with_sampling", "best_at",
 ]  # fmt: skip
-# trained: examples in training steps, forward and back; judged: held-out examples looked at; sampling_*: evaluations that
+# trained: examples in training steps, forward and back; judged: held-out examples evaluated; sampling_*: evaluations that
 # drew the discriminator's samples, of the main net, of guidance's second nets, and of discriminators with their gradient;
 # share_of_scores_*: GFLOP as a share of one training of the main net
 _DIGITS = (
@@ -26,7 +26,7 @@ _DIGITS = (
     "share_of_scores_training_only",
     "share_of_scores_with_sampling",
 )
-_NOISES = 4  # noise levels at which each held-out example is judged
+_NOISES = 4  # noise levels at which each held-out example is evaluated
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
@@ -44,8 +44,8 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
         row["share_of_scores_with_sampling"] = (
             row["gflop_training"] + (row.get("gflop_sampling") or 0)
         ) / main
-    told = [{"experiment": job["experiment"], "scale": job["scale"], **row} for row in rows]
-    table = pd.DataFrame(told, columns=COLUMNS)
+    rows_of_job = [{"experiment": job["experiment"], "scale": job["scale"], **row} for row in rows]
+    table = pd.DataFrame(rows_of_job, columns=COLUMNS)
     for name in _DIGITS:
         table[name] = table[name].map(lambda v: v if v is None else float(f"{v:.4g}"))
     write_csv(outputs[0], table)
@@ -70,10 +70,10 @@ def _discriminators(job: Mapping[str, Any], source: str, name: str) -> list[dict
     kind = {"generated": "guide", "grading": "grader"}[source]
     _, meta = load_arrays(job["inputs"][f"{'disc' if kind == 'guide' else kind}:{name}"][0])
     (drawn,) = job["inputs"][f"{source}:{name}"]
-    told = load_manifest(drawn) if drawn.endswith(".json") else load_arrays(drawn)[1]
-    first, last = told["blocks"][job["drawn_as"][source]]
+    manifest = load_manifest(drawn) if drawn.endswith(".json") else load_arrays(drawn)[1]
+    first, last = manifest["blocks"][job["drawn_as"][source]]
     net, how, samples = count(meta["net"]), job["trainings"][f"{source}:{name}"], last - first + 1
-    one, flop_of_one = _sample(job, told, job["mains"][f"{source}:{name}"])
+    one, flop_of_one = _sample(job, manifest, job["mains"][f"{source}:{name}"])
     rows = []
     for seed in meta["seeds"]:
         report = meta["reports"][str(seed)]
@@ -92,20 +92,20 @@ def _discriminators(job: Mapping[str, Any], source: str, name: str) -> list[dict
     return rows
 
 
-def _sample(job: Mapping[str, Any], told: Mapping[str, Any], main: str) -> tuple[dict[str, int], float]:
+def _sample(job: Mapping[str, Any], manifest: Mapping[str, Any], main: str) -> tuple[dict[str, int], float]:
     """Evaluations that one sample takes, of the main net and of all that guides it, and their FLOP."""
 
     def net(label: str) -> Any:
         return count(load_arrays(job["inputs"][label][0])[1]["net"])
 
-    found = {"main": evaluations(told["sampler"]), "reference": 0, "discriminator": 0}
+    found = {"main": evaluations(manifest["sampler"]), "reference": 0, "discriminator": 0}
     flop = found["main"] * net(f"model:{main}").forward
-    for term in told["terms"]:
+    for term in manifest["terms"]:
         entry = METHODS[term["method"]]
         if not entry.needs or term["weight"] == entry.neutral:  # nothing is evaluated for it
             continue
         first = term["stages"] == "first" or bool(term.get("boost"))
-        times = evaluations(told["sampler"], term["sigma_lo"], term["sigma_hi"], first)
+        times = evaluations(manifest["sampler"], term["sigma_lo"], term["sigma_hi"], first)
         if entry.needs == "disc":
             kind, each = "discriminator", net(f"disc:{term['disc']}").gradient
         else:

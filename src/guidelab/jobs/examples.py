@@ -1,4 +1,4 @@
-"""What trainings at the papers' size learn from, checked against the job: images or latents of a ZIP, or samples."""
+"""Training examples of streamed experiments, checked against the job: images or latents in a ZIP, or samples."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -19,7 +19,7 @@ def open_examples(path: str, latent: Latent | None) -> ZipImages | ZipLatents:
     """A ZIP of latents where the job has `latent`, else of images.
 
     Raises:
-        UserError: unreadable, images in the place of latents or the other way round, or latents of another shape.
+        UserError: unreadable, images instead of latents or vice versa, or latents of another shape.
     """
     if latent is None:
         return _images(path)
@@ -62,7 +62,7 @@ def check_labels(labels: Tensor | None, classes: int, path: str, what: str) -> N
     """
     if labels is None:
         raise UserError(
-            f"{path}: has no labels, and {what} needs one for each. Give labelled images, or a net that is told no class "
+            f"{path}: has no labels, and {what} needs one for each. Give labelled images, or an unconditional net "
             "(conditional: false)."
         )
     if len(labels) and int(labels.max()) >= classes:
@@ -106,15 +106,15 @@ class ShardImages:
                 f"{path}: its shards hold images of different shapes {sorted(shapes)}. Delete it and run again."
             )
         (self.shape,) = shapes
-        told = [part for part in labels if part is not None]
-        self.labels: Tensor | None = torch.cat(told) if len(told) == len(labels) else None
+        given = [part for part in labels if part is not None]
+        self.labels: Tensor | None = torch.cat(given) if len(given) == len(labels) else None
         self._ends = torch.tensor([s["n"] for s in mine]).cumsum(0)
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
     def __getitem__(self, index: Tensor) -> Tensor:
-        """Images `[n, C, H, W]` uint8 at `index [n]`; any number of threads may ask."""
+        """Images `[n, C, H, W]` uint8 at `index [n]`; safe from any number of threads."""
         out = torch.empty(len(index), *self.shape, dtype=torch.uint8)
         within = torch.searchsorted(self._ends, index, right=True)
         for number in torch.unique(within).tolist():

@@ -49,7 +49,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     Of several processes the first does it alone.
 
     Raises:
-        UserError: weights or images that are absent, damaged or others than listed; too little memory.
+        UserError: weights or images that are absent, damaged or different from the list; too little memory.
     """
     if not process_group().leader:
         return

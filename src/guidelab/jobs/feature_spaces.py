@@ -1,4 +1,4 @@
-"""Feature spaces of images: the features of one extractor, their reference, k, and the rule about counts.
+"""Feature spaces of images: an extractor's features, the reference, k, and how many images each side uses.
 
 The same Inception features may be compared with a published batch of real images and its statistics in one space, and
 with a split of the data in another.

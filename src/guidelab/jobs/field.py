@@ -1,4 +1,4 @@
-"""`guidelab field`: what a figure draws besides measurements; array names are those of the figure's module."""
+"""`guidelab field`: compute the arrays that a figure draws besides measurements, named as the figure's module names them."""
 
 from pathlib import Path
 from typing import Any

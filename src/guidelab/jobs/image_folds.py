@@ -1,4 +1,4 @@
-"""Folds of images, read from files: streamed image by image into a ZIP in the EDM2 dataset format."""
+"""Write a split of an image dataset to a ZIP in the EDM2 dataset format, image by image."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence

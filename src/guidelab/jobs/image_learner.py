@@ -1,4 +1,4 @@
-"""What `guidelab train` needs of a net on images or latents: its examples are read from a ZIP.
+"""`guidelab train` for a net on images or latents, whose examples are read from a ZIP.
 
 Curves to watch while it trains (loss, rate, gradient norm, images per second) grow under `logs/live/`, in a folder
 named after the checkpoint, if DVCLive is installed. `GUIDELAB_COMPILE=1` compiles the net: worth its minutes for long

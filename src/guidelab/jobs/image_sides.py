@@ -1,4 +1,4 @@
-"""Images or latents as the sides a discriminator is trained on: real ones against samples, or two parts of a fold."""
+"""The two sides of a discriminator's training on images or latents: real against samples, or two parts of a split."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Folds of points, drawn from a dataset with an exact density."""
+"""Draw a split of points from a dataset with an exact density."""
 
 from collections.abc import Mapping
 from pathlib import Path

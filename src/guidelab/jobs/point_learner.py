@@ -1,4 +1,4 @@
-"""What `guidelab train` needs of a net on points: they are drawn from the dataset's exact density as it trains.
+"""`guidelab train` for a net on points, which are drawn from the dataset's exact density during training.
 
 `GUIDELAB_COMPILE=1` compiles nets other than the dataset's own, whose kernels are compiled where that pays.
 """

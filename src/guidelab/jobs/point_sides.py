@@ -1,4 +1,4 @@
-"""Points as the sides a discriminator is trained on: real ones against samples, or two folds of real ones."""
+"""The two sides of a discriminator's training on points: real against samples, or two splits of real points."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The files of a printed table, whatever it is of."""
+"""Write the files of a printed table: CSV, Markdown, LaTeX and sources."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`guidelab reconstruct`: a model's nets out of the snapshots, at its training length and EMA length."""
+"""`guidelab reconstruct`: compute a model's weights from snapshots, at its training length and EMA length."""
 
 from pathlib import Path
 from typing import Any

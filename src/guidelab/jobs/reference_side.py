@@ -28,7 +28,7 @@ def check_features(file: File, name: str) -> None:
     """Refuse a file that does not hold the features of an extractor.
 
     Raises:
-        UserError: it holds others.
+        UserError: it holds other ones.
     """
     if file.about.get("kind") != "features" or file.about["features"] != name:
         raise UserError(f"{file.path}: holds features {file.about.get('features')!r}, wanted {name!r}")
@@ -71,7 +71,7 @@ def reference(needs: set[str], of: str, real: File | None, statistics: File | No
     """The real side of metrics: features of single images, and statistics that are published or the split's.
 
     Args:
-        needs: what the metrics need, words of `registry.foreign.PARTS`.
+        needs: what the metrics need, words of `registry.plugin_checks.PARTS`.
         of: name of the features.
         real: features of real images.
         statistics: published mean and covariance.
@@ -101,7 +101,7 @@ def _features(real: File) -> Tensor:
     """Features [M, F] of real images.
 
     Raises:
-        UserError: absent, or some are not finite: a reference has no image to spare.
+        UserError: absent, or some are not finite: the reference must be complete.
     """
     features = wanted(real.tensors, "features", real.path, (None, None))
     odd = int((~torch.isfinite(features).all(dim=1)).sum())

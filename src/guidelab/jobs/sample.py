@@ -1,4 +1,4 @@
-"""`guidelab sample`, `generate`, `grading`: every seed block of one point, for every training seed, on any device."""
+"""`guidelab sample`, `generate`, `grading`: draw every seed block of one point, for every training seed, on any device."""
 
 from collections.abc import Callable
 from pathlib import Path

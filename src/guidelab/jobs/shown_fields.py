@@ -1,4 +1,4 @@
-"""The stored images that a grid shows: the same seeds of several samplers."""
+"""Read the samples that an image grid shows: the same seeds of several samplers."""
 
 from typing import Any
 
@@ -43,7 +43,7 @@ def _point(path: str, point: str, train_seed: int, block: str) -> tuple[Tensor, 
 
 
 def _needed(arrays: dict[str, Tensor], settings: dict[str, Any]) -> dict[str, Tensor]:
-    """The first n images, or the first n of each class asked for: a figure needs no whole block."""
+    """The first n images, or the first n of each requested class: a figure needs no complete block."""
     n, labels = int(settings["n"]), arrays["labels"]
     classes = [int(k) for k in settings.get("labels") or []]
     keep = [torch.nonzero(labels == k)[:n, 0] for k in classes] or [torch.arange(min(n, len(labels)))]

@@ -1,4 +1,4 @@
-"""From a job's files to what is graded: a sampler's held-out samples or, for the null, real examples in their place."""
+"""Build the subject of a divergence estimation from a job's files: held-out samples or, for the null, real examples."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -235,9 +235,9 @@ def _space(job: Job, name: str, seed: int) -> Space:
         UserError: its samples' features are of another net than its fold's.
     """
     (found,), (reference,) = job["inputs"][f"features:{name}"], job["inputs"][f"reference:{name}"]
-    held, told = load_arrays(found)
+    held, about = load_arrays(found)
     real, sha = _reference(job, name)
-    if told["features_sha256"] != sha:
+    if about["features_sha256"] != sha:
         raise UserError(f"{reference}: is of other features than {found}. Delete the older and run again.")
     blocks = {b: wanted(held, f"seed{seed}/{b}/features", found, (None, None)) for b in job["blocks"]}
     return Space(real, torch.cat([blocks[b] for b in job["report"]]), blocks[job["calibrate"]], sha)
@@ -246,5 +246,5 @@ def _space(job: Job, name: str, seed: int) -> Space:
 def _reference(job: Job, name: str, n: int | None = None) -> tuple[Tensor, str]:
     """The real fold's features, and the sha256 of the net that made them."""
     (path,) = job["inputs"][f"reference:{name}"]
-    held, told = load_arrays(path)
-    return wanted(held, "features", path, (n, None)), str(told["features_sha256"])
+    held, about = load_arrays(path)
+    return wanted(held, "features", path, (n, None)), str(about["features_sha256"])

@@ -1,4 +1,4 @@
-"""`guidelab synthesize`: what a smoke experiment runs on, made up: pictures, and checkpoints in the released formats."""
+"""`guidelab synthesize`: write the synthetic images and checkpoints that a smoke experiment uses."""
 
 import json
 import zlib
@@ -15,7 +15,7 @@ _HELD_OUT = 12  # one training image in so many is held out: enough of them for 
 
 
 def run(job: dict[str, Any], outputs: list[Path]) -> None:
-    """Write everything beside the list, then the list with a hash of each file."""
+    """Write the files, then the list with a hash of each."""
     (listing,) = outputs
     folder = listing.parent
     _pictures(job, folder / "images")

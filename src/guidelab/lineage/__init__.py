@@ -1,1 +1,1 @@
-"""From a printed number back to its data (`trail`), and a run described for an archive (`crate`)."""
+"""Trace a printed number back to its data (`trail`), and describe a run for an archive (`crate`)."""

@@ -1,1 +1,1 @@
-"""Arrays in, numbers with their uncertainty out: no files, no choice of n, no plots."""
+"""Metrics: arrays in, numbers with standard errors out; no files and no plots."""

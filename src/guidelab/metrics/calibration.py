@@ -1,7 +1,7 @@
-"""Whether held-out logits are log-ratios: checks per noise bin, and a temperature and bias per bin where they help.
+"""Check and recalibrate held-out logits as log-ratios: checks per noise bin, and a temperature and bias per bin.
 
 For the exact ratio r = p/q at every noise level, E_q[r] = 1 and E_p[1/r] = 1, and d = r / (1 + r) is the share of
-data among points with that d. All numbers are balanced: each side counts half, whatever its size.
+data among points with that d. All numbers are balanced: each side counts half, for any sizes.
 
 **Bound property: none.** A calibrated ratio can still be a poor one (d = 1/2 everywhere is calibrated).
 Source: Guo et al. 2017, arXiv:1706.04599 (expected calibration error, temperature).
@@ -113,7 +113,7 @@ def fit_calibration(
     """Temperature (as a scale >= 0) and bias per noise bin by balanced cross-entropy on **validation** logits.
 
     The problem is convex. The fit itself always lowers the cross-entropy of its own points, so whether it helped is
-    judged on the half of the rows it did not use.
+    evaluated on the half of the rows it did not use.
 
     Args:
         all: as in `check_calibration`, from the validation fold: neither the training's nor the one reported.
@@ -148,7 +148,7 @@ def _binned(logits: ArrayLike, sigma: ArrayLike, side: str, edges: Float64, prio
 
 
 def _mean(terms: Float64, rows: NDArray[np.intp], *, heavy: bool = False) -> Value:
-    """Mean of a bin's terms; its standard error is over the rows met, which have unequally many terms there.
+    """Mean of a bin's terms; its standard error is over the rows with draws in the bin, which have unequally many terms there.
 
     Mean = sum over rows of their sums / sum of their counts, so what varies is `sum - mean * count` of each row: the
     counts by themselves, which chance deals out, add nothing.

@@ -24,7 +24,7 @@ from scipy.integrate import solve_ivp
 from guidelab.metrics.quadrature1d import gaussian_divergence
 from guidelab.metrics.value import Float64
 
-_ROUNDING = 1e-9  # nats: a KL above its bound by less says nothing
+_ROUNDING = 1e-9  # nats: a KL above its bound by less counts as equal
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ LOG_LIMIT = (
 class LogRatios:
     """log(p/q) at the data's points [N] and at the model's points [M].
 
-    A log-density that is not finite makes its point one that the two densities tell apart with certainty:
+    A point with a log-density that is not finite counts as perfectly distinguished by the two densities:
     +inf at a data point, -inf at a model point. `not_finite` counts them on each side (data, model).
     """
 

@@ -1,4 +1,4 @@
-"""Every estimate of one sampler's divergences as lines that say what each is: kind, estimator, measure, range, bound.
+"""All divergence estimates of one sampler as labelled lines: kind, estimator, measure, range, bound.
 
 Arrays in, lines out. Kinds: `estimate` (of a divergence or of the score error), `truth` (exact, up to the draws it is
 averaged over), `target` (exact value of what one estimator estimates, which is not a divergence), `curve` (per unit of
@@ -224,7 +224,7 @@ def checks(given: Logits, edges: Float64, tag: str = "") -> Iterator[Line]:
 
 
 def two_samples(given: Logits, sigma: float, permutations: int, seed: int) -> Iterator[Line]:
-    """Are both sides told apart at one noise level: accuracy with its p-value, and the AUC; one draw a point."""
+    """Two-sample test at one noise level: accuracy with its p-value, and the AUC; one draw a point."""
     data, model = given.at_data[:, 0], given.at_model[:, 0]
     found = two_sample_test(scores_at_data=data, scores_at_model=model, permutations=permutations, seed=seed)
     p = Value(found.p_value, float("nan"), None, f"{permutations} shuffles of the labels")
@@ -250,7 +250,7 @@ def coverage(found: list[Value], target: Value, *, like: Line, truth: float | No
     flagged = sum(not v.estimable for v in found)
     note = f"{len(found)} repeats; target {target.value:.5g} +- {target.std_error:.1g}"
     note += f"; {flagged} repeats flagged" if flagged else ""
-    if 2 * flagged > len(found):  # a sound mean is flagged now and then, a heavy tail in most repeats
+    if 2 * flagged > len(found):  # an estimable mean is rarely flagged, a heavy tail in most repeats
         note = f"{NOT_ESTIMABLE}: {note}"
 
     def line(kind: str, hits: "np.ndarray") -> Line:

@@ -19,7 +19,7 @@ _CHUNK = 8192  # rows cast to float64 at a time
 
 
 def flags(generated: ArrayLike, reference: ArrayLike | None = None) -> tuple[str, ...]:
-    """What makes the numbers of these samples suspect, one short sentence each; empty for sound samples.
+    """Warnings about these samples, one short sentence each; empty if there are none.
 
     Args:
         generated: features or points [N, F].
@@ -88,7 +88,7 @@ def _hashes(rows: torch.Tensor, cell: float = 0.0) -> list[bytes]:
 
 
 def _variance(rows: torch.Tensor) -> float:
-    """Total variance over all features, in float64 whatever the rows are."""
+    """Total variance over all features, in float64 for any dtype of the rows."""
     parts = torch.split(rows, _CHUNK)
     mean = torch.stack([part.to(torch.float64).sum(0) for part in parts]).sum(0) / len(rows)
     return float(sum((part.to(torch.float64) - mean).square().sum() for part in parts)) / max(

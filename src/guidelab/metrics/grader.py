@@ -65,7 +65,7 @@ def grade(
 
 
 def _balanced(data: Float64, model: Float64) -> Value:
-    """Half the mean of each side, whatever their sizes."""
+    """Half the mean of each side, for any sizes."""
     error = 0.5 * float(np.hypot(std_error(data), std_error(model)))
     return Value(0.5 * float(data.mean() + model.mean()), error)
 

@@ -1,4 +1,4 @@
-"""The image metrics of one generated set against one reference, by name, under one of two rules about counts.
+"""Compute named image metrics of a generated set against a reference, with equal or with all reference images.
 
 `equal`: precision, recall and KID are computed with as many reference images as there are generated ones, a seeded
 subset without replacement; the Inception score of all images at once. `all`: the evaluators that published tables
@@ -55,7 +55,7 @@ class Reference:
         statistics: mean and covariance of features, for fid.
         spatial: mean and covariance of spatial features, for sfid.
         released: the statistics are a published file, not those of `features`.
-        n: images behind the statistics; 0 where the file does not say.
+        n: images behind the statistics; 0 if unknown.
     """
 
     features: ArrayLike | None = None

@@ -15,12 +15,12 @@ from guidelab.metrics.value import NOT_ESTIMABLE, Value
 
 @dataclass(frozen=True)
 class ToyPoints:
-    """Generated samples, reference samples, and what the exact density says of both.
+    """Generated samples, reference samples, and their exact log-densities.
 
     Attributes:
         x: [n, 2] generated points.
         reference: [m, 2] exact data draws.
-        log_p_a, log_p_b: [n] exact log-densities of the two classes at `x`; class A was asked for.
+        log_p_a, log_p_b: [n] exact log-densities of the two classes at `x`; class A is the requested one.
         region_level: exact class-A log-density above which 99 % of the data lies (from many exact draws, once).
         branch_index: [n] most likely branch of each generated point (any index where x is not finite).
         branch_mass, branch_depth: [K] data mass and depth of each branch.
@@ -109,10 +109,10 @@ def measure_points(
     seed: int,
     names: Iterable[str] = tuple(METRICS),
 ) -> list[tuple[str, Value]]:
-    """The named metrics of one set of generated points, in the order asked for; see `ToyPoints` for the arguments.
+    """The named metrics of one set of generated points, in the given order; see `ToyPoints` for the arguments.
 
     Metrics that need more finite points than there are come back as nan, `not estimable`, so that one failed
-    sampler does not end the comparison with the others.
+    sampler does not end the comparison with other samplers.
 
     Raises:
         UserError: a name that is no toy metric.

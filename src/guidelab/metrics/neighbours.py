@@ -84,7 +84,9 @@ class _Screen:
         norms = torch.cat([self.row_norms, self.column_norms])
         smallest, largest = norms[norms > 0].aminmax() if bool(norms.any()) else (norms.new_ones(()),) * 2
         dtype = torch.float32 if smallest > FLOAT32_RANGE**2 * largest else torch.float64
-        self.scale = largest.sqrt()  # unit norms stay inside the range of float32 whatever the features' unit
+        self.scale = (
+            largest.sqrt()
+        )  # unit norms stay inside the range of float32 for any unit of the features
         self.left, self.right = (left / self.scale).to(dtype), (right / self.scale).to(dtype)
         # |dot error| <= F eps |a||b| <= F eps (|a|^2 + |b|^2) / 2, twice that in d^2, and casts add a few eps.
         self.slack = (rows.shape[1] + 16) * torch.finfo(dtype).eps

@@ -2,7 +2,7 @@
 
 Two kinds. **Plug-in** numbers put the estimated ratio into the definition: right for the exact ratio, a bound of
 nothing otherwise. **Variational** numbers evaluate the Fenchel dual E_p[T] - E_q[f*(T)] at T = f'(r): below the
-divergence in expectation for *any* ratio, provided no point was used to make it. `BOUND` tells which is which.
+divergence in expectation for *any* ratio, provided no point was used to make it. `BOUND` lists the bounds.
 
 With d = r / (1 + r), all in nats:
 
@@ -115,7 +115,7 @@ def bound_curve(
     Args:
         name: `<divergence>_nwj`.
         logits_at_data, sigma_at_data: [N, R] log-ratios at points of p and their noise levels; standard errors are over
-            rows, whatever bins the draws of a row fall into.
+            rows, for any bins of a row's draws.
         logits_at_model, sigma_at_model: [M, R], at points of q.
         edges: [K+1] ascending noise levels.
 

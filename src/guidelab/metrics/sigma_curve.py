@@ -19,7 +19,7 @@ class SigmaCurve:
     Attributes:
         edges: [K+1] ascending noise levels.
         curve: K values, nats per unit of ln sigma: the mean over each bin.
-        total: nats, the integral from `edges[0]` to `edges[-1]`, plus whatever its note adds.
+        total: nats, the integral from `edges[0]` to `edges[-1]`, plus the terms its note names.
     """
 
     edges: Float64
@@ -53,8 +53,8 @@ def sigma_curve(
 ) -> SigmaCurve:
     """Bin means of contributions per unit of ln sigma, and their sum times the bins' widths.
 
-    The standard error is over rows, whatever bins a row's draws fall into: pairs and images count once.
-    It takes sigma's spread inside a bin for noise, so with stratified sigma it is slightly too large for wide bins.
+    The standard error is over rows, for any bins of a row's draws: pairs and images count once.
+    It counts sigma's spread inside a bin as noise, so with stratified sigma it is slightly too large for wide bins.
 
     Args:
         sigma: [N] or [N, R] noise levels, log-uniform within each bin; rows are independent units.

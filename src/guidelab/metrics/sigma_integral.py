@@ -7,7 +7,7 @@ belongs to the measure of the expectation (`divergence_weights`). Without D_f at
 is not the divergence.
 
 **No bound property**: with the gradient of an estimated log-ratio in place of s_p - s_q the integral is consistent,
-but an overfit ratio makes it arbitrarily large, on held-out points too. Print it only beside `gain` and
+but an overfit ratio makes it arbitrarily large, on held-out points too. Print it only together with `gain` and
 `ratio_bounds`.
 
 Source: Kim et al. 2023, arXiv:2211.17091 (KL, in the time of a general diffusion).

@@ -1,8 +1,8 @@
 """Make `import torchvision` work when its compiled operators do not fit the installed torch.
 
-The torchvision wheel of the package index is linked against CUDA. Beside a CPU build of torch its operator
+The torchvision wheel of the package index is linked against CUDA. With a CPU build of torch its operator
 library does not load, and the import then stops because it describes two operators that were never declared.
-Declaring their signatures is enough: nothing in this project calls them, and whoever does still gets
+Declaring their signatures is enough: nothing in this project calls them, and a caller still gets
 torchvision's own error about missing operators.
 """
 

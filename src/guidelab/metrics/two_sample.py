@@ -1,4 +1,4 @@
-"""Are two sets of points told apart at all: a classifier two-sample test on held-out scores.
+"""Classifier two-sample test (C2ST) on held-out scores.
 
 Scores are higher for data. Rows must be independent: one score per image (average an image's noise levels first).
 **Bound property**, in expectation on held-out points: total variation >= 2 accuracy - 1, and >= 1 - sqrt(2 (1 - AUC))
@@ -64,7 +64,7 @@ def two_sample_test(
     seed: int,
     statistic: Statistic = "accuracy",
 ) -> TwoSample:
-    """One-sided permutation test that held-out scores tell data from model points.
+    """One-sided permutation test that held-out scores distinguish data from model points.
 
     Args:
         scores_at_data: [N], of points that trained nothing.

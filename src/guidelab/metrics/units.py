@@ -1,4 +1,4 @@
-"""Independent units and noise bins: what every estimator along sigma shares.
+"""Independent units and noise bins, shared by the estimators along sigma.
 
 Arrays hold one draw per point `[N]`, or `[N, R]` when R draws share a unit: the two signs of an antithetic pair,
 or one image at several noise levels. Rows are independent of each other, the draws of a row are not; every

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from guidelab.nets.adm_unet import AdmUnet
-from guidelab.nets.frozen import told
+from guidelab.nets.frozen import required_class
 from guidelab.nets.vp import VpNet
 
 
@@ -80,10 +80,10 @@ class Adm(VpNet):
         )
 
     def raw(self, x_vp: Tensor, steps: Tensor, cond: Tensor | None) -> Tensor:
-        """See `VpNet.raw`. A conditional network must be told a class, an unconditional one ignores it.
+        """See `VpNet.raw`. A conditional network requires a class, an unconditional one ignores it.
 
         Raises:
             ValueError: it was built with classes and is given none.
         """
-        out: Tensor = self.unet(x_vp, steps, told(cond, self.classes))
+        out: Tensor = self.unet(x_vp, steps, required_class(cond, self.classes))
         return out

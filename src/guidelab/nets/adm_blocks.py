@@ -106,7 +106,7 @@ class ResBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Self-attention over the positions of a map, added to it.
 
-    The released weights hold queries, keys and values of one head beside each other, head after head; with
+    The released weights hold queries, keys and values of one head contiguously, head after head; with
     `split_first` all queries come first, then all keys, then all values.
 
     Source: Dhariwal & Nichol 2021, arXiv:2105.05233 (released code recomputes it in the backward pass; this does not).

@@ -1,4 +1,4 @@
-"""What ADM's U-Net and half U-Nets have in common: the way down, level by level, and the middle."""
+"""The encoder and middle blocks that ADM's U-Net and half U-Nets share."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -100,7 +100,7 @@ class Levels:
 
 
 def through(layers: nn.Module, h: Tensor, emb: Tensor) -> Tensor:
-    """`h [B, C, H, W]` through a list of layers, the residual blocks told the embedding `[B, E]`."""
+    """`h [B, C, H, W]` through a list of layers, the residual blocks modulated by the embedding `[B, E]`."""
     for layer in layers:  # type: ignore[attr-defined]
         h = layer(h, emb) if isinstance(layer, ResBlock) else layer(h)
     return h

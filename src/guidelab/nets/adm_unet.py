@@ -10,7 +10,7 @@ from guidelab.nets.adm_levels import Levels, through
 
 
 class AdmUnet(nn.Module):
-    """U-Net of ADM: residual blocks told the time step (and the class), attention in some levels.
+    """U-Net of ADM: residual blocks modulated by the time step (and the class), attention in some levels.
 
     Args:
         resolution_px: side of the images; it decides, with `attention_px`, where attention is.

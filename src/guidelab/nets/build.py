@@ -1,4 +1,4 @@
-"""A net from its constructor and the arguments of params.yaml."""
+"""Build a net from its registered constructor and the arguments of params.yaml."""
 
 import inspect
 from collections.abc import Callable, Mapping

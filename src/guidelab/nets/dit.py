@@ -53,11 +53,11 @@ class Transformer(nn.Module):
     def forward(self, x: Tensor, steps: Tensor, labels: Tensor) -> Tensor:
         """Output `[B, outputs, H, W]` for `x [B, C, H, W]`, time steps `[B]`, labels `[B]` int64."""
         tokens = self.x_embedder.proj(x).flatten(2).transpose(1, 2) + self.pos_embed  # type: ignore[operator]
-        told = self.t_embedder(steps) + self.y_embedder.embedding_table(labels)  # type: ignore[operator]
-        told = functional.silu(told)  # every modulation begins with it
+        modulation = self.t_embedder(steps) + self.y_embedder.embedding_table(labels)  # type: ignore[operator]
+        modulation = functional.silu(modulation)  # every modulation begins with it
         for block in self.blocks:
-            tokens = block(tokens, told)
-        pixels = self.final_layer(tokens, told)  # [B, T, patch * patch * outputs]
+            tokens = block(tokens, modulation)
+        pixels = self.final_layer(tokens, modulation)  # [B, T, patch * patch * outputs]
         p, side = self.patch_px, self.side
         pixels = pixels.reshape(-1, side, side, p, p, self.outputs).permute(0, 5, 1, 3, 2, 4)
         out: Tensor = pixels.reshape(-1, self.outputs, side * p, side * p)

@@ -73,9 +73,9 @@ class _Modulation(nn.Sequential):
         super().__init__(nn.SiLU(), nn.Linear(width, parts * width))
         self.parts = parts
 
-    def vectors(self, told: Tensor) -> tuple[Tensor, ...]:
+    def vectors(self, modulation: Tensor) -> tuple[Tensor, ...]:
         """`parts` tensors `[B, width]`."""
-        return tuple(self[1](told).chunk(self.parts, dim=1))
+        return tuple(self[1](modulation).chunk(self.parts, dim=1))
 
 
 class Block(nn.Module):
@@ -87,9 +87,9 @@ class Block(nn.Module):
         self.mlp = FeedForward(width, int(width * mlp_ratio))
         self.adaLN_modulation = _Modulation(width, 6)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """Tokens `[B, T, C]`, SiLU of the embedding `[B, C]`."""
-        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = self.adaLN_modulation.vectors(told)
+        shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = self.adaLN_modulation.vectors(modulation)
         x = torch.addcmul(x, gate[:, None], self.attn(modulated(x, shift, scale)))
         return torch.addcmul(x, gate_mlp[:, None], self.mlp(modulated(x, shift_mlp, scale_mlp)))
 
@@ -102,9 +102,9 @@ class FinalLayer(nn.Module):
         self.linear = nn.Linear(width, outputs)
         self.adaLN_modulation = _Modulation(width, 2)
 
-    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+    def forward(self, x: Tensor, modulation: Tensor) -> Tensor:
         """`[B, T, C]` and SiLU of the embedding `[B, C]` to `[B, T, outputs]`."""
-        shift, scale = self.adaLN_modulation.vectors(told)
+        shift, scale = self.adaLN_modulation.vectors(modulation)
         out: Tensor = self.linear(modulated(x, shift, scale))
         return out
 

@@ -21,7 +21,7 @@ Dropout = Callable[
     [int, Tensor, tuple[int, ...]], Tensor
 ]  # (block, sigma [B], shape [B, C, H, W]) -> mask of that shape
 
-# what tells the architectures of Song et al. apart (Karras et al. 2022, table 1 and appendix F.1); ADM has none of it
+# settings that distinguish the architectures of Song et al. (Karras et al. 2022, table 1 and appendix F.1); ADM has none of it
 SONG: Mapping[str, Mapping[str, Any]] = {
     "ddpmpp": {
         "embedding": "positional",

@@ -1,4 +1,4 @@
-"""EDM2 in half precision as its released code has it: the U-Net in halves, embedding and preconditioning in float32."""
+"""EDM2 in half precision as in its released code: the U-Net in float16, embedding and preconditioning in float32."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The EDM2 U-Net on paper: its blocks in order, with their names in the released checkpoints, channels and skips."""
+"""Block specification of the EDM2 U-Net: names in the released checkpoints, channels and skip connections, in order."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

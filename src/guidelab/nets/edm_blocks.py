@@ -41,7 +41,7 @@ class BlockStyle:
 
 
 class UNetBlock(nn.Module):
-    """Norm, SiLU, convolution, twice, with a skip connection; then, where asked, self-attention with another.
+    """Norm, SiLU, convolution, twice, with a skip connection; then, if configured, self-attention with another.
 
     Args:
         inputs, outputs: channels.
@@ -68,7 +68,7 @@ class UNetBlock(nn.Module):
         self.heads = heads if attention else 0
         if self.heads and outputs % self.heads:
             raise ValueError(
-                f"EDM block: given {outputs} channels and {self.heads} attention heads; wanted a multiple of them"
+                f"EDM block: given {outputs} channels and {self.heads} attention heads; wanted channels that the heads divide"
             )
         self.norm0 = GroupNorm(inputs, style.eps)
         self.conv0 = Conv(inputs, outputs, 3, style.init, up=up, down=down, taps=style.taps)

@@ -1,4 +1,4 @@
-"""The four preconditionings of EDM's table 1: what turns a raw network into `D(x, sigma)`, and its noise levels."""
+"""The four preconditionings of EDM's table 1: each turns a raw network into `D(x, sigma)` and has its noise levels."""
 
 import math
 from collections.abc import Mapping
@@ -40,7 +40,7 @@ class EdmPrecond(Precise):
 
 
 class VpPrecond(EdmPrecond):
-    """Variance preserving: the network estimates the noise and is told the time in steps of 1/steps.
+    """Variance preserving: the network estimates the noise, conditioned on the time in steps of 1/steps.
 
     Args:
         beta_d, beta_min: slope and start of the noise rate.
@@ -72,7 +72,7 @@ class VpPrecond(EdmPrecond):
 
 
 class VePrecond(EdmPrecond):
-    """Variance exploding: the network estimates the negative noise and is told log(sigma / 2).
+    """Variance exploding: the network estimates the negative noise, conditioned on log(sigma / 2).
 
     Source: Song et al. 2021, arXiv:2011.13456; Karras et al. 2022, arXiv:2206.00364, table 1, column "VE".
     """
@@ -121,7 +121,7 @@ class IddpmPrecond(EdmPrecond):
         return self.u[self.index_of(sigma)].to(sigma.dtype)
 
     def coefficients(self, sigma: Tensor) -> Coefficients:
-        """As in `EdmPrecond`; only the time told to the network is rounded."""
+        """As in `EdmPrecond`; only the network's time input is rounded."""
         c_noise = (self.steps - 1 - self.index_of(sigma)).to(sigma.dtype)
         return Coefficients(torch.ones_like(sigma), -sigma, 1 / (sigma**2 + 1).sqrt(), c_noise)
 

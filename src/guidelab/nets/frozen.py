@@ -1,4 +1,4 @@
-"""What discriminators on a frozen classifier have in common: whether the two fit, and which class they are told."""
+"""Shared by discriminators on a frozen classifier: a check that both fit, and the class label they require."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,7 +27,7 @@ def extractor_config(
     return config
 
 
-def told(cond: Tensor | None, classes: int) -> Tensor | None:
+def required_class(cond: Tensor | None, classes: int) -> Tensor | None:
     """The labels a network uses: `cond`, or None where it was built without classes.
 
     Raises:

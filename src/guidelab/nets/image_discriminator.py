@@ -13,7 +13,7 @@ from torch.nn import functional
 from guidelab.core.chain import schedule_of
 from guidelab.core.denoiser import per_sample
 from guidelab.nets.adm_encoder import AdmEncoder
-from guidelab.nets.frozen import extractor_config, told
+from guidelab.nets.frozen import extractor_config, required_class
 from guidelab.nets.vp_time import STEPS, cosine_time, time_of_sigma
 
 _DISCRETE = {
@@ -94,8 +94,8 @@ class AdmDiscriminator(nn.Module):
     Args:
         resolution_px, image_channels: of the images.
         extractor: constructor arguments of the `AdmClassifier` (its `name`, if given, must be adm_classifier).
-        classes: rows of the class embedding; 0 for a discriminator that is told no class. (The released ones have
-            1000, whatever the data.)
+        classes: rows of the class embedding; 0 for an unconditional discriminator. (The released ones have
+            1000 for any data.)
         generator: source of the initial weights.
         head: sizes and options of the head's `AdmEncoder`; by default the paper's: one level 128 wide, two blocks,
             attention at the side of the features.
@@ -134,9 +134,9 @@ class AdmDiscriminator(nn.Module):
         return self.extractor.encoder.features(scaled, steps)
 
     def judge(self, features: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        """Logit `[B]` of features `[B, F, h, w]` taken at `sigma [B]`, for classes `cond [B]` if it is told any."""
+        """Logit `[B]` of features `[B, F, h, w]` taken at `sigma [B]`, for classes `cond [B]` if conditional."""
         _, steps = variance_preserving(features, sigma, self.extractor.schedule)
-        out: Tensor = self.head(features, steps, told(cond, self.classes))
+        out: Tensor = self.head(features, steps, required_class(cond, self.classes))
         return out[:, 0]
 
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:

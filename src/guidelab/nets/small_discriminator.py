@@ -14,13 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from guidelab.core.denoiser import per_sample
-from guidelab.nets.frozen import extractor_config, told
+from guidelab.nets.frozen import extractor_config, required_class
 
 FEATURES = 64  # length of the feature vector before the last layer
 _EMB = 64
 _OCTAVES = 4  # of the noise level's Fourier features
 _SIGMA_DATA = 0.5  # standard deviation of the images, as in the denoisers
-_SIGMA_CLEAN = 2e-3  # noise level that stands for none at all: the lowest of EDM's schedule
+_SIGMA_CLEAN = 2e-3  # noise level used for clean images: the lowest of EDM's schedule
 
 
 def scaled(x: Tensor, sigma: Tensor) -> Tensor:
@@ -150,7 +150,7 @@ class SmallDiscriminator(nn.Module):
 
     Args:
         resolution_px, image_channels: of the images.
-        classes: of the class embedding; 0 for a discriminator that is told no class.
+        classes: of the class embedding; 0 for an unconditional discriminator.
         channels, channel_mult, blocks: see `SmallClassifier`; with an extractor, `blocks` blocks of the extractor's
             last width times `channel_mult[-1]` make the head, at the side of its features.
         extractor: constructor arguments of a `SmallClassifier` (its `name`, if given, must be small_classifier),
@@ -200,8 +200,8 @@ class SmallDiscriminator(nn.Module):
         return scaled(x, sigma) if self.extractor is None else self.extractor.map(x, sigma)
 
     def judge(self, features: Tensor, sigma: Tensor, cond: Tensor | None) -> Tensor:
-        """Logit `[B]` of what `extract` gave at `sigma [B]`, for classes `cond [B]` if it is told any."""
-        emb = self.level(sigma.to(features.dtype), told(cond, self.classes))
+        """Logit `[B]` of what `extract` gave at `sigma [B]`, for classes `cond [B]` if conditional."""
+        emb = self.level(sigma.to(features.dtype), required_class(cond, self.classes))
         h = features
         if self.body is not None:
             h = self.body(h, emb)

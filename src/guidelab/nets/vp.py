@@ -15,7 +15,7 @@ from guidelab.core.samplers.chain import Variance
 
 
 class _Kept(NamedTuple):
-    """What one evaluation said about the variance, and the very tensors it was asked with."""
+    """The predicted variance of one evaluation, and the tensors it was called with."""
 
     x: Tensor
     version: int
@@ -66,7 +66,7 @@ class VpNet(nn.Module):
     def forward(self, x: Tensor, sigma: Tensor, cond: Tensor | None = None) -> Tensor:
         """Denoised `[B, C, H, W]` at `x [B, C, H, W]`, `sigma [B]`, `cond [B]` int64 or None; in the dtype of `x`.
 
-        At the schedule's own noise levels the network is told exactly its time step, between them one interpolated
+        At the schedule's own noise levels the network gets exactly its time step, between them one interpolated
         in log sigma.
         """
         out = self._evaluate(x, sigma, cond).to(x.dtype)
@@ -80,7 +80,7 @@ class VpNet(nn.Module):
     def log_variance(self, x: Tensor, sigma: Tensor, cond: Tensor | None, lo: float, hi: float) -> Tensor:
         """Learned log-variance `[B, C, H, W]` of a step, between `lo` (the posterior's) and `hi` (log beta).
 
-        Asked with the very tensors of an evaluation just made, it costs nothing: that output was kept. (Several are,
+        Called with the same tensors as the latest evaluation, it costs nothing: that output was kept. (Several are,
         of one `x`: guidance may call the network again with another condition.) Otherwise the network is evaluated.
 
         Raises:

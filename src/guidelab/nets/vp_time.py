@@ -13,7 +13,7 @@ from torch import Tensor
 
 BETA_0, BETA_1 = 0.1, 20.0
 TIME_MIN = 1e-5  # shortest training time; sigma 0.001
-STEPS = 999  # networks are told `999 t`: the last index of 1000 discrete steps
+STEPS = 999  # networks get `999 t`: the last index of 1000 discrete steps
 _COSINE_SHIFT = 0.008  # Nichol & Dhariwal 2021, arXiv:2102.09672
 _PERIOD = 10000.0  # longest period of the sinusoids; Vaswani et al. 2017, arXiv:1706.03762
 
@@ -57,7 +57,7 @@ def cosine_time(t: Tensor) -> Tensor:
 def log_sigma_squared(t: Tensor) -> Tensor:
     """`ln sigma(t)^2 = ln(1 - exp(-B)) + B`: uniform for the training times of discriminator guidance.
 
-    It is the antiderivative of `g^2 / s^2`. Written as released, whose float32 gives 23.852 in the place of 23.864
+    It is the antiderivative of `g^2 / s^2`. Written as released, whose float32 gives 23.852 instead of 23.864
     for the length of the interval; train with sigmas drawn log-uniformly, which needs neither.
     """
     b = integrated_beta(t)

@@ -1,1 +1,1 @@
-"""Tables, figures and sentences: DataFrame in, DataFrame, Figure or text out. No files, no torch, no measuring."""
+"""Tables, figures and findings: DataFrame in; DataFrame, Figure or text out; no files, no torch."""

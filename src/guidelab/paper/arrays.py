@@ -1,4 +1,4 @@
-"""From named arrays to long tables: the checks and roundings that the row builders of the figures share."""
+"""Convert named arrays to long tables: checks and rounding shared by the figures' row builders."""
 
 from collections.abc import Mapping
 from typing import Any

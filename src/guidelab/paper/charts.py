@@ -17,11 +17,11 @@ from guidelab.paper.looks import INK, Look
 Float = NDArray[np.float64]
 RING: dict[str, Any] = {"marker": "o", "ms": 6.5, "mfc": "none", "mec": INK, "mew": 0.7}  # the chosen weight
 _UNSURE = (summary.NOT_ESTIMABLE, summary.NOT_FINITE)  # measured, but no number
-_TOP, _STEP = 0.985, 0.05  # where crosses lie, in parts of the axis: each curve has a line of its own
+_TOP, _STEP = 0.985, 0.05  # positions of crosses, in fractions of the axis: a separate line for each curve
 
 
 def sound(rows: pd.DataFrame, factor: float = 1.0) -> pd.DataFrame:
-    """The rows that have a number, as floats times `factor`."""
+    """The estimable rows, as floats times `factor`."""
     ok = rows[rows["status"] == summary.OK]
     return ok.assign(**{c: ok[c].astype(float) * factor for c in ("value", "lo", "hi")})
 
@@ -50,7 +50,7 @@ def curves(
         rows: of `sound`, with columns `key`, `x`, value, lo, hi, n_trainings.
         looks: of every key that is drawn, in the order of drawing.
         x: the column across.
-        key: the column that tells lines apart.
+        key: the column that identifies lines.
         band: intervals as bands (as bars where a line has one point), else as bars.
     """
     _joined(ax, rows, looks, x, "value", key)

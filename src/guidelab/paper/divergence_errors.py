@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
-"""How far estimates lie from the exact divergence, in percent of it: what a bound misses, and it misses unequally."""
+"""The table section of relative errors: how far estimates lie from the exact divergence, in percent of it."""
 
 import math
 from typing import Any
@@ -105,7 +105,7 @@ def _best(medians: dict[tuple[str, str], float], known: dict[str, list[str]]) ->
 
 
 def _example(table: pd.DataFrame) -> str:
-    """The sampler of the smallest bound beside no guidance: how much less by the exact JS, how much less by its bound."""
+    """The sampler with the smallest bound against no guidance: reduction of the exact JS, reduction of the bound."""
     js = table[
         (table["divergence"] == "js") & (table["status"] == OK) & (table["point"] != divergence_numbers.NULL)
     ]

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
-"""The grader itself, on paper: is it calibrated, what did recalibration change, does it tell the sides apart at all."""
+"""The table sections on the grader: calibration, effect of recalibration, two-sample tests."""
 
 import math
 

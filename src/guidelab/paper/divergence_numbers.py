@@ -64,7 +64,7 @@ def spaces(rows: pd.DataFrame) -> list[str]:
 
 
 def point_label(point: str) -> str:
-    """`cfg/w4.00` -> `CFG, w = 4`; the null says what it is."""
+    """`cfg/w4.00` -> `CFG, w = 4`; the null has a label of its own."""
     return "real against real" if point == NULL else names.point_label(point)
 
 

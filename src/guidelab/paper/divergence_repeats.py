@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
-"""How often intervals of repeats held what they estimate, or lay above what they bound: columns, and sheets of them."""
+"""Coverage of repeated intervals: columns of the table, and printed sections."""
 
 import math
 import re
@@ -17,7 +17,7 @@ KINDS = {  # of rows -> the columns made of them
     "coverage": ("coverage", "repeats", "repeats_flagged", "repeats_n", "repeats_status"),
     "above truth": ("above_truth",),
 }
-_MANY = 0.1  # of the repeats flagged: the printed share says so
+_MANY = 0.1  # of the repeats flagged: printed with the share
 
 
 def columns(mine: Mapping[tuple[str, str, str], dict[Any, Any]], row: Mapping[Any, Any]) -> dict[str, Any]:

@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
-"""The sheets of the table of divergences: with truths where the density is known, in features where there are any."""
+"""The printed sections of the divergence table: with exact values if known, and in feature spaces."""
 
 import math
 
@@ -175,7 +175,7 @@ def _found(rows: pd.DataFrame) -> str:
 
 
 def _saturated(rows: pd.DataFrame, space: str) -> str:
-    """What to say of a space in which every sampler's bound is near the largest JS there is."""
+    """The note on a space in which every sampler's bound is near the largest possible JS."""
     found = rows[
         (rows["estimator"] == f"nwj@{space}")
         & (rows["divergence"] == "js")

@@ -1,4 +1,4 @@
-"""How the errors of points go together: what a difference on common seeds needs beside the two standard errors.
+"""Joint errors of points: the covariance that a difference on common seeds needs, in addition to two standard errors.
 
 A number's standard error is the length of a vector: its parts, one for each sample, group of samples or half
 (`metrics.value.Value`). On common seeds and one reference the parts of two points belong to the same units, so the error of

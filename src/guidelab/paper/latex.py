@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
-r"""Sheets as LaTeX text as wide as the text; needs the package booktabs.
+r"""Printed tables as LaTeX at text width; needs the package booktabs.
 
 Columns are `p` of a part of `\linewidth`, so that long words wrap and no table leaves the page.
 """

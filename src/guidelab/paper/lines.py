@@ -1,4 +1,4 @@
-"""Which lines a table has: the paper's points, the weights that were chosen, variants with one weight."""
+"""Choose the lines of a table: the paper's points, the selected weights, variants with one weight."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace

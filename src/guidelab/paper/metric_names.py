@@ -1,4 +1,4 @@
-"""Metrics qualified by a feature space, `fid@lite0`: their parts, and what metrics.csv says of them."""
+"""Metrics qualified by a feature space, `fid@lite0`: their parts, and their rows of metrics.csv."""
 
 from collections.abc import Iterable
 

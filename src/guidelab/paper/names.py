@@ -17,7 +17,7 @@ SECTIONS = (METHODS, GUIDES, DEGRADED, TRAINED, AVERAGED)  # groups of params.ya
 _ALONE = {"cfg": "CFG", "autog": "autoguidance", "dg": "DG"}  # methods of one term
 _TUNED = re.compile(r"_(fd|u|c|u_both)$")  # for another metric, of another kind of net
 FULL_SCALE = "full"
-FULL_SCALES = (FULL_SCALE, "paper")  # whose numbers may stand beside a paper's
+FULL_SCALES = (FULL_SCALE, "paper")  # whose numbers may be compared with a paper's
 SMOKE = "smoke"  # everything tiny, weights random: that it runs is all it shows
 
 
@@ -32,7 +32,7 @@ def of(job: Mapping[str, Any]) -> Iterator[None]:
 
 
 def printing(run: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
-    """A job function `run(job, outputs)` that names variants as its job says."""
+    """Decorator of a job function `run(job, outputs)`: variants get the labels of the job."""
 
     @wraps(run)
     def named(job: Any, outputs: Any) -> None:
@@ -43,7 +43,7 @@ def printing(run: Callable[[Any, Any], None]) -> Callable[[Any, Any], None]:
 
 
 def looks() -> Mapping[str, Mapping[str, Any]]:
-    """What the job says of each variant, in the order of params.yaml; empty outside of a job."""
+    """The job's label and look of each variant, in the order of params.yaml; empty outside of a job."""
     return _LOOKS.get()
 
 
@@ -85,7 +85,7 @@ def scale_name(scale: str) -> str:
 
 
 def prefix(scale: str) -> str:
-    """What goes before every label of a smoke test, so that a line taken out of its table still says what it is."""
+    """What goes before every label of a smoke test, so that a line copied out of its table is still marked."""
     return "smoke: " if scale == SMOKE else ""
 
 

@@ -138,7 +138,7 @@ def signs(rows: pd.DataFrame, *, chosen: bool = False) -> list[Line2D]:
 
 
 def nothing(ax: Axes, rows: pd.DataFrame) -> None:
-    """Say in an empty panel why it is empty."""
+    """Print in an empty panel why it is empty."""
     said = "\n".join(sorted(set(rows["status"])) or [summary.NOT_RUN])
     ax.text(0.5, 0.5, said, transform=ax.transAxes, ha="center", va="center", color=style.FAINT)
     ax.set(xticks=[], yticks=[])

@@ -1,4 +1,4 @@
-"""Images of a grid: which are drawn, made small, and their pixels as text in a CSV."""
+"""The images of a grid: selection, downscaling, and pixels as text in a CSV."""
 
 from typing import Any
 

@@ -83,7 +83,7 @@ def not_run_table(published: pd.DataFrame, experiment: str) -> pd.DataFrame:
 def append(
     table: pd.DataFrame, measurements: pd.DataFrame, published: pd.DataFrame, spec: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """The table with the published rows after it, or, scaled down, with the word that nothing is compared."""
+    """The table with the published rows after it, or, scaled down, with the note that nothing is compared."""
     if not full_scale(spec):
         return table.assign(published_verdict=not_compared(str(spec["scale"])))
     other = spec.get("published_experiment")
@@ -154,7 +154,7 @@ def _rows_of(
     one: dict[Any, Any], wanted: Mapping[str, list[tuple[str, str]]], table: pd.DataFrame,
     measurements: pd.DataFrame, spec: Mapping[str, Any],
 ) -> Iterator[dict[str, object]]:  # fmt: skip
-    """The rows of one published number: one for each of our points, or one that says it was not run."""
+    """The rows of one published number: one for each of our points, or one marked `not run`."""
     weight = pd.to_numeric(one["weight"], errors="coerce")
     about = {
         "experiment": spec["experiment"], "scale": names.scale_name(str(spec["scale"])), "section": SECTION,

@@ -1,4 +1,4 @@
-"""Ranges and ticks of axes: room for curves and bands, for what is written at the upper edge, ticks at measured positions."""
+"""Ranges and ticks of axes: margins for curves, bands and notes at the upper edge; ticks at measured positions."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""How figures are saved so that equal rows give equal bytes: keyword arguments only, the command line writes.
+"""Keyword arguments for saving figures reproducibly: equal rows give equal bytes.
 
 Save inside `style.context()`, which also fixes the fonts that are embedded.
 """

@@ -21,7 +21,7 @@ MIN_OF_3 = "min_of_3"
 GAP = 0.013  # of the published value; see the module
 REPRODUCED, CLOSE, NOT = "reproduced", "close", "not"
 NOT_TARGET, NOT_COMPARABLE = "not a target", "not comparable"
-RELEASED = "released "  # how measure names a reference that is somebody's statistics
+RELEASED = "released "  # the name of published statistics as reference in measured rows
 EVALUATOR_REAL = 10_000  # real images that precision and recall are computed with in ADM's evaluator
 _OTHER_FEATURES = ("lite0", "classifier")  # of our own experiments: no paper measures in them
 

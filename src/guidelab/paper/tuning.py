@@ -1,4 +1,4 @@
-"""How a variant's weight came about: chosen among several by a metric or not, and whether at the edge of those tried."""
+"""How a variant's weight was selected: by a metric among several or not, and whether at the edge of the range."""
 
 from collections.abc import Mapping
 

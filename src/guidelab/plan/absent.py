@@ -1,4 +1,4 @@
-"""What jobs read from others and is not there: published files, and the variables that lead to data."""
+"""Find missing external inputs of jobs: pretrained files, and environment variables with dataset paths."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,10 +16,10 @@ _HOLDS = {  # what a data variable must lead to
 
 
 def absent(jobs: Iterable[Job], experiments: Sequence[str], environ: Mapping[str, str] = os.environ) -> str:
-    """All of it as one message; empty when nothing is absent.
+    """One message about all missing inputs; empty if none is missing.
 
     Args:
-        jobs: that are still to be run; what a smoke experiment makes up for itself is not looked for.
+        jobs: that are still to be run; the synthetic files of a smoke experiment are not checked.
         experiments: theirs, for the commands that help.
         environ: the environment.
     """

@@ -1,6 +1,6 @@
-"""The DVC pipelines, written from the plan: coarse stages that ask Snakemake for their manifest.
+"""Write the DVC pipelines from the plan: each coarse stage builds its manifest with Snakemake.
 
-Snakemake decides job by job what has to run; DVC remembers what came out. The default experiments are the
+Snakemake decides job by job what has to run; DVC records the outputs. The default experiments are the
 pipeline of the project's folder; every other one has its own, in workflow/dvc/<experiment>/.
 """
 
@@ -16,7 +16,7 @@ from guidelab.plan.stage import Stage
 
 HEADER = (
     "# Generated from params.yaml: guidelab pipeline. Edits are lost; stages are listed in src/guidelab/plan/rules.py.\n"
-    "# persist: DVC may not delete what Snakemake goes on from. cache: false: small results, kept in git.\n"
+    "# persist: DVC may not delete what Snakemake resumes from. cache: false: small results, kept in git.\n"
 )
 # --force: the manifest alone is written again, so Snakemake looks for every file it lists, also for deleted ones.
 COMMAND = "snakemake --profile \\${{SNAKEMAKE_PROFILE:-workflow/profiles/local}} --force {manifest}"
@@ -70,7 +70,7 @@ def stage_names(plan: Plan, experiment: str) -> list[str]:
 
 
 def shipped(plan: Plan) -> list[str]:
-    """What comes with the project, for `dvc push -r shipped` and `dvc pull -r shipped`: enough to sample and measure without training.
+    """List the files shipped with the project, for `dvc push -r shipped` and `dvc pull -r shipped`: enough to sample and measure without training.
 
     Of every default experiment the nets, the folders that hold what its rows are collected from, and the files that all its
     measurements read: with one of these absent, a new variant makes Snakemake compute every point anew. Large files of single

@@ -10,7 +10,11 @@ Names = tuple[str, ...]
 TRAIN = "train"  # the fold denoisers learn from
 REFERENCE = "reference"  # the fold samples are compared with by default
 AUTOENCODER = "autoencoder"
-_COMPARED = ("kid", "precision", "recall")  # metrics that need the reference's images beside its statistics
+_COMPARED = (
+    "kid",
+    "precision",
+    "recall",
+)  # metrics that need the reference's images, not only its statistics
 
 
 def once(e: "PlannedExperiment") -> list[Names]:
@@ -20,9 +24,9 @@ def once(e: "PlannedExperiment") -> list[Names]:
 
 def folds(e: "PlannedExperiment") -> list[Names]:
     """The folds that are drawn or read; of published statistics only where images are compared too."""
-    asked = {m.partition("@")[2] for m in e.spec.evaluate.metrics if m.partition("@")[0] in _COMPARED}
-    met = {entry.reference for name, entry in e.spec.features.items() if name in asked}
-    return [(fold,) for fold in e.spec.folds if not e.statistics(fold) or fold in met]
+    spaces = {m.partition("@")[2] for m in e.spec.evaluate.metrics if m.partition("@")[0] in _COMPARED}
+    compared = {entry.reference for name, entry in e.spec.features.items() if name in spaces}
+    return [(fold,) for fold in e.spec.folds if not e.statistics(fold) or fold in compared]
 
 
 def synthetic(e: "PlannedExperiment") -> list[Names]:
@@ -118,8 +122,8 @@ def features(e: "PlannedExperiment") -> Iterator[Names]:
 
 def diverging(e: "PlannedExperiment") -> "list[Run]":
     """The runs whose divergences are estimated: those that the grader of `divergences` grades."""
-    asked = e.spec.divergences
-    return [run for run in e.runs if asked.grader in e.graded(run)] if asked else []
+    settings = e.spec.divergences
+    return [run for run in e.runs if settings.grader in e.graded(run)] if settings else []
 
 
 def divergences(e: "PlannedExperiment") -> list[Names]:

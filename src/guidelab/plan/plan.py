@@ -1,4 +1,4 @@
-"""The plan: every experiment of a spec, and the look-up of every job by its rule and names."""
+"""The plan: every experiment of params.yaml, with every job looked up by its rule and names."""
 
 from dataclasses import replace
 

@@ -1,6 +1,6 @@
 """The memory, minutes, threads and GPUs that a job requests: by rule, and by the size of its experiment.
 
-Nothing here decides a number: a job that is tried again gets more, and nothing reruns.
+No result depends on these requests: a retried job gets more, and changing them reruns nothing.
 """
 
 from dataclasses import replace
@@ -25,9 +25,9 @@ def needs(plan: Plan, rule: str, experiment: str) -> Needs:
     e, found = plan.experiment(experiment), RULES[rule]
     if not e.streamed:
         return found.needs
-    large = found.large or found.needs
-    asked = replace(found.needs, gpu=large.gpu) if e.spec.scale == "smoke" else large
+    at_full_size = found.streamed or found.needs
+    requested = replace(found.needs, gpu=at_full_size.gpu) if e.spec.scale == "smoke" else at_full_size
     gpus = gpus_of_a_job()
     if gpus > 1 and found.shares_gpus:
-        return replace(asked, threads=asked.threads * gpus, gpu=gpus)
-    return asked
+        return replace(requested, threads=requested.threads * gpus, gpu=gpus)
+    return requested

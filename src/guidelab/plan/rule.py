@@ -1,4 +1,4 @@
-"""One row of the table of rules: what it says about a rule, and what its output patterns mean."""
+"""The row type of the table of rules, and how its output patterns match paths."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -49,12 +49,13 @@ class Rule:
         example: the names of a job, without the rule; several are separated by semicolons.
         by_hand: the names of all jobs that a command runs, where they are more than the planned ones.
         when: what an experiment must have for this rule to have jobs; empty where every experiment has.
-        needs, large: resources where a dataset fits in memory, and of the papers' experiments (by default the same).
+        needs, streamed: resources where a dataset fits in memory, and where images are streamed (by default the same).
         local: computes next to nothing: runs where Snakemake runs, and git keeps what it writes.
         module: under jobs/, where it is not the rule's own.
+        command: what users type, where it is not the rule's name; that name then is a hidden alias.
         owns: the folder that DVC tracks, where it is not the one before the first wildcard.
         shards: its .json file lists the files of a folder of the same name.
-        resumable: keeps a state and goes on from it.
+        resumable: saves its state and resumes from it.
         shares_gpus: several GPUs of a machine can work on one job.
         derived: wildcards of its outputs that no name fills.
         cost: `module.function` under costs/ that counts a job's operations.
@@ -69,9 +70,10 @@ class Rule:
     by_hand: Callable[[Any], Iterable[Names]] | None = None
     when: str = ""
     needs: Needs = Needs()
-    large: Needs | None = None
+    streamed: Needs | None = None
     local: bool = False
     module: str = ""
+    command: str = ""
     owns: str = ""
     shards: bool = False
     resumable: bool = False
@@ -81,7 +83,7 @@ class Rule:
 
     @cached_property
     def name(self) -> str:
-        """The rule's, the command's and the builder's name."""
+        """The name of the rule and of its builder."""
         return self.build.__name__
 
     @cached_property

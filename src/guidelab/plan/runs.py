@@ -1,4 +1,4 @@
-"""One experiment as it is planned: its runs, what it is capable of, and the path of every file."""
+"""One planned experiment: its runs, its capabilities, and the path of every file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from guidelab.plan.rules import RULES
 from guidelab.released import FILE
 from guidelab.spec import Denoiser, Discriminator, Experiment, Variant, format_weight, split_point
 from guidelab.spec.data import Latent, ReleasedFold
-from guidelab.spec.look import is_large, seeds_of
+from guidelab.spec.look import is_streamed, seeds_of
 from guidelab.spec.samplers import ChainSampler, PluginSampler, Sampler
 
 
@@ -72,7 +72,7 @@ class PlannedExperiment:
     @cached_property
     def streamed(self) -> bool:
         """Images are read from disk as they are needed, and nets work on devices; otherwise all images are in memory."""
-        return self.images and is_large(self.spec)
+        return self.images and is_streamed(self.spec)
 
     @cached_property
     def synthetic(self) -> bool:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 class Stage:
     """What one stage of the DVC pipeline owns; stages never share a file.
 
-    The manifest lists `files`; it is what `dvc repro` asks Snakemake for, and writing it removes from `outs`
-    whatever is no longer planned. The provenance file carries Snakemake's records of the stage's files.
+    The manifest lists `files`; `dvc repro` has Snakemake build it, and writing it removes from `outs`
+    files that are no longer planned. The provenance file carries Snakemake's records of the stage's files.
     """
 
     name: str  # "train"

@@ -1,4 +1,4 @@
-"""The targets on Snakemake's command line: refused before anything is planned when params.yaml plans no such file."""
+"""Check the targets on Snakemake's command line: files that params.yaml does not plan are refused."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -46,7 +46,7 @@ def params_path(config: Mapping[str, Any]) -> str:
 
 
 def refuse_unknown(plan: Plan, targets: Iterable[str], *, alone: bool = True) -> None:
-    """Check every target below `results/`; names of rules and other files are Snakemake's to judge.
+    """Check every target below `results/`; Snakemake itself checks names of rules and other files.
 
     Args:
         plan: of a params.yaml.

@@ -1,4 +1,4 @@
-"""Snakemake's records travel with the results, so that a clone notices changed parameters and code."""
+"""Store Snakemake's job records with the results, so that a clone detects changed parameters and code."""
 
 from guidelab.provenance.carry import export, restore
 from guidelab.provenance.manifest import write_manifest

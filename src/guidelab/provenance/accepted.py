@@ -1,4 +1,4 @@
-"""The ledger of accepted changes of code: one file per acceptance, and what it says about a recorded job.
+"""The ledger of accepted code changes: one file per acceptance, and the look-up of a recorded job in it.
 
 `guidelab accept` writes it after replaying jobs with the old and the new code. A record keeps the parameters that ran; with a
 valid ledger file, Snakemake is shown the same parameters with the accepted digest. A file that was edited, or that was written for

@@ -1,8 +1,8 @@
-"""Records out of `.snakemake/` after a run, and back into it before the next: what a clone, a checkout or a pull lack.
+"""Export Snakemake's records after a run and restore them before the next: clones, checkouts and pulls lack them.
 
 Snakemake decides by records in `.snakemake/`, which no clone has. Without a record it takes a file's parameters
-and code for unchanged, whatever they are. So every stage carries the records of its files beside them, each with
-the sha256 of the file it speaks of, and they are put back only onto files with that very content.
+and code for unchanged even if they are not. So every stage stores the records of its files with them, each with
+the file's sha256, and they are restored only for files with that content.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -33,11 +33,11 @@ def export(root: str | Path, stages: Sequence[Stage], log: Log | None = None) ->
 
 
 def restore(root: str | Path, stages: Sequence[Stage], log: Log = print, acts: bool = True) -> int:
-    """Put back the records of files that came from elsewhere; for the start of Snakemake's main process.
+    """Restore the records of files that a clone or pull brought; for the start of Snakemake's main process.
 
     Every file is compared with its recorded sha256 first. Those that agree get their record, and a modification
-    time that follows the order of the jobs; those that differ are named, and keep whatever record they have.
-    Records of absent files are put back as well: their changed parameters matter to what was made from them.
+    time that follows the order of the jobs; those that differ are named, and keep their present record.
+    Records of absent files are restored as well: their changed parameters matter to what was made from them.
     Does nothing while another Snakemake works here, and never raises for what it finds on disk.
 
     Args:
@@ -47,7 +47,7 @@ def restore(root: str | Path, stages: Sequence[Stage], log: Log = print, acts: b
         acts: jobs will be run. Then records of an earlier run that was killed are exported; a dry run, which only
             looks, writes no file outside `.snakemake/`.
     Returns:
-        How many records were put back.
+        The number of restored records.
     """
     return _Carrier(root, stages, log).restore(acts)
 
@@ -127,7 +127,7 @@ class _Carrier:
             )
             return 0
         if put_back:
-            self.log(f"provenance: put back the records of {len(put_back)} files")
+            self.log(f"provenance: restored the records of {len(put_back)} files")
         self._name_differing()
         if acts and any(self.news.ran(path) for stage in self.stages for path in self._spoken_of(stage)):
             export(self.root, self.stages, self.log)  # an earlier run was killed before it could
@@ -188,7 +188,7 @@ class _Carrier:
         return [complaint for _, complaint in found if complaint]
 
     def _remember(self, leave: Iterable[str]) -> None:
-        """Note how every file looks now, except those to leave as they were last seen.
+        """Save the current state (size, time, content) of every file, except those whose last state is kept.
 
         Files whose entries were lost stay as they were last seen: one that was changed before stays changed.
         """
@@ -203,8 +203,8 @@ class _Carrier:
             if path not in apart:
                 content = self.state.sha256(path) if now else ""
                 record, seen = stat(self.metadata.path(path)), self.state.files.get(path)
-                told = seen[4] if seen and seen[1] == record else self.metadata.content(path)
-                files[path] = [now, record, entry.fingerprint, content, told]
+                known_content = seen[4] if seen and seen[1] == record else self.metadata.content(path)
+                files[path] = [now, record, entry.fingerprint, content, known_content]
         self.state.differing = sorted(
             p
             for p, f in files.items()

@@ -1,4 +1,4 @@
-"""The code a job runs is the code its digest names: what Snakemake planned with and what a job imports are compared.
+"""Check that a job imports the code whose digest it was planned with.
 
 Snakemake computes digests from the code of its own folder, and jobs are other processes: an activated environment of
 another copy, or an edit during a run, may give them other code. So Snakemake puts its own code first on the path of
@@ -30,7 +30,7 @@ def folder() -> Path:
 
 
 def own_code_first(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Let the jobs of this process import the package that it runs itself, whatever environment is activated."""
+    """Make jobs of this process import the same copy of the package, in any activated environment."""
     mine = str(folder().parent)
     others = [path for path in environ.get(_PATH, "").split(os.pathsep) if path not in ("", mine)]
     environ[_PATH] = os.pathsep.join([mine, *others])

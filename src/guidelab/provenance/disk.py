@@ -1,4 +1,4 @@
-"""What is on disk: Snakemake's own records, the state of every file when it was last looked at, atomic writes."""
+"""Files on disk: Snakemake's metadata, each file's last recorded state (size, time, hash), atomic writes."""
 
 import base64
 import contextlib
@@ -19,7 +19,7 @@ Stat = list[int] | None
 
 
 def stat(path: Path) -> Stat:
-    """What tells, without reading, that a file is the one seen before."""
+    """Size, times and inode, which identify an unchanged file without reading it."""
     try:
         found = path.stat()
     except (OSError, ValueError):
@@ -100,7 +100,7 @@ class Metadata:
             return ""
 
     def forget(self, output: str) -> None:
-        """Remove the record of an output that was removed: a file put there later is none of its job's."""
+        """Remove the record of an output that was removed: a file written there later is not its job's."""
         with contextlib.suppress(OSError):
             self.path(output).unlink()
 

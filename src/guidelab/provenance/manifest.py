@@ -1,4 +1,4 @@
-"""A stage's manifest: the list of its files; writing it removes from the stage's folders what is not planned."""
+"""Write a stage's manifest, the list of its files, and remove unplanned files from the stage's folders."""
 
 import json
 from collections.abc import Callable, Iterable, Sequence

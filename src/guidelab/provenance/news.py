@@ -1,4 +1,4 @@
-"""Which files were made since the records were last carried: by their own jobs, and still with the content these wrote."""
+"""Find files made since the last export of records, by their own jobs and unchanged since."""
 
 import calendar
 import json

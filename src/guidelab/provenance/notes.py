@@ -1,8 +1,8 @@
-"""The note a job leaves of itself: how long it took, on which machine, with which packages.
+"""The run record of a job: run time, host and package versions, in a JSON file.
 
-Notes lie in `logs/_jobs/`, one file a job, outside everything that git and DVC keep; after a run they are gathered
-beside the results, see `runs`. A note names the content the job wrote: a file that differs from it is not recorded as the
-job's result. One that cannot be written is left out.
+Run records are in `logs/_jobs/`, one file a job, tracked by neither git nor DVC; after a run they are gathered
+with the results, see `runs`. A run record names the content the job wrote: a file that differs from it is not recorded as the
+job's result. A record that cannot be written is skipped.
 """
 
 import contextlib
@@ -22,7 +22,7 @@ from typing import Any
 from guidelab.provenance.disk import sha256, write_text
 
 FOLDER = "logs/_jobs"  # no experiment's name begins with an underscore
-MACHINE = "GUIDELAB_MACHINE"  # a name to record in the place of the host's
+MACHINE = "GUIDELAB_MACHINE"  # a name to record instead of the host's
 TIME = "%Y-%m-%dT%H:%M:%SZ"  # of `started`, in UTC
 _PACKAGES = (
     "guidelab", "torch", "torchvision", "numpy", "scipy", "pandas", "pillow", "safetensors", "torch-fidelity",
@@ -31,25 +31,25 @@ _PACKAGES = (
 
 
 def key_of(job: Mapping[str, Any]) -> str:
-    """The same for two jobs exactly when they were told the same."""
+    """A key that is equal for two jobs exactly when their parameters are."""
     return hashlib.sha256(json.dumps(job, sort_keys=True).encode()).hexdigest()[:20]
 
 
 def path_of(root: Path, output: str) -> Path:
-    """Where the note of the job that makes a file lies; `output` is its first by name."""
+    """Path of a job's run record; `output` is its first output by name."""
     return root / FOLDER / f"{output}.json"
 
 
 def leave(
     job: Mapping[str, Any], outputs: Sequence[Path], started: float, seconds: float, finished: bool
 ) -> None:
-    """Write a job's note, in the folder it works in.
+    """Write a job's run record, in its working folder.
 
     Args:
-        job: what it was told.
-        outputs: what it makes; a job that writes outside `results/` leaves no note.
-        started: seconds since 1970; the note says UTC.
-        seconds: what this attempt took; those of attempts that stopped in time before it are added up beside it.
+        job: its parameters.
+        outputs: what it makes; a job that writes outside `results/` gets no record.
+        started: seconds since 1970; the record is in UTC.
+        seconds: duration of this attempt; the sum of earlier attempts that stopped in time is a separate key.
         finished: the outputs are made; False for a training that saved its state and stopped.
     """
     first = min((output.as_posix() for output in outputs), default="")
@@ -76,7 +76,7 @@ def leave(
 
 
 def _contents(outputs: Sequence[Path]) -> dict[str, str]:
-    """What a job wrote: sha256 by path. What cannot be read is left out."""
+    """sha256 of a job's outputs by path; unreadable ones are left out."""
     found = {}
     for output in outputs:
         with contextlib.suppress(OSError):
@@ -85,14 +85,14 @@ def _contents(outputs: Sequence[Path]) -> dict[str, str]:
 
 
 def read(root: Path, output: str) -> dict[str, Any] | None:
-    """The note of a job by its first output, by name; None where there is none, or none that makes sense."""
+    """The run record of a job, found by its first output's path; None if absent or invalid."""
     try:
         note = json.loads(path_of(root, output).read_text(encoding="utf-8"))
         taken = (note["seconds"], note["earlier_seconds"])
         numbers = all(isinstance(n, int | float) and 0 <= n < math.inf for n in taken)
         plain = isinstance(note["machine"], dict) and isinstance(note["software"], dict)
         wanted = {"job", "started", "finished"} <= set(note)
-        wrote = note.setdefault("outputs", {})  # notes of older versions have none
+        wrote = note.setdefault("outputs", {})  # records of older versions have none
         plain = plain and isinstance(wrote, dict) and all(isinstance(sha, str) for sha in wrote.values())
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -100,7 +100,7 @@ def read(root: Path, output: str) -> dict[str, Any] | None:
 
 
 def machine() -> dict[str, Any]:
-    """What this process runs on: its name (`GUIDELAB_MACHINE`, else the host's), processor, cores, memory, GPUs."""
+    """The machine of this process: its name (`GUIDELAB_MACHINE`, else the host's), processor, cores, memory, GPUs."""
     found: dict[str, Any] = {
         "name": os.environ.get(MACHINE) or socket.gethostname(),
         "system": f"{platform.system()} {platform.machine()}",
@@ -115,7 +115,9 @@ def machine() -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
         pages, size = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
         found["memory_gib"] = round(pages * size / 2**30, 1)
-    torch = sys.modules.get("torch")  # a job without it uses no GPU, and need not wait for the import
+    torch = sys.modules.get(
+        "torch"
+    )  # without torch loaded the job uses no GPU; importing it would take seconds
     if torch is not None and torch.cuda.is_available():
         found["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return found

@@ -1,4 +1,4 @@
-"""Modification times that follow the order of the jobs: git and DVC leave them in any order."""
+"""Set modification times in the order of the jobs; git and DVC restore files in any order."""
 
 import os
 from collections import deque
@@ -13,13 +13,13 @@ OLD = (
 
 
 def set_times(root: Path, known: Entries, settled: set[str], state: State) -> OSError | None:
-    """Give files that were put back, and all they were made from, times in the order of the jobs.
+    """Give restored files, and all files they were made from, times in the order of the jobs.
 
     A file that was made from other inputs than those recorded now is made the oldest of all: Snakemake then
     compares its inputs by content.
 
     Returns:
-        The first error, if a time could not be set: files of somebody else, a read-only disk.
+        The first error, if a time could not be set: files of another user, a read-only disk.
     """
     if not settled:
         return None
@@ -30,7 +30,7 @@ def set_times(root: Path, known: Entries, settled: set[str], state: State) -> OS
         in_order = entry.inputs_sha256 == combined(entry.sources, shas)
         now = stat(root / path)
         if now is None or (in_order and path not in involved) or state.sha256(path) != entry.sha256:
-            continue  # absent, no concern of ours, or made here since
+            continue  # absent, not a result, or made here since
         time = OLD + (depths.get(path, 0) if in_order else 0)
         if now[1] != time * 10**9:
             content = entry.sha256

@@ -1,4 +1,4 @@
-"""Where results lie: in git or in DVC's store, in the project or behind a link; and how a changed one is taken back."""
+"""Where results are stored (git, DVC, behind a link), and the command that restores a changed one."""
 
 from pathlib import Path, PurePosixPath
 

@@ -1,4 +1,4 @@
-"""Results that params.yaml no longer plans are removed: files inside the project that a job is recorded to have made.
+"""Remove results that params.yaml no longer plans: only files inside the project with a job's record.
 
 Anything else in the folders of a stage stays, and is named: files of the user's, and everything behind a link.
 """

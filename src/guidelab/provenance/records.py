@@ -1,4 +1,4 @@
-"""A stage's provenance file: which job made each file, from what, with which parameters and code.
+"""A stage's provenance file: for each file its job, inputs, parameters and code digest.
 
 The file is JSON, the same bytes on every machine: no times, no absolute paths. Files of one job share one entry,
 and what all jobs of a rule have in common is written once.
@@ -26,7 +26,7 @@ _OF_RULE = ("code", "record_format_version", "conda_env", "container_img_url", "
 
 @dataclass(frozen=True)
 class Entry:
-    """What is known of one file."""
+    """The record of one file."""
 
     sha256: str
     record: Mapping[str, Any]  # Snakemake's: rule, input, params, input_checksums, log and _OF_RULE

@@ -1,4 +1,4 @@
-"""What the jobs of a stage took, and on what: `results/<experiment>/runs/<stage>.json`, in git, outside DVC.
+"""Run times, hosts and versions of a stage's jobs: `results/<experiment>/runs/<stage>.json`, in git, outside DVC.
 
 Apart from the records of results, because those are the same bytes on every machine and these are not: nothing depends
 on these files, no table is made from them, and `dvc status` does not see them. Times come from the note a job left
@@ -32,7 +32,7 @@ class Run:
 
     Attributes:
         sha256: of the job's first output, as this run made it.
-        seconds: by the clock on the wall; `earlier_seconds`, of attempts that stopped in time and were gone on from.
+        seconds: by the clock on the wall; `earlier_seconds`, of earlier attempts that stopped in time.
         clock: whose: `job`, or `snakemake`, with queueing and start-up.
         started: UTC; empty when not known. machine, software: empty when not known.
     """
@@ -55,7 +55,7 @@ def path_of(experiment: str, stage: str) -> str:
 
 
 def payload_of(record: Mapping[str, Any]) -> dict[str, Any]:
-    """What a job was told, from Snakemake's record of it; empty where the record holds no such thing."""
+    """A job's parameters from Snakemake's record; empty where the record has none."""
     return accepted.payload_of(record.get("params") or [])
 
 
@@ -64,8 +64,8 @@ def first_outputs(entries: Entries) -> list[str]:
     seen: dict[str, str] = {}
     for path in sorted(entries):
         record = entries[path].record
-        told = [record.get("rule"), record.get("params"), record.get("log")]
-        seen.setdefault(json.dumps(told), path)
+        key = [record.get("rule"), record.get("params"), record.get("log")]
+        seen.setdefault(json.dumps(key), path)
     return list(seen.values())
 
 
@@ -99,10 +99,10 @@ def _made_here(root: Path, path: str, entry: Entry, metadata: Metadata) -> Run |
     if not isinstance(start, int | float) or not isinstance(end, int | float) or end <= start:
         return None
     if Entry(entry.sha256, record, entry.inputs_sha256).fingerprint != entry.fingerprint:
-        return None  # told something else, or about another file
-    told = payload_of(record)
+        return None  # other parameters, or another file
+    payload = payload_of(record)
     note = notes.read(root, path)
-    if note is None or not note["finished"] or note["job"] != notes.key_of(told):
+    if note is None or not note["finished"] or note["job"] != notes.key_of(payload):
         return Run(entry.sha256, round(end - start, 3), BY_SNAKEMAKE)
     return Run(
         entry.sha256,
@@ -180,8 +180,8 @@ def _as_text(runs: Runs) -> str:
     tables: dict[str, dict[str, Any]] = {"machines": {}, "software": {}}
     lines = []
     for path in sorted(runs):
-        told = asdict(runs[path]).items()
-        line = {"output": path} | {k: v for k, v in told if k in _ALWAYS or v not in (None, "", 0.0)}
+        fields = asdict(runs[path]).items()
+        line = {"output": path} | {k: v for k, v in fields if k in _ALWAYS or v not in (None, "", 0.0)}
         for one, many in (("machine", "machines"), ("software", "software")):
             if one in line:
                 line[one] = _name(tables[many], line[one], one[0])

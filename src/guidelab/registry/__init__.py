@@ -1,4 +1,4 @@
-"""Names in params.yaml and the modules that carry them: one line per guidance method, net, dataset, metric, figure."""
+"""The registry: names in params.yaml and the modules that implement them, one line for each."""
 
 from guidelab.registry.data import DATASETS, DENSITIES, FACTS, FOLDS, TRUTHS
 from guidelab.registry.evaluations import evaluations

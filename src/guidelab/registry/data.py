@@ -1,4 +1,4 @@
-"""Datasets, what is known of their densities, and how their folds are written."""
+"""Registered datasets, their exact densities if known, and the writers of their splits."""
 
 from guidelab.registry.table import Entry, Table
 

@@ -1,4 +1,4 @@
-"""How often samplers evaluate the main net."""
+"""Registered counts of main-net evaluations per sampler."""
 
 from collections.abc import Mapping
 from typing import Any

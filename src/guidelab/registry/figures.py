@@ -1,4 +1,4 @@
-"""Figures, and what some of them draw besides measurements."""
+"""Registered figures, and the arrays some of them need besides measurements."""
 
 import importlib
 from typing import Any

@@ -1,9 +1,9 @@
-"""All tables by the kind of their names, and the look-ups of the checks of params.yaml."""
+"""All registry tables by kind, and the look-ups used by the checks of params.yaml."""
 
 from collections.abc import Mapping
 from typing import Any
 
-from guidelab.registry import foreign
+from guidelab.registry import plugin_checks
 from guidelab.registry.data import DATASETS, DENSITIES, FACTS, FOLDS, TRUTHS
 from guidelab.registry.figures import FIELDS, FIGURES
 from guidelab.registry.measuring import DIVERGENCES, EXTRACTORS, IMAGE_METRICS, METRICS, REPRESENTATIONS
@@ -42,7 +42,7 @@ def entry(kind: str, name: str, where: str = "params.yaml") -> Entry:
 
 
 def load(kind: str, name: str) -> Any:
-    """Import what a registered name stands for."""
+    """Import the object of a registered name."""
     return KINDS[kind].load(name)
 
 
@@ -50,11 +50,11 @@ def described(name: str) -> dict[str, Any] | None:
     """Label, direction, unit, digits, definition and group of a metric of a plugin; None of one that is built in."""
     if name in METRICS or name in IMAGE_METRICS:
         return None
-    return foreign.described(load("metric", name))
+    return plugin_checks.described(load("metric", name))
 
 
 def options_mistake(kind: str, name: str, options: Mapping[str, Any], own: int = 0, **project: Any) -> str:
-    """Why options do not fit what a name stands for; empty where they do. `own`, `project`: see `foreign.mistakes`."""
+    """Why options do not fit the registered object; empty where they do. `own`, `project`: see `plugin_checks.mistakes`."""
     if name in KINDS[kind]:
         return "is built in and takes no options here"
-    return foreign.mistakes(load(kind, name), options, own, project)
+    return plugin_checks.mistakes(load(kind, name), options, own, project)

@@ -1,4 +1,4 @@
-"""Feature extractors, metrics, and what samples are measured as."""
+"""Registered feature extractors, metrics and kinds of measurements."""
 
 from guidelab.registry.table import Entry, Table
 

@@ -1,4 +1,4 @@
-"""Nets by the names of params.yaml."""
+"""Registered nets."""
 
 from guidelab.registry.table import Entry, Table
 

@@ -1,7 +1,7 @@
-"""Code of a user's own: files in the folder plugins/ beside params.yaml, and entry points of installed packages.
+"""Load plugins: files in the folder plugins/ next to params.yaml, and entry points of installed packages.
 
 Plugins are code and are run by design, so the places they come from are few: the folder `plugins` of the working tree
-(`plugins.mine:Name` is `Name` in plugins/mine.py), and packages that somebody installed. With a params.yaml of another
+(`plugins.mine:Name` is `Name` in plugins/mine.py), and installed packages. With a params.yaml of another
 folder its plugins are used only where `GUIDELAB_PLUGINS=1` says so. No other dotted name is ever imported.
 """
 
@@ -21,7 +21,7 @@ from guidelab.errors import UserError
 PACKAGE = "plugins"
 ALLOWED, FOLDER = "GUIDELAB_PLUGINS", "GUIDELAB_PLUGINS_FOLDER"
 _FORM = re.compile(r"plugins((?:\.[A-Za-z_][A-Za-z0-9_]*)+):([A-Za-z_][A-Za-z0-9_]*)")
-_ELSEWHERE = "-"  # plugins of another folder that nobody has allowed
+_ELSEWHERE = "-"  # plugins of another folder, not allowed
 
 
 def is_plugin(name: str) -> bool:
@@ -30,15 +30,15 @@ def is_plugin(name: str) -> bool:
 
 
 def use(params: str | Path) -> None:
-    """Take plugins from beside a params.yaml; jobs that this process starts do so too.
+    """Use the plugins next to a params.yaml; jobs that this process starts do so too.
 
     Of another folder than the current one only where the variable `GUIDELAB_PLUGINS` is 1.
     """
-    beside = Path(params).absolute().parent
-    if beside.resolve() == Path.cwd().resolve():
+    folder = Path(params).absolute().parent
+    if folder.resolve() == Path.cwd().resolve():
         os.environ.pop(FOLDER, None)
     else:
-        os.environ[FOLDER] = str(beside / PACKAGE) if os.environ.get(ALLOWED) == "1" else _ELSEWHERE
+        os.environ[FOLDER] = str(folder / PACKAGE) if os.environ.get(ALLOWED) == "1" else _ELSEWHERE
 
 
 def path_of(module: str, where: str = "params.yaml") -> Path:
@@ -72,7 +72,7 @@ def find(module: str) -> Path | None:
 
 
 def load(name: str, where: str = "params.yaml") -> Any:
-    """What `plugins.mine:Name` stands for; says on the standard error which file it loads.
+    """Load the object that `plugins.mine:Name` names; the loaded file is named on standard error.
 
     Raises:
         UserError: see `path_of`; or the file fails to be imported, or has no such name.

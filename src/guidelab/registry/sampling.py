@@ -1,4 +1,4 @@
-"""Guidance methods, samplers, what a spec adds to them, and how samples are stored."""
+"""Registered guidance methods, samplers, their additions, and storage formats of samples."""
 
 from guidelab.registry.table import Entry, Table
 

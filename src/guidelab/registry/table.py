@@ -1,4 +1,4 @@
-"""A table of registered names: where each is carried, and how it is looked up and imported.
+"""A table of registered names: the module of each, look-up and import.
 
 A name is one of a table, of an installed package (entry points `guidelab.<kind>`), or of a file in plugins/, written
 `plugins.mine:Name` (see `plugins`). What a table names is not imported to look it up, and the code digest of a job
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from guidelab.errors import UserError, closest
-from guidelab.registry import foreign, plugins
+from guidelab.registry import plugin_checks, plugins
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class Entry:
     """Where a name is carried: `module:attribute`, and what the spec must give along with it."""
 
     target: str
-    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; samplers: "chain" of discrete steps; datasets: "stream" when read piece by piece, "cache" when fetched; metrics of images: words of `foreign.PARTS`; figures: see there
+    needs: str = ""  # methods: "ref" (a model), "disc" (a discriminator) or nothing; samplers: "chain" of discrete steps; datasets: "stream" when read piece by piece, "cache" when fetched; metrics of images: words of `plugin_checks.PARTS`; figures: see there
     neutral: float = 1.0  # methods: the weight at which nothing is added
     itself: bool = (
         False  # methods: the main net may be its own reference, as it is evaluated with another class
@@ -37,8 +37,8 @@ class Table(dict[str, Entry]):
     """The built-in names of a kind.
 
     Args:
-        noun: what a name stands for, in messages.
-        kind: under which plugins give others, looked up when they are needed; empty: there are no others.
+        noun: the kind of the named object, for messages.
+        kind: the kind under which plugins add names, looked up when needed; empty: closed to plugins.
         entries: the built-in names.
     """
 
@@ -80,7 +80,7 @@ class Table(dict[str, Entry]):
         return found
 
     def load(self, name: str) -> Any:
-        """Import what a name stands for."""
+        """Import the object of a name."""
         target = self.entry(name).target
         if plugins.is_plugin(target):
             return plugins.load(target)
@@ -89,7 +89,7 @@ class Table(dict[str, Entry]):
 
     def of_plugin(self, name: str, where: str = "params.yaml") -> Entry | None:
         """The entry of a plugin, read from the attributes of its class; None for a name that is none."""
-        found = foreign.found(self.kind, name, where) if self.kind else None
+        found = plugin_checks.found(self.kind, name, where) if self.kind else None
         if found is None:
             return None
         target, made = found

@@ -1,4 +1,4 @@
-"""What denoisers and discriminators are trained on, and what trains them."""
+"""Registered training examples and trainers of denoisers and discriminators."""
 
 from guidelab.registry.table import Entry, Table
 

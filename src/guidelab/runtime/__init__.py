@@ -1,1 +1,1 @@
-"""What runs jobs: locks, restart after a kill, finished outputs, planned stops, Slurm."""
+"""Execution of jobs: locks, restart after a kill, outputs of orphaned jobs, planned stops, Slurm."""

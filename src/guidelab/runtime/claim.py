@@ -1,4 +1,4 @@
-"""A job's claim on its outputs: one process at a time makes them, and what killed attempts left is removed first."""
+"""Lock a job's outputs so that one process at a time writes them; temporary files of killed attempts are removed first."""
 
 import contextlib
 import os
@@ -11,7 +11,7 @@ from guidelab.runtime import running
 from guidelab.runtime.finished import keep, put_back
 from guidelab.train.state import state_folder
 
-WAIT_S = 30.0  # for an earlier attempt that was told to stop and is saving
+WAIT_S = 30.0  # for an earlier attempt that is stopping and saves its state
 
 
 @contextlib.contextmanager
@@ -27,7 +27,9 @@ def claimed(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Itera
     with held(rule, outputs):
         for path in leftovers(job, outputs):
             path.unlink(missing_ok=True)
-        if "RANK" not in os.environ and taken_over(job, outputs):  # else the others would wait for this one
+        if "RANK" not in os.environ and taken_over(
+            job, outputs
+        ):  # else the other processes would wait for this one
             yield False
             return
         yield True
@@ -44,7 +46,7 @@ def held(rule: str, outputs: Sequence[Path]) -> contextlib.AbstractContextManage
 
 
 def taken_over(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
-    """Put what an orphan finished in its place, and say so; whether there was something."""
+    """Restore outputs completed by an orphaned job, with a message; returns whether there were any."""
     found = put_back(job, outputs)
     if found:
         print(f"guidelab: {outputs[0]}: was finished after Snakemake had ended; taken over", file=sys.stderr)

@@ -1,7 +1,7 @@
-"""What a job finished after its Snakemake had been killed: kept until the job is asked for again, then put in its place.
+"""Keep outputs that a job completes after its Snakemake was killed, and restore them when the same job runs again.
 
-Snakemake deletes the outputs of such a job before it runs it again, for nobody noted from what they were made. Here
-it is noted: the whole job with its code and the content of its inputs. Only for the very same job are they put back.
+Snakemake deletes the outputs of such a job before it runs it again, as no record names their inputs. Here
+a record is kept: the complete job with its code digest and input hashes. Only the same job restores the outputs.
 """
 
 import json
@@ -19,10 +19,10 @@ _HASHED = 100_000_000  # bytes; the profiles' max-checksum-file-size
 
 
 def keep(job: Mapping[str, Any], outputs: Sequence[Path]) -> None:
-    """Keep the outputs, if the Snakemake that started this job is not seen to live.
+    """Keep the outputs, if the Snakemake that started this job is not known to be running.
 
     They become further names of the same files, or copies where the states are on another file system. Nothing is
-    raised: a disk that is full costs no more than the job again, and that is said.
+    raised: if the disk is full, the kept copies are dropped with a warning and the job runs again.
     """
     if not running.orphaned() or not all(output.is_file() for output in outputs):
         return
@@ -44,7 +44,7 @@ def keep(job: Mapping[str, Any], outputs: Sequence[Path]) -> None:
 
 
 def put_back(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
-    """Put kept outputs in their place; whether there were some of this very job. Others are removed.
+    """Restore kept outputs of this same job; returns whether there were any. Other ones are removed.
 
     Raises:
         UserError: they are kept, but cannot be put there; they stay kept.
@@ -55,7 +55,7 @@ def put_back(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
     found = [place / str(number) for number in range(len(outputs))]
     about = _about(place, job, found)
     if about:
-        from guidelab.io import atomic_write  # brings torch, which nobody waits for who only asks for help
+        from guidelab.io import atomic_write  # imports torch, which `--help` must not wait for
 
         for path, output in zip(found, outputs, strict=True):
             with atomic_write(output) as temporary:
@@ -67,7 +67,7 @@ def put_back(job: Mapping[str, Any], outputs: Sequence[Path]) -> bool:
 
 
 def _belongs_to(place: Path, about: Mapping[str, Any], run: str) -> bool:
-    """Leave what was put back to the Snakemake that asked for it: it takes it away at its end, unless it is killed, too."""
+    """Mark restored outputs as belonging to the current Snakemake, which deletes the kept copies when it ends."""
     if not run:
         return False
     try:
@@ -84,7 +84,7 @@ def _about(place: Path, job: Mapping[str, Any], found: Sequence[Path]) -> dict[s
         same = about["job"] == json.loads(json.dumps(dict(job))) and about["inputs"] == _inputs(job)
         return about if same and about["outputs"] == [_mark(path) for path in found] else {}
     except (OSError, ValueError, KeyError, TypeError):
-        return {}  # killed while it was being kept: the job runs again
+        return {}  # the process was killed while it copied: the job runs again
 
 
 def _link(source: Path, target: Path) -> None:
@@ -93,7 +93,7 @@ def _link(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-        shutil.copystat(source, target)  # its time is how a large file is known
+        shutil.copystat(source, target)  # a large file is identified by its time
 
 
 def _place(outputs: Sequence[Path]) -> Path:
@@ -105,6 +105,6 @@ def _inputs(job: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _mark(path: Path) -> str:
-    """What tells a file's content from another's: its hash; of a large one its size and time, as Snakemake does."""
+    """An identifier of a file's content: its hash; of a large file its size and time, as in Snakemake."""
     about = path.stat()
     return sha256(path) if about.st_size <= _HASHED else f"{about.st_size} bytes of {about.st_mtime_ns}"

@@ -1,4 +1,4 @@
-"""A job leaves a note of itself: how long it took, on which machine, with which packages."""
+"""Write the run record of a job: run time, host and package versions."""
 
 import contextlib
 import os
@@ -13,10 +13,10 @@ from guidelab.train.stop import Stopped
 
 @contextlib.contextmanager
 def noted(job: Mapping[str, Any], outputs: Sequence[Path]) -> Iterator[None]:
-    """Time the block and leave a note when it ends; of processes that share a job, the first does.
+    """Time the block and write a run record at its end; of processes that share a job, only the first does.
 
-    A job that fails leaves none. One that stops in time is noted as not finished: what it took is added to the
-    attempt that goes on from it.
+    A job that fails leaves none. One that stops in time is recorded as not finished: its time is added to the
+    attempt that resumes it.
     """
     if os.environ.get("RANK", "0") != "0":
         yield

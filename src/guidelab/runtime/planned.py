@@ -1,4 +1,4 @@
-"""A job under Slurm stops by itself before its time limit, if it can go on later, and asks to be run again."""
+"""Planned stops: a resumable job under Slurm stops before its time limit and is requeued."""
 
 import contextlib
 import os
@@ -24,7 +24,7 @@ def planned(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Itera
     it is tried again with more time.
 
     Raises:
-        Stopped: it was asked to stop.
+        Stopped: a stop was requested.
     """
     slurm = submitted()
     shards = [output.with_suffix("") for output in outputs if output.suffix == ".json"]
@@ -33,10 +33,10 @@ def planned(rule: str, job: Mapping[str, Any], outputs: Sequence[Path]) -> Itera
         return
     folders = (state_folder(job), *shards)
     before, stops = _saved(folders), Stops(slurm)
-    stops.begin(_asked)
+    stops.begin(_request_stop)
     try:
         yield
-    except (Stopped, BrokenPipeError):  # what reads our messages may have been told to stop, too, and be gone
+    except (Stopped, BrokenPipeError):  # the process that reads our messages may have stopped, too
         stops.end()
         if _saved(folders) == before:
             _say("nothing new was saved in this time")
@@ -56,10 +56,10 @@ def _say(text: str) -> None:
         print(f"guidelab: {text}", file=sys.stderr, flush=True)
 
 
-def _asked(number: int, _frame: FrameType | None) -> None:
+def _request_stop(number: int, _frame: FrameType | None) -> None:
     for other in SIGNALS:  # a second one would break off what the first one ends in order
         signal.signal(other, signal.SIG_IGN)
-    raise Stopped(f"stopped by signal {number}; run the same command again to go on")
+    raise Stopped(f"stopped by signal {number}; run the same command again to continue")
 
 
 def _saved(folders: Sequence[Path]) -> dict[Path, int]:

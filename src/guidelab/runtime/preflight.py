@@ -1,6 +1,6 @@
-"""Before a run at the papers' size: all that is absent is told at once, then what the run will take of a GPU.
+"""Checks before a run of streamed experiments: list all missing files and variables, then print the cost in GPU-hours.
 
-Asked when the workflow is read, so a run that needs nothing from others leaves it after one look at the targets.
+Called when the workflow is read; a run without external inputs returns after one look at the targets.
 """
 
 import contextlib
@@ -35,13 +35,13 @@ _MANY = 3  # targets; more are named by their experiments
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What Snakemake's command line asks for.
+class Invocation:
+    """Targets and options of Snakemake's command line.
 
     Attributes:
         targets: files, and rules by name.
         runs: all jobs the targets need will be run.
-        tells: somebody asks what would run: jobs are run, or are listed by a dry run.
+        tells: jobs are run, or listed by a dry run.
         forced: jobs whose outputs are there run too.
         acts: some jobs, at least, will be run.
         unlocks: locks are to be taken away, and nothing else.
@@ -58,9 +58,9 @@ class Asked:
 
 
 def preflight(plan: Plan, arguments: Sequence[str]) -> None:
-    """Refuse to start what could not end; tell what is left to run in GPU-hours.
+    """Refuse a run that lacks inputs; print the remaining cost in GPU-hours.
 
-    A dry run, and a run of some jobs only, is told what is absent and goes on.
+    A dry run, and a run of some jobs only, prints what is absent and continues.
 
     Args:
         plan: of a params.yaml.
@@ -73,36 +73,36 @@ def preflight(plan: Plan, arguments: Sequence[str]) -> None:
     outside = {name for name, e in known.items() if not e.synthetic and (e.streamed or needed(e))}
     if any(known[name].images for name in given or plan.spec.default):
         _numbers()
-    asked = asked_of(arguments) if outside else Asked((), tells=False)
-    targets = [target for target in _files(plan, asked.targets) if experiment_of(target) in outside]
-    if not asked.tells or not targets:
+    invocation = invocation_of(arguments) if outside else Invocation((), tells=False)
+    targets = [target for target in _files(plan, invocation.targets) if experiment_of(target) in outside]
+    if not invocation.tells or not targets:
         return
     from guidelab.costs.graph import jobs_for
 
-    nodes = jobs_for(plan, targets, (lambda path: False) if asked.forced else None)
+    nodes = jobs_for(plan, targets, (lambda path: False) if invocation.forced else None)
     left = [node for node in nodes if node.needed]
-    told = absent([node.job for node in left], list(dict.fromkeys(node.experiment for node in left)))
-    if told and asked.runs:
-        raise UserError(told)
+    missing = absent([node.job for node in left], list(dict.fromkeys(node.experiment for node in left)))
+    if missing and invocation.runs:
+        raise UserError(missing)
     counted = [target for target in targets if known[experiment_of(target)].streamed]
-    for text in (told, _cost(plan, nodes, counted) if counted else ""):
+    for text in (missing, _cost(plan, nodes, counted) if counted else ""):
         if text:
             print(text, file=sys.stderr)
 
 
-def asked_of(arguments: Sequence[str]) -> Asked:
+def invocation_of(arguments: Sequence[str]) -> Invocation:
     """The command line as Snakemake reads it, its profile included."""
-    from snakemake.cli import parse_args  # which Snakemake has loaded; nobody else comes here
+    from snakemake.cli import parse_args  # which Snakemake has loaded; nothing else calls this
 
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # it says once more which profile it uses
             _, found = parse_args(list(arguments))
     except (SystemExit, Exception):  # not started by its command line: what it will do is not known
-        return Asked((), tells=False)
+        return Invocation((), tells=False)
     elsewhere = any(getattr(found, name, None) not in (None, False) for name in _ELSE)
     part = any(getattr(found, name, None) for name in _PART)
     acts = not (elsewhere or found.dryrun)
-    return Asked(
+    return Invocation(
         tuple(found.targets),
         acts and not part,
         not elsewhere,
@@ -114,7 +114,7 @@ def asked_of(arguments: Sequence[str]) -> Asked:
 
 
 def _numbers() -> None:
-    """Read every number that jobs take from the environment: a mistake is told before the first one starts."""
+    """Read every number that jobs take from the environment: a mistake is reported before the first one starts."""
     gpus_of_a_job()
     whole("GUIDELAB_PROCESSES", 1)
     seconds("GUIDELAB_PATIENCE_S", 3600)
@@ -122,7 +122,7 @@ def _numbers() -> None:
 
 
 def _files(plan: Plan, targets: Sequence[str]) -> list[str]:
-    """The files asked for; without any, and for the rule `all`, those of the default experiments."""
+    """The requested files; without any, and for the rule `all`, those of the default experiments."""
     found = [target.removeprefix("./") for target in targets if experiment_of(target)]
     if not targets or "all" in targets:
         stages = [stage for name in plan.spec.default for stage in plan.stages(name)]
@@ -131,7 +131,7 @@ def _files(plan: Plan, targets: Sequence[str]) -> list[str]:
 
 
 def _cost(plan: Plan, nodes: Sequence[Any], targets: Sequence[str]) -> str:
-    """What is left to run in GPU-hours; only how to ask, where nets cannot be built beside Snakemake."""
+    """The remaining cost in GPU-hours; where nets cannot be built in Snakemake's process, the command that prints it."""
     experiments = dict.fromkeys(experiment_of(target) for target in targets)
     command = f"guidelab cost {' '.join(targets if len(targets) <= _MANY else experiments)}"
     try:

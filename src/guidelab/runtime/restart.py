@@ -1,8 +1,8 @@
-"""After a Snakemake that was killed: its lock is taken away, its jobs that still run are named, and nothing starts
-beside them.
+"""Restart after a killed Snakemake: its lock is removed, its jobs that still run are named, and nothing starts
+meanwhile.
 
-A Snakemake that is killed leaves its lock, and its jobs go on. Snakemake itself cannot tell such a lock from that of
-one at work, and takes files of a job that still runs for incomplete: two jobs would write them.
+A killed Snakemake leaves its lock, and its jobs keep running. Snakemake cannot distinguish such a lock from that of
+a running one, and takes files of a job that still runs for incomplete: two jobs would write them.
 """
 
 import atexit
@@ -15,7 +15,7 @@ from pathlib import Path
 
 from guidelab.errors import UserError, counted
 from guidelab.runtime import running
-from guidelab.runtime.preflight import asked_of
+from guidelab.runtime.preflight import invocation_of
 from guidelab.runtime.worker import Worker, stop
 
 _LOCKS = Path(".snakemake/locks")
@@ -23,36 +23,36 @@ _NAMED = 8
 
 
 def restart(arguments: Sequence[str]) -> None:
-    """Look for what an earlier Snakemake left in this folder, and note this one if it will run jobs.
+    """Handle locks and jobs of an earlier Snakemake in this folder, and register this one if it will run jobs.
 
     Args:
         arguments: of the Snakemake that reads the workflow, without the program's name.
     Raises:
-        UserError: jobs of a Snakemake that is gone still run, locks of one at work would be taken away, or results would
+        UserError: jobs of an ended Snakemake still run, locks of a running one would be removed, or results would
             be recorded as made by jobs that did not run.
     """
-    asked = asked_of(arguments)
-    if asked.touches:
+    invocation = invocation_of(arguments)
+    if invocation.touches:
         raise UserError(
             "--touch: would record results as made with the parameters and the code of now, which did not make them. To see "
             "what is outdated: snakemake -n. To make it again: snakemake -c2"
         )
-    # noted first, so that of two that start together neither takes the other for dead
-    own = _note(arguments) if asked.acts else ""
+    # registered first, so that of two that start together neither takes the other for ended
+    own = _note(arguments) if invocation.acts else ""
     others = [worker for worker in running.workers() if worker.name != own]
     runs = [worker for worker in others if worker.kind == "run"]
     at_work = [worker for worker in runs if worker.held]
-    if asked.unlocks:
+    if invocation.unlocks:
         _unlock_by_hand(runs, at_work)
         return
     orphans = [worker for worker in others if _orphan(worker, {run.name for run in at_work})]
     if orphans:
-        told = _orphans_told(orphans)
-        if asked.acts:
-            raise UserError(told)
-        print(told, file=sys.stderr)
+        message = _orphans_message(orphans)
+        if invocation.acts:
+            raise UserError(message)
+        print(message, file=sys.stderr)
         return
-    if asked.acts:
+    if invocation.acts:
         _tell_of_unknown([worker for worker in others if worker.kind == "job" and worker.unknown])
         _take_lock_away(runs, at_work)
         for worker in others:
@@ -72,32 +72,32 @@ def _note(arguments: Sequence[str]) -> str:
 
 
 def _orphan(worker: Worker, alive: set[str]) -> bool:
-    """A job at work whose Snakemake is gone; jobs started by hand are nobody's."""
+    """A running job whose Snakemake has ended; jobs started by hand have none."""
     return worker.kind == "job" and worker.held and bool(worker.run) and worker.run not in alive
 
 
-def _orphans_told(orphans: Sequence[Worker]) -> str:
+def _orphans_message(orphans: Sequence[Worker]) -> str:
     named = "".join(f"\n  {worker}" for worker in orphans[:_NAMED])
     more = f"\n  and {len(orphans) - _NAMED} more" if len(orphans) > _NAMED else ""
     return (
-        f"still at work here: {counted(len(orphans), 'job')} of a snakemake that is gone:{named}{more}\n"
+        f"still running here: {counted(len(orphans), 'job')} of a snakemake that has ended:{named}{more}\n"
         "Nothing was started, for two jobs would write the same files. Wait until they have ended, or stop them (a training "
         f"saves its state first):\n  {stop(orphans)}\nThen type the same command again."
     )
 
 
 def _take_lock_away(runs: Sequence[Worker], at_work: Sequence[Worker]) -> None:
-    """Remove the locks in this folder if all who may have left them are known to be gone."""
+    """Remove the locks in this folder if every process that may have left them is known to have ended."""
     locks = sorted(_LOCKS.glob("*.lock"))
     if not locks:
         return
     unknown = [worker for worker in runs if worker.unknown]
     if at_work or unknown:
         for worker in at_work:
-            print(f"another snakemake is at work in this folder: {worker}", file=sys.stderr)
+            print(f"another snakemake is running in this folder: {worker}", file=sys.stderr)
         for worker in unknown:
             print(
-                f"this folder was locked by {worker}; whether it lives cannot be seen from here. If it does not: "
+                f"this folder was locked by {worker}; whether it still runs cannot be seen from here. If it does not: "
                 "snakemake --unlock",
                 file=sys.stderr,
             )
@@ -107,7 +107,7 @@ def _take_lock_away(runs: Sequence[Worker], at_work: Sequence[Worker]) -> None:
         for lock in locks:
             lock.unlink(missing_ok=True)
         print(
-            f"took away the lock of a snakemake that was killed: {gone[-1]}. What its jobs had not finished is made again.",
+            f"removed the lock of a killed snakemake: {gone[-1]}. Unfinished outputs of its jobs are made again.",
             file=sys.stderr,
         )
 
@@ -119,7 +119,7 @@ def _tell_of_unknown(jobs: Sequence[Worker]) -> None:
             running.forget(worker)
         else:
             print(
-                f"{worker}: whether it still works cannot be seen from here. If it does, stop this run and wait for it; if "
+                f"{worker}: whether it still runs cannot be seen from here. If it does, stop this run and wait for it; if "
                 f"that machine is gone, delete {running.place() / worker.name}",
                 file=sys.stderr,
             )
@@ -128,7 +128,7 @@ def _tell_of_unknown(jobs: Sequence[Worker]) -> None:
 def _unlock_by_hand(runs: Sequence[Worker], at_work: Sequence[Worker]) -> None:
     if at_work:
         raise UserError(
-            f"--unlock: a snakemake is at work in this folder: {at_work[0]}. Its lock stays, for two would write the "
+            f"--unlock: a snakemake is running in this folder: {at_work[0]}. Its lock stays, for two would write the "
             f"same files. Wait for it, or stop it: {stop(at_work)}"
         )
     for worker in runs:

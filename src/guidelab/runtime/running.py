@@ -1,8 +1,8 @@
-"""Who works in this project's folder: every Snakemake and every job holds a file of its own for as long as it lives.
+"""Process registry: one flock-protected file for each running Snakemake and job in the project's folder.
 
-The files lie in `running/` beside the states of trainings and are held by flock, which the kernel gives back when a
+The files are in `running/` next to the states of trainings and are locked by flock, which the kernel releases when a
 process ends, however it ends: a file that is there and not held was left by a process that was killed. No process
-number is trusted for that; it is only told to the person who has to act.
+number is used for that; it only appears in messages to the user.
 """
 
 import contextlib
@@ -27,7 +27,7 @@ RUN = "GUIDELAB_RUN"  # in the environment of the jobs a Snakemake starts: its o
 FROM = (
     "GUIDELAB_SUBMITTED_FROM"  # in jobs' environment: the Slurm job that Snakemake itself runs in, or `login`
 )
-NOTE = "note.json"  # beside what a job kept: what it was told, and which Snakemake is to take it away
+NOTE = "note.json"  # next to kept outputs: the job's parameters, and the Snakemake that is to delete them
 _NOW = "%Y-%m-%d %H:%M:%S"
 _POLL_S = 0.2
 
@@ -54,7 +54,7 @@ def hold(name: str, kind: str, what: str, wait_s: float = 0.0) -> Iterator[None]
     Args:
         name: of the file; one process at a time holds it.
         kind, what: as in `Worker`.
-        wait_s: how long to wait for another process that holds it: one that was told to end may be saving.
+        wait_s: how long to wait for another process that holds it: one that is stopping may be saving.
     Raises:
         UserError: another process holds it still, or the file cannot be written.
     """
@@ -65,12 +65,12 @@ def hold(name: str, kind: str, what: str, wait_s: float = 0.0) -> Iterator[None]
         yield
     finally:
         with contextlib.suppress(OSError):
-            path.unlink()  # while it is held, so that nobody else's is removed
+            path.unlink()  # while it is locked, so that no other process's file is removed
         os.close(handle)
 
 
 def workers() -> list[Worker]:
-    """All that work, or were killed at work, in this folder; sorted by name."""
+    """All processes that run, or were killed, in this folder; sorted by name."""
     here = _here()
     found = [worker for path in sorted(place().glob("*-*")) if (worker := _read(path)) is not None]
     return [worker for worker in found if worker.inode == here]
@@ -84,14 +84,14 @@ def run_name() -> str:
 def submitted(environ: Mapping[str, str] = os.environ) -> str:
     """The number of the Slurm job that Snakemake's executor made for this process; empty for any other process.
 
-    Nobody's own allocation, in which Snakemake itself or a command by hand runs, is ever stopped or requeued.
+    A user's allocation, in which Snakemake itself or a command by hand runs, is never stopped or requeued.
     """
     mine, outer = environ.get("SLURM_JOB_ID", ""), environ.get(FROM, "")
     return mine if outer and mine != outer else ""
 
 
 def orphaned() -> bool:
-    """Whether the Snakemake that started this process is not seen to live.
+    """Whether the Snakemake that started this process is not known to be running.
 
     From a node of a cluster that is in doubt where locks do not reach other machines.
     """
@@ -100,7 +100,7 @@ def orphaned() -> bool:
 
 
 def forget(worker: Worker) -> None:
-    """Remove the file of a process that does not live any more; one that is held, or another user's, may stay."""
+    """Remove the file of an ended process; one that is locked, or another user's, may stay."""
     path = place() / worker.name
     try:
         handle = _take(path)
@@ -113,12 +113,12 @@ def forget(worker: Worker) -> None:
 
 
 def kept() -> Path:
-    """Where jobs keep what they finish when nobody may be there to note it; see `runtime/finished.py`."""
+    """The folder of outputs that jobs complete without a running Snakemake; see `runtime/finished.py`."""
     return place().parent / "finished"
 
 
 def release(run: str) -> None:
-    """Remove what jobs of a Snakemake kept for want of seeing it live: it lives, and has noted them itself."""
+    """Remove outputs that jobs kept because their Snakemake could not be seen: it runs, and has recorded them itself."""
     for note in kept().glob(f"*/{NOTE}"):
         with contextlib.suppress(OSError, ValueError, AttributeError):
             if json.loads(note.read_text(encoding="utf-8")).get("run") == run:
@@ -127,18 +127,18 @@ def release(run: str) -> None:
 
 def _patiently(path: Path, wait_s: float) -> int:
     end = time.monotonic() + wait_s
-    told = False
+    warned = False
     while (handle := _take(path)) is None:
         other = _read(path)
         who = str(other) if other else "another process"
         if time.monotonic() >= end:
             raise UserError(
-                f"{who} is at work on the same files. Wait until it has ended, or stop it ({stop([other])}), then run the "
-                f"same command again. If that machine is gone for good, delete {path}."
+                f"{who} is working on the same files. Wait until it has ended, or stop it ({stop([other])}), then run the "
+                f"same command again. If that machine no longer exists, delete {path}."
             )
-        if not told:
+        if not warned:
             print(f"guidelab: waiting up to {wait_s:.0f} s for {who}", file=sys.stderr)
-            told = True
+            warned = True
         time.sleep(_POLL_S)
     return handle
 
@@ -184,16 +184,16 @@ def _open(path: Path) -> int:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        return handle  # held: whoever asks is told by whom
+        return handle  # locked: the message names the holder
     os.close(handle)
     try:
-        path.unlink()  # its owner's process is gone; a folder that the group may write to allows this
+        path.unlink()  # its owner's process has ended; a folder that the group may write to allows this
     except OSError as error:
-        raise _foreign(path) from error
+        raise _of_another_user(path) from error
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
 
-def _foreign(path: Path) -> UserError:
+def _of_another_user(path: Path) -> UserError:
     try:
         who = path.owner()
     except (OSError, KeyError):
@@ -233,17 +233,20 @@ def _unwritable(path: Path, error: OSError) -> UserError:
 
 
 def _read(path: Path) -> Worker | None:
-    """What a file says, and whether it is held; None for one that is gone or not ours."""
+    """A file's content, and whether it is locked; None for one that was removed or is not of this format."""
     try:
         with open(path, "rb") as file:
-            told: Any = json.loads(file.read() or b"{}")
+            content: Any = json.loads(file.read() or b"{}")
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 held = False
             except BlockingIOError:
                 held = True
             except OSError:  # a file system without locks: the process number has to do
-                held = told.get("host") == socket.gethostname() and Path(f"/proc/{told.get('pid')}").exists()
-        return read(told, path.name, held)
+                held = (
+                    content.get("host") == socket.gethostname()
+                    and Path(f"/proc/{content.get('pid')}").exists()
+                )
+        return read(content, path.name, held)
     except (OSError, ValueError, TypeError, AttributeError):
         return None

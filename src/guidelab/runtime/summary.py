@@ -1,4 +1,4 @@
-"""The last words of a run: what ran, how long it took, and where the tables and figures are."""
+"""The run summary printed on success: jobs that ran, time, and paths of tables and figures."""
 
 import re
 from collections import Counter
@@ -25,12 +25,12 @@ def summary(plan: Plan, log: str | Path, arguments: Sequence[str] = ()) -> str:
     lines = text.splitlines()
     ran = Counter(match[1] for line in lines if (match := _DONE.match(line)))
     jobs = ", ".join(f"{count} {rule}" for rule, count in sorted(ran.items(), key=lambda item: -item[1]))
-    asked = {experiment_of(argument) for argument in arguments} - {""}
-    if not asked or "all" in arguments:
-        asked |= set(plan.spec.default)
+    requested = {experiment_of(argument) for argument in arguments} - {""}
+    if not requested or "all" in arguments:
+        requested |= set(plan.spec.default)
     found = ["", f"ran: {jobs or 'nothing'}"]
     for name in plan.spec.experiments:
-        results = _results(plan, name) if name in asked else []
+        results = _results(plan, name) if name in requested else []
         found += [f"{name} ({plan.spec.experiments[name].scale}):", *results] if results else []
     return "\n".join(found)
 

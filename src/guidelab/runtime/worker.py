@@ -1,4 +1,4 @@
-"""One process that works, or worked, in a project's folder: what its file says, and what a person can do about it."""
+"""One registered process of a project's folder: its file's content, and the command that stops it."""
 
 import socket
 from collections.abc import Sequence
@@ -10,16 +10,16 @@ from guidelab.errors import plain
 
 @dataclass(frozen=True)
 class Worker:
-    """One process that works, or worked, in a folder.
+    """One process that runs, or ran, in a folder.
 
     Attributes:
         name: of its file. kind: `run` (a Snakemake) or `job`.
-        what: to tell a person: the command, or the rule and its first output.
+        what: for messages: the command, or the rule and its first output.
         pid, host, folder, since: which process, where, and from when.
         inode: of the folder, which stays when the folder is moved, and is the same on every machine.
         run: of a job: the name of the Snakemake that started it; empty for one started by hand.
         slurm: the Slurm job it belongs to; empty elsewhere.
-        held: it lives. Of a file of another host that is not held nothing is known: not every file system carries
+        held: it runs. Of an unlocked file of another host nothing is known: not every file system carries
             locks from one machine to another.
     """
 
@@ -37,12 +37,12 @@ class Worker:
 
     @property
     def dead(self) -> bool:
-        """It was killed: its file is there, on this machine, and nobody holds it."""
+        """It was killed: its file exists on this machine without a lock."""
         return not self.held and self.host == socket.gethostname()
 
     @property
     def unknown(self) -> bool:
-        """It is of another machine, and whether it lives cannot be seen from here."""
+        """It is on another machine, and whether it runs cannot be seen from here."""
         return not self.held and not self.dead
 
     def __str__(self) -> str:
@@ -51,19 +51,19 @@ class Worker:
         return f"{self.what} (process {self.pid}{place}{slurm}, since {self.since})"
 
 
-def read(told: dict[str, Any], name: str, held: bool) -> Worker:
+def read(content: dict[str, Any], name: str, held: bool) -> Worker:
     """A file's content, which anybody who may write there may have written: numbers are numbers, texts are printed only.
 
     Raises:
-        ValueError, TypeError: it is none of ours.
+        ValueError, TypeError: it is not of this format.
     """
     keys = ("what", "host", "folder", "since", "run", "slurm")
-    known: dict[str, Any] = {key: plain(str(told.get(key, ""))) for key in keys}
-    known |= {key: int(told.get(key, 0)) for key in ("pid", "inode")}
+    known: dict[str, Any] = {key: plain(str(content.get(key, ""))) for key in keys}
+    known |= {key: int(content.get(key, 0)) for key in ("pid", "inode")}
     if known["slurm"] and not known["slurm"].isdigit():
         raise ValueError(f"{name}: no Slurm job: {known['slurm']}")
     known["what"] = known["what"] or "a job"
-    return Worker(name, "run" if told.get("kind") == "run" else "job", held=held, **known)
+    return Worker(name, "run" if content.get("kind") == "run" else "job", held=held, **known)
 
 
 def stop(found: Sequence[Worker | None]) -> str:

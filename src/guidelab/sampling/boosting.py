@@ -1,4 +1,4 @@
-"""Samples with the boosting of discriminator guidance, for a term with `boost`."""
+"""Draw samples with the boosting of discriminator guidance, for a term with `boost`."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The fresh noise of stochastic steps, for a sampler with `S_churn`."""
+"""Noise of stochastic steps (EDM's churn), for a sampler with `S_churn`."""
 
 import math
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from guidelab.core.samplers.churn import Churn
 
 
 def churn(options: Mapping[str, Any], x: Tensor, noise: SeededNoise) -> Churn:
-    """EDM's fresh noise of the steps, which every sample's own generator goes on to draw, as EDM2's does.
+    """EDM's fresh noise of the steps, drawn from each sample's generator after the start noise, as in EDM2.
 
     Args:
         options: of the sampler: `S_churn`, and where they are given `S_min`, `S_max`, `S_noise`.

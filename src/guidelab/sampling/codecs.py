@@ -1,4 +1,4 @@
-"""How samples are stored: points as float32 in one file. Bytes of images are in `pixels`, latents in `latents`."""
+"""The storage format of points: float32 in one file. (Images: module `pixels`; latents: module `latents`.)"""
 
 from collections.abc import Mapping
 from contextlib import closing

@@ -1,4 +1,4 @@
-"""Heun's sampler along EDM's noise levels, stochastic or not; a term with `boost` brings its own loop."""
+"""Heun's sampler along EDM's noise levels, stochastic or not; a term with `boost` has a separate loop."""
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""What samplers, codecs and start distributions are; only type checkers import this."""
+"""Protocols of samplers, codecs and start distributions; only type checkers import this module."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Latents of an autoencoder, stored as the images it decodes them to."""
+"""The storage format of latents: decoded to images by the autoencoder."""
 
 from collections.abc import Mapping
 from pathlib import Path

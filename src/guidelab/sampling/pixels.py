@@ -1,4 +1,4 @@
-"""Images as bytes, in shards that several processes share and a manifest lists."""
+"""The storage format of images: uint8 in shards that several processes write and a manifest lists."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ def truncated(x: Tensor) -> Tensor:
 
 
 def save_shards(job: Mapping[str, Any], output: Path, where: torch.device, draw: "Draw") -> None:
-    """Write this process's shards that do not exist yet; the first process waits for the others and lists them all.
+    """Write this process's shards that do not exist yet; the first process waits for the rest and lists all shards.
 
     Raises:
         UserError: another process failed.

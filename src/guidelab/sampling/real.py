@@ -1,4 +1,4 @@
-"""Real images in the place of samples: what a table says of perfect samples, through the same shards and features."""
+"""Use real images as samples, so that a table shows the metrics of perfect samples."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

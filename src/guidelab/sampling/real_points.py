@@ -1,4 +1,4 @@
-"""Points of a fold in the place of samples: what a table says of perfect samples, as many and through the same metrics."""
+"""Use real points of a split as samples, so that a table shows the metrics of perfect samples."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The typed form of params.yaml."""
+"""The typed form of params.yaml, and its checks."""
 
 from guidelab.spec.base import Strict, format_weight, split_point
 from guidelab.spec.data import Extractor, ImageDataset

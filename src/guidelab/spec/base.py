@@ -1,4 +1,4 @@
-"""What the classes of the spec have in common: strict types, and the bounds of every kind of number and name.
+"""Base types of the spec: strict pydantic classes, and bounds for every kind of number and name.
 
 Bounds are generous for science and small for a machine: a value outside them is a mistake of typing, and would fail
 after hours, or eat the memory, where it is used.
@@ -82,7 +82,7 @@ Plug = Annotated[
 Point = Annotated[str, Field(pattern=rf"^{_NAME}(/w[0-9]+\.[0-9][0-9])?$", max_length=100)]
 _OWN = r"plugins(\.[A-Za-z_][A-Za-z0-9_]*)+:[A-Za-z_][A-Za-z0-9_]*"
 Metric = Annotated[str, Field(pattern=rf"^({_NAME}|{_OWN})(@{_NAME})?$", max_length=160)]  # fid@lite0
-Released = Annotated[
+CheckpointName = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=160)
 ]  # a row of checkpoints.csv
 Source = Annotated[str, Field(min_length=1, max_length=4096, pattern=r"^[^\x00-\x1f]+$")]  # a path

@@ -1,4 +1,4 @@
-"""What some keys need, and what gives it: one list, one form of message."""
+"""Which capabilities (exact density, features, ...) keys of params.yaml require, and what provides them."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

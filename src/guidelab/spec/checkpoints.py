@@ -1,4 +1,4 @@
-"""Rows of workflow/resources/checkpoints.csv against the entry that names them: kind, data, images, net, lengths."""
+"""Compare rows of workflow/resources/checkpoints.csv with the entries that name them: kind, data, images, net, lengths."""
 
 import re
 from collections.abc import Iterator

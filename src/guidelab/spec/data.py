@@ -1,4 +1,4 @@
-"""Where data come from, which part of it is a fold, and which features images are measured in."""
+"""Datasets, folds (splits) and feature spaces in params.yaml."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Discriminator, Field, Tag
 
 from guidelab import registry
-from guidelab.spec.base import UNION, Few, Many, Name, Pixels, Plug, Released, Seed, Source, Strict
+from guidelab.spec.base import UNION, CheckpointName, Few, Many, Name, Pixels, Plug, Seed, Source, Strict
 from guidelab.spec.checkpoints import fits, row_of_kind
 from guidelab.spec.look import of_role
 from guidelab.spec.marks import Ref, Registered
@@ -30,7 +30,7 @@ class ToyDataset(Strict):
 class Latent(Strict):
     """Where nets work when it is not on pixels: in the latents of a released autoencoder."""
 
-    autoencoder: Released
+    autoencoder: CheckpointName
     encoding: Literal["edm2", "ldm"]  # EDM2's constants, or the factor 0.18215 of latent diffusion
     side_px: Pixels
     channels: Annotated[int, Field(gt=0, le=64)] = 4
@@ -98,10 +98,10 @@ class SplitFold(Strict):
 class ReleasedFold(Strict):
     """Real images published for comparison, with their mean and covariance: a row of checkpoints.csv."""
 
-    checkpoint: Released
+    checkpoint: CheckpointName
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
-        """Statistics in the place of images, of other data, or where data are drawn."""
+        """Statistics instead of images, of other data, or where data are drawn."""
         if not e.images:
             yield f"{where}: given checkpoint, wanted `n` and `seed`: this dataset is drawn, not split"
             return
@@ -113,7 +113,7 @@ class ReleasedFold(Strict):
 
 
 def same_images(a: Any, b: Any) -> bool:
-    """Whether two folds hold common data, judged by what is drawn and not by their names.
+    """Whether two folds hold common data, by their content, not by their names.
 
     One seed draws the same points. Two parts of one split overlap unless a part is empty: each is drawn from all of it.
     """
@@ -136,7 +136,7 @@ class Extractor(Strict):
     disc: Name | None = None  # a discriminator of role `features`, for the extractor `trained`
     path: Source | None = None  # weights on disk
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
-    checkpoint: Released | None = None  # released weights: a row of checkpoints.csv, instead of `path`
+    checkpoint: CheckpointName | None = None  # released weights: a row of checkpoints.csv, instead of `path`
     of: Name | None = None
     reference: Annotated[Name, Ref("folds")] = "reference"  # the fold samples are compared with in this space
     neighbours: Few | None = None  # instead of evaluate.neighbours

@@ -1,4 +1,4 @@
-"""Denoisers, how they are trained, and models: a denoiser at a training length and an EMA length."""
+"""Denoisers, their training, and models: a denoiser at a training length and an EMA length."""
 
 import math
 from collections.abc import Iterator
@@ -8,11 +8,11 @@ from pydantic import Field, model_validator
 
 from guidelab.spec.base import (
     Batch,
+    CheckpointName,
     EmaStd,
     Name,
     Number,
     Positive,
-    Released,
     SeedsPerJob,
     Share,
     Size,
@@ -92,7 +92,7 @@ class Denoiser(Strict):
 
     @property
     def seeds(self) -> list[int]:
-        """Its training seeds; one net of others stands for seed 0."""
+        """Its training seeds; a pretrained net counts as seed 0."""
         return list(self.train.seeds) if self.train else [0]
 
     @property
@@ -154,7 +154,7 @@ class Model(Strict):
     nimg: Size | None = None  # both are needed where the net is trained here
     ema_std: EmaStd | None = None
     degrade: Degrade = Degrade()
-    checkpoint: Released | None = None
+    checkpoint: CheckpointName | None = None
     unlabelled: bool = False  # evaluated without a class, as the null class of DiT
 
     def content(self, e: "Experiment") -> Any:
@@ -183,7 +183,7 @@ class Model(Strict):
     def _lengths(self, e: "Experiment", of: Denoiser, where: str) -> Iterator[str]:
         """Lengths that are missing, not kept, or others than those of a released file."""
         if of.file is not None and self.checkpoint:
-            yield f"{where}.checkpoint: given beside the file {of.file} of {self.denoiser}, wanted one of them"
+            yield f"{where}.checkpoint: given together with the file {of.file} of {self.denoiser}, wanted one of them"
         if of.train is not None:
             for key in ("nimg", "ema_std"):
                 if getattr(self, key) is None:

@@ -1,4 +1,4 @@
-"""Mistakes of type, as pydantic states them, as `where: given, wanted, closest`."""
+"""Translate pydantic's errors to messages of the form `where: given, wanted, closest`."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -35,7 +35,7 @@ _HINTS = (  # of text where a number is wanted
 
 
 class Described:
-    """One error of pydantic; put into words when it is printed, as there may be thousands."""
+    """One error of pydantic; formatted when it is printed, as there may be thousands."""
 
     def __init__(self, error: Any, place: Sequence[Any] = ()) -> None:
         self._error, self._place = error, tuple(place)

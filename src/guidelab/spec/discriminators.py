@@ -1,4 +1,4 @@
-"""Discriminators that guide or grade, and classifiers: what each learns from, and what it may not share."""
+"""Discriminators (roles guide, grade) and classifiers in params.yaml: their training data, and data they may not share."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from guidelab.spec.base import (
     Batch,
+    CheckpointName,
     Decay,
     Few,
     Many,
@@ -14,7 +15,6 @@ from guidelab.spec.base import (
     Number,
     Point,
     Positive,
-    Released,
     Seed,
     Seeds,
     Strict,
@@ -78,7 +78,7 @@ class DiscriminatorTrain(Strict):
 class Discriminator(Strict):
     """A discriminator that guides, a family of them that grade one sampler each, or a classifier of images.
 
-    Roles: `guide` and `grade` tell real from generated; `classifier` knows classes at every noise level (a frozen
+    Roles: `guide` and `grade` distinguish real from generated; `classifier` predicts classes at every noise level (a frozen
     feature extractor for guides, and classifier guidance); `features` is a classifier of clean images, for metrics.
     """
 
@@ -90,7 +90,7 @@ class Discriminator(Strict):
     train: DiscriminatorTrain
     points: Annotated[list[Annotated[Point, PointRef()]], Once(), Field(max_length=1000)] = []
     train_seeds: TrainSeeds | None = None
-    checkpoint: Released | None = None
+    checkpoint: CheckpointName | None = None
     pixels: bool = False  # works on pixels although the dataset has latents
 
     @model_validator(mode="after")
@@ -156,7 +156,7 @@ class Discriminator(Strict):
         if not released and _common(e, below.real, self.real):
             yield (
                 f"{where}.real: given {self.real!r}, which holds images that its extractor {self.extractor!r} was trained on: "
-                "it would be judged on images it knows; wanted another fold"
+                "it would be evaluated on its training images; wanted another fold"
             )
         if e.weights == "released" and self.checkpoint and not below.checkpoint:
             yield f"{where}.checkpoint: is a head on {self.extractor!r}, which is not released; wanted a checkpoint there too"
@@ -170,7 +170,7 @@ class Discriminator(Strict):
         place = f"{where}.checkpoint"
         yield from row_of_kind(place, self.checkpoint, _MADE_OF.get(self.role, ()))
         row = rows().get(self.checkpoint or "")
-        own = row is not None and row.kind == "classifier"  # a guide's extractor may know other classes
+        own = row is not None and row.kind == "classifier"  # a guide's extractor may have other classes
         classes = getattr(e.dataset, "classes", None) if own else None
         yield from fits(e, place, self.checkpoint, self.net.name, e.seen(self.pixels, classes))
 
@@ -191,7 +191,7 @@ class Discriminator(Strict):
                 yield f"{where}.train.seed: given {self.train.seed}, the seed of {name!r}; a grader is seeded apart from a guide"
 
     def _trained(self, e: "Experiment", where: str) -> Iterator[str]:
-        """A grader's training seeds must be those of the samplers it grades: others grade nothing."""
+        """A grader's training seeds must be those of the samplers it grades: any other seed has no samples."""
         if self.role != "grade" or not self.train_seeds:
             return
         trained: set[int] = set()
@@ -215,7 +215,7 @@ def _common(e: "Experiment", a: str, b: str) -> bool:
 
 
 def cycles(e: "Experiment") -> Iterator[str]:
-    """A guide trained on samples that need that guide (through others, too) can never be built."""
+    """A guide trained on samples that need that guide, directly or through other guides, can never be built."""
     for start in e.discriminators:
         came_from: dict[str, str] = {}
         left = [start]

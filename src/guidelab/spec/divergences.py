@@ -1,4 +1,4 @@
-"""How divergences are estimated along sigma: which grader, which points, which noise levels, how many draws."""
+"""Settings of the divergence estimation in params.yaml: grader, points, noise levels, numbers of draws."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -144,7 +144,7 @@ class Divergences(Strict):
             yield f"{where}.sigma_max: given {grader.train.sigma_max}, wanted more than {lowest}, {why}"
 
     def _folds(self, e: "Experiment", where: str) -> Iterator[str]:
-        """Real points that no net has seen, and others for the null."""
+        """Real points that no net was trained on, and further ones for the null discriminator."""
         for key in ("real", "null_real"):
             fold = getattr(self, key)
             users = [name for name, disc in e.discriminators.items() if fold and disc.real == fold]
@@ -163,7 +163,7 @@ class Divergences(Strict):
             yield f"{where}.calibrate: given {self.calibrate!r}, a block that is reported; wanted one of its own"
 
     def _seeds(self, e: "Experiment", where: str) -> Iterator[str]:
-        """Seeds of real points, noise and repeats, all apart: one seed draws one stream, whatever it is used for."""
+        """Seeds of real points, noise and repeats, all apart: a seed used twice gives the same numbers twice."""
         taken = {
             fold.seed: f"folds.{name}.seed" for name, fold in e.folds.items() if isinstance(fold, DrawnFold)
         }

@@ -1,4 +1,4 @@
-"""Which samples are drawn, which numbers are computed from them, and which block chooses the weight."""
+"""Settings of the evaluation: sample blocks, metrics, and the block that selects the guidance weight."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -58,7 +58,7 @@ class Evaluate(Strict):
         if isinstance(self.label_policy, int) and self.label_policy >= classes:
             yield f"{where}.label_policy: given {self.label_policy}, wanted random, or a class from 0 to {classes - 1} of a dataset of images"
         elif isinstance(self.label_policy, int) and not any(d.conditional for d in e.denoisers.values()):
-            yield f"{where}.label_policy: given {self.label_policy}, wanted random: no net of this experiment knows classes"
+            yield f"{where}.label_policy: given {self.label_policy}, wanted random: every net of this experiment is unconditional"
         for metric in self.metrics:
             yield from (
                 self._metric(e, metric, where)

@@ -14,7 +14,7 @@ from guidelab.spec.denoisers import Denoiser, Model
 from guidelab.spec.discriminators import Discriminator, cycles
 from guidelab.spec.divergences import Divergences
 from guidelab.spec.evaluate import Evaluate, measured
-from guidelab.spec.look import is_large, nets_known, seeds_of
+from guidelab.spec.look import is_streamed, nets_known, seeds_of
 from guidelab.spec.mistakes import Mistake, shown
 from guidelab.spec.paper import Paper
 from guidelab.spec.samplers import AnySampler, Sampling
@@ -58,9 +58,9 @@ class Experiment(Strict):
         return isinstance(self.dataset, ImageDataset)
 
     @property
-    def large(self) -> bool:
+    def streamed(self) -> bool:
         """Whether its images are read as a stream."""
-        return is_large(self)
+        return is_streamed(self)
 
     @property
     def measured(self) -> list[str]:
@@ -74,7 +74,7 @@ class Experiment(Strict):
         return dict.fromkeys(found)
 
     def conditional(self, model: str | None) -> bool:
-        """Whether the net of a model knows classes; False where there is no such model."""
+        """Whether the net of a model is conditional; False where there is no such model."""
         found = self.models.get(model or "")
         denoiser = self.denoisers.get(found.denoiser) if found else None
         return bool(denoiser and denoiser.conditional)
@@ -86,7 +86,7 @@ class Experiment(Strict):
         return denoiser.pixels if denoiser else None
 
     def works(self, pixels: bool) -> str:
-        """What a net works on, in words."""
+        """What a net works on, as text."""
         return "works on pixels" if pixels else "works on latents"
 
     def seen(self, pixels: bool, classes: Any) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Experiment(Strict):
         named: list[Model | Discriminator] = [*self.models.values(), *self.discriminators.values()]
         if self.images and self.weights == "released" and not any(entry.checkpoint for entry in named):
             yield "weights: given 'released', but no model or discriminator names a `checkpoint`; wanted one that does, or 'trained'"
-        if self.large and unreadable():
+        if self.streamed and unreadable():
             yield unreadable()
 
     def _folds(self) -> Iterator[str | Mistake | None]:

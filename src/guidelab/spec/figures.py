@@ -1,4 +1,4 @@
-"""The figures of an experiment, and those of plugins."""
+"""Settings of an experiment's figures, built-in and of plugins."""
 
 import re
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What figures and tables call a variant, and which variants belong together: params.yaml's words, else the terms'."""
+"""Labels and groups of variants in figures and tables: from params.yaml, else derived from the guidance terms."""
 
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 CFG, ICG, AUTOGUIDANCE, DG, CG, TRUNCATION = "CFG", "ICG", "autoguidance", "DG", "CG", "naive truncation"
 ALONE, SUM = "no guidance", "several terms"
 METHODS = "Methods"  # the part of a table for variants without a group of their own
-_LONG = {DG: "discriminator (DG)", CG: "classifier guidance (CG)"}  # where the term stands alone
+_LONG = {DG: "discriminator (DG)", CG: "classifier guidance (CG)"}  # where it is the only term
 _KINDS = {
     "discriminator": DG,
     "classifier": CG,

@@ -1,4 +1,4 @@
-"""The noise levels from which a sampler's steps start, in Python floats: no tensors while params.yaml is read.
+"""Noise levels of a sampler's steps as Python floats, so that params.yaml is read without torch.
 
 The same formulas as `core.schedules.edm_sigmas` and `core.chain`, which a test compares.
 """

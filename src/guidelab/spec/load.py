@@ -80,7 +80,7 @@ class _Placed:
 
 
 def _whole(raw: dict[str, Any], path: str, mistakes: list[Any], names: list[str] | None = None) -> Spec:
-    """The spec of experiments that are read already; refused with all mistakes when there is one."""
+    """The spec of experiments that are parsed already; all mistakes are reported together."""
     found: list[Any] = []
     spec = None
     try:

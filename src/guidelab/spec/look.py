@@ -1,4 +1,4 @@
-"""Look-ups that several checks share: training seeds that a variant can have, discriminators of a role."""
+"""Look-ups shared by several checks: the training seeds of a variant, discriminators of a role."""
 
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from guidelab.spec.variants import Variant
 
 
-def is_large(e: "Experiment") -> bool:
+def is_streamed(e: "Experiment") -> bool:
     """Whether an experiment's images are read as a stream, its jobs those of the papers' size."""
     entry = registry.DATASETS.get(e.dataset.name)
     return entry is not None and entry.needs == "stream"
@@ -43,7 +43,7 @@ def undrawable(e: "Experiment", where: str, models: Iterable[str]) -> Iterator[s
         try:
             made = None if net in registry.NETS else registry.load("net", net)
         except UserError:
-            continue  # it cannot be loaded: its mark says so
+            continue  # it cannot be loaded: its annotation reports that
         if made and not (hasattr(made, "log_density") and hasattr(made, "score")):
             yield f"{where}: draws the density of model {model!r}, whose net {net} lacks log_density(x, sigma) or score(x, sigma); wanted both methods, or null for this figure"
 

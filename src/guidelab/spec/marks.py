@@ -1,4 +1,4 @@
-"""Annotations that state a check: a name that must exist, one that is registered, values given once, seeds apart.
+"""Annotations of spec fields that check values: existing names, registered names, unique values, disjoint seeds.
 
 `Annotated[Name, Ref("models")]` reads: the name of an entry under `models` of the same experiment. `walk` finds the
 annotations of every field and calls `problems`.
@@ -27,7 +27,7 @@ _NOUNS = {
 
 
 class Mark:
-    """A check on the value it is written beside."""
+    """A check of the value that it annotates."""
 
     def problems(self, value: Any, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
         """What is wrong with the value, as `where: given, wanted`."""

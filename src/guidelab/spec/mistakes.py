@@ -1,4 +1,4 @@
-"""One mistake in params.yaml: where, given, wanted, closest. The closest name is looked up when a mistake is printed."""
+"""The type of one mistake in params.yaml: where, given, wanted, closest name (looked up when it is printed)."""
 
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -23,7 +23,7 @@ class Mistake:
     Attributes:
         where: the keys that lead to it.
         given: the name.
-        wanted: what a name there stands for, as `a fold`.
+        wanted: the kind of name there, as `a fold`.
         known: the names there are.
     """
 

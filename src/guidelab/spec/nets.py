@@ -168,7 +168,7 @@ class DitNet(Strict):
             yield f"{where}.width: given {self.width} with {self.heads} heads, wanted a multiple of the heads and of 4"
 
 
-class ImageNet(_Levelled):
+class ClassifierNet(_Levelled):
     """A classifier or discriminator of images."""
 
     _later = frozenset({"schedule"})
@@ -200,7 +200,7 @@ class ImageNet(_Levelled):
 
 
 class FileNet(Strict):
-    """A denoiser of images in a file of the user's: it says its architecture itself, and nothing is trained."""
+    """A denoiser of images in a file of the user's: the file contains its architecture, and nothing is trained."""
 
     name: Literal["edm2", "edm", "adm", "dit"]
     file: Source
@@ -225,7 +225,7 @@ class PluginNet(Strict):
         try:
             registry.entry("net", self.name)
         except UserError:
-            return  # it cannot be loaded: its mark says so
+            return  # it cannot be loaded: its annotation reports that
         of_images = {"resolution_px": 1, "image_channels": 1, "classes": 0} if e.images else {}
         wrong = registry.options_mistake(
             "net", self.name, self.model_extra or {}, **of_images, generator=None
@@ -262,7 +262,7 @@ Net = Annotated[
     | Annotated[EdmNet, Tag(f"{UNION}edm")]
     | Annotated[AdmNet, Tag(f"{UNION}adm")]
     | Annotated[DitNet, Tag(f"{UNION}dit")]
-    | Annotated[ImageNet, Tag(f"{UNION}image")]
+    | Annotated[ClassifierNet, Tag(f"{UNION}image")]
     | Annotated[FileNet, Tag(f"{UNION}file")]
     | Annotated[PluginNet, Tag(f"{UNION}plugin")],
     Discriminator(_by_name),

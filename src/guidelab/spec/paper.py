@@ -1,4 +1,4 @@
-"""What is printed of an experiment: headline rows, figures, and the published values it targets."""
+"""Settings of printed results: headline rows, figures, and targeted published values."""
 
 import csv
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from guidelab.spec.experiment import Experiment
 
 PUBLISHED = "workflow/resources/published.csv"
-_FULL = "full"  # the scale at which numbers stand beside published ones
+_FULL = "full"  # the scale at which numbers are compared with published ones
 Row = Annotated[str, Field(min_length=1, max_length=200)]
 
 

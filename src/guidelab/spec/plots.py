@@ -1,4 +1,4 @@
-"""What each figure needs: its points, metrics, windows and trainings."""
+"""Settings of each figure: its points, metrics, axis windows and trainings."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -165,7 +165,7 @@ class DivergenceSigma(OfDivergences):
     points: Annotated[list[Point], Field(min_length=1, max_length=6), Once()]
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
-        """Points that nobody grades."""
+        """Points without a grader."""
         yield from super().problems(e, where)
         grader = e.discriminators.get(e.divergences.grader) if e.divergences else None
         for point in self.points if grader and grader.role == "grade" else ():
@@ -173,11 +173,11 @@ class DivergenceSigma(OfDivergences):
 
 
 class DivergenceCalibration(OfDivergences):
-    """Every estimate beside its own truth."""
+    """Every estimate against its exact value."""
 
 
 class DivergenceWeight(OfDivergences):
-    """Divergences against the weight, beside quality and diversity."""
+    """Divergences against the weight, next to quality and diversity."""
 
     variants: Annotated[list[Annotated[Name, Ref("variants")]], Field(min_length=1, max_length=8), Once()]
     metrics: Annotated[list[Annotated[Metric, Ref("metrics")]], Field(min_length=1, max_length=2), Once()]

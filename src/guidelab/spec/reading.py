@@ -1,4 +1,4 @@
-"""A YAML file read without trust: no objects, no aliases, no tags, and numbers as YAML 1.2 writes them.
+"""Strict YAML reader: no objects, aliases or tags; numbers in the syntax of YAML 1.2.
 
 YAML 1.1 reads `0400` as 256, `1:30` as 90 and `yes` as true; here all three are text, which no number accepts.
 """

@@ -75,7 +75,7 @@ class PluginSampler(Sampler):
         try:
             registry.entry("sampler", self.name)
         except UserError:
-            return  # it cannot be loaded: its mark says so
+            return  # it cannot be loaded: its annotation reports that
         wrong = registry.options_mistake("sampler", self.name, self.model_extra or {}, 2)
         if wrong:
             yield f"{where}: {self.name}: {wrong}"

@@ -1,7 +1,7 @@
-"""Any large experiment at the smallest size that still runs all of it: `scale: smoke` in params.yaml.
+"""Reduce an experiment to the smallest size that still runs every job of it: `scale: smoke` in params.yaml.
 
 Names, variants, weights, samplers, feature spaces, figures and so every job stay; sizes shrink, and what is fetched from
-elsewhere is made up. Nothing here is science: the numbers that come out mean nothing, and say so in every row.
+elsewhere is synthetic. The resulting numbers have no meaning; every row names the scale.
 """
 
 from typing import Any
@@ -17,7 +17,11 @@ _NETS: dict[str, dict[str, Any]] = {
     "edm2": {"size": None, "channels": 16, "channel_mult": [1.0, 2.0], "blocks": 1},
     "edm": {"channels": 16, "channel_mult": [1, 2], "blocks": 1},
     "adm": {"channels": 32, "blocks": 1},
-    "dit": {"width": 384, "depth": 1, "heads": 6},  # the narrowest whose heads a file of weights tells
+    "dit": {
+        "width": 384,
+        "depth": 1,
+        "heads": 6,
+    },  # the smallest width whose heads can be inferred from a file of weights
     "adm_classifier": {"channels": 32, "blocks": 1},
     "adm_discriminator": {"channels": 32, "blocks": 1},
     "small_classifier": {"channels": 8},
@@ -27,7 +31,7 @@ _LEVELS = ("edm2", "edm")  # nets with attention at chosen sides
 _HALVED = (
     "adm",
     "adm_classifier",
-)  # nets that end at maps of 8 px: their files do not tell the side of an image
+)  # nets that end at maps of 8 px: their files do not determine the image size
 _BOTTOM_PX, _MULT = 8, [1, 2, 4]
 
 
@@ -97,9 +101,9 @@ def _disc(disc: dict[str, Any], latent: bool) -> dict[str, Any]:
     return found
 
 
-def _divergences(asked: dict[str, Any] | None) -> dict[str, Any] | None:
+def _divergences(settings: dict[str, Any] | None) -> dict[str, Any] | None:
     """Two noise bins, and a net on features that has ten of two blocks' samples for each of its parts."""
-    if asked is None:
+    if settings is None:
         return None
     probe = {
         "hidden": 8,
@@ -109,7 +113,7 @@ def _divergences(asked: dict[str, Any] | None) -> dict[str, Any] | None:
         "validation": 0.33,
         "test": 0.33,
     }
-    return asked | {"bins": 2, "draws": 2, "permutations": 19, "probe": asked.get("probe", {}) | probe}
+    return settings | {"bins": 2, "draws": 2, "permutations": 19, "probe": settings.get("probe", {}) | probe}
 
 
 def _extractor(extractor: dict[str, Any]) -> dict[str, Any]:

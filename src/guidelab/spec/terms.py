@@ -83,7 +83,7 @@ class Term(Strict):
 
 
 def entry_of(method: str) -> registry.Entry | None:
-    """The registry's entry; None where there is none or it cannot be loaded, which its mark says."""
+    """The registry's entry; None where there is none or it cannot be loaded, which its annotation reports."""
     try:
         return registry.entry("method", method)
     except UserError:

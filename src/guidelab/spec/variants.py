@@ -61,7 +61,7 @@ class Variant(Strict):
         if self.real and (self.guide or self.weights):
             yield f"{where}: given real examples and guidance, wanted one of them"
         if self.steps and self.sampler:
-            yield f"{where}.steps: given beside `sampler`, wanted the steps there"
+            yield f"{where}.steps: given together with `sampler`, wanted the steps there"
 
     def remarks(self, e: "Experiment", where: str) -> Iterator[str]:
         """Bounds that are a step's noise level but for rounding: which side the step is on is then chance."""
@@ -198,7 +198,7 @@ class Variant(Strict):
                     )
 
     def _chain(self, e: "Experiment", where: str) -> Iterator[str]:
-        """A net of the discrete chain can be sampled by both kinds; an EDM net knows no chain."""
+        """A net of the discrete chain can be sampled by both kinds; an EDM net has no chain."""
         sampler, model = self.sampler or e.sampler, e.models.get(self.main)
         plain = not isinstance(sampler, ChainSampler | PluginSampler) and not sampler.S_churn
         if any(term.boost for term in self.guide) and not plain:

@@ -1,4 +1,4 @@
-"""The one walk over an experiment: every annotation and every `problems` method is asked, all mistakes are collected."""
+"""Validate an experiment: walk over every annotation and every `problems` method and collect all mistakes."""
 
 import typing
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ def problems(e: "Experiment") -> Iterator[str | Mistake]:
 
 
 def remarks(e: "Experiment") -> Iterator[str]:
-    """What is allowed and worth a look, of every class with a method `remarks`."""
+    """Warnings about allowed but unusual values, from every class with a method `remarks`."""
     for where, part in parts(e):
         own = getattr(part, "remarks", None)
         yield from own(e, where) if own else ()
@@ -53,14 +53,14 @@ def _join(where: str, key: object) -> str:
 
 
 def _marked(part: Strict, where: str) -> Iterator[tuple[str, Any, Mark]]:
-    """The values of a model's own fields that carry a mark."""
+    """The values of a model's fields with a check annotation."""
     for key, annotation in _marked_fields(type(part)):
         yield from _values(getattr(part, key), annotation, _join(where, key))
 
 
 @cache
 def _marked_fields(model: type[Strict]) -> tuple[tuple[str, Any], ...]:
-    """The fields with a mark somewhere in their annotation, pydantic's own metadata joined to it again."""
+    """The fields with a check anywhere in their annotation, including pydantic's metadata."""
     found = []
     for key, field in model.model_fields.items():
         annotation: Any = field.annotation
@@ -77,7 +77,7 @@ def _has_mark(annotation: Any) -> bool:
 
 
 def _inner(annotation: Any) -> Iterable[Any]:
-    """The annotations inside one; those of classes are looked at where the classes are."""
+    """The annotations nested in one, except those of model classes, which the walk visits itself."""
     origin = get_origin(annotation)
     if origin is Annotated:
         return (get_args(annotation)[0],)

@@ -1,4 +1,4 @@
-"""From nets and options to the job that `guidelab sample` runs: the same keys, the same arithmetic."""
+"""Build a sampling job, as `guidelab sample` runs it, from nets in files and command-line options."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -71,7 +71,7 @@ def checked(make: type[BaseModel], given: Mapping[str, Any], where: str) -> dict
 
 
 def sampler_of(family: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The sampler of a family of nets, with what was given in the place of its defaults.
+    """The sampler of a family of nets, with the given options instead of its defaults.
 
     Raises:
         UserError: an option that it does not have, or a value it cannot have.
@@ -106,11 +106,11 @@ def sample_job(
     """A job of the rule `sample`, but for its inputs.
 
     Raises:
-        UserError: a class that the net does not know.
+        UserError: a class that the net does not have.
     """
     main = nets.main
     if class_ is not None and not 0 <= class_ < main.classes:
-        known = f"0 to {main.classes - 1}" if main.classes else "none: the net knows no classes"
+        known = f"0 to {main.classes - 1}" if main.classes else "none: the net is unconditional"
         raise UserError(f"--class: given {class_}, wanted {known}")
     options = checked(Sampling, sampling, "sampling")
     models = [label.partition(":")[2] for label in nets.by_label if label.startswith("model:")]

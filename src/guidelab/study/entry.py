@@ -1,4 +1,4 @@
-"""The smallest entry of a parameters file that makes the whole table of a user's own nets."""
+"""Write a parameters file with an experiment on the user's nets, up to its table."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ class Wanted:
 
 
 def entry(wanted: Wanted) -> dict[str, Any]:
-    """What an experiment says beyond the base.
+    """The keys of an experiment that differ from its base.
 
     Raises:
         UserError: nets that do not go together, gray ones, or images that do not fit them.
@@ -165,7 +165,7 @@ def text_of(name: str, found: dict[str, Any]) -> str:
     """The parameters file: a line a key, inner mappings on one line.
 
     Raises:
-        UserError: what `guidelab check` would say of it.
+        UserError: the message that `guidelab check` would give.
     """
     raw = {"default": [name], "experiments": {name: found}}
     spec_of(raw, f"{name}.yaml")
@@ -185,7 +185,7 @@ def _flow(value: Any) -> str:
 
 
 def write(path: Path, text: str) -> str:
-    """Write the file, and say how long it is.
+    """Write the file; returns its length as text, such as "40 lines".
 
     Raises:
         UserError: it is there already, or cannot be written.

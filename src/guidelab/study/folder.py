@@ -1,4 +1,4 @@
-"""A folder of a user's own in which the workflow runs: its parameters, a Snakefile that uses ours, a DVC pipeline, profiles."""
+"""Set up a user's folder in which the workflow runs: its parameters, a Snakefile that uses ours, a DVC pipeline, profiles."""
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"""Images of a user's own nets: the job `sample` for any seeds and weights, as PNG files or shards."""
+"""Draw images of nets in files with the job `sample`, for any seeds and weights, as PNG files or shards."""
 
 import contextlib
 import json
@@ -135,7 +135,7 @@ def _one(
         done = subprocess.run([*shared, *given], check=False)
         if done.returncode:
             raise UserError(
-                f"{folder}: the processes that draw its samples failed; run the same command again to go on"
+                f"{folder}: the processes that draw its samples failed; run the same command again to continue"
             )
     if request.sheet:
         pictures.write_sheet(folder.with_name(f"{folder.name}.png"), manifest)

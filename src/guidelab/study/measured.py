@@ -1,4 +1,4 @@
-"""Numbers of images in any folder or ZIP: features once, then the metrics of `guidelab measure`."""
+"""Measure images in any folder or ZIP: compute features once, then the metrics of `guidelab measure`."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -31,7 +31,7 @@ METRICS = ("fid", *NEEDS_IMAGES)
 
 @dataclass(frozen=True)
 class Images:
-    """Features of a set of images: where they lie, of which extractor, `[N, F]` float32."""
+    """Features of a set of images: path, extractor, `[N, F]` float32."""
 
     path: str
     sha256: str
@@ -141,7 +141,7 @@ def rows_of(found: Images, numbers: Sequence[Number], reference: Path, name: str
 
 
 def write_statistics(found: Images, name: str, sha: str, output: Path) -> None:
-    """Mean, covariance and the features themselves: `mu`, `sigma` as others name them, `features` for precision and recall."""
+    """Mean, covariance and the features themselves: `mu`, `sigma` as in EDM and ADM, `features` for precision and recall."""
     moments = _spread(Path(found.path), found.features).moments
     about = {
         "features": name,

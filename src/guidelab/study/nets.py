@@ -1,4 +1,4 @@
-"""Nets in files of the user's, ours or released ones, in the form that sampling jobs read."""
+"""Read nets from files (guidelab's or pretrained ones) in the form that sampling jobs use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import Tensor
 from guidelab.checkpoints.released import read_denoiser, read_released
 from guidelab.errors import UserError
 from guidelab.io import load_arrays, sha256
-from guidelab.jobs.obtain import write_net
+from guidelab.jobs.convert import write_net
 
 OURS = "guidelab"  # the format of files that our own trainings write
 DENOISERS = ("edm2", "edm", "adm", "dit")
@@ -23,8 +23,8 @@ class Net:
     Attributes:
         path: the file. format: as in checkpoints.csv, or `guidelab`. sha256: of the file.
         config: `name` and constructor arguments.
-        seeds: training seeds it holds; none of a released net, which stands for any.
-        tensors: of a released net, by the names of ours; empty for a file of ours, which is read where it lies.
+        seeds: training seeds it holds; none of a pretrained net, which is used for every seed.
+        tensors: of a pretrained net, in this package's names; empty for a file of guidelab's, which is read in place.
     """
 
     path: Path
@@ -36,7 +36,7 @@ class Net:
 
     @property
     def classes(self) -> int:
-        """How many classes it knows; 0 for none."""
+        """The number of its classes; 0 if unconditional."""
         return int(self.config.get("classes") or 0)
 
     @property
@@ -56,7 +56,7 @@ class Net:
 
 
 def read_net(path: Path) -> Net:
-    """A denoiser of images, from a file of ours or a released one; nothing in the file is run.
+    """A denoiser of images, from a file of guidelab's or a pretrained one; nothing in the file is executed.
 
     Raises:
         UserError: absent, broken, hostile, or no denoiser of images.
@@ -74,7 +74,7 @@ def read_net(path: Path) -> Net:
 
 
 def read_discriminator(path: Path, extractor: Path | None) -> Net:
-    """A discriminator: a file of ours, or a released head with the classifier it stands on.
+    """A discriminator: a file of guidelab's, or a pretrained head with the classifier whose features it uses.
 
     Raises:
         UserError: absent, broken, hostile, or no discriminator.

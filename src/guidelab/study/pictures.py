@@ -1,4 +1,4 @@
-"""Samples as PNG files with a list of what they are, and a contact sheet."""
+"""Write samples as PNG files with a list of seeds and labels, and a contact sheet."""
 
 import contextlib
 import json
@@ -36,7 +36,7 @@ def is_ours(folder: Path) -> bool:
 
 
 def _listing(folder: Path) -> dict[str, Any]:
-    """What dataset.json of a folder says; nothing where there is none."""
+    """The content of a folder's dataset.json; empty where there is none."""
     try:
         found = json.loads((folder / LISTING).read_text(encoding="utf-8"))
     except (ValueError, OSError, RecursionError):
@@ -60,7 +60,7 @@ def listed(folder: Path, settings: Mapping[str, Any]) -> list[int]:
 
 
 def write_pngs(folder: Path, manifest: Path, settings: Mapping[str, Any]) -> None:
-    """One PNG a sample, then the list of seeds and labels; a PNG is whole or absent."""
+    """One PNG a sample, then the list of seeds and labels; a PNG is complete or absent."""
     held = _listing(folder)
     seeds = set(held.get(_OURS, {}).get("seeds", []))
     labels = dict(held.get("labels") or [])
@@ -85,7 +85,7 @@ def write_pngs(folder: Path, manifest: Path, settings: Mapping[str, Any]) -> Non
 
 
 def drawn(manifest: Path) -> Iterator[tuple[range, Tensor, Tensor | None]]:
-    """Shard by shard, whatever their number: seeds, images `[n, C, H, W]` uint8, labels `[n]` or None."""
+    """Shard by shard, in constant memory: seeds, images `[n, C, H, W]` uint8, labels `[n]` or None."""
     source, _, pieces = opened(str(manifest))
     ahead_of = {name: first for name, (first, _) in source["blocks"].items()}
     for piece in pieces:
@@ -96,7 +96,7 @@ def drawn(manifest: Path) -> Iterator[tuple[range, Tensor, Tensor | None]]:
 
 
 def check_shards(folder: Path, settings: Mapping[str, Any]) -> None:
-    """Refuse a folder whose shards are others: those that a new manifest does not list would be deleted.
+    """Refuse a folder with shards of another run: those that a new manifest does not list would be deleted.
 
     Raises:
         UserError: it holds shards of other settings or seeds, or other files.
@@ -109,7 +109,7 @@ def check_shards(folder: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _refuse_others(folder: Path, own: Sequence[str] = ()) -> None:
-    """Refuse a folder with files other than its own; hidden ones are let alone."""
+    """Refuse a folder with files other than its own; hidden ones are ignored."""
     held = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     others = sorted(name for name in held if name[0] != "." and name not in own)
     if others:

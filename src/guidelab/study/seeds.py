@@ -1,4 +1,4 @@
-"""Sample seeds as people write them, and as blocks of a sampling job."""
+"""Parse sample seeds of a command line (0-63, or 3,7,10-12) into blocks of a sampling job."""
 
 import re
 from collections.abc import Iterable

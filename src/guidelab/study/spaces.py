@@ -1,4 +1,4 @@
-"""Features as they are written on a command line."""
+"""Parse feature extractors of a command line (lite0, inception=FILE, ...)."""
 
 from pathlib import Path
 from typing import Any

@@ -1,1 +1,1 @@
-"""Made-up files in the formats of real ones, for trying a whole experiment without data or weights."""
+"""Synthetic images and checkpoints in the real formats, to run an experiment without data or pretrained weights."""

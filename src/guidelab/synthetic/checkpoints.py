@@ -1,4 +1,4 @@
-"""Files in the released formats with small random nets in them: what a smoke experiment imports.
+"""Write checkpoints in the released formats with small random nets, for smoke experiments.
 
 They are structurally what is published, so reading them exercises the same code; their numbers mean nothing.
 """
@@ -47,13 +47,13 @@ def write_synthetic(
     Args:
         row: of checkpoints.csv; its format, kind and name decide what is written, its file where.
         folder: of published files; made if it is not there.
-        resolution_px, image_channels, classes: of what the net sees; classes 0 for a net that is told none.
+        resolution_px, image_channels, classes: of what the net sees; classes 0 for an unconditional net.
         seed: of the weights.
         side_px: of an autoencoder's latents (an eighth of the resolution when None).
     Returns:
         The file, or the autoencoder's folder.
     Raises:
-        ValueError: a format that is not made up (features of smoke experiments come from `tiny`).
+        ValueError: a format that has no synthetic files (features of smoke experiments come from `tiny`).
     """
     make = _WRITERS.get(row.format)
     if make is None:

@@ -1,4 +1,4 @@
-"""Made-up pictures in the layouts of ImageNet and CIFAR-10, with classes that can be told apart."""
+"""Synthetic images in the layouts of ImageNet and CIFAR-10, with distinguishable classes."""
 
 import json
 from pathlib import Path
@@ -46,7 +46,7 @@ def write_imagenet_like(
 
 
 def write_cifar_like(folder: str | Path, classes: int, train_per_batch: int, test: int, seed: int) -> None:
-    """Write the six files of CIFAR-10's binary version with fewer records, and `synthetic.json`, which says so.
+    """Write the six files of CIFAR-10's binary version with fewer records, and `synthetic.json` with their number.
 
     Every class is there as often as any other, give or take one.
 

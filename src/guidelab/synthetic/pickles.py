@@ -1,4 +1,4 @@
-"""Pickles in the form of EDM's and EDM2's, with weights of ours: what a reader of the released files must cope with.
+"""Write pickles in the formats of EDM and EDM2 with synthetic weights.
 
 Objects are written as those files have them: a call of `torch_utils.persistence._reconstruct_persistent_obj` on the
 object's state with a copy of its source, tensors as nested files of torch.save in its old form. The named modules
@@ -31,7 +31,7 @@ class Named:
     name: str
 
     def __call__(self, *_: Any) -> None:
-        """Never called; a pickle that builds something with it says so."""
+        """Never called; it marks a global that the pickle names."""
 
 
 @dataclass

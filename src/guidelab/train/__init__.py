@@ -1,1 +1,1 @@
-"""Training loops over core: seeded by arguments, resumable, without constants of science."""
+"""Training loops: seeded by arguments, resumable; hyperparameters come from params.yaml."""

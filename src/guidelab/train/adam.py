@@ -1,4 +1,4 @@
-"""Adam on a module's trainable parameters, as steps of a resumable loop: everything it needs is a dict of tensors."""
+"""Adam with its state in a dict of tensors, so that a training can be saved and resumed exactly."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ class Adam:
     """Steps of Adam whose state (parameters, moments, count) is a dict that can be saved and given back.
 
     Args:
-        net: its parameters that require gradients are trained; the others are left alone and not kept.
+        net: its parameters that require gradients are trained; frozen ones are neither changed nor saved.
         lr: step size.
         weight_decay: added to the gradient times the parameter (Adam's own).
         decoupled: the decay shrinks the parameters by themselves instead (AdamW's).

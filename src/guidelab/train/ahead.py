@@ -1,4 +1,4 @@
-"""Things made ahead of time by threads, so that a device does not wait for data."""
+"""Prefetching: threads compute the next items in advance, so that a device does not wait for data."""
 
 import os
 from collections.abc import Callable, Hashable
@@ -10,12 +10,12 @@ Made = TypeVar("Made")
 
 
 class Ahead(Generic[Place, Made]):
-    """What stands at one place after another, made before it is asked for.
+    """Items of consecutive positions, computed before they are requested.
 
     Args:
-        make: what stands at a place; a function of the place alone, for any number of threads.
-        after: the place that follows one.
-        workers: threads; by default the processor's cores, 8 at most. So many places, and two more, are in work.
+        make: computes the item of a position; a function of the position alone, safe from any number of threads.
+        after: the position that follows one.
+        workers: threads; by default the processor's cores, 8 at most. So many positions, and two more, are computed ahead.
     """
 
     def __init__(
@@ -27,7 +27,7 @@ class Ahead(Generic[Place, Made]):
         self._made: dict[Place, Future[Made]] = {}
 
     def __call__(self, place: Place) -> Made:
-        """What stands at a place; what follows it is begun, what does not is dropped."""
+        """The item of a position; the following ones are started, other pending ones are dropped."""
         wanted = [place]
         while len(wanted) < self._depth:
             wanted.append(self._after(wanted[-1]))

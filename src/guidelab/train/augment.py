@@ -1,4 +1,4 @@
-"""EDM's augmentation: mirroring and geometry, and labels that tell the net what was done, so that it does not leak.
+"""EDM's augmentation: mirroring and geometry, with labels of the transformation as net input, so that it does not leak.
 
 Images are resampled bicubically between reflected borders; the released code filters with a wavelet instead.
 
@@ -24,7 +24,7 @@ def choices(n: int, generator: torch.Generator) -> Tensor:
 
 
 def augment(images: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
-    """Images `[B, C, H, W]` augmented, and what was done to each, `[B, 9]`; zeros stand for nothing.
+    """Images `[B, C, H, W]` augmented, and what was done to each, `[B, 9]`; zeros mean no change.
 
     Args:
         images: square, floating.
@@ -41,17 +41,17 @@ def augment(images: Tensor, chosen: Tensor) -> tuple[Tensor, Tensor]:
     shift = torch.where(chance[:, 6:7] < P, normal[:, 2:], 0)
     labels = [across.float(), over.float(), scale, angle.cos() - 1, angle.sin()]
     labels += [stretch * axis.cos(), stretch * axis.sin(), shift[:, 0], shift[:, 1]]
-    told = torch.stack(labels, dim=1)
+    augmentation = torch.stack(labels, dim=1)
     inverse = _turn(angle) / (2 ** (scale * _SCALE_STD))[:, None, None]
     ratio = 2 ** (stretch * _ANISOTROPY_STD)
     squeezed = torch.diag_embed(torch.stack([1 / ratio, ratio], dim=1))
     inverse = inverse @ _turn(-axis) @ squeezed @ _turn(axis)
     offset = -2 * _SHIFT_STD * (inverse @ shift[:, :, None])  # sides are 2 long in the coordinates of grids
-    moved = told[:, 2:].abs().amax(1) > 0  # the others stay as they are
+    moved = augmentation[:, 2:].abs().amax(1) > 0  # the others stay as they are
     if moved.any():
         images = images.clone()
         images[moved] = _resampled(images[moved], torch.cat([inverse, offset], dim=2)[moved])
-    return images, told
+    return images, augmentation
 
 
 def _turn(angle: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Training of classifiers: noisy ones (class from an image at any noise level) and clean ones (for metrics)."""
+"""Train classifiers: noisy ones (class from an image at any noise level) and clean ones (for metrics)."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,7 @@ from guidelab.train.precision import NetInTraining, Precision
 from guidelab.train.sides import Side, split
 from guidelab.train.streams import stream
 
-_NOISES = 2  # noise levels at which each held-out image is judged: fixed, so that evaluations compare
+_NOISES = 2  # noise levels at which each held-out image is evaluated: fixed, so that evaluations compare
 
 
 def train_classifier(

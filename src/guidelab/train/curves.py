@@ -1,4 +1,4 @@
-"""Curves that grow while a training runs, in DVCLive's format; without the package nothing is written.
+"""Write training curves in DVCLive's format during a training; without the package nothing is written.
 
 They are for watching: results come from the curve that a training returns. `dvc plots show FOLDER/plots/metrics` draws
 them; each is a TSV of one metric, by iteration.
@@ -23,7 +23,7 @@ class Curves:
             from dvclive.live import Live
         except ImportError:  # an option: training is the same without it
             return
-        # neither git nor a pipeline's files are any business of a training's (so Live.end is not called either)
+        # a training must not touch git or a pipeline's files (so Live.end is not called either)
         self._live = Live(str(folder), resume=resume, save_dvc_exp=False, dvcyaml=False)
         self._last = _last_step(Path(folder))
 

@@ -1,4 +1,4 @@
-"""Training of denoisers: one loop for every net, loss and kind of examples, one training seed after the other."""
+"""Train denoisers: one loop for every net, loss and kind of examples, one training seed after the other."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from guidelab.errors import UserError
 from guidelab.train.distributed import Live, TrainingGroup, train_together
-from guidelab.train.loop import LOG_EVERY, Course, State
+from guidelab.train.loop import LOG_EVERY, State, TrainingSpec
 from guidelab.train.snapshots import Curve, Snapshots, curve_of, named
 
 
@@ -41,7 +41,7 @@ class Learner(Protocol):
         config: `net`, `nimg`, `batch`, `snapshot_nimg`, `ema_stds` (counts of examples are integers), and what the
             learner itself reads.
         key: JSON-serialisable; what else decides the result.
-        about: what the description of the result says besides.
+        about: further entries of the result's description.
         interleaved: the curve lists all seeds of an iteration together, not all iterations of a seed.
         group: the processes that train together.
     """
@@ -107,13 +107,13 @@ def train_denoiser(
     return tensors, {**meta, **about} | ({"nonfinite_gradients": broken} if broken else {}), curve
 
 
-def _course(started: Started, key: dict[str, Any]) -> Course:
+def _course(started: Started, key: dict[str, Any]) -> TrainingSpec:
     batch, trainer = key["batch"], started.trainer
 
     def snapshot(state: State) -> State:
         return {name: value for name, value in state.items() if name.startswith("ema") or name == "nonfinite"}
 
-    return Course(
+    return TrainingSpec(
         key=key,
         initial=lambda: trainer.live,
         step=trainer.step,

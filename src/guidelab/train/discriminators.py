@@ -1,4 +1,4 @@
-"""Training of discriminators on points, images or latents: both sides split three ways, stopped early on the validation part."""
+"""Train discriminators on points, images or latents: train, validation and test parts of both sides, early stopping."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ from guidelab.train.precision import NetInTraining, Precision
 from guidelab.train.separation import Judged, bce, report_of
 from guidelab.train.sides import Side, Split, split
 
-_NOISES = 4  # noise levels at which each held-out image is judged: fixed, so that evaluations compare
+_NOISES = 4  # noise levels at which each held-out image is evaluated: fixed, so that evaluations compare
 
 
 def train_discriminator(

@@ -1,7 +1,7 @@
-"""Several processes train one net: which rows of a batch each takes, and one of them leads.
+"""Train one net in several processes: each takes rows of every batch; the first leads.
 
 Started by torchrun (`RANK`, `WORLD_SIZE`, `LOCAL_RANK`), gloo on CPUs and nccl on CUDA. The first process runs
-`guidelab.train.loop` with its folder, signals and snapshots; before each iteration it tells the others to do the same
+`guidelab.train.loop` with its folder, signals and snapshots; before each iteration it makes the rest do the same
 one, and at the end how it ended. So only one process writes, and all stop after the same iteration.
 """
 
@@ -19,13 +19,13 @@ from torch import Tensor
 
 from guidelab.compute.processes import ProcessGroup, process_group
 from guidelab.errors import UserError
-from guidelab.train.loop import Course, State, run
+from guidelab.train.loop import State, TrainingSpec, run
 from guidelab.train.stop import Stopped
 
 _GO, _DONE, _STOPPED, _FAILED = range(4)
 _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # those of guidelab.train.loop
 _FEWEST_S = 60.0
-_BYTES_PER_S = 2e8  # that a slow disk takes
+_BYTES_PER_S = 2e8  # for a slow disk
 _SHARE = 0.05  # of the time that may go into saving
 
 
@@ -35,11 +35,11 @@ class TrainingGroup(ProcessGroup):
 
     Attributes:
         device: where it computes.
-        asked: set when this process was asked to stop.
+        stop_requested: set when this process received a signal to stop.
     """
 
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
-    asked: threading.Event = field(default_factory=threading.Event, compare=False)
+    stop_requested: threading.Event = field(default_factory=threading.Event, compare=False)
 
     def rows(self, batch: int) -> range:
         """This process's rows of a global batch.
@@ -59,12 +59,12 @@ class TrainingGroup(ProcessGroup):
         """Sum of `value [1]` (float64) over the processes; a request to stop, seen by any, reaches the first on the way."""
         if self.size == 1:
             return value
-        both = torch.cat([value, value.new_full((1,), float(self.asked.is_set()))])
+        both = torch.cat([value, value.new_full((1,), float(self.stop_requested.is_set()))])
         dist.all_reduce(both)
         if self.leader and both[1] > 0:
             signal.raise_signal(
                 signal.SIGTERM
-            )  # as if it had been asked itself: guidelab.train.loop saves and stops
+            )  # as if the signal had come here: guidelab.train.loop saves and stops
         return both[:1]
 
     def tell(self, *message: int) -> list[int]:
@@ -88,7 +88,7 @@ def joined(where: torch.device | None = None) -> Iterator[TrainingGroup]:
     Args:
         where: this process's device; its own GPU, else the CPU, when None.
     Raises:
-        UserError: the environment says torchrun started this process, but not how.
+        UserError: the environment shows that torchrun started this process, but lacks its settings.
     """
     here, found = process_group(), torch.cuda.is_available()
     if here.size == 1:
@@ -99,7 +99,7 @@ def joined(where: torch.device | None = None) -> Iterator[TrainingGroup]:
     if cuda:
         torch.cuda.set_device(device)
     group = TrainingGroup(here.rank, here.size, here.local, device)
-    with _noted(group.asked):
+    with _noted(group.stop_requested):
         dist.init_process_group("nccl" if cuda else "gloo")
         try:
             yield group
@@ -108,9 +108,9 @@ def joined(where: torch.device | None = None) -> Iterator[TrainingGroup]:
 
 
 @contextlib.contextmanager
-def _noted(asked: threading.Event) -> Iterator[None]:
+def _noted(stop_requested: threading.Event) -> Iterator[None]:
     """Signals only set an event, however often they come."""
-    before = {number: signal.signal(number, lambda *_: asked.set()) for number in _SIGNALS}
+    before = {number: signal.signal(number, lambda *_: stop_requested.set()) for number in _SIGNALS}
     try:
         yield
     finally:
@@ -135,17 +135,17 @@ def save_every_s(state: Mapping[str, Tensor]) -> float:
 
 
 def train_together(
-    course: Course, folder: str | Path, group: TrainingGroup, trainer: Live, progress: bool
+    course: TrainingSpec, folder: str | Path, group: TrainingGroup, trainer: Live, progress: bool
 ) -> tuple[dict[int, State], Tensor]:
-    """`guidelab.train.loop.run` at the first process, the same iterations at the others.
+    """`guidelab.train.loop.run` in the first process, the same iterations in the rest.
 
     Args:
-        course, folder, progress: as there; `course.step` is the trainer's, which works on its live state in place and
+        course, folder, progress: as there; `course.step` is the trainer's, which changes its live state in place and
             takes part in the processes' collective operations.
         group: the processes.
         trainer: of this process.
     Returns:
-        Snapshots and losses at the first process; nothing at the others.
+        Snapshots and losses at the first process; nothing in the rest.
     Raises:
         Stopped, UserError: as `run`, at every process.
     """
@@ -174,11 +174,13 @@ def train_together(
         outcome = _STOPPED
         raise
     finally:
-        with contextlib.suppress(RuntimeError):  # another process is gone: what is being raised says more
+        with contextlib.suppress(
+            RuntimeError
+        ):  # another process has ended: the exception being raised says more
             group.tell(outcome, 0, 0)
 
 
-def _follow(course: Course, group: TrainingGroup, live: State) -> None:
+def _follow(course: TrainingSpec, group: TrainingGroup, live: State) -> None:
     while True:
         command, iteration, fresh = group.tell()
         if command == _DONE:

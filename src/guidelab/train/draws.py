@@ -1,4 +1,4 @@
-"""Where the random numbers of a discriminator's training come from: a stream for every place, or one sequence."""
+"""Random numbers of a discriminator's training: a stream for every position, or one sequence."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
@@ -18,7 +18,7 @@ class Draws(Protocol):
     """The random numbers of one training.
 
     Attributes:
-        seed: names the training.
+        seed: of the training.
         workers: threads that may read batches; None for as many as there are cores.
     """
 
@@ -34,7 +34,7 @@ class Draws(Protocol):
         ...
 
     def batch(self, iteration: int, draw: Callable[[torch.Generator], T]) -> T:
-        """What `draw` gives at an iteration; the same after a resume."""
+        """Call `draw` with the generator of an iteration; the same result after a resume."""
         ...
 
     def held_out(self, part: str, side: int) -> Generators:
@@ -43,7 +43,7 @@ class Draws(Protocol):
 
 
 class Streams:
-    """Every place has a stream of its own, so any number of threads may read."""
+    """A separate stream for every position, so any number of threads may read."""
 
     workers: int | None = None
 
@@ -80,7 +80,7 @@ class InSequence:
         sizes: examples of the real and of the generated side.
     """
 
-    workers: int | None = 1  # a batch follows the one before it
+    workers: int | None = 1  # batches are drawn in sequence
 
     def __init__(self, seed: int, sizes: Sequence[int]) -> None:
         self.seed = seed

@@ -1,4 +1,4 @@
-"""Early stopping on a resumable loop: train up to the next evaluation, evaluate, go on or stop.
+"""Early stopping on a resumable loop: train to the next evaluation, evaluate, continue or stop.
 
 What the decision needs is in the loop's own folder (snapshots and losses), so a training that was stopped anywhere
 resumes to the same result: past evaluations are made again from their snapshots.
@@ -14,7 +14,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from guidelab.train.adam import parameters_of
-from guidelab.train.loop import Course, State, run
+from guidelab.train.loop import State, TrainingSpec, run
 from guidelab.train.precision import NetInTraining, finite
 
 History = list[tuple[int, float, float]]  # iteration, loss of the training since the last row, held-out loss
@@ -75,7 +75,7 @@ def fit(
         trained.adam.load(snapshot)
         return finite(held_out(), title)
 
-    course = Course(
+    course = TrainingSpec(
         key={"task": title, **key, **config},
         initial=trained.adam.initial,
         step=step,
@@ -94,7 +94,7 @@ def fit(
 
 
 def run_until_no_better(
-    course: Course,
+    course: TrainingSpec,
     folder: str | Path,
     evaluate: Callable[[State], float],
     patience: int,

@@ -31,7 +31,7 @@ _CELLS = (
 
 
 def fresh(seed: int, iteration: int, batch: int) -> Tensor:
-    """Standard normals `[batch, 4]` of an iteration: the first makes the noise level, the others the point."""
+    """Standard normals `[batch, 4]` of an iteration: the first determines the noise level, the rest the point."""
     return torch.randn(batch, 4, generator=stream("toy data", seed, iteration))
 
 
@@ -87,7 +87,7 @@ class KernelTrainer:
 
 @dataclass(frozen=True)
 class Flat:
-    """Where each parameter lies in one long vector: optimiser and averages then handle one tensor."""
+    """Offsets of the parameters in one long vector: optimiser and averages then handle one tensor."""
 
     names: tuple[str, ...]
     shapes: tuple[torch.Size, ...]

@@ -1,7 +1,7 @@
-"""Denoisers on images or latents on disk: EDM2, EDM, ADM and DiT, each by its own loss.
+"""Train denoisers on images or latents on disk: EDM2, EDM, ADM and DiT, each with its loss.
 
 Not implemented of the published trainings: the losses of EDM's `vp` and `ve` preconditionings, ADM's importance
-sampling of steps, and exponential averages of a fixed length (power-function averages take their place). EDM's
+sampling of steps, and exponential averages of a fixed length (power-function averages are used instead). EDM's
 augmentation is resampled in another way, see `guidelab.train.augment`.
 
 Source: Karras et al. 2022, arXiv:2206.00364; Karras et al. 2024, arXiv:2312.02696; Dhariwal & Nichol 2021,
@@ -30,18 +30,18 @@ from guidelab.train.objectives import Objective, draws_of, recipe_of
 from guidelab.train.step import Trainer
 from guidelab.train.streams import stream
 
-_SIGMA_DATA = 0.5  # of nets that do not have their own; the published value
-_LOOKED_AT = 256  # examples by which data are known again
+_SIGMA_DATA = 0.5  # sigma_data of nets that do not set it; the published value
+_LOOKED_AT = 256  # examples hashed to identify the data
 
 
 @dataclass(frozen=True)
 class Data:
-    """What a denoiser is trained on.
+    """The training data of a denoiser.
 
     Attributes:
         source: uint8 images `[n, C, H, W]`, or float32 means and deviations of latents `[n, 2C, h, w]`, by index.
         labels: int64 `[N]` below the net's classes; not used, and may be None, for a net without classes.
-        shape: `(C, H, W)` of what the net sees.
+        shape: `(C, H, W)` of the net's input.
         encoding: of latents (see `guidelab.core.latents`); None for images.
     """
 
@@ -116,7 +116,7 @@ def _loader(config: Mapping[str, Any], data: Data, seed: int, draws: Draws) -> L
 
 
 def fingerprint(data: Data) -> str:
-    """By what data are known again: their number, shape, labels and some of them, spread over all."""
+    """Identify the data in a saved state: their number, shape, labels and a hash of some examples."""
     found = hashlib.sha256(json.dumps([len(data.source), data.shape, data.encoding]).encode())
     if data.labels is not None:
         found.update(data.labels.contiguous().numpy().data)

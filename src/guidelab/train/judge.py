@@ -1,4 +1,4 @@
-"""A discriminator on its device: features of noisy examples, which may be frozen and kept, and logits of them."""
+"""A discriminator in two parts on its device: features of noisy examples (may be frozen and cached), then logits."""
 
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +11,7 @@ from guidelab.train.precision import Precision
 
 
 class Discriminator(Protocol):
-    """A network in two halves: features that may be frozen, and a judge of them. A network without them is judged whole."""
+    """A network in two parts: features that may be frozen, and `judge`, their head. Without these methods the whole network is the head."""
 
     extractor: nn.Module | None
 
@@ -30,7 +30,7 @@ class Discriminator(Protocol):
 
 @dataclass(frozen=True)
 class Seen:
-    """What the judge gets: features `[B, ...]`, noise levels `[B]`, labels `[B]` or None."""
+    """Inputs of the head: features `[B, ...]`, noise levels `[B]`, labels `[B]` or None."""
 
     features: Tensor
     sigma: Tensor
@@ -55,7 +55,7 @@ class Judge:
         images = self.precision.moved(images)
         with self.precision.arithmetic():
             features = self.disc.extract(images.x, images.sigma) if self.frozen else images.x
-        # the judge derives its time steps in the features' precision
+        # the head derives its time steps in the features' precision
         return Seen(features.to(torch.float32), images.sigma, images.labels)
 
     def judge(self, seen: Seen) -> Tensor:

@@ -1,7 +1,7 @@
-"""Training examples read lazily, each a function of its place alone.
+"""Lazy reader of training examples; each is a function of its position in the training alone.
 
 A place is (seed, iteration, position in the global batch): neither the number of threads or processes, nor gradient
-accumulation, nor a resumed run changes what stands there.
+accumulation, nor a resumed run changes the example at a position.
 """
 
 import threading
@@ -67,7 +67,7 @@ class Draws:
         p_mean, p_std: of the logarithm of the noise level.
         steps: length of the discrete chain, of which steps are drawn uniformly; None for noise levels.
         label_dropout: share of the labels replaced by `null`.
-        null: the label that stands for none.
+        null: the label of the null class.
         flip: mirror half of the images.
         augment: EDM's augmentation, which mirrors too.
     """
@@ -119,7 +119,7 @@ class Loader:
         labels: int64 `[N]`, or None for a net without classes.
         seed: training seed. batch: examples of the global batch.
         draws: how they are drawn.
-        standardise: from latents to what the net sees; None for images.
+        standardise: from latents to the net's input; None for images.
     Raises:
         ValueError: no examples, or another number of labels.
     Source: Karras et al. 2024, arXiv:2312.02696 (latents are drawn anew each time).
@@ -145,7 +145,7 @@ class Loader:
         self._lock = threading.Lock()  # guards the orders: several threads read ahead
 
     def indices(self, iteration: int, rows: range) -> Tensor:
-        """Which examples stand at `rows` of an iteration's batch, int64 `[len(rows)]`; iterations count from 0."""
+        """Indices of the examples at `rows` of an iteration's batch, int64 `[len(rows)]`; iterations count from 0."""
         count = len(self._source)
         places = iteration * self.batch + torch.arange(rows.start, rows.stop)
         epochs, within = places // count, places % count
@@ -165,7 +165,7 @@ class Loader:
         return self._orders[epoch]
 
     def examples(self, iteration: int, rows: range) -> Batch:
-        """What stands at `rows` of an iteration's batch; any number of threads may ask."""
+        """The examples at `rows` of an iteration's batch; safe from any number of threads."""
         index = self.indices(iteration, rows)
         found = self._source[index]
         if self._standardise is None:

@@ -1,4 +1,4 @@
-"""A training loop that can be stopped at any moment and resumed bit for bit.
+"""A training loop that can be stopped at any moment and resumed with bit-identical results.
 
 State folder: `state.safetensors` (everything the next iteration needs), `snapshot-<iteration>.safetensors`, and
 `lock`, held by the one process that trains here.
@@ -30,8 +30,8 @@ _SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)  # Snakemake and Slur
 
 
 @dataclass(frozen=True)
-class Course:
-    """What one training is: a first state, a step, what a snapshot holds, and for how long.
+class TrainingSpec:
+    """The specification of one training: initial state, step, snapshot, and lengths.
 
     Attributes:
         key: JSON-serialisable; everything that decides the result. A state saved under another key is refused.
@@ -54,7 +54,7 @@ class Course:
 
 @dataclass
 class Record:
-    """How far a training has come: iterations done, its state, and losses.
+    """The progress of a training: iterations done, its state, and losses.
 
     Attributes:
         losses: one `[R]` row for every interval of the log, each the mean over it.
@@ -68,7 +68,7 @@ class Record:
 
 
 def run(
-    course: Course, folder: str | Path, *, save_every_s: float = 60.0, progress: bool = True
+    course: TrainingSpec, folder: str | Path, *, save_every_s: float = 60.0, progress: bool = True
 ) -> tuple[dict[int, State], Tensor]:
     """Train from the last saved state in `folder`, if there is one, to the end.
 
@@ -81,7 +81,7 @@ def run(
         Snapshots by iteration, and losses `[rows, R]`, one row for every `log_every` iterations (the last row may
         cover fewer).
     Raises:
-        Stopped: asked to by SIGTERM, SIGUSR1 or SIGINT; the state is saved.
+        Stopped: by SIGTERM, SIGUSR1 or SIGINT; the state is saved.
         UserError: another process trains in this folder, its state is of another training or unreadable, the loss
             is not finite, or the disk is full.
     """
@@ -110,14 +110,14 @@ def run(
                 if stop.is_set() and record.iteration < course.iterations:
                     raise Stopped(
                         f"{course.title}: stopped after {record.iteration} of {course.iterations} iterations; "
-                        "run the same command again to go on"
+                        "run the same command again to continue"
                     )
         _save(course, place, record)
     kept = range(course.snapshot_every, course.iterations + 1, course.snapshot_every)
     return {i: load_arrays(_snapshot_path(place, i))[0] for i in kept}, _losses(record)
 
 
-def _advance(course: Course, folder: Path, record: Record) -> None:
+def _advance(course: TrainingSpec, folder: Path, record: Record) -> None:
     """One iteration, with its share of the log and its snapshot."""
     record.state, losses = course.step(record.state, record.iteration)
     record.iteration += 1
@@ -139,14 +139,14 @@ def _advance(course: Course, folder: Path, record: Record) -> None:
         )
 
 
-def _save(course: Course, folder: Path, record: Record) -> None:
+def _save(course: TrainingSpec, folder: Path, record: Record) -> None:
     tensors = {f"state/{name}": value for name, value in record.state.items()} | {"losses": _losses(record)}
     if record.pending is not None:
         tensors["pending"] = record.pending
     save_arrays(folder / "state.safetensors", tensors, {"key": course.key, "iteration": record.iteration})
 
 
-def _resume(course: Course, folder: Path) -> Record:
+def _resume(course: TrainingSpec, folder: Path) -> Record:
     path = folder / "state.safetensors"
     if not path.exists():
         return Record(0, course.initial())
@@ -173,7 +173,7 @@ def _snapshot_path(folder: Path, iteration: int) -> Path:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold the folder: a second process, or a second call, is refused; the lock dies with its process."""
+    """Lock the folder: a second process, or a second call, is refused; the lock ends with its process."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "lock"
     with open(path, "a+", encoding="utf-8") as file:

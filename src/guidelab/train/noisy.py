@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BINS = 4  # ranges of the noise level, equally wide in its logarithm, that reports tell apart
+BINS = 4  # ranges of the noise level in reports, equally wide in its logarithm
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class NoisyBatch:
 
 
 def bin_edges(config: Mapping[str, Any]) -> list[tuple[float, float]]:
-    """The ranges `(lo, hi]` of sigma that reports tell apart; none for clean images."""
+    """The ranges `(lo, hi]` of sigma in reports; none for clean images."""
     if config["sigma_max"] == 0:
         return []
     low, high = math.log(config["sigma_min"]), math.log(config["sigma_max"])

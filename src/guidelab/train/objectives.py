@@ -1,4 +1,4 @@
-"""Which loss trains which net, as one module that DDP and the compiler can wrap."""
+"""Training objectives: net and loss in one module that DDP and the compiler can wrap."""
 
 import contextlib
 from collections.abc import Mapping
@@ -26,8 +26,8 @@ _OFFERED = {
     "edm": (),
     "edm2": ("logvar",),
     "vp": ("raw", "schedule"),
-}  # by a net, to a loss, besides its call
-UNLABELLED = -1  # stands for no class where a net takes class weights
+}  # methods a loss needs of a net, besides its call
+UNLABELLED = -1  # no class, where a net takes class weights
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -60,7 +60,7 @@ def recipe_of(config: Mapping[str, Any]) -> Recipe:
         )
     if dropout and (name == "adm" or not config["conditional"]):
         raise UserError(
-            f"train: label_dropout is {dropout}, but net {name} cannot be told that there is no class. Leave it out; "
+            f"train: label_dropout is {dropout}, but net {name} has no null class. Leave it out; "
             "for a net without classes set conditional: false."
         )
     return Recipe(loss, config.get("precision") or "float32", dropout)
@@ -124,11 +124,11 @@ class Objective(nn.Module):
             return edm_loss(predict, x0, noise, level, cond, self.sigma_data)
 
     def _weights(self, cond: Tensor | None) -> Tensor | None:
-        """Labels; as class weights, zeros for those not told, if some are dropped."""
+        """Labels; as class weights, zeros for dropped ones, if some are dropped."""
         if cond is None or not self.recipe.label_dropout:
             return cond
-        told = functional.one_hot(cond.clamp_min(0), self.net.classes).to(torch.float32)
-        return told * (cond >= 0)[:, None]
+        one_hot_labels = functional.one_hot(cond.clamp_min(0), self.net.classes).to(torch.float32)
+        return one_hot_labels * (cond >= 0)[:, None]
 
     def _autocast(self, device: torch.device) -> contextlib.AbstractContextManager[Any]:
         half = _HALF.get(self.recipe.precision)

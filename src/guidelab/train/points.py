@@ -1,4 +1,4 @@
-"""Denoisers of points: exact score matching on fresh draws of a density that is known at every noise level.
+"""Train denoisers of points: exact score matching on fresh samples of a density that is known at every noise level.
 
 Source: Karras et al. 2024, arXiv:2406.02507, appendix C.
 """
@@ -42,7 +42,7 @@ class Points:
         seeds: how many will be trained.
         group: the processes that train together; alone on the CPU when None.
         compile: compile the general step.
-        kernels: use the own net's kernels where they fit; compiled where that pays and a C++ compiler is at hand.
+        kernels: use the kernels of the 2D example's net where they fit; compiled where that pays and a C++ compiler is installed.
     """
 
     interleaved = True

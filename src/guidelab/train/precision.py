@@ -1,4 +1,4 @@
-"""The device and arithmetic of a network in training, and its optimiser."""
+"""Device, mixed precision and optimiser of a network in training."""
 
 import contextlib
 import math
@@ -100,6 +100,6 @@ def finite(held_out: float, what: str) -> float:
     if not math.isfinite(held_out):
         raise UserError(
             f"{what}: the held-out loss is {held_out}. Give `train: {{precision: bfloat16}}` or float32, or a lower lr; "
-            "training goes on from its last saved state."
+            "training continues from its last saved state."
         )
     return held_out

@@ -1,4 +1,4 @@
-"""A small net that tells two sets of feature vectors apart: both sides split three ways, stopped early."""
+"""A small classifier between two sets of feature vectors, trained with early stopping."""
 
 import math
 import tempfile
@@ -17,14 +17,16 @@ from guidelab.train.precision import NetInTraining, Precision
 from guidelab.train.streams import stream
 
 _CPU = torch.device("cpu")
-_CHANCE = math.log(2)  # the loss of telling nothing apart
+_CHANCE = math.log(2)  # the loss of a constant classifier
 _FEWEST = 10  # vectors in the smallest part
-_LEAST = 0.1  # of the mean spread: a feature that is nearly constant in training would be blown up elsewhere
+_LEAST = (
+    0.1  # of the mean spread: a feature that is nearly constant in training would be amplified on other data
+)
 
 
 @dataclass(frozen=True)
 class Probed:
-    """Logits of the test parts, which decided nothing: `at_data [n]`, `at_model [m]`, and the iteration of the best net (0: none told anything)."""
+    """Logits of the test parts, which decided nothing: `at_data [n]`, `at_model [m]`, and the iteration of the best net (0: none was better than chance)."""
 
     at_data: Tensor
     at_model: Tensor
@@ -37,7 +39,7 @@ def train_probe(
     """Train on real against generated features with equally many of both in a batch; keep the best on validation.
 
     Args:
-        config: `hidden` (width of the one layer beside the linear map), `lr`, `weight_decay`, `batch`, `iterations` (at
+        config: `hidden` (width of the hidden layer parallel to the linear map), `lr`, `weight_decay`, `batch`, `iterations` (at
             most), `evaluate_every`, `patience` (evaluations without a better loss), `validation` and `test` (shares).
         real, generated: `[N, F]` and `[M, F]`, rows independent.
         seed: of parts, weights and batches.
@@ -73,7 +75,7 @@ def train_probe(
 
 
 class _Probe(nn.Module):
-    """A linear map and one hidden layer beside it; starts at zero: it tells nothing apart."""
+    """A linear map plus one hidden layer; starts at zero, a constant classifier."""
 
     def __init__(self, features: int, hidden: int, generator: torch.Generator) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What the training step needs of a loss and of its examples."""
+"""Settings of a training that follow from its loss: Adam's betas, gradient scale, precision, label dropout."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ _SCALE = {"float16": 128.0}  # of the gradients inside the net: float16 has no n
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a net's loss decides about its training.
+    """Settings that follow from a net's loss.
 
     Attributes:
         loss: `edm`, `edm2`, `vp` or `exact_score`.
         precision: `float32`, or `bfloat16` or `float16` for the arithmetic of the net on CUDA.
-        label_dropout: share of the examples whose class the net is not told.
+        label_dropout: share of the examples whose class is dropped.
     """
 
     loss: str

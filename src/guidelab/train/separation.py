@@ -1,4 +1,4 @@
-"""What held-out logits of a discriminator say of two sides: losses, accuracy and bounds of divergences."""
+"""Evaluate a discriminator's held-out logits: losses, accuracy and bounds on divergences."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""Points, images or latents as the sides a discriminator distinguishes, and as a classifier's examples."""
+"""Training data of discriminators (two sides) and classifiers: points, images or latents."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -29,7 +29,7 @@ class Side:
         source: float32 points `[n, D]`, uint8 images `[n, C, H, W]`, or means and deviations of latents `[n, 2C, h, w]`, by index.
         labels: int64, one for each of the source; None for networks without classes.
         index: which of the source they are, int64 `[N]`.
-        standardise: from latents to what nets see; None for points and images.
+        standardise: from latents to the nets' input; None for points and images.
     """
 
     source: "Source"

@@ -1,4 +1,4 @@
-"""What is kept of a denoiser's training: its averages by name, and the curve of its loss."""
+"""Snapshots of a denoiser's training: EMA weights by name, and the loss curve."""
 
 from collections.abc import Mapping
 from typing import Any

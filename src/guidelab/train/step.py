@@ -1,4 +1,4 @@
-"""One iteration of a denoiser's training: its loss, Adam, power-function averages, examples made ahead.
+"""One iteration of a denoiser's training: loss, Adam, power-function EMA, prefetched examples.
 
 Source: Karras et al. 2024, arXiv:2312.02696, appendix B and the released training code.
 """
@@ -52,7 +52,7 @@ class Trainer:
 
     Args:
         net: in training mode on `group.device`; its parameters become views of the state. A method
-            `constrained(parameters) -> parameters` says how they are kept: it acts on the first ones and after every step.
+            `constrained(parameters) -> parameters` projects them: it acts on the initial ones and after every step.
         loader: the examples.
         config: `net`, `batch`, `microbatch` (images per forward pass and process; None for all), `lr`, `decay_nimg`,
             `rampup_nimg` (None: no ramp), `ema_stds`.
@@ -188,7 +188,7 @@ class Trainer:
                 params[name].copy_(value)
 
     def _compile(self, objective: Objective) -> None:
-        """Compile the loss, or the net alone where it knows how; one pass is made and undone to see whether it works.
+        """Compile the loss, or only the net if it has `compiled`; a trial pass shows whether it works.
 
         A net that compiles itself keeps its weights' normalisation outside: inside, torch 2.13 loses that they are
         written back.

@@ -1,4 +1,4 @@
-"""Random streams that belong to a place in a training: nothing is carried from one iteration to the next."""
+"""Random streams indexed by a position in a training, so that no generator state is carried between iterations."""
 
 import hashlib
 

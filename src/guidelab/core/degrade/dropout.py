@@ -1,4 +1,4 @@
-"""Dropout at sampling time, with masks of each sample's own."""
+"""Dropout at sampling time, with a separate mask for each sample."""
 
 import copy
 from typing import Any

@@ -1,4 +1,4 @@
-"""A denoiser's input made noisier at sampling time."""
+"""A denoiser degraded by extra noise on its input at sampling time."""
 
 from torch import Tensor
 

@@ -1,4 +1,4 @@
-"""Averages of any length from the stored ones, after training.
+"""Post-hoc EMA: averages of any length as combinations of stored averages.
 
 Source: Karras et al. 2024, arXiv:2312.02696, section 3 and appendix C.
 """

@@ -1,4 +1,4 @@
-"""Guidance: denoisers that wrap denoisers. One file per method; the sampler does not know the word."""
+"""Guidance methods, one per file: each wraps a denoiser in a denoiser, so samplers need no case for guidance."""
 
 from guidelab.core.guidance.compose import Correction, Guided
 from guidelab.core.guidance.interval import Interval

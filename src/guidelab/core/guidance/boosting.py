@@ -1,4 +1,4 @@
-"""The boosting of discriminator guidance: samples judged as generated are pushed harder, and churned."""
+"""Boosting of discriminator guidance: samples classified as generated get a larger weight and extra noise."""
 
 import math
 from collections.abc import Callable
@@ -20,7 +20,7 @@ class Boosting:
     Args:
         log_potential: the discriminator's logit, `(x [B, *event], sigma [B], cond) -> [B]`.
         weight: of the guidance; it acts in the first evaluation of a step only, so Heun halves it.
-        sigma_lo, sigma_hi: steps in `(lo, hi]` are guided; on all others nothing is judged, and nothing boosted next.
+        sigma_lo, sigma_hi: steps in `(lo, hi]` are guided; in all other steps nothing is classified, and nothing boosted next.
         factor: on the guidance of samples with a log-ratio below 0, at every `factor_every`-th step from the first.
         S_churn: churn of samples whose log-ratio was below 0 at the step before, at every `churn_every`-th step.
         S_noise: std of the churn's noise.

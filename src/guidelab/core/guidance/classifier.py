@@ -1,4 +1,4 @@
-"""Classifier guidance: up the gradient of a noisy classifier's log-probability of the class asked for."""
+"""Classifier guidance: up the gradient of a noisy classifier's log-probability of the requested class."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ def classifier(log_probabilities: LogProbabilities, weight: float) -> Potential:
         log_probabilities: `(x [B, *event], sigma [B], None) -> [B, K]`, differentiable in `x`.
         weight: `v`.
     Raises:
-        ValueError: called without a condition: an unconditional sampler asks for no class.
+        ValueError: called without a condition: an unconditional sampler has no class.
     Source: Dhariwal & Nichol 2021, arXiv:2105.05233, algorithm 2.
     """
 

@@ -1,4 +1,4 @@
-"""Independent-condition guidance: a conditional net, told a class drawn without a look at the sample, as reference."""
+"""Independent-condition guidance: the reference is the conditional net, given a class drawn independently of the sample."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar

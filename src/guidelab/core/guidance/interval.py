@@ -1,4 +1,4 @@
-"""Guidance in an interval of noise levels only."""
+"""Restrict guidance to an interval of noise levels."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING

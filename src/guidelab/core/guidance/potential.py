@@ -31,7 +31,7 @@ class Potential:
     def delta(self, x: Tensor, sigma: Tensor, cond: Tensor | None, main_out: Tensor) -> Tensor:
         """`v sigma^2 grad_x log g`, shaped like `x [B, *event]`; parameters receive no gradients.
 
-        Differentiable in `x` where gradients are enabled and `x` asks for them (the log-density of a guided flow).
+        Differentiable in `x` where gradients are enabled and `x` requires them (the log-density of a guided flow).
         """
         again = torch.is_grad_enabled() and x.requires_grad
         with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""What a guidance method is; only type checkers import this."""
+"""The protocol of a guidance method; only type checkers import this module."""
 
 from typing import Protocol
 

@@ -1,4 +1,4 @@
-"""Heun's sampler with the boosting of discriminator guidance: the one sampler whose samples differ in noise level."""
+"""Heun's sampler with boosting of discriminator guidance: the only sampler with a separate noise level per sample."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ def boosted(
     correct: Correct | None = None,
     callback: Callable[[int, float, Tensor], None] | None = None,
 ) -> Tensor:
-    """`heun` with discriminator guidance that is doubled, and preceded by churn, for samples judged as generated.
+    """`heun` with discriminator guidance that is doubled, and preceded by churn, for samples classified as generated.
 
     Where no sample is boosted it equals `heun(..., correct=Correction([Potential(...)]))` bit for bit.
 
@@ -41,7 +41,9 @@ def boosted(
     """
     levels = _levels(sigmas)
     steps = len(levels) - 1
-    log_ratio = torch.full((len(x),), math.inf, device=x.device)  # nothing is boosted before it was judged
+    log_ratio = torch.full(
+        (len(x),), math.inf, device=x.device
+    )  # no sample is boosted before it was classified
     if callback is not None:
         callback(0, levels[0], x)
     for step in range(steps):

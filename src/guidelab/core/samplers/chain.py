@@ -79,7 +79,7 @@ def ddpm(
 ) -> Tensor:
     """Draw from `p(x_prev | x)` along a chain, from its last step to its first: ancestral sampling.
 
-    One call of `predict` a step; `predict` and `correct` with a method `at_step` are asked with the step's sigma.
+    One call of `predict` a step; `predict` and `correct` with a method `at_step` are called with the step's sigma.
 
     Args:
         predict: denoiser in sigma's units.
@@ -88,7 +88,7 @@ def ddpm(
         cond: class index `[B]` int64, or None.
         variance: `small` (of the exact posterior), `large` (beta), or a network's learned one, called after
             `predict` with the same `(x, sigma, cond)` and the logarithms of small and large.
-        noise: number of the step, from 0, to standard-normal noise shaped like `x`; not asked in the last step.
+        noise: number of the step, from 0, to standard-normal noise shaped like `x`; not called in the last step.
         correct: guidance added to the mean as the step's variance times its gradient: classifier guidance as
             published. (Within `predict` it is multiplied by the exact posterior's share of `D` instead.)
         clip: the denoised is clipped to [-1, 1] (images; not latents), guidance inside `predict` included.

@@ -1,4 +1,4 @@
-"""Noise added before the steps of a sampler."""
+"""EDM's churn: noise added before a sampler's steps."""
 
 import math
 from collections.abc import Callable

@@ -30,7 +30,7 @@ def heun(
     """Integrate the probability-flow ODE `dx/dsigma = (x - D) / sigma` from `sigmas[0]` to 0.
 
     Calls `predict` twice a step and once in the last (an Euler step to 0): `2 * steps - 1` evaluations. A
-    `predict` (or `correct`) with a method `at_step` is asked once a step, with the step's own sigma, so both
+    `predict` (or `correct`) with a method `at_step` is called once a step, with the step's own sigma, so both
     evaluations of a step see the same guidance. Everything is computed in the dtype of `x`; wrap a float32
     network with `denoiser.cast` to integrate in float64.
 

@@ -1,1 +1,1 @@
-"""A finished run as an RO-Crate."""
+"""Write a finished run as an RO-Crate."""

@@ -1,4 +1,4 @@
-"""What goes into a crate, and what keeps a crate from being written: files that are gone, changed, foreign, or otherwise planned."""
+"""Select a crate's files, and refuse a crate whose files are missing, changed, outside the project, or of other parameters."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -19,13 +19,13 @@ _PRINTED = ("results/tables/", "results/figures/")
 
 
 def printed(book: Book, table: str) -> list[str]:
-    """The table and what is printed beside it, as recorded, whether it is there or not: whose jobs are described."""
+    """The recorded paths of the table and the other printed results, present or not; their jobs are described."""
     recorded = book.recorded(experiment_of(table))
     return list(dict.fromkeys([table, *(path for path in recorded if path.startswith(_PRINTED))]))
 
 
 def files_of(book: Book, table: str, steps: Iterable[Step], root: Path) -> list[str]:
-    """The files that go inside: small results of the jobs, the records, the workflow's own text. Nothing else that lies beside them.
+    """The files that go inside: small results of the jobs, the records, the workflow's own text. No other file of their folders.
 
     Raises:
         UserError: one that is recorded is not there, or one leads out of the project.
@@ -33,10 +33,12 @@ def files_of(book: Book, table: str, steps: Iterable[Step], root: Path) -> list[
     name = experiment_of(table)
     results = [path for step in steps for path in step.outputs if in_git(path)]
     manifests = [path for path in book.recorded(name) if path.startswith(f"results/{name}/manifests/")]
-    told = [f"results/{name}/{kind}/{stage}.json" for kind in ("provenance", "runs") for stage in book.stages(name)]  # fmt: skip
-    told += [step.accepted["ledger"] for step in steps if step.accepted]
+    records = [f"results/{name}/{kind}/{stage}.json" for kind in ("provenance", "runs") for stage in book.stages(name)]  # fmt: skip
+    records += [step.accepted["ledger"] for step in steps if step.accepted]
     rules = [path.relative_to(root).as_posix() for path in sorted((root / "workflow/rules").glob("*.smk"))]
-    own = [path for path in (*told, *rules, *_BESIDE) if (root / path).is_symlink() or (root / path).exists()]
+    own = [
+        path for path in (*records, *rules, *_BESIDE) if (root / path).is_symlink() or (root / path).exists()
+    ]
     wanted = list(dict.fromkeys([table, *results, *manifests, "Snakefile", *own]))
     absent = []
     for path in wanted:
@@ -65,10 +67,10 @@ def refuse_changed(book: Book, table: str, paths: Iterable[str], steps: Sequence
         if recorded:
             files.state(path, recorded)
     if files.changed:
-        told = _some([f"{state.path}: {state}" for state in files.changed], "; ")
+        named = _some([f"{state.path}: {state}" for state in files.changed], "; ")
         raise UserError(
             f"{table}: {counted(len(files.changed), 'file')} behind it {'is' if len(files.changed) == 1 else 'are'} not what "
-            f"{'its job' if len(files.changed) == 1 else 'their jobs'} wrote: {told}"
+            f"{'its job' if len(files.changed) == 1 else 'their jobs'} wrote: {named}"
         )
     older = [step.name for step in steps if step.fed is False]
     if older:
@@ -79,22 +81,22 @@ def refuse_changed(book: Book, table: str, paths: Iterable[str], steps: Sequence
 
 
 def refuse_other_parameters(steps: Iterable[Step], now: Now, table: str) -> None:
-    """A crate holds params.yaml: every job must have been told what it says.
+    """A crate holds params.yaml, so every job must have run with its parameters.
 
     Raises:
-        UserError: names the jobs that were told something else, and what.
+        UserError: names the jobs with other parameters, and these.
     """
-    told = []
+    mismatches = []
     for step in steps:
         planned = now(step.name)
         if planned is None:
-            told.append(f"{step.name}: not planned any more")
+            mismatches.append(f"{step.name}: not planned any more")
         elif apart := differences(step, planned):
-            told.append(f"{step.name}: {_some(apart, '; ')}")
-    if told:
+            mismatches.append(f"{step.name}: {_some(apart, '; ')}")
+    if mismatches:
         raise UserError(
-            f"{table}: {counted(len(told), 'job')} behind it ran with other parameters than params.yaml has now, which "
-            f"goes into the crate: {_some(told, ' | ')}. Run again: snakemake -c2 {table}, or take the parameters back: "
+            f"{table}: {counted(len(mismatches), 'job')} behind it ran with other parameters than params.yaml has now, which "
+            f"goes into the crate: {_some(mismatches, ' | ')}. Run again: snakemake -c2 {table}, or take the parameters back: "
             "git checkout -- params.yaml"
         )
 

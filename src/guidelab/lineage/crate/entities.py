@@ -1,4 +1,4 @@
-"""The entities of a crate: files inside, files only described, the run, every job with its command and what it took."""
+"""The entities of a crate: included files, described files, the run, and every job with its command and run record."""
 
 import io
 import json
@@ -31,7 +31,7 @@ _TYPES = {
 
 @dataclass(frozen=True)
 class About:
-    """What the files do not say themselves.
+    """Metadata that the files do not contain.
 
     Attributes:
         version: of the code, as git has it. date: of publication, ISO 8601.
@@ -77,8 +77,8 @@ class Crate:
         crate.metadata.extra_contexts.append(_TERMS)
         crate.name = f"{about.title}: {self.name}"
         crate.description = (
-            f"One run of the experiment {self.name}: {table} and what is printed beside it, the measurements behind it, and "
-            "for every job what it read, wrote and was told, its code's digest, what it took and on which machine. "
+            f"One run of the experiment {self.name}: {table} and the other printed results, the measurements behind them, and "
+            "for every job its inputs, outputs, parameters, code digest, run time and machine. "
             "Checkpoints and samples are described by their sha256 and not inside."
         )
         crate.datePublished = about.date
@@ -122,23 +122,23 @@ class Crate:
         """A file inside the crate, under its own path."""
         suffix = Path(path).suffix
         kind = _TYPES.get(suffix) or mimetypes.guess_type(path)[0] or "text/plain"
-        told = {"name": path, "encodingFormat": kind} | ({"sha256": recorded} if recorded else {})
+        about = {"name": path, "encodingFormat": kind} | ({"sha256": recorded} if recorded else {})
         if path not in self.files:
-            self.files[path] = self.crate.add_file(self.root / path, path, properties=told, record_size=True)
+            self.files[path] = self.crate.add_file(self.root / path, path, properties=about, record_size=True)
 
     def entity(self, book_sha: str | None, path: str) -> Any:
         """A file inside, or the description of one that is not."""
         if path in self.files:
             return self.files[path]
         if path not in self.described:
-            told = {"sha256": book_sha} if book_sha else {}
+            about = {"sha256": book_sha} if book_sha else {}
             kept = "in git" if in_git(path) else "kept in DVC's store"
             self.described[path] = self._context(
                 f"#{path}",
                 type_="CreativeWork",
                 name=path,
                 description=f"not inside: {kept}",
-                **told,
+                **about,
             )
         return self.described[path]
 
@@ -166,7 +166,7 @@ class Crate:
             self.crate.root_dataset.append_to("mentions", action)
 
     def _job(self, number: int, step: Step, shas: Mapping[str, str]) -> Any:
-        told = self._context(
+        payload = self._context(
             f"#job-{number}-parameters",
             type_="PropertyValue",
             name="parameters",
@@ -183,7 +183,7 @@ class Crate:
         action = self.crate.add_action(
             self._tool(step),
             f"#job-{number}",
-            object=[*(self.entity(shas.get(p), p) for p in step.files), told],
+            object=[*(self.entity(shas.get(p), p) for p in step.files), payload],
             result=[self.entity(sha, p) for p, sha in step.outputs.items()],
             properties=properties,
         )

@@ -1,4 +1,4 @@
-"""A finished run as an RO-Crate: what is printed, what it is made of, and a description of every job that made it.
+"""Write a finished run as an RO-Crate: printed results, their inputs, and a description of every job.
 
 Follows RO-Crate 1.1 with the profiles Workflow Run Crate 0.5 and Process Run Crate 0.5. Small files are inside; large ones
 (checkpoints, samples) are described by path and sha256, and stay in DVC's store.
@@ -24,7 +24,7 @@ def write_crate(table: str, target: Path, about: About, now: Now, root: Path = P
         table: below `results/`.
         target: a folder that does not exist yet, or a name that ends in `.zip`.
         about: see `About`.
-        now: what params.yaml would tell the job of a file now, see `Now`.
+        now: the current parameters of a file's job, see `Now`.
         root: the project's folder.
     Returns:
         how many files are inside, how many are described only, and how many jobs.
@@ -56,7 +56,7 @@ def write_crate(table: str, target: Path, about: About, now: Now, root: Path = P
 
 
 def _write(made: Crate, target: Path) -> None:
-    """Write beside the target under another name, then move: what is there under the target's name is whole.
+    """Write under a temporary name, then rename, so that the target is always complete.
 
     Raises:
         UserError: it cannot be written; nothing is left.

@@ -1,1 +1,1 @@
-"""From a printed number back to what it was made from: rows, samples, nets, data, and the jobs that made them."""
+"""Trace a printed number back to its rows, samples, nets and data, and the jobs that made them."""

@@ -1,4 +1,4 @@
-"""Numbers of tables computed once more from the rows behind them, by code that makes no table."""
+"""Recompute a table's numbers from the rows behind them, independently of the code that made the table."""
 
 import math
 import re
@@ -16,7 +16,7 @@ def again(how: str, parts: Parts, column: str) -> float:
     """A number once more; nan for words and for ends of intervals that are not computed here.
 
     Args:
-        how: what is formed of the rows, as the table's sources say.
+        how: the operation on the rows, as named in the table's sources.
         parts: the rows. column: of the number, without its metric: `lo`, `difference hi`, `relative_error`; or the metric.
     """
     rows = parts.get("value", [])
@@ -106,7 +106,7 @@ def _value(row: Row) -> float:
 
 
 def _half(row: Row) -> float:
-    """Half an interval; nan where the row says of itself that it has none."""
+    """Half an interval; nan for a row without one."""
     value = float(row.cells["value"])
     flagged = row.cells["note"].startswith(_FLAGGED) or not math.isfinite(value)
     return math.nan if flagged else _Z95 * _number(row.cells["std_error"])

@@ -1,4 +1,4 @@
-"""What was recorded of every result: the job that made it, from what, told what, on what."""
+"""Read the records of every result: its job, inputs, parameters and machine."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
@@ -16,7 +16,7 @@ from guidelab.provenance.runs import Run
 
 Follow = Callable[
     ["Step", str], bool
-]  # whether the trail goes on through an input, by the step and the input's label
+]  # whether the trace follows an input, by the step and the input's label
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Step:
     Attributes:
         rule: its name. stage: whose provenance file speaks of it.
         outputs: path to sha256, as the job wrote them.
-        inputs: label to paths, as the job was told. told: everything else it was told, without the digest of its code.
+        inputs: label to paths, as in the job's payload. told: all other parameters, without the digest of its code.
         code: that digest.
         log: where it wrote its messages; empty when not recorded.
         run: what it took and ran on; None when not recorded.
@@ -59,7 +59,7 @@ class Step:
 
 
 class Book:
-    """The provenance of all experiments below a folder, read as it is asked for."""
+    """The provenance of all experiments below a folder, read on demand."""
 
     def __init__(self, root: Path = Path()):
         self.root = root
@@ -177,10 +177,10 @@ def _step(root: Path, path: str, known: _Known) -> Step:
 
 
 def _inputs(given: Any, path: str, root: Path, stage: str) -> dict[str, tuple[str, ...]]:
-    """Labels with their files, as a job was told them.
+    """Labels with their files, from a job's payload.
 
     Raises:
-        UserError: the record says something else: it comes with a clone.
+        UserError: the record is malformed (it may come with a clone).
     """
     lists = isinstance(given, dict) and all(isinstance(paths, list) for paths in given.values())
     if not lists or not all(isinstance(source, str) for paths in given.values() for source in paths):
@@ -199,7 +199,7 @@ def _rule(entry: Entry) -> str:
 def experiment_of(path: str) -> str:
     """The experiment a file below `results/` was made for; empty for anything else.
 
-    Tables named behind their experiment (`toy2d_divergences.csv`) are asked for by the experiment's own name.
+    Tables named behind their experiment (`toy2d_divergences.csv`) are found by the experiment's name.
     """
     parts = path.split("/")
     if parts[0] != "results" or len(parts) < 3:

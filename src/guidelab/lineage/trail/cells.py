@@ -1,4 +1,4 @@
-"""From a cell of a table to the measured rows it is made of, and whether they still make that number.
+"""Find the measured rows behind a table's cell, and check that they still give its number.
 
 Which rows these are is written by the job of the table, in its `X.sources.csv`; see `guidelab.paper.sources_columns`.
 """

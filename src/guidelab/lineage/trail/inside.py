@@ -1,4 +1,4 @@
-"""Which files a trail may read: those of the project, of folders it links to, and of DVC's cache.
+"""Restrict the files a trace may read: those of the project, of folders it links to, and of DVC's cache.
 
 Records come with a clone, and may name any path.
 """
@@ -27,7 +27,7 @@ def inside(root: Path, path: str) -> Path:
     found = root / path
     try:
         real = found.resolve(strict=True)
-    except RuntimeError as error:  # Python 3.11 says so of links in a circle
+    except RuntimeError as error:  # Python 3.11 raises this for links in a circle
         raise OSError(str(error)) from error
     if not any(real.is_relative_to(own) for own in (*_own(root.resolve()), *_linked(root, name))):
         raise UserError(

@@ -1,4 +1,4 @@
-"""What a job was told then, beside what params.yaml would tell it now."""
+"""Differences between the recorded and the current parameters of a job."""
 
 import json
 from collections.abc import Callable, Iterable, Mapping
@@ -6,23 +6,23 @@ from typing import Any
 
 from guidelab.lineage.trail.book import Step
 
-# What params.yaml and the code at hand would tell the job of a file now; None for a job that is not planned any more.
+# The current parameters of a file's job by params.yaml and this code; None for a job that is not planned any more.
 Now = Callable[[str], Mapping[str, Any] | None]
 _NOTHING, _SHOWN = "nothing", 80
 
 
 def differing(step: Step, planned: Mapping[str, Any]) -> list[str]:
-    """The parameters that params.yaml has otherwise now; `inputs` when the job would read other files.
+    """Names of the parameters that differ in params.yaml now; `inputs` when the job would read other files.
 
     Args:
-        step: a job as it ran. planned: what it would be told now.
+        step: a job as it ran. planned: its current parameters.
     """
     then, now = _then(step), _now(planned)
     return sorted(k for k in {*then, *now} if then.get(k) != now.get(k))
 
 
 def differences(step: Step, planned: Mapping[str, Any]) -> list[str]:
-    """The same in words, number by number: `train.lr: 0.01 then, 0.02 now`."""
+    """The same as text, value by value: `train.lr: 0.01 then, 0.02 now`."""
     then, now = dict(flat(_then(step))), dict(flat(_now(planned)))
     missing = object()
     pairs = {k: (then.get(k, missing), now.get(k, missing)) for k in sorted({*then, *now})}
@@ -30,7 +30,7 @@ def differences(step: Step, planned: Mapping[str, Any]) -> list[str]:
 
 
 def _apart(name: str, was: Any, is_now: Any, missing: object) -> str:
-    if isinstance(was, list) and isinstance(is_now, list):  # of long lists only what differs
+    if isinstance(was, list) and isinstance(is_now, list):  # of long lists only the differing items
         gone, new = ([v for v in a if v not in b] for a, b in ((was, is_now), (is_now, was)))
         was, is_now = (gone, new) if gone or new else (was, is_now)
     said = [_NOTHING if v is missing or v == [] else json.dumps(v) for v in (was, is_now)]
@@ -39,7 +39,7 @@ def _apart(name: str, was: Any, is_now: Any, missing: object) -> str:
 
 
 def flat(content: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, Any]]:
-    """Every number or word with the names that lead to it: `train.lr`."""
+    """Every value with the dotted names that lead to it: `train.lr`."""
     for key, value in content.items():
         if isinstance(value, dict) and value:
             yield from flat(value, f"{before}{key}.")
@@ -57,6 +57,6 @@ def _now(planned: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _inputs(given: Mapping[str, Iterable[str]]) -> dict[str, Any]:
-    """Labels with their files, the same whether a job without any says nothing or an empty list."""
+    """Labels with their files; a missing entry counts as an empty list."""
     found = {label: files for label, paths in given.items() if (files := list(paths))}
     return {"inputs": found} if found else {}

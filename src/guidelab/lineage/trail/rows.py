@@ -1,4 +1,4 @@
-"""Find a row of a table by what a person remembers of it: `variant=autog,w=3`, or its number."""
+"""Find a row of a table by column values (`variant=autog,w=3`) or by its number."""
 
 import csv
 import math
@@ -80,7 +80,7 @@ def find(rows: Sequence[Row], given: Iterable[str], path: str, columns: Iterable
 
 
 def conditions(parts: Iterable[str], known: Sequence[str], path: str) -> dict[str, str]:
-    """`column=value` parts as a mapping; `metric` may be asked for although it is no column.
+    """`column=value` parts as a mapping; `metric` is allowed although it is no column.
 
     Raises:
         UserError: a part is not of that form, or names no column.

@@ -1,4 +1,4 @@
-"""The whole trail of one number, as plain content: cell, rows, jobs, files, and what does not agree."""
+"""Collect the complete trace of one number as plain data: cell, rows, jobs, files, and mismatches."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -9,10 +9,10 @@ from guidelab import registry
 from guidelab.errors import counted
 from guidelab.lineage.trail.book import Book, Step, walk
 from guidelab.lineage.trail.cells import Cell, find_cell, nets_digest
+from guidelab.lineage.trail.contradictions import contradictions
 from guidelab.lineage.trail.facts import facts
 from guidelab.lineage.trail.intact import Files
 from guidelab.lineage.trail.now import Now, differing
-from guidelab.lineage.trail.said import contradictions
 
 _SAMPLERS = ("sample", "generate", "grading")
 
@@ -61,7 +61,7 @@ def _starts(cell: Cell) -> list[str]:
 
 
 def _follows(cell: Cell | None, step: Step, label: str) -> bool:
-    """Whether a number depends on an input of a job that made others too."""
+    """Whether a number depends on an input of a job with several outputs."""
     if cell is None:
         return True
     if step.rule in ("table", "collect", "divergences"):

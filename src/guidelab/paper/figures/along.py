@@ -2,7 +2,7 @@
 """Along sigma: score mismatch, the weights that make divergences of it and their products; without a true score, gains.
 
 `rows(tables, info)` makes one row per (point, series, noise bin): columns point, variant, series, divergence, sigma_lo,
-sigma_hi, sigma, value, lo, hi, status, n, train_seed. Where the true score is not known the null stands beside them.
+sigma_hi, sigma, value, lo, hi, status, n, train_seed. Where the true score is not known the null is drawn too.
 """
 
 import math

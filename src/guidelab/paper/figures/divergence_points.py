@@ -1,5 +1,5 @@
 # ruff: noqa: RUF001 - true minus signs, dashes and Greek letters are what readers see
-"""What guidance does to each divergence, in pixels and in features, beside quality and diversity.
+"""What guidance does to each divergence, in pixels and in features, next to quality and diversity.
 
 `rows(tables, info)` makes one row per (panel, point): columns panel, metric, point, variant, value, lo, hi, status, n, bound.
 """
@@ -28,7 +28,7 @@ _LOWEST = "{name} ≥, pixels, σ = {sigma:g}"
 
 
 def rows(tables: dict[str, pd.DataFrame], info: dict[str, Any]) -> pd.DataFrame:
-    """Bounds of every graded point, and the metrics that settings ask for at the same points."""
+    """Bounds of every graded point, and the metrics named in the settings at the same points."""
     given = tables["divergences"]
     wanted = [
         p

@@ -7,7 +7,7 @@ Arrays (`fields/grid.safetensors`, `fields/variety.safetensors`):
     images/<point> [N, C, H, W]     uint8, in the order of the seeds, e.g. images/cfg/w2.00
     seeds [N], labels [N]           sample seed and class of every column; class -1: unconditional
 
-settings: points [[label, point], ...], a row each; n columns; labels, the classes shown (empty: whatever comes first);
+settings: points [[label, point], ...], a row each; n columns; labels, the classes shown (empty: the first images);
 class_names (optional), by class.
 
 Rows: one image each: columns row, label, point, column, seed, class, channels, height, width, pixels (hexadecimal

@@ -1,4 +1,4 @@
-"""Real data, and what others trained: rules of workflow/rules/data.smk."""
+"""Jobs of real data and pretrained files: rules of workflow/rules/data.smk."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""What a pretrained file must hold for an entry of params.yaml, and which files an experiment reads."""
+"""The architecture that params.yaml requires of a pretrained file, and the files an experiment reads."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -114,9 +114,9 @@ def _compared(e: "PlannedExperiment", fold: str) -> dict[str, dict[str, Any]]:
         if entry.reference != fold or extractor not in WIDTHS:
             continue
         width, spatial = WIDTHS[extractor]
-        asked = found.setdefault(of, {"extractor": extractor, "width": width})
+        expected = found.setdefault(of, {"extractor": extractor, "width": width})
         if f"sfid@{space}" in e.spec.evaluate.metrics:
-            asked["spatial"] = spatial
+            expected["spatial"] = spatial
     return found
 
 

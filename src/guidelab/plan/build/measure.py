@@ -1,4 +1,4 @@
-"""Numbers: features, rows, divergences. Rules of workflow/rules/measure.smk."""
+"""Jobs of features, measurements and divergences: rules of workflow/rules/measure.smk."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from guidelab.plan.runs import PlannedExperiment, Run
     from guidelab.spec import Term, Variant
 
-REAL_VS_REAL = "real_vs_real"  # the point of the rows in which real points stand for samples
+REAL_VS_REAL = "real_vs_real"  # the point of the rows with real points as samples
 
 
 def extract(e: "PlannedExperiment", features: str, of: str) -> Job:
@@ -149,17 +149,17 @@ def _reports(e: "PlannedExperiment", role: str) -> tuple[str, ...]:
 
 def diverge(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     """Every estimate of one point along sigma; of points with its exact value, of images in every feature space too."""
-    asked, run = slices.divergences(e), e.run(variant, w, part)
+    settings, run = slices.divergences(e), e.run(variant, w, part)
     spec = slices.sampler(e, run) | slices.estimate(e) | {"point": run.point, "blocks": _estimated(e)}
-    spec |= {"train_seeds": slices.graded_seeds(e, asked.grader, run)}
-    inputs = {"real": e.outputs("prepare", asked.real), "samples": e.outputs("sample", *run.names)}
-    inputs |= {"grader": e.outputs("grade", asked.grader, *run.names), **slices.net_inputs(e, run)}
+    spec |= {"train_seeds": slices.graded_seeds(e, settings.grader, run)}
+    inputs = {"real": e.outputs("prepare", settings.real), "samples": e.outputs("sample", *run.names)}
+    inputs |= {"grader": e.outputs("grade", settings.grader, *run.names), **slices.net_inputs(e, run)}
     inputs |= {"density": e.outputs("density", *run.names)} if e.has_density(variant) else {}
     if not e.images:
         return Job(inputs, spec, _diverge_modules(e, run))
     spaces = _graded_spaces(e)
     inputs |= slices.features(e, spaces, "/".join(run.names), "features")
-    inputs |= slices.features(e, spaces, f"data/{asked.real}", "reference")
+    inputs |= slices.features(e, spaces, f"data/{settings.real}", "reference")
     return Job(inputs, spec | {"spaces": spaces}, _diverge_modules(e, run))
 
 
@@ -171,8 +171,8 @@ def _graded_spaces(e: "PlannedExperiment") -> list[str]:
 
 def _estimated(e: "PlannedExperiment") -> dict[str, list[int]]:
     """The blocks of samples that estimates are made of."""
-    asked, blocks = slices.divergences(e), slices.blocks(e)
-    return {name: blocks[name] for name in (*asked.blocks, asked.calibrate)}
+    settings, blocks = slices.divergences(e), slices.blocks(e)
+    return {name: blocks[name] for name in (*settings.blocks, settings.calibrate)}
 
 
 def _diverge_modules(e: "PlannedExperiment", *runs: "Run") -> tuple[str, ...]:
@@ -183,8 +183,8 @@ def _diverge_modules(e: "PlannedExperiment", *runs: "Run") -> tuple[str, ...]:
 
 def diverge_null(e: "PlannedExperiment") -> Job:
     """The same for parts of the held-out fold: two halves of points; of images parts as large as a sampler's blocks."""
-    asked = slices.divergences(e)
-    inputs = {"real": e.outputs("prepare", asked.real), "grader": e.outputs("null")}
+    settings = slices.divergences(e)
+    inputs = {"real": e.outputs("prepare", settings.real), "grader": e.outputs("null")}
     spec = slices.estimate(e) | {"point": REAL_VS_REAL, "variant": REAL_VS_REAL, "train_seeds": [0]}
     if not e.images:
         return Job(inputs, spec, _diverge_modules(e))
@@ -195,5 +195,5 @@ def diverge_null(e: "PlannedExperiment") -> Job:
     spec |= {"terms": [], "discs": {}, "blocks": _estimated(e), "spaces": _graded_spaces(e)}
     spec |= {"degrade": {main: sampled["degrade"][main]}, "train_seeds": [run.seeds[0]]}
     inputs |= {f"model:{main}": (e.net(main),)}
-    inputs |= slices.features(e, _graded_spaces(e), f"data/{asked.real}", "reference")
+    inputs |= slices.features(e, _graded_spaces(e), f"data/{settings.real}", "reference")
     return Job(inputs, spec, _diverge_modules(e, run))

@@ -1,4 +1,4 @@
-"""What is printed: tables, figures, findings. Rules of workflow/rules/paper.smk."""
+"""Jobs of tables, figures and findings: rules of workflow/rules/paper.smk."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -32,7 +32,7 @@ def table(e: "PlannedExperiment") -> Job:
 
 
 def story(e: "PlannedExperiment") -> Job:
-    """The findings in words."""
+    """The findings as sentences."""
     return Job(_compared(e), _about(e) | _mains(e))
 
 

@@ -1,4 +1,4 @@
-"""Samplers: samples, log-densities, what figures draw. Rules of workflow/rules/sample.smk."""
+"""Jobs of samples, log-densities and figures' arrays: rules of workflow/rules/sample.smk."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -39,9 +39,9 @@ def _for_discriminator(e: "PlannedExperiment", disc: str) -> dict[str, Any]:
 
 def density(e: "PlannedExperiment", variant: str, w: str, part: str) -> Job:
     """Exact log-densities of data and of samples under the sampler's ODE."""
-    asked = e.spec.evaluate.density
-    assert asked is not None  # only then a density is planned
-    spec = {"density": asked.model_dump(), "blocks": slices.blocks(e)}
+    settings = e.spec.evaluate.density
+    assert settings is not None  # only then a density is planned
+    spec = {"density": settings.model_dump(), "blocks": slices.blocks(e)}
     return _sampled(e, e.run(variant, w, part), spec, named.of_density(e))
 
 

@@ -206,10 +206,10 @@ def features(e: "PlannedExperiment", names: Iterable[str], of: str, label: str) 
 
 def estimate(e: "PlannedExperiment") -> dict[str, Any]:
     """What all estimates of divergences of an experiment share."""
-    asked, grader = divergences(e), e.spec.discriminators[divergences(e).grader]
-    kept = asked.model_dump(exclude={"theorem", "null_real", "real", "blocks", "calibrate"})
+    settings, grader = divergences(e), e.spec.discriminators[divergences(e).grader]
+    kept = settings.model_dump(exclude={"theorem", "null_real", "real", "blocks", "calibrate"})
     about = {"experiment": e.name, "scale": e.spec.scale, "sampler": e.spec.sampler.model_dump()}
-    about |= {"report": asked.blocks, "calibrate": asked.calibrate, "reference_split": asked.real}
+    about |= {"report": settings.blocks, "calibrate": settings.calibrate, "reference_split": settings.real}
     sigmas = [grader.train.sigma_min, grader.train.sigma_max]
     return about | {"dataset": e.spec.dataset.model_dump(), "estimate": kept, "sigmas": sigmas}
 

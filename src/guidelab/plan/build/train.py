@@ -1,4 +1,4 @@
-"""Nets: denoisers, models, discriminators, graders. Rules of workflow/rules/train.smk."""
+"""Jobs of denoisers, models, discriminators and graders: rules of workflow/rules/train.smk."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -66,13 +66,13 @@ def grade(e: "PlannedExperiment", disc: str, variant: str, w: str, part: str) ->
 
 def null(e: "PlannedExperiment") -> Job:
     """Train the null discriminator: points of a fold of their own, images of the graders' fold, against real data."""
-    asked = slices.divergences(e)
-    d = e.spec.discriminators[asked.grader]
-    spec = slices.discriminator(e, asked.grader) | {"train_seeds": [0]}
-    modules = named.of_discriminators(e, asked.grader)
+    settings = slices.divergences(e)
+    d = e.spec.discriminators[settings.grader]
+    spec = slices.discriminator(e, settings.grader) | {"train_seeds": [0]}
+    modules = named.of_discriminators(e, settings.grader)
     inputs = {"real": e.outputs("prepare", d.real)}
     if not e.images:
-        assert asked.null_real is not None  # only then the null is planned
-        return Job(inputs | {"other": e.outputs("prepare", asked.null_real)}, spec, modules)
+        assert settings.null_real is not None  # only then the null is planned
+        return Job(inputs | {"other": e.outputs("prepare", settings.null_real)}, spec, modules)
     first, last = d.drawn.seeds
     return Job(inputs, spec | {"apart": last - first + 1}, modules)

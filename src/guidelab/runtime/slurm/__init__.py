@@ -1,1 +1,1 @@
-"""Slurm, as far as it has to be known: the settings of a site, its queue, what is lost in it, and its time limits."""
+"""Slurm support: site settings, the queue, lost jobs, and time limits."""

@@ -1,6 +1,6 @@
-"""Before a run: jobs of an earlier Snakemake that are still in the queue are named, and nothing starts beside them.
+"""Refuse to start while Slurm jobs of an earlier Snakemake are still in the queue.
 
-A Snakemake that is killed leaves its jobs: they wait, run and write on. Another one does not know them, and would
+Jobs of a killed Snakemake stay in the queue, run and write files. A new Snakemake does not know them and would
 submit them again.
 """
 
@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from guidelab.errors import UserError, counted
-from guidelab.runtime.preflight import asked_of
+from guidelab.runtime.preflight import invocation_of
 from guidelab.runtime.running import FROM
 from guidelab.runtime.slurm import watch
 from guidelab.runtime.slurm.queue import Queued, listed, queue
 
 
 def begin(arguments: Sequence[str]) -> None:
-    """Look for such jobs, and mind those of this run.
+    """Look for such jobs, mark those of this run in their environment, and start the status polling.
 
     Args:
         arguments: of the Snakemake that reads the workflow, without the program's name.
@@ -26,37 +26,37 @@ def begin(arguments: Sequence[str]) -> None:
         UserError: there are some, and jobs would be run.
     """
     os.environ[FROM] = os.environ.get("SLURM_JOB_ID", "login")
-    asked = asked_of(arguments)
-    if not asked.tells:
+    invocation = invocation_of(arguments)
+    if not invocation.tells:
         return
     left = orphans(queue() or [], Path.cwd())
-    if left and asked.acts:
-        raise UserError(told(left))
+    if left and invocation.acts:
+        raise UserError(message(left))
     if left:
-        print(told(left), file=sys.stderr)
+        print(message(left), file=sys.stderr)
     watch.mend()
 
 
 def within() -> None:
-    """In the Snakemake inside a job: SIGUSR1, a cluster's notice before it ends a job, is for the job's command alone.
+    """Ignore SIGUSR1 in the Snakemake inside a job: a cluster's notice before the time limit is for the job's command.
 
-    Snakemake and the shell between them would die of it, and the command would lose the time it needs to save.
+    Without this, the signal would end Snakemake and its shell before the command has saved its state.
     """
     signal.signal(
         signal.SIGUSR1, signal.SIG_IGN
-    )  # inherited by all that is started; a training sets its own handler
+    )  # child processes inherit this; a training sets its own handler
 
 
 def orphans(jobs: Sequence[Queued], folder: Path) -> list[Queued]:
-    """Jobs that a Snakemake submitted from a folder."""
+    """The queued Slurm jobs that a Snakemake submitted from a folder."""
     here = folder.resolve()
     return [job for job in jobs if job.comment.startswith("rule_") and Path(job.folder).resolve() == here]
 
 
-def told(left: Sequence[Queued]) -> str:
-    """What to say of them."""
+def message(left: Sequence[Queued]) -> str:
+    """The message about them."""
     return (
-        f"still in the queue for this folder: {counted(len(left), 'job')} of a snakemake that is gone, or at work elsewhere:{listed(left)}\n"
+        f"still in the queue for this folder: {counted(len(left), 'job')} of a snakemake that has ended, or runs on another machine:{listed(left)}\n"
         "Nothing was started, for two jobs would write the same files. Wait until they have ended, or cancel them (a "
         f"training saves its state first):\n  scancel {' '.join(job.number for job in left)}\n"
         "Then type the same command again."

@@ -1,4 +1,4 @@
-"""What is asked of Slurm, and how its answers are read. Each question is one short command; none is asked in a loop."""
+"""Queries of Slurm's queue and parsers of their output. Each query is one short command; none runs in a loop."""
 
 import os
 import re
@@ -32,12 +32,12 @@ class Queued:
 
     @property
     def what(self) -> str:
-        """The rule, and what it is asked for."""
+        """The rule and its output."""
         return self.comment.removeprefix("rule_").replace("_wildcards_", " ")
 
 
 def ask(*command: str) -> str | None:
-    """The output of a command of Slurm; None where there is no such command, or no answer."""
+    """The output of a Slurm command; None where the command is missing or fails."""
     if not shutil.which(command[0]):
         return None
     try:
@@ -51,10 +51,10 @@ def ask(*command: str) -> str | None:
 
 def queue(*more: str) -> list[Queued] | None:
     """My jobs that are in the queue, or those that `more` options of squeue select; None without an answer."""
-    told = ask("squeue", "--noheader", f"--format={_FIELDS}", *(more or ("--me",)))
-    if told is None:
+    rows_of_queue = ask("squeue", "--noheader", f"--format={_FIELDS}", *(more or ("--me",)))
+    if rows_of_queue is None:
         return None
-    rows = [line.strip(" ").split(_END, 5) for line in told.splitlines() if line.strip()]
+    rows = [line.strip(" ").split(_END, 5) for line in rows_of_queue.splitlines() if line.strip()]
     return [Queued(*row) for row in rows if len(row) == 6]
 
 
@@ -105,6 +105,6 @@ def environment() -> dict[str, str]:
 
 
 def listed(jobs: Sequence[Queued], most: int = 8) -> str:
-    """Jobs, one a line, to tell a person."""
+    """Jobs, one a line, for a message."""
     lines = [f"\n  {job.number} {job.state.lower()} {job.what} ({job.reason})" for job in jobs[:most]]
     return "".join(lines) + (f"\n  and {len(jobs) - most} more" if len(jobs) > most else "")

@@ -1,4 +1,4 @@
-"""What a site has that others do not, for workflow/profiles/slurm: from the environment, so that no tracked file changes."""
+"""Site-specific Slurm settings for workflow/profiles/slurm, from environment variables, so no tracked file changes."""
 
 import os
 import sys
@@ -19,18 +19,18 @@ FORGETS_S = 120  # a cluster that forgets finished jobs sooner cannot be followe
 
 
 def resources(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """What every job asks for beside the rules' own needs, quoted: Snakemake evaluates what a profile gives."""
+    """Resources that every job requests in addition to its rule's, quoted: Snakemake evaluates what a profile gives."""
     return {name: repr(environ[variable]) for variable, name in RESOURCES.items() if environ.get(variable)}
 
 
 def partition(gpu: int, environ: Mapping[str, str] = os.environ) -> str | None:
-    """Where a job goes that asks for so many GPUs; None for the cluster's default."""
+    """The partition of a job that requests so many GPUs; None for the cluster's default."""
     wanted = environ.get("GUIDELAB_SLURM_GPU_PARTITION") if gpu else None
     return wanted or environ.get("GUIDELAB_SLURM_PARTITION") or None
 
 
 def number(name: str, default: int, environ: Mapping[str, str] = os.environ) -> int:
-    """A whole number from the environment; a mistake ends the program, for a profile is read before anybody catches it."""
+    """A whole number from the environment; a mistake ends the program, as a profile is read where no error handler is active."""
     try:
         return whole(name, default, environ=environ)
     except UserError as error:

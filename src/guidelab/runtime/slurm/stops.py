@@ -1,4 +1,4 @@
-"""Planned stops of a job under Slurm: it is asked to stop before its time limit, and puts itself back into the queue.
+"""Planned stops under Slurm: a job gets SIGTERM before its time limit and requeues itself.
 
 The job keeps its number and gets its whole time again; Snakemake sees it wait and run, and counts no attempt. What a
 job must bring along is a state it resumes from.
@@ -19,24 +19,24 @@ from guidelab.runtime.slurm import queue
 ASK_AGAIN_S = 60.0
 MARGIN_S = (30.0, 600.0)  # of the limit's tenth: from when on it is stopped; GUIDELAB_MARGIN_S overrides
 SIGNALS = (signal.SIGTERM, signal.SIGUSR1)
-_LISTENER = (  # the direct child of the step: where processes are tracked by cgroups, Slurm signals nobody else
+_LISTENER = (  # the direct child of the step: where processes are tracked by cgroups, Slurm signals no other
     "trap 'kill -s TERM {pid}' TERM; trap 'kill -s USR1 {pid}' USR1; "
     "while kill -0 {pid} 2>/dev/null; do sleep 1 & wait $!; done"
 )
 
 
 class Stops:
-    """Asks this process to stop in time, with SIGTERM; passes Slurm's signals on where they would not arrive."""
+    """Sends this process SIGTERM in time; forwards Slurm's signals where they would not arrive."""
 
     def __init__(self, job: str):
         self.job = job
         self._done = threading.Event()
         self._listener: subprocess.Popen[bytes] | None = None
 
-    def begin(self, asked: Callable[[int, FrameType | None], None]) -> None:
-        """Set `asked` as the handler until a trainer sets its own; mind the time from now on."""
+    def begin(self, handler: Callable[[int, FrameType | None], None]) -> None:
+        """Set `handler` as the handler until a trainer sets its own; watch the time from now on."""
         for number in SIGNALS:
-            signal.signal(number, asked)
+            signal.signal(number, handler)
         if (queue.config("ProctrackType") or "").endswith("cgroup"):
             self._listen()
         threading.Thread(target=self._mind, daemon=True).start()
@@ -66,12 +66,12 @@ class Stops:
         while found is None and queue.state_of(self.job) == "" and not self._done.wait(ASK_AGAIN_S):
             found = queue.time_of(self.job)  # Slurm did not answer
         if found is None:
-            print(f"guidelab: job {self.job}: no time limit is known, none is minded", file=sys.stderr)
+            print(f"guidelab: job {self.job}: no time limit is known, so no stop is planned", file=sys.stderr)
             return
         margin = seconds("GUIDELAB_MARGIN_S", min(max(found[1] / 10, MARGIN_S[0]), MARGIN_S[1]))
         left: float = found[0]
         while not self._done.wait(max(left - margin, 0.0)):
-            found = queue.time_of(self.job)  # somebody may have given it more
+            found = queue.time_of(self.job)  # the limit may have been extended
             left = found[0] if found else 0.0
             if left <= margin + 1:
                 print(f"guidelab: {left:.0f} s of the time limit are left: stopping", file=sys.stderr)

@@ -1,15 +1,15 @@
-"""While a run waits for its jobs: none is lost, and nothing hangs without a word.
+"""Robust job-status polling for snakemake-executor-plugin-slurm 2.8.0: no job is lost, no wait is silent.
 
-The executor's plugin (2.8.0) asks Slurm for the states of its jobs and then
+The executor's plugin (2.8.0) queries the states of its jobs and then
 
 * drops all jobs when Slurm does not answer, and waits for ever for what it has dropped;
 * leaves preempted jobs, and those of a lost node, to Slurm, which may have cancelled them for good;
 * does not know sacct's "CANCELLED by 1000" and waits on;
 * waits for jobs that Slurm has forgotten.
 
-So the function it asks with is replaced by one that answers in words it understands. It also tells, whenever nothing
+So its query function is wrapped; unknown states are mapped to ones the plugin handles. It also reports, whenever nothing
 has happened for some minutes, what is waited for and why. The plugin's version is pinned; another one that lacks what
-is replaced here is told of once, and left alone.
+is replaced here is reported once, and left alone.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from guidelab.environment import whole
 from guidelab.runtime.slurm.queue import Queued, listed, queue
 
 PLUGIN = "snakemake_executor_plugin_slurm"
-SURE = 2  # answers in a row, before a state that may pass is believed
-AGAIN_S = 10.0  # between the two where squeue is asked; sacct, which lags, is asked at the usual time
+SURE = 2  # equal answers in a row before a state that may be transient is accepted
+AGAIN_S = 10.0  # between the two for squeue; sacct, which lags, is queried at the usual interval
 _LOST = {  # states the plugin waits on -> one it acts on: the job is submitted again, as `retries` allows
     "PREEMPTED": "CANCELLED",
     "NODE_FAIL": "FAILED",
@@ -39,7 +39,7 @@ Ask = Callable[[str, Any], Awaitable[Answer]]
 
 
 def mend() -> None:
-    """Replace what the executor asks with, if Snakemake has the executor."""
+    """Replace the executor's query function, if Snakemake has the executor."""
     plugin = sys.modules.get(PLUGIN)
     if plugin is None or getattr(plugin, "guidelab_watch", None):
         return
@@ -61,11 +61,11 @@ def mend() -> None:
 
 
 class Watch:
-    """Stands between the executor and Slurm.
+    """Wraps the executor's queries of Slurm.
 
     Attributes:
         ask: the plugin's own function: `(command, logger) -> (states by job or None, seconds)`.
-        quiet_s: so many seconds without news before what is waited for is told.
+        quiet_s: so many seconds without a change before the awaited jobs are reported.
         tell, clock, again_s: for tests.
     """
 
@@ -91,7 +91,7 @@ class Watch:
         self._expected = list(jobs)
 
     async def query(self, command: str, logger: Any) -> tuple[dict[str, str], float]:
-        """The states of jobs in words the executor acts on; empty, never None, without an answer."""
+        """The states of jobs, mapped to ones the executor handles; empty, never None, without an answer."""
         found, took = await self.ask(command, logger)
         if found is None:
             self._silent()
@@ -100,11 +100,11 @@ class Watch:
             self.tell("Slurm answers again")
             self._silent_since, self._news = None, self.clock()
         lags = command.lstrip().startswith("sacct")
-        states = self._believed(found, lags)
+        states = self._accepted(found, lags)
         if not lags and any(count < SURE for count in self._doubts.values()):
             await asyncio.sleep(self.again_s)
             found, _ = await self.ask(command, logger)
-            states = states if found is None else self._believed(found, lags)
+            states = states if found is None else self._accepted(found, lags)
         self._watch(states)
         return states, took or 0.0
 
@@ -118,16 +118,16 @@ class Watch:
         minutes = (now - self._silent_since) / 60
         self.tell(
             f"Slurm has not answered {f'for {minutes:.0f} minutes' if minutes else 'this time'}; {len(self._expected)} jobs are "
-            "waited for. They go on without it, and this run goes on when it answers: nothing need be done. `sinfo` tells "
-            "how it is. If it does not come back: Ctrl-C here, later the same command again; what is done stays done."
+            "waited for. They keep running, and this run continues when Slurm answers: no action is needed. `sinfo` shows "
+            "its state. If it does not return: Ctrl-C here, later the same command again; what is done stays done."
         )
 
-    def _believed(self, found: Mapping[str, str], lags: bool) -> dict[str, str]:
+    def _accepted(self, found: Mapping[str, str], lags: bool) -> dict[str, str]:
         self._seen |= set(found)
         states = {job: state.split()[0] if state else state for job, state in found.items()}
         expected = [
             job for job in self._expected if job in self._seen or not lags
-        ]  # a new one may not be told of yet
+        ]  # a new job may not be listed yet
         doubtful = {job: states.get(job, "UNKNOWN") for job in expected}
         doubtful = {job: state for job, state in doubtful.items() if state in (*_LOST, "UNKNOWN")}
         self._doubts = Counter({job: self._doubts[job] + 1 for job in doubtful})

@@ -1,1 +1,1 @@
-"""`guidelab verify`: measured numbers computed again by torch-fidelity."""
+"""`guidelab verify`: recompute measured numbers with torch-fidelity."""

@@ -1,4 +1,4 @@
-"""Which numbers of an experiment `guidelab verify` computes again: samples, feature space, and the measured rows."""
+"""Select the numbers of an experiment that `guidelab verify` recomputes: samples, feature space, measured rows."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

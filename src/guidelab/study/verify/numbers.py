@@ -1,4 +1,4 @@
-"""Measured numbers, the same by torch-fidelity under our settings and under its defaults, and why they differ."""
+"""Compare measured numbers with torch-fidelity's, under our settings and under its defaults, and explain differences."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Graders and divergences where images are streamed and nets released: CIFAR-10's smoke copy, in pixels and features.
+"""Graders and divergences of streamed images and pretrained nets: CIFAR-10's smoke copy, in pixels and features.
 
 What must never happen: an experiment refused for its size; a grader on latents, or of a net on them; published
 statistics taken for a fold of images; an estimate of a net with a class where it was sampled without.
@@ -106,7 +106,7 @@ def test_a_sampler_of_released_nets_is_graded_in_pixels_and_features(rows):
     assert nets["grader_sha256"].ne("").all() and nets["checkpoint_sha256"].ne("").all()
 
 
-def test_real_against_real_is_told_apart_by_nobody_and_random_samples_by_all(rows):
+def test_no_grader_separates_real_from_real_and_every_one_random_samples(rows):
     js = rows[(rows["kind"] == "estimate") & (rows["estimator"] == "nwj") & (rows["divergence"] == "js")]
     found = js.set_index("point")[["value", "std_error"]].astype(float)
     assert found.loc["real_vs_real", "value"] < 3 * found.loc["real_vs_real", "std_error"] + 1e-6

@@ -1,15 +1,15 @@
-"""Files that stand where others should be: pointers of version control, pages of a web site, nothing at all."""
+"""Recognise placeholders for a file: Git LFS and git-annex pointers, web pages, empty files."""
 
 from pathlib import Path
 
-_HEAD = 1024  # bytes that tell what a file is
+_HEAD = 1024  # bytes that identify a placeholder
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ANNEX = (b"/annex/objects/", b"../.git/annex/", b".git/annex/")
 _PAGES = (b"<!doctype html", b"<html", b"<?xml")
 
 
-def foreign(content: bytes) -> str:
-    """What a file is that is not the one wanted, and what to do; empty where nothing is known about it.
+def placeholder(content: bytes) -> str:
+    """Message for a placeholder: what the file is and what to do; empty for any other file.
 
     Args:
         content: the file, or its first kilobyte.
@@ -26,10 +26,10 @@ def foreign(content: bytes) -> str:
     return ""
 
 
-def foreign_file(path: Path) -> str:
-    """As `foreign`, of a file; empty where it cannot be read."""
+def placeholder_file(path: Path) -> str:
+    """As `placeholder`, of a file; empty where it cannot be read."""
     try:
         with path.open("rb") as file:
-            return foreign(file.read(_HEAD))
+            return placeholder(file.read(_HEAD))
     except OSError:
         return ""

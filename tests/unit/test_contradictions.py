@@ -8,8 +8,8 @@ import pytest
 from trail_cases import TABLE, build
 
 from guidelab.lineage.trail.book import Book
+from guidelab.lineage.trail.contradictions import contradictions
 from guidelab.lineage.trail.rows import Row, read_rows
-from guidelab.lineage.trail.said import contradictions
 from guidelab.lineage.trail.trace import trace
 
 ROOT = Path(__file__).parents[2]

@@ -1,4 +1,4 @@
-"""Hand-made measurements of an experiment at a paper's size: several nets, spaces and a published value for most points."""
+"""Hand-made measurements like ImageNet's: several nets, feature spaces and a published value for most points."""
 
 from pathlib import Path
 from typing import Any
@@ -49,7 +49,7 @@ SPEC: dict[str, Any] = {
 }  # fmt: skip
 
 
-def large(scale: str = "full", experiment: str = "imagenet256", n: int = 50_000) -> pd.DataFrame:
+def imagenet_rows(scale: str = "full", experiment: str = "imagenet256", n: int = 50_000) -> pd.DataFrame:
     """Measurements of every point on three blocks; block b lies (b - 1) standard errors from the mean."""
     rows = [
         _row(

@@ -1,4 +1,4 @@
-"""What plugins say of themselves, and whether they are of the kind their name stands for."""
+"""Check that a plugin has the attributes and signature of its kind."""
 
 import importlib
 import inspect
@@ -27,7 +27,7 @@ _SHAPES = {  # what a class of a kind has, and where that is described
 
 
 def found(kind: str, name: str, where: str = "params.yaml") -> tuple[str, Any] | None:
-    """Target `module:attribute` of a plugin and what it stands for; None for a name that is none.
+    """Target `module:attribute` of a plugin and the loaded object; None for a name that is no plugin's.
 
     Args:
         kind: of the registry. name: as in params.yaml. where: for messages.

@@ -1,4 +1,4 @@
-"""Plans at the papers' size: what is obtained, what is trained, where nets work, and the smoke copies."""
+"""Plans of streamed experiments: converted nets, trained nets, devices, and the smoke copies."""
 
 import json
 from pathlib import Path
@@ -69,7 +69,7 @@ def test_stages_come_in_an_order_that_can_be_run(plan):
             seen.add(stage.name)
 
 
-def test_released_nets_are_obtained_and_only_what_nobody_released_is_trained(plan):
+def test_released_nets_are_converted_and_only_unreleased_ones_are_trained(plan):
     released, trained = plan.experiment("imagenet256"), plan.experiment("imagenet256_smoke_trained")
     assert instances.denoisers(released) == ["dit_s"]
     assert instances.denoisers(trained) == ["adm", "dit", "dit_s"]
@@ -143,7 +143,7 @@ def test_a_smoke_copy_plans_the_same_points_under_its_own_name(plan, name):
     assert all(last - first + 1 == 16 for first, last in small.spec.evaluate.blocks.values())
 
 
-def test_what_a_smoke_experiment_reads_is_made_up(plan):
+def test_inputs_of_a_smoke_experiment_are_synthetic(plan):
     made = "results/imagenet256_smoke/synthetic/files.json"
     assert plan.job("prepare", "imagenet256_smoke", "train").files == [made]
     assert plan.job("obtain", "imagenet256_smoke", "models", "dit").files == [made]
@@ -269,7 +269,7 @@ def test_a_mistake_is_named_before_any_work(tmp_path, mistake):
     assert all(text in message for text in said), message
 
 
-def test_asking_for_what_is_not_there_says_what_is(plan):
+def test_unplanned_names_are_refused_with_the_planned_ones(plan):
     with pytest.raises(UserError, match="has no jobs of obtain"):
         plan.job("obtain", "fashion", "models", "main")
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""`guidelab obtain`: bring a published file into our form, after checking that it is what the experiment takes it for."""
+"""`guidelab convert`, the job of rule `obtain`: convert a pretrained file to safetensors and verify its architecture."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +23,7 @@ def run(job: dict[str, Any], outputs: list[Path]) -> None:
     Args:
         job: `checkpoint` (a row), `extractor` (the row of the classifier below a discriminator's head, or null),
             `folder` (null: where the user keeps published files), `as` (model, classifier, discriminator, autoencoder
-            or statistics), `expect` (what params.yaml takes it for), `seeds` (training seeds it stands for), `code`.
+            or statistics), `expect` (the architecture that params.yaml requires), `seeds` (training seeds it stands for), `code`.
         outputs: one safetensors file.
     Raises:
         UserError: the file is absent, changed, broken or hostile, or of another architecture, resolution, number of
@@ -77,20 +77,20 @@ def write_net(
     seeds: list[int],
     about: dict[str, Any],
 ) -> None:
-    """A net in the form `assemble.load_net` reads: the same weights for every training seed it stands for."""
+    """A net in the form `assemble.load_net` reads: the same weights for every training seed it is used for."""
     found = {f"seed{seed}/{name}": tensor for seed in seeds for name, tensor in tensors.items()}
     save_arrays(output, found, {"kind": "model", "net": config, "seeds": list(seeds), **about})
 
 
 def check_net(path: Path, made: str, config: Mapping[str, Any], expect: Mapping[str, Any]) -> None:
-    """Compare what a file holds with what the experiment takes it for.
+    """Compare a file's content with what the experiment expects.
 
     Args:
         path: the file.
         made: model, classifier or discriminator.
         config: of the net in it.
-        expect: `name`, `resolution_px`, `image_channels`, `classes` (of a discriminator: those of the data it is told
-            about), `told` (whether a discriminator is told a class), `net` (keys of its architecture as params.yaml
+        expect: `name`, `resolution_px`, `image_channels`, `classes` (of a discriminator: those of its training
+            data), `told` (whether a discriminator is conditional), `net` (keys of its architecture as params.yaml
             writes them), `entry` and `net_entry` (where in params.yaml); what is absent is not compared.
     Raises:
         UserError: names the first difference, the file, the entry and the mend.
@@ -105,11 +105,11 @@ def check_net(path: Path, made: str, config: Mapping[str, Any], expect: Mapping[
             raise UserError(
                 f"{path}: holds {_said(what, config.get(key))}, wanted {_said(what, expect[key])}. {mend}"
             )
-    held, wanted, told = config.get("classes"), expect.get("classes"), expect.get("told")
-    if told is not None and bool(held) != told:
-        has = f"is told one of {held} classes" if held else "is told no class"
+    held, wanted, conditional = config.get("classes"), expect.get("classes"), expect.get("told")
+    if conditional is not None and bool(held) != conditional:
+        has = f"is conditional on {held} classes" if held else "is unconditional"
         raise UserError(
-            f"{path}: the discriminator in it {has}, wanted {'one that is' if told else 'one that is not'}. {mend}"
+            f"{path}: the discriminator in it {has}, wanted {'a conditional one' if conditional else 'an unconditional one'}. {mend}"
         )
     enough = held == wanted or (made == "discriminator" and (not held or held >= (wanted or 0)))
     if wanted is not None and not enough:

@@ -1,4 +1,4 @@
-"""What a measured row says of itself, compared with the records of the jobs that drew and measured its samples."""
+"""Compare a measured row's columns with the records of the jobs that drew and measured its samples."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ def contradictions(path: str, rows: Sequence[Row], steps: Sequence[Step]) -> lis
     Args:
         path: of the rows. rows: behind a number. steps: the jobs of its trail.
     Returns:
-        messages; what many rows say alike is named once, with the first of them.
+        messages; equal mismatches of many rows are named once, with the first row.
     """
     found: dict[tuple[str, ...], str] = {}
     for row in rows:
@@ -64,7 +64,7 @@ def _compared(step: Step, row: Row) -> Iterator[tuple[str, str, str]]:
 
 
 def _recorded(step: Step) -> Iterator[tuple[str, Any]]:
-    """Columns of rows and what a job's parameters say of them."""
+    """Columns of rows with their values by the job's recorded parameters."""
     sampler = dict(step.told.get("sampler") or {})
     for column, key in (("sampler", "name"), ("steps", "steps"), ("dtype", "dtype")):
         if key in sampler:

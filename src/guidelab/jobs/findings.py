@@ -1,4 +1,4 @@
-"""`guidelab story`: the experiment's findings in words, made from its numbers."""
+"""`guidelab findings`, the job of rule `story`: the experiment's findings as sentences computed from its numbers."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""What would make numbers wrong without a word, at the papers' size: each mistake shows here."""
+"""Settings of the planned experiments that would change numbers without an error message."""
 
 import json
 from pathlib import Path
