@@ -45,10 +45,10 @@ def tree(tmp_path, plan):
     shas = {OLD: sha256(tmp_path / NEW)}
     run = plan.experiment("toy2d_ci").runs[0]
     names = (*run.point.split("/"), run.part)
-    measured = plan.job("measure", "toy2d_ci", *names).outputs[0]
+    measured, parts = plan.job("measure", "toy2d_ci", *names).outputs
     fed = records.combined([OLD], shas)
     records.write(tmp_path, stages["data"], record(tmp_path, plan, "prepare", ["reference"], shas))
-    rows = record(tmp_path, plan, "measure", names, {measured: "11"}, [OLD], fed)
+    rows = record(tmp_path, plan, "measure", names, {measured: "11", parts: "12"}, [OLD], fed)
     records.write(tmp_path, stages["measure"], rows)
     return tmp_path, measured
 
@@ -61,6 +61,17 @@ def test_a_declared_layout_gives_the_planned_payloads_under_the_new_names(tree, 
     assert rows.name == measured and rows.was[NEW] == OLD and NEW in rows.files
     assert rows.sources == {NEW: sha256(root / NEW)} and rows.fed is True
     assert found.entries[measured].inputs_sha256 == records.combined([NEW], rows.sources)
+
+
+def test_a_job_that_makes_another_file_now_is_named_and_never_replayed(tree, plan):
+    root, measured = tree
+    stages = {stage.name: stage for stage in plan.stages("toy2d_ci")}
+    known, _ = records.read(root, stages["measure"])
+    parts = next(path for path in known if path != measured)
+    records.write(root, stages["measure"], {measured: known[measured]})
+    found = changes(plan, "toy2d_ci", root, TABLE, {}, declared=False)
+    assert [job.name for job in found.changed] == [NEW]
+    assert found.other == {measured: f"its job makes {parts} as well now; it has to run"}
 
 
 def test_an_undeclared_layout_is_refused(tree, plan):

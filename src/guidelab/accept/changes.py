@@ -94,9 +94,12 @@ def changes(
             continue
         every.append(change)
         line, line_now = str(entry.record.get("code")), change.shell[1]
+        new = [path for path in _outputs(plan, path) if path not in known]
         if accepted.payload_of(entry.record.get("params") or []) == change.now and line == line_now:
             continue
-        if line != line_now and not declared:
+        if new:
+            other[path] = f"its job makes {new[0]} as well now; it has to run"
+        elif line != line_now and not declared:
             other[path] = f"the shell line of rule {change.rule_now} is another now; --shell accepts it"
         elif accepted.translated(change.ran, table, change.codes[1], change.rule) != change.now:
             other[path] = "its parameters differ as well, not only its code; it has to run"
@@ -166,7 +169,7 @@ def _change(
         stage=stage,
         rule=str(entry.record["rule"]),
         rule_now=key[0],
-        outputs={out: shas[out] for out in plan.job(*key).outputs if out in job},
+        outputs={out: shas[out] for out in _outputs(plan, path) if out in job},
         sources={source: shas[source] for source in entry.sources if source in shas},
         ran=ran,
         now=now,
@@ -174,6 +177,12 @@ def _change(
         shell=(line, shell.get(key[0], line)),
         was={new: old for new, old in names.items() if new != old},
     )
+
+
+def _outputs(plan: Plan, path: str) -> tuple[str, ...]:
+    """The files that the job of a file makes by the plan."""
+    key = maker(path)
+    return plan.job(*key).outputs if key else ()
 
 
 def _jobs(known: Mapping[str, tuple[str, Entry]]) -> list[list[str]]:
