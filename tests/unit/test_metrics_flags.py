@@ -50,6 +50,25 @@ def test_a_collapsed_generator_never_passes_unnoticed():
     assert any("repeat" in note for note in flags(np.ones((50, 6)), REAL))
 
 
+@pytest.mark.parametrize("features", [2, 6])
+def test_a_collapse_in_one_direction_never_passes_unnoticed(features):
+    direction = np.ones(features) / math.sqrt(features)
+    generated = np.random.default_rng(3).standard_normal((300, features))
+    flat = generated - 0.99 * np.outer(generated @ direction, direction)
+    (found,) = flags(flat, REAL[:, :features])
+    assert (
+        found.startswith("collapsed in one direction: the samples' variance there is 0.0001 of")
+        or "9e-05" in found
+    )
+    assert flags(generated, REAL[:, :features]) == ()
+    assert flags(generated, np.ones((400, features))) == ()
+    assert flags(generated, np.full((400, features), np.inf)) == ()
+    wild = np.concatenate([REAL[:, :features], np.full((1, features), 1e30)])
+    assert all("direction" not in note for note in flags(wild, REAL[:, :features]))
+    constant = np.concatenate([REAL, np.ones((400, 1))], axis=1)
+    assert flags(np.concatenate([FAKE, np.ones((300, 1))], axis=1), constant) == ()
+
+
 def test_fewer_samples_than_features_are_noted_on_frechet_distances_only():
     values = {"fid": Value(1.0, 0.1), "precision": Value(0.5, 0.1)}
     found = flagged(values, (), rank_flag(1000, 1280))

@@ -43,7 +43,7 @@ class History:
             done = subprocess.run(["git", *arguments], cwd=self.root, capture_output=True, check=False)
         except OSError as error:
             raise UserError(
-                f"guidelab accept: git cannot be run ({error.strerror}); the old code comes from it"
+                f"guidelab accept: git cannot be started ({error.strerror}); the old code is read from git. Install git, then run again."
             ) from error
         if done.returncode:
             said = done.stderr.decode(errors="replace").strip().splitlines()

@@ -111,7 +111,9 @@ def read_pkl(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     source = _sized(path, limits.STATISTICS_PICKLE_BYTES, ".pkl of EDM2")
     content = read_pickle(source, max_bytes=limits.STATISTICS_PICKLE_BYTES)
     if not isinstance(content, dict) or not set(FAMILIES) & set(content):
-        raise UserError(f"{source}: holds no statistics; wanted the keys {' or '.join(FAMILIES)}")
+        raise UserError(
+            f"{source}: holds no statistics; wanted EDM2's dictionary with the key fid (Inception) or fd_dinov2 (DINOv2)"
+        )
     tensors: dict[str, Tensor] = {}
     for family, suffix in zip(FAMILIES, ("", "_dinov2"), strict=True):
         if family in content:

@@ -69,7 +69,10 @@ def read_autoencoder(path: str | Path) -> tuple[dict[str, Any], dict[str, Tensor
     tensors = {_present(name): tensor for name, tensor in read_tensors(weights).items()}
     first, latent = tensors.get("encoder.conv_in.weight"), config.get("latent_channels")
     if first is None or "decoder.conv_out.weight" not in tensors or type(latent) is not int:
-        raise UserError(f"{weights}: holds no autoencoder in diffusers' names (encoder.conv_in.weight, ...)")
+        raise UserError(
+            f"{weights}: lacks encoder.conv_in.weight or decoder.conv_out.weight, or {config_file.name} lacks latent_channels; "
+            f"wanted the folder of a diffusers {KIND}"
+        )
     if tensors["decoder.conv_in.weight"].shape[1] != latent or first.shape[1] != config.get("in_channels"):
         raise UserError(
             f"{weights}: has {first.shape[1]} image channels and {tensors['decoder.conv_in.weight'].shape[1]} of latents, "

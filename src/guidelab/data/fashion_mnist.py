@@ -114,7 +114,9 @@ def parse_idx(content: bytes, where: str) -> NDArray[np.uint8]:
     except (OSError, EOFError, zlib.error, ValueError) as error:
         raise UserError(f"{where}: is no readable gzip file ({error}). Fetch it again.") from error
     if len(raw) < 4 or raw[:2] != b"\0\0" or raw[2] != _UINT8 or len(raw) < 4 + 4 * raw[3]:
-        raise UserError(f"{where}: begins with {raw[:4].hex()}, wanted an idx file of bytes (000008..)")
+        raise UserError(
+            f"{where}: begins with {raw[:4].hex()}, wanted an idx file of unsigned bytes (000008..). Fetch it again."
+        )
     start = 4 + 4 * raw[3]
     shape = struct.unpack(f">{raw[3]}I", raw[4:start])
     values = np.frombuffer(raw, np.uint8, offset=start)

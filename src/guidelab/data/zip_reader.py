@@ -91,7 +91,10 @@ class ZipLatents:
         self._members = StoredMembers(path)
         self.path, self.labels = self._members.path, self._members.labels
         if self._members.suffixes != {".npy"}:
-            raise UserError(f"{path}: holds images, wanted latents (img-mean-std-*.npy). Encode it first.")
+            raise UserError(
+                f"{path}: holds images, wanted latents (img-mean-std-*.npy). If guidelab encoded this file, delete it and run "
+                "again; otherwise give a ZIP of latents."
+            )
         self.encoding = self._encoding(how)
         self.shape: tuple[int, ...] = self._moments(0).shape
         if self.shape[0] % 2:

@@ -67,7 +67,9 @@ def _read(
             f"{expect['entry']} of params.yaml takes it for" if expect.get("entry") else "It was taken for"
         )
         get = how_to_get(row_of(row, "--job: checkpoint"), folder_of(folder))
-        raise UserError(f"{error} {place} {row['name']}, read as {row['format']}: {get}") from error
+        raise UserError(
+            f"{str(error).rstrip('.')}. {place} {row['name']}, read as {row['format']}: {get}"
+        ) from error
 
 
 def write_net(

@@ -29,8 +29,8 @@ def check_point(job: dict[str, Any], source: dict[str, Any], path: str) -> None:
     for key, value in held.items():
         if value != job["of"][key]:
             raise UserError(
-                f"{path}: is of samples with {key} {value}, wanted {job['of'][key]}. Delete the file, and the samples it "
-                "was made from if they are the older ones, and run again."
+                f"{path}: describes samples with {key} {value}, wanted {job['of'][key]} as in params.yaml. Delete this file, and the "
+                "samples it was computed from if they do not match the plan either, and run again."
             )
 
 

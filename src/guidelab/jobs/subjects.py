@@ -1,4 +1,4 @@
-"""Build the subject of a divergence estimation from a job's files: held-out samples or, for the null, real examples."""
+"""Build the input of a divergence estimate from a job's files: real against generated samples or, as a null test, real against real."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -77,9 +77,10 @@ def null(job: Job) -> Subject:
 
 
 def _null_parts(job: Job) -> tuple[Examples, tuple[Tensor, ...]]:
-    """The real examples, and which of them are fitted on and reported: `fitted`, its other side, `rest`, its other side.
+    """All real examples, and four index sets: calibration, its counterpart, report, its counterpart.
 
-    Quarters of examples drawn at will; of others as many as a sampler has, chosen at random, and the rest.
+    Where the density is known, four equal quarters. Otherwise a random split: the counterparts are as large as the sample
+    blocks, and the report takes all remaining examples.
     """
     if _density_known(job):
         real = _fold(job, 4)
@@ -94,10 +95,10 @@ def _null_parts(job: Job) -> tuple[Examples, tuple[Tensor, ...]]:
 
 
 def denoisers(job: Job, nets: Nets) -> tuple[Denoise, Denoise]:
-    """The main net's denoiser and the sampler's, each with every noise level as a step of its own.
+    """The main net's denoiser and the guided denoiser; both accept a batch with different noise levels.
 
-    Guidance of first evaluations only counts at half its weight, as in the sampler's flow; guidance in an interval of
-    noise levels is on for the levels inside.
+    A term of `stages: first` enters with half its weight, as in the ODE of the sampler; a term with an interval is
+    applied at the noise levels inside it.
     """
     edges = sorted({t[key] for t in job["terms"] for key in ("sigma_lo", "sigma_hi") if t[key]})
     terms: list[list[Any]] = [[], job["terms"]]
@@ -164,7 +165,8 @@ def _null_denoiser(job: Job) -> tuple[Denoise, Exact | None, torch.device]:
 
 
 def _truth(job: Job, seed: int) -> dict[str, Value]:
-    """Exact divergences of the sampler's flow, from all blocks of log-densities; nothing for a random denoiser."""
+    """Exact divergences from the log-densities of all blocks; empty where no log-density is computed (a stochastic denoiser,
+    a third-party sampler)."""
     if "density" not in job["inputs"]:
         return {}
     (path,) = job["inputs"]["density"]

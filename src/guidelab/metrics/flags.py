@@ -10,6 +10,7 @@ import torch
 from guidelab.metrics.value import NOT_ESTIMABLE, ArrayLike, Value, with_note
 
 COLLAPSED = 1e-3  # total variance of the generated features over the reference's
+DIRECTIONS = 64  # features up to which a collapse in one direction is looked for
 REPEATED = 0.01  # share of rows that repeat another row, or equal a reference row, from which it is noted
 # Rows in one cell of a grid of this size, in units of the reference's spread in a feature, are copies: few differ by rounding
 # and lie in two cells, and no two samples of a density lie in one, be they a million points of a plane
@@ -76,6 +77,24 @@ def _flags(fake: torch.Tensor, real: torch.Tensor | None) -> Iterator[str]:
     spread = _variance(rows)
     if spread < COLLAPSED * wanted:
         yield f"collapsed: the samples' variance is {spread / wanted:.1g} of the reference's"
+    elif (least := _least(rows, real)) < COLLAPSED:
+        yield f"collapsed in one direction: the samples' variance there is {least:.1g} of the reference's"
+
+
+def _least(rows: torch.Tensor, real: torch.Tensor) -> float:
+    """The least variance of rows over the reference's, over all directions; 1 where too few rows or many features hide it."""
+    features = rows.shape[1]
+    if features > DIRECTIONS or min(len(rows), len(real)) < 10 * features:
+        return 1.0
+    ours, theirs = (torch.cov(x.to(torch.float64).T).reshape(features, features) for x in (rows, real))
+    level = 1e-9 * float(theirs.trace()) / features
+    if (
+        not 0 < level < math.inf or not ours.trace() < 1e6 * theirs.trace()
+    ):  # one huge sample hides the others in rounding
+        return 1.0
+    floor = level * torch.eye(features, dtype=torch.float64)  # a feature constant in both has not collapsed
+    root = torch.linalg.inv(torch.linalg.cholesky(theirs + floor))
+    return float(torch.linalg.eigvalsh(root @ (ours + floor) @ root.T)[0])
 
 
 def _hashes(rows: torch.Tensor, cell: float = 0.0) -> list[bytes]:

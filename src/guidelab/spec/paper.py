@@ -1,4 +1,4 @@
-"""Settings of printed results: headline rows, figures, and targeted published values."""
+"""Schema of an experiment's `paper:` block: headline points, figures, and the published values to reproduce."""
 
 import csv
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ Row = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class Paper(Strict):
-    """What is printed: the rows at the paper's weights, and the figures."""
+    """Printed results: `headline` points (always a table row), figures, and for each point the published rows it reproduces."""
 
     headline: Annotated[list[Annotated[Point, PointRef()]], Once(), Field(max_length=1000)]
     figures: Figures
@@ -34,7 +34,7 @@ class Paper(Strict):
     published_experiment: Name | None = None  # whose rows; by default this experiment's
 
     def problems(self, e: "Experiment", where: str) -> Iterator[str | Mistake | None]:
-        """Published rows that there are not, by their exact names: ROW, or ROW [metric]."""
+        """Mistakes in `published` at full scale: rows (ROW or ROW [metric]) that are not in published.csv."""
         if not self.published or e.scale != _FULL:
             return
         of = self.published_experiment or e.name

@@ -49,7 +49,7 @@ class Interval:
         """
         raise ValueError(
             f"Interval({self.lo}, {self.hi}]: evaluated outside a sampler step; an interval is decided by the step's "
-            "sigma. Call `denoiser.at_step(predict, sigma)` first and evaluate its result."
+            "sigma. Call `at_step(sigma)` of the guided denoiser (`Guided`) first and evaluate its result."
         )
 
     def at_step(self, sigma: float) -> "Term | None":

@@ -32,8 +32,8 @@ class Cell:
         table: its file. row: of the table. column: of the number. text: the number as it is written.
         rows_file: the measured rows; empty where the table is made of none. rows: those behind the number.
         beside: rows of the baseline, for a difference. metric, point: what was measured, where; empty where unknown.
-        again: the number computed once more from `rows`; nan where that is not done here.
-        files: per-job files the rows came from, or what the table itself was made of.
+        again: the number computed once more from `rows`; of a row of measurements itself its recorded value; nan otherwise.
+        files: per-job files the rows came from; only the table itself where its rows are not traced.
     """
 
     table: str

@@ -1,4 +1,4 @@
-"""The architecture that params.yaml requires of a pretrained file, and the files an experiment reads."""
+"""What params.yaml requires of each pretrained file (architecture, latent shape or feature widths), and which files an experiment reads."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ def row_of(e: "PlannedExperiment", kind: str, name: str) -> str:
 
 
 def shape_of_row(e: "PlannedExperiment", row: str) -> dict[str, Any]:
-    """What a synthetic file holds: the shape of what its net works on, and its classes."""
+    """Resolution, channels and classes that a synthetic file of this row must have."""
     for kind in ("models", "discriminators"):
         for name in getattr(e.spec, kind):
             if e.pretrained(kind, name) == row:
@@ -106,7 +106,7 @@ def _autoencoder(e: "PlannedExperiment") -> dict[str, Any]:
 
 
 def _compared(e: "PlannedExperiment", fold: str) -> dict[str, dict[str, Any]]:
-    """By feature name how many numbers its extractor gives, where samples are compared with this fold in them."""
+    """Feature name -> extractor and its feature width, for the feature spaces whose reference is this fold."""
     found: dict[str, dict[str, Any]] = {}
     for space, entry in e.spec.features.items():
         of = entry.of or space

@@ -1,4 +1,4 @@
-"""Features of both sides of a number by torch-fidelity's extraction loop, compared with the recorded ones."""
+"""Extract features of generated and real images with torch-fidelity's loop, and compare them with the recorded features."""
 
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from guidelab.study.verify.cases import Case
 
 
 class Sides:
-    """Features of images by torch-fidelity's loop; of real images once for all cases."""
+    """Features of generated and real images, extracted with torch-fidelity's loop; real images are extracted once per space."""
 
     def __init__(self, plan: Plan, name: str, bar: "tqdm[Any]") -> None:
         self.plan, self.name, self.bar = plan, name, bar
@@ -94,7 +94,7 @@ class Sides:
         return features, found
 
     def _compare(self, options: dict[str, Any], of: str, key: str, features: Tensor) -> None:
-        """Keep the largest difference from the recorded features, where these are there."""
+        """Update `largest` with the largest absolute difference from the recorded features, if their file exists; refuse another shape."""
         (path,) = self.plan.job("extract", self.name, options["of"], of).outputs
         if not Path(path).is_file():
             return
