@@ -43,6 +43,18 @@ def test_copies_of_the_reference_that_differ_by_rounding_never_pass_unnoticed(fe
     assert flags(copied + 1e-2, real) == ()
 
 
+def test_independent_samples_are_never_copies():
+    """Of one large feature among many, and of features that all lie on a line: a coarse grid has few cells there."""
+    random = np.random.default_rng(4)
+    scales = np.ones(64)
+    scales[0] = 1e5
+    assert (
+        flags(scales * random.standard_normal((1000, 64)), scales * random.standard_normal((1000, 64))) == ()
+    )
+    line = random.standard_normal((50_700, 1)) * np.ones(20)
+    assert flags(line[:700], line[700:]) == ()
+
+
 def test_a_collapsed_generator_never_passes_unnoticed():
     collapsed = FAKE[:1] + 1e-5 * FAKE
     (found,) = flags(collapsed, REAL)

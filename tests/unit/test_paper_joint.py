@@ -48,6 +48,36 @@ def test_rows_with_parts_make_paired_differences_in_the_table():
     assert set(mine.loc[["recall@lite0"], "difference_over"]) == {summary.AS_UNPAIRED}
 
 
+def test_an_overflow_of_one_point_never_takes_the_errors_of_others():
+    parts = {"a": np.ones(5), "b": np.full(5, np.inf), "c": np.zeros(5)}
+    arrays, points = joint.reduced({"fid/seed0/r": parts, "kid/seed0/r": {"a": np.full(3, np.nan)}})
+    assert points == {"fid/seed0/r": ["a", "c"]} and np.isfinite(arrays["fid/seed0/r"]).all()
+    wild = {(0, "r"): joint.Number(1.0, 0.5, np.array([np.nan]))}
+    assert (
+        summary.paired(wild, {(0, "r"): joint.Number(0.0, 0.5, np.array([0.0]))}).over == summary.AS_UNPAIRED
+    )
+
+
+def test_a_reference_that_all_blocks_share_is_never_averaged_away():
+    """Two blocks against one whole reference: its part of the error is the same in both."""
+    recall = ROWS[ROWS["metric"] == "recall@lite0"]
+    whole = int(ROWS.loc[ROWS["metric"] == "fid@lite0", "n_reference"].max())
+    alike = pd.concat([ROWS[ROWS["metric"] != "recall@lite0"], recall.assign(n_reference=whole)])
+    subset = pd.concat([ROWS[ROWS["metric"] != "recall@lite0"], recall.assign(n_reference=whole // 2)])
+    assert set(alike.loc[joint.common(alike), "metric"].str.split("@").str[0]) <= {
+        "recall",
+        "kid",
+        "precision",
+    }
+    found = []
+    for rows in (alike, subset):
+        made = table.make_table(rows, chosen(rows), INFO, None, SPEC | {"variants": ["none", "cfg"]})
+        one = made[(made["metric"] == "recall@lite0") & (made["variant"] == "cfg")].iloc[0]
+        found.append((one["hi"] - one["value"], one["n_blocks"], one["n_trainings"]))
+    (common, blocks, trainings), (apart, *_) = found
+    assert trainings == 1 and common == pytest.approx(apart * np.sqrt(blocks))
+
+
 def test_holm_takes_back_what_many_comparisons_explain():
     p = [0.001, 0.02, 0.04, 0.5, float("nan")]
     words = [summary.BETTER, summary.WORSE, summary.BETTER, summary.UNCLEAR, ""]

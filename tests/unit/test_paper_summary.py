@@ -56,13 +56,45 @@ def test_one_number_has_no_interval():
 @pytest.mark.parametrize(
     ("value", "ends"), [(0.0, (0.0, 1 - 0.025 ** (1 / 200))), (1.0, (0.025 ** (1 / 200), 1.0))]
 )
-def test_share_of_none_or_all_has_the_exact_binomial_interval(value, ends):
+@pytest.mark.parametrize("error", [0.0, 0.005])  # `metrics.value.share` gives an error above 0 here too
+@pytest.mark.parametrize("trainings", [1, 3])
+def test_share_of_none_or_all_has_the_exact_binomial_interval(value, ends, error, trainings):
     rows = frame(
-        *[row("a", 2.0, "m", value, std_error=0.0, n_generated=100, seed_block=b) for b in ("r1", "r2")]
+        *[
+            row("a", 2.0, "m", value, std_error=error, n_generated=100, seed_block=b, train_seed=0)
+            for b in ("r1", "r2")
+        ]
     )
     e = summary.estimate(rows, share=True)
     assert (e.lo, e.hi) == pytest.approx(ends)
-    assert summary.estimate(rows).lo == value  # not a share: its errors are taken at their word
+    assert (
+        summary.estimate(rows.assign(std_error=0.0)).lo == value
+    )  # not a share: errors are taken at their word
+
+
+def test_equal_trainings_are_never_an_interval_without_width():
+    rows = frame(
+        *[row("a", 2.0, "m", 0.0, std_error=1e-4, n_generated=4096, train_seed=seed) for seed in range(3)]
+    )
+    e = summary.estimate(rows, share=True)
+    assert e.over == "samples" and (e.lo, e.hi) == pytest.approx((0, 1 - 0.025 ** (1 / (3 * 4096))))
+    after = summary.sound(rows.assign(value=1 / 4096, std_error=1 / 4096))
+    gap = summary.paired(summary.sound(rows), after)
+    assert gap.over == summary.AS_UNPAIRED and gap.lo < gap.value < gap.hi and gap.p > 0.01
+    assert gap.hi - gap.value == pytest.approx(1.959964 * math.hypot(1e-4, 1 / 4096) / math.sqrt(3), rel=1e-5)
+
+
+def test_no_difference_is_of_a_number_that_is_not_estimable():
+    good = frame(*[row("a", 1.0, "m", 1.0, std_error=0.1, seed_block=b) for b in ("r1", "r2")])
+    rows = frame(
+        row("b", 2.0, "m", 9.0, std_error=0.1, seed_block="r1"),
+        row("b", 2.0, "m", 9.0, std_error=0.1, seed_block="r2", note="not estimable: heavy tail"),
+    )
+    assert summary.estimate(rows).status == "not estimable"
+    found = summary.paired(summary.sound(good), summary.sound(rows))
+    assert math.isnan(found.value) and found.verdict("lower") == "not run"
+    infinite = good.assign(value=[math.inf, 1.0])
+    assert math.isnan(summary.paired(summary.sound(good), summary.sound(infinite)).value)
 
 
 @pytest.mark.parametrize(
@@ -168,7 +200,7 @@ def test_flagged_numbers_enter_no_difference():
     table.loc[flagged, "note"] = "not estimable: x"
     rows = table[table["seed_block"] != "select"]
     d = summary.paired(*(summary.sound(reported.at_point(rows, v, 2.0, "kl")) for v in ("a", "b")))
-    assert d.n_trainings == 1 and np.isclose(d.value, 2.0) and (d.down, d.up) == (0, 1)
+    assert math.isnan(d.value) and d.n_trainings == 0  # half of the numbers: there is no estimate either
 
 
 def test_a_flag_on_few_of_the_numbers_is_a_caution_and_on_half_of_them_a_verdict():

@@ -24,7 +24,8 @@ COLUMNS = [
     "experiment", "scale", "row", "variant", "method", "ref", "w", "w_neutral", "selected_on", "selected_by",
     "n_candidates", "edge", "metric", "label", "group", "direction", "unit", "digits", "value", "lo", "hi", "over",
     "n_trainings", "n_blocks", "n_generated", "n_reference", "reference_split", "features", "n_features", "status", "note",
-    "published", "difference", "verdict",
+    "difference to none", "difference to none lo", "difference to none hi", "difference to none over", "verdict to none",
+    "verdict by Holm", "published", "difference", "verdict",
 ]  # fmt: skip
 
 

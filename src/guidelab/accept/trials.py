@@ -1,6 +1,7 @@
 """Replay chosen jobs with the old and the new code and collect a verdict for each."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
@@ -69,15 +70,14 @@ class Trials:
             again: list[Part] = []
             for commit in dict.fromkeys(commits[p.change.name] for p in todo):
                 these = [p for p in todo if commits[p.change.name] == commit]
-                old = Replays(self.history.unpacked(commit), self.place / "of-old", here, old=True).start(
-                    these
-                )
-                now = Replays(new, self.place / "of-new", here, old=False).start(these)
-                try:
+                with ExitStack() as ending:
+                    old = Replays(self.history.unpacked(commit), self.place / "of-old", here, old=True).start(
+                        these
+                    )
+                    ending.callback(old.kill)
+                    now = Replays(new, self.place / "of-new", here, old=False).start(these)
+                    ending.callback(now.kill)
                     results = list(zip(these, old.end(shown=True), now.end(), strict=True))
-                finally:
-                    old.kill()
-                    now.kill()
                 for p, first, second in results:
                     shown = judge(p, commit, first, second, self.root, rtol, renamed)
                     self.log(f"  {p.change.rule} {p.change.name} ({p.kind}): {shown.result}")

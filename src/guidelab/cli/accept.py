@@ -78,7 +78,8 @@ def accept(
         typer.echo(text, err=True)
 
     lines = shell_lines(root)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: replays end with the command
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, signal.default_int_handler)  # as Ctrl-C: replays end with the command
     found = prove(plan, names, root, options, lines, say)
     for outcome in found:
         locked = lock(plan, outcome.experiment, root, lines, say) if outcome.ledger else []

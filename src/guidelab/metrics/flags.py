@@ -12,8 +12,9 @@ from guidelab.metrics.value import NOT_ESTIMABLE, ArrayLike, Value, with_note
 COLLAPSED = 1e-3  # total variance of the generated features over the reference's
 DIRECTIONS = 64  # features up to which a collapse in one direction is looked for
 REPEATED = 0.01  # share of rows that repeat another row, or equal a reference row, from which it is noted
-# Rows in one cell of a grid of this size, in units of the reference's spread in a feature, are copies: few differ by rounding
-# and lie in two cells, and no two samples of a density lie in one, be they a million points of a plane
+# Rows in one cell of a grid of this size, in units of the reference's spread in a feature, are copies: few that differ by
+# rounding lie in two cells. Where reference rows share cells with each other (nearly all of the spread is in few directions), only
+# equal bytes are copies
 COPY, COPY_MANY, MANY = 1e-5, 1e-3, 16  # up to and above so many features
 RANK = ("fid", "sfid", "frechet")  # metrics of a covariance, which needs more samples than features
 _CHUNK = 8192  # rows cast to float64 at a time
@@ -71,6 +72,8 @@ def _flags(fake: torch.Tensor, real: torch.Tensor | None) -> Iterator[str]:
     wanted = _variance(real)
     cell = (COPY if real.shape[1] <= MANY else COPY_MANY) * math.sqrt(wanted / real.shape[1])
     known = set(_hashes(real, cell))
+    if len(real) - len(known) > REPEATED * len(real):
+        cell, known = 0.0, set(_hashes(real))
     copies = sum(row in known for row in _hashes(rows, cell))
     if copies > REPEATED * len(rows):
         yield f"{copies} of {len(rows)} generated samples equal one of the reference"

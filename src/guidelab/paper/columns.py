@@ -20,6 +20,10 @@ _LONG = {  # column of the CSV -> column of the table
     "n_trainings": "n_trainings", "n_blocks": "n_blocks", "n_generated": "n_generated", "n_reference": "n_reference",
     "reference_split": "reference_split", "features": "features", "n_features": "n_features", "status": "status", "note": "note",
 }  # fmt: skip
+_TO_NONE = {  # the same of the difference to no guidance; `difference` and `verdict` are about published values
+    "difference to none": "difference", "difference to none lo": "difference_lo", "difference to none hi": "difference_hi",
+    "difference to none over": "difference_over", "verdict to none": "verdict", "verdict by Holm": "verdict_holm",
+}  # fmt: skip
 _LINE = [
     "experiment", "scale", "section", "variant", "label", "guides", "method", "w", "w_neutral", "chosen_by",
     "chosen_on", "weights_tried", "edge", "steps", "nfe", "baseline",
@@ -48,7 +52,7 @@ def long(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     about = _published_columns(listed) if len(listed) else {}
     rows, found = [], []
     for number, record in enumerate(ours.to_dict("records"), 1):
-        row = {name: record[column] for name, column in _LONG.items()}
+        row = {name: record[column] for name, column in (_LONG | _TO_NONE).items()}
         row["n_candidates"] = max(1, int(row["n_candidates"]))
         mine = about.get((record["variant"], record["w"]), {})
         for name, column in (
@@ -62,6 +66,9 @@ def long(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
         rows.append(row)
         means = [s for s in record[SOURCES] if s.how == "mean"]
         found += [line(number, ("value", "lo", "hi", "over", "status"), source) for source in means]
+        found += [
+            line(number, tuple(_TO_NONE), source) for source in record[SOURCES] if source.how == "difference"
+        ]
     return pd.DataFrame(rows), file(found, MEASURED)
 
 

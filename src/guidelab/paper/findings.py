@@ -73,5 +73,5 @@ def _method(f: Evidence, spec: Mapping[str, Any]) -> str:
         "differences where a metric has them, else combined as if unpaired, an upper bound. Brackets are 95 % intervals. A difference is "
         "called clear, better or worse when its interval leaves out 0 and every block and training agrees in sign; of two guided variants "
         "neither is called better unless this metric chose the weights of both among several. Verdicts that hold after Holm's correction "
-        "for all comparisons of a feature space are in the table's CSV."
+        "for all differences to no guidance in a feature space are in the table's CSV."
     )

@@ -21,6 +21,11 @@ def t_interval(values: list[float] | np.ndarray) -> tuple[float, float]:
     return float(x.mean()) - half, float(x.mean()) + half
 
 
+def alike(values: np.ndarray) -> bool:
+    """Whether values are equal but for rounding: their spread then says nothing of the next one, and Student's law nothing."""
+    return bool(np.ptp(values) <= 1e-12 * np.abs(values).max())
+
+
 def t_test(values: np.ndarray) -> float:
     """Two-sided p-value of a mean of 0 of two or more independent values."""
     spread = float(values.std(ddof=1))
@@ -36,10 +41,25 @@ def normal(value: float, error: float) -> tuple[tuple[float, float], float]:
     return (value - half, value + half), p
 
 
-def over_samples(value: float, errors: np.ndarray, n_generated: int, share: bool) -> tuple[float, float]:
-    """Normal interval of a mean over blocks; exact binomial at the ends of a share."""
+def over_blocks(errors: np.ndarray, common: bool) -> float:
+    """Standard error of the mean over blocks: independent ones, or such that share a part of their errors (an upper bound)."""
+    return float(errors.mean() if common else np.linalg.norm(errors) / len(errors))
+
+
+def over_samples(
+    value: float, errors: np.ndarray, n_generated: int, share: bool, common: bool = False
+) -> tuple[float, float]:
+    """Normal interval of a mean over blocks; exact binomial at the ends of a share of samples.
+
+    Args:
+        value: the mean.
+        errors: standard error of each block [B].
+        n_generated: samples of a block.
+        share: the metric is a share of independent samples.
+        common: the blocks share a part of their errors, so these are averaged as one: an upper bound.
+    """
     tail = (1 - LEVEL) / 2
-    if share and value in (0.0, 1.0) and not errors.any():
+    if share and value in (0.0, 1.0):  # where a standard error says little
         width = 1 - tail ** (1 / (n_generated * len(errors)))  # Clopper and Pearson 1934, at k = 0 or k = n
         return (0.0, width) if value == 0 else (1 - width, 1.0)
-    return normal(value, float(np.linalg.norm(errors)) / len(errors))[0]
+    return normal(value, over_blocks(errors, common))[0]

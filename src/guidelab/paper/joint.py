@@ -14,15 +14,21 @@ import pandas as pd
 from numpy.typing import NDArray
 
 PARTS = "parts"  # the column of rows that holds vectors
+COMMON = "common"  # the column that is true where all blocks are compared with one reference, whose error is counted
+_BOTH_SIDES = ("kid", "precision", "recall")  # metrics whose errors are over the reference too
 Vector = NDArray[np.float64]
 
 
 class Number(NamedTuple):
-    """One value with its standard error, and the parts of the error where they are known."""
+    """One value with its standard error, and the parts of the error where they are known.
+
+    `common`: the error is over the reference too, and all blocks are compared with the whole of it.
+    """
 
     value: float
     error: float
     parts: Vector | None = None
+    common: bool = False
 
 
 def errors(sides: Sequence[tuple[Number, Number]]) -> Vector | None:
@@ -32,7 +38,7 @@ def errors(sides: Sequence[tuple[Number, Number]]) -> Vector | None:
         if before.parts is None or after.parts is None or len(before.parts) != len(after.parts):
             return None
         found.append(float(np.linalg.norm(after.parts - before.parts)))
-    return np.asarray(found)
+    return np.asarray(found) if np.isfinite(found).all() else None
 
 
 def reduced(
@@ -42,13 +48,16 @@ def reduced(
 
     Args:
         parts: `metric/seed/block` to point to its vector [D]; points with other D were not drawn or compared alike, and
-            only those with the commonest D are kept.
+            only those with the commonest D are kept; a vector that overflowed is left out, as it would spoil the others.
     Returns:
         an array [P, min(P, D)] for each, and its P points.
     """
     found: dict[str, Vector] = {}
     points: dict[str, list[str]] = {}
-    for name, of_point in parts.items():
+    for name, every in parts.items():
+        of_point = {point: vector for point, vector in every.items() if np.isfinite(vector).all()}
+        if not of_point:
+            continue
         sizes = [len(vector) for vector in of_point.values()]
         usual = max(set(sizes), key=lambda size: (sizes.count(size), size))
         alike = {point: vector for point, vector in of_point.items() if len(vector) == usual}
@@ -80,3 +89,14 @@ def attached(
         for metric, seed, block, variant, w in zip(*columns, strict=True)
     ]
     return measurements.assign(**{PARTS: pd.Series(found, index=measurements.index, dtype=object)})
+
+
+def common(rows: pd.DataFrame) -> "pd.Series[bool]":
+    """Whether a row's error holds that of a whole reference: as many examples as any metric of this split compares with.
+
+    Blocks that each draw a subset of their own share little of it.
+    """
+    n = pd.to_numeric(rows["n_reference"], errors="coerce").fillna(0)
+    whole = n.groupby(rows["reference_split"].astype(str)).transform("max")
+    two_sided = rows["metric"].astype(str).str.split("@").str[0].isin(_BOTH_SIDES)
+    return two_sided & (n > 0) & (n == whole)

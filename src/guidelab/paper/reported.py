@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from guidelab.errors import UserError, closest
-from guidelab.paper import checks, names
+from guidelab.paper import checks, joint, names
 
 # What must be equal, besides checks.COMPARABLE, wherever numbers stand in one column.
 SAMPLED = ("steps", "sampler", "dtype")
@@ -16,7 +16,7 @@ def rows(
     measurements: pd.DataFrame, selected: pd.DataFrame, report_blocks: list[str] | None = None
 ) -> pd.DataFrame:
     """The rows that may be printed, without the blocks that selected weights: checked to be one scale, one n, features and
-    reference for a metric, one step count for a variant and one sampler for a step count.
+    reference for a metric, one step count for a variant and one sampler for a step count. With the column `joint.COMMON`.
 
     Raises:
         UserError: rows that may not be averaged or compared; see `checks`.
@@ -27,7 +27,8 @@ def rows(
     checks.no_duplicates(measurements)
     step_counts(measurements)
     blocks = checks.honest_blocks(measurements, selected, report_blocks)
-    rows = measurements[measurements["seed_block"].isin(blocks)]
+    rows = measurements.assign(**{joint.COMMON: joint.common(measurements)})
+    rows = rows[rows["seed_block"].isin(blocks)]
     checks.comparable(rows)
     checks.same_blocks(rows)
     for steps, part in rows.groupby("steps", sort=False):

@@ -15,7 +15,7 @@ _SIGN_NOTE = (
     "⁺ clearly better, ⁻ clearly worse than no guidance with as many sampler steps, on the same trainings, blocks and sample "
     "seeds: the 95 % interval of the difference leaves out 0 and every block agrees in sign. Signs are not "
     "corrected for the number of comparisons: of twenty differences that are none, one may be called better or worse. The column "
-    "“verdict by Holm” of the CSV is, over all differences of this table in one feature space."
+    "“verdict by Holm” of the CSV is, over all differences to no guidance of this table in one feature space."
 )
 _UNPAIRED = (
     "Over one training, differences of {metrics} combine the standard errors of both points as if they were unpaired: shared "

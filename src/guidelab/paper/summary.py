@@ -18,7 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from guidelab.paper import joint, reported
-from guidelab.paper.intervals import normal, over_samples, t_interval, t_test
+from guidelab.paper.intervals import alike, normal, over_blocks, over_samples, t_interval, t_test
 
 TRAININGS, BLOCKS, SAMPLES, NOTHING = "trainings", "seed blocks", "samples", ""
 OK, NOT_RUN, NOT_FINITE = "ok", "not run", "not finite"
@@ -60,8 +60,8 @@ class Estimate:
 def estimate(rows: pd.DataFrame, *, share: bool = False) -> Estimate:
     """Summarise the rows of one (variant, w, metric): report blocks only, every training on the same blocks.
 
-    At least two trainings: Student interval over trainings. One training: normal interval from the standard
-    errors of its blocks, over samples; without standard errors, Student interval over two or more seed blocks.
+    At least two trainings: Student interval over trainings. One training, or equal values of all: normal interval from the
+    standard errors of blocks, over samples; without standard errors, Student interval over two or more seed blocks.
 
     Args:
         rows: columns value, std_error, train_seed, seed_block, n_generated and, if any, note.
@@ -87,13 +87,14 @@ def estimate(rows: pd.DataFrame, *, share: bool = False) -> Estimate:
     if infinite:
         return Estimate(**size, status=NOT_FINITE, note=f"in {infinite} of {len(rows)} numbers")
     value = float(means.mean())
-    if len(means) >= 2:
-        return Estimate(value, *t_interval(means), TRAININGS, **size, status=OK, note=caution)
     errors = rows["std_error"].to_numpy(np.float64)
-    if np.isfinite(errors).all():
-        return Estimate(
-            value, *over_samples(value, errors, n_generated, share), SAMPLES, **size, status=OK, note=caution
-        )
+    known = bool(np.isfinite(errors).all())
+    if len(means) >= 2 and not (known and alike(means)):
+        return Estimate(value, *t_interval(means), TRAININGS, **size, status=OK, note=caution)
+    if known:
+        common = bool(rows[joint.COMMON].any()) if joint.COMMON in rows else False
+        ends = over_samples(value, errors, n_generated, share, common)
+        return Estimate(value, *ends, SAMPLES, **size, status=OK, note=caution)
     if n_blocks >= 2:
         return Estimate(value, *t_interval(values), BLOCKS, **size, status=OK, note=caution)
     return Estimate(value, **size, status=OK, note=caution)
@@ -172,10 +173,11 @@ def paired(a: Sound, b: Sound) -> Difference:
     lo, hi, p, over = math.nan, math.nan, math.nan, NOTHING
     found = joint.errors([(a[key], b[key]) for key in both])
     errors, how = (found, PAIRED) if found is not None else (_unpaired(a, b, both), AS_UNPAIRED)
-    if len(by_training) >= 2:
+    known = bool(np.isfinite(errors).all())
+    if len(by_training) >= 2 and not (known and alike(by_training)):
         (lo, hi), p, over = t_interval(by_training), t_test(by_training), TRAININGS
-    elif np.isfinite(errors).all():
-        (lo, hi), p = normal(mean, float(np.linalg.norm(errors)) / len(gap))
+    elif known:
+        (lo, hi), p = normal(mean, over_blocks(errors, any(a[key].common or b[key].common for key in both)))
         over = how
     elif len(gap) >= 2:
         (lo, hi), p, over = t_interval(gap), t_test(gap), BLOCKS
@@ -199,13 +201,16 @@ def _by_training(keys: list[Key], values: NDArray[np.float64]) -> NDArray[np.flo
 
 
 def sound(rows: pd.DataFrame) -> Sound:
-    """The number of every training and block of a point whose value can be trusted."""
+    """The number of every training and block of a point whose value can be trusted; none where `estimate` has no value."""
+    if estimate(rows).status != OK:
+        return {}
     flags = notes(rows)
     parts = rows[joint.PARTS] if joint.PARTS in rows else [None] * len(rows)
+    common = rows[joint.COMMON] if joint.COMMON in rows else [False] * len(rows)
     columns = (rows[c] for c in ("train_seed", "seed_block", "value", "std_error"))
     return {
-        (int(seed), str(block)): joint.Number(float(value), float(error), vector)
-        for seed, block, value, error, flag, vector in zip(*columns, flags, parts, strict=True)
+        (int(seed), str(block)): joint.Number(float(value), float(error), vector, bool(one))
+        for seed, block, value, error, flag, vector, one in zip(*columns, flags, parts, common, strict=True)
         if math.isfinite(value) and not flag.startswith(NOT_ESTIMABLE)
     }
 

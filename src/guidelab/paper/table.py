@@ -35,6 +35,7 @@ _USED = (
     "std_error",
     "note",
     joint.PARTS,
+    joint.COMMON,
     *PROTOCOL,
     "n_generated",
 )

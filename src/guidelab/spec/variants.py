@@ -128,6 +128,9 @@ class Variant(Strict):
         common = seeds_of(e, self)
         if not common:
             yield f"{where}: its nets share no training seed; wanted at least one seed in all their `train.seeds`"
+        seeds = self.train_seeds or common
+        if self.real and len(seeds) > 1:
+            yield f"{where}.train_seeds: given {shown(seeds)} for real examples, wanted one: they are the same in every training"
         for seed in self.train_seeds or []:
             if seed not in common:
                 yield f"{where}.train_seeds: given {seed}, wanted one of {shown(common)}, the seeds all its nets are trained with"
