@@ -108,6 +108,33 @@ def test_the_numbers_of_a_run_are_confirmed_and_their_differences_explained(ther
     text = Path("out/v.md").read_text()
     assert text in done.output and "| cfg/w1.50, seed 0 |" in text and "fold reference" in text
     assert "at most 0 from the recorded features" in text  # batches of 64 there and here
+    assert (
+        "kid@lite0 from all pairs at once." in text and "random subsets" not in text.split("Same settings")[1]
+    )
+    assert "at most 0.1 of its standard error, or 1e-06 of the number" in text
+
+
+def test_random_subsets_of_kid_and_their_tolerance_are_printed(there, monkeypatch):
+    monkeypatch.chdir(there)
+    monkeypatch.setattr(numbers, "KID_ROWS", 16)
+    done = verify("fashion_ci", "--point", "cfg/w1.50", "-o", "out/subsets.csv")
+    table = read_csv("out/subsets.csv").set_index("metric")
+    assert table.kid_pairs["kid@lite0"] == "20 random subsets of 16 images a side"
+    assert table.allowed_std_errors.to_dict() == {
+        "fid@lite0": 0.1,
+        "kid@lite0": 1.0,
+        "precision@lite0": 0.1,
+        "recall@lite0": 0.1,
+    }
+    assert "k and parts, kid@lite0 from 20 random subsets of 16 images a side." in done.output
+    assert "0.1 of its standard error (kid@lite0: of random subsets, 1), or 1e-06" in done.output
+    assert "all pairs at once" not in done.output
+
+
+def test_a_headline_without_points_is_refused(plan, monkeypatch):
+    monkeypatch.setattr(plan.experiment("fashion_ci").spec.paper, "headline", [])
+    with pytest.raises(UserError, match="fashion_ci: its headline has no points; give --point VARIANT/wW"):
+        cases.cases(plan, "fashion_ci", [], None, [])
 
 
 def test_another_number_in_the_rows_ends_with_status_1(there, monkeypatch):
