@@ -245,6 +245,9 @@ def test_a_guider_of_diffusers_subtracts_the_guide(files):
     assert main(x).equal(torch.nn.functional.linear(x, main.weight, main.bias))  # its own forward again
 
 
+ONE = torch.zeros(1, 3, SIDE, SIDE, dtype=torch.uint8)
+
+
 def zeros(n):
     return torch.zeros(n, dtype=torch.int64)
 
@@ -282,6 +285,7 @@ def trained(**options):
         (lambda net: trained(labels=(zeros(100), zeros(99))), r"int64 \(100,\), torch.int64 \(99,\), wanted"),
         (lambda net: trained(labels=(zeros(100), [0] * 100)), "list, wanted"),
         (lambda net: guidelab.evaluate(torch.zeros(9, 3, 8, 8), "b", features="tiny"), "float32 .* wanted uint8"),
+        (lambda net: guidelab.evaluate(ONE, ONE, features="tiny"), "1 images, wanted at least 2"),
         (lambda net: guidelab.results.load("toy2d", ["a"]), "given .'a'., wanted measurements"),
     ],
 )  # fmt: skip

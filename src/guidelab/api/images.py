@@ -93,9 +93,12 @@ def _features(images: str | Path | Tensor, extract: Extractor) -> measured.Image
 
 def _checked(images: Tensor) -> Tensor:
     try:
-        return check_images(images, "evaluate")
+        check_images(images, "evaluate")
     except ValueError as error:
         raise UserError(str(error)) from error
+    if len(images) < 2:
+        raise UserError(f"evaluate: {len(images)} images, wanted at least 2")
+    return images
 
 
 def _reference(images: str | Path | Tensor, name: str, extract: Extractor) -> Reference:
