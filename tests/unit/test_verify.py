@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from typer.testing import CliRunner
 
 from guidelab.cli.app import app
@@ -108,17 +109,45 @@ def test_the_numbers_of_a_run_are_confirmed_and_their_differences_explained(ther
     text = Path("out/v.md").read_text()
     assert text in done.output and "| cfg/w1.50, seed 0 |" in text and "fold reference" in text
     assert "at most 0 from the recorded features" in text  # batches of 64 there and here
+    assert (
+        "kid@lite0 from all pairs at once." in text and "random subsets" not in text.split("Same settings")[1]
+    )
+    assert "at most 0.1 of its standard error, or 1e-06 of the number" in text
+
+
+def test_random_subsets_of_kid_and_their_tolerance_are_printed(there, monkeypatch):
+    monkeypatch.chdir(there)
+    monkeypatch.setattr(numbers, "KID_ROWS", 16)
+    done = verify("fashion_ci", "--point", "cfg/w1.50", "-o", "out/subsets.csv")
+    table = read_csv("out/subsets.csv").set_index("metric")
+    assert table.kid_pairs["kid@lite0"] == "20 random subsets of 16 images a side"
+    assert table.allowed_std_errors.to_dict() == {
+        "fid@lite0": 0.1,
+        "kid@lite0": 1.0,
+        "precision@lite0": 0.1,
+        "recall@lite0": 0.1,
+    }
+    assert "k and parts, kid@lite0 from 20 random subsets of 16 images a side." in done.output
+    assert "0.1 of its standard error (kid@lite0: of random subsets, 1), or 1e-06" in done.output
+    assert "all pairs at once" not in done.output
+
+
+def test_a_headline_without_points_is_refused(tmp_path):
+    raw = yaml.load(PARAMS.read_text(encoding="utf-8"), yaml.CSafeLoader)
+    raw["experiments"]["fashion_ci"].setdefault("paper", {})["headline"] = []
+    (tmp_path / "params.yaml").write_text(yaml.safe_dump(raw))
+    done = CliRunner().invoke(app, ["verify", "fashion_ci", "--params", str(tmp_path / "params.yaml")])
+    assert isinstance(done.exception, UserError)
+    assert "fashion_ci: its headline has no points; give --point VARIANT/wW" in str(done.exception)
 
 
 def test_another_number_in_the_rows_ends_with_status_1(there, monkeypatch):
     monkeypatch.chdir(there)
     rows = read_csv(ROWS)
-    write_csv(
-        ROWS, rows.assign(value=rows.value.where(rows.metric != "recall@lite0", 0.9 * rows.value + 0.05))
-    )
+    write_csv(ROWS, rows.assign(value=rows.value.where(rows.metric != "recall@lite0", 0.5 * rows.value)))
     done = verify("fashion_ci", "--point", "cfg/w1.50", "--features", "lite0")
     write_csv(ROWS, rows)
-    assert done.exit_code == 1
+    assert done.exit_code == 1, done.output
     (line,) = [line for line in done.output.splitlines() if "| NO" in line]
     assert "recall@lite0" in line
 

@@ -86,6 +86,26 @@ def test_init_overwrites_nothing(tmp_path, held):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("named", [".", "link", "empty"])
+def test_init_fills_an_empty_folder_in_place(tmp_path, monkeypatch, named):
+    """It may be a shell's current folder, so it stays the same one."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "link").symlink_to(empty)
+    before = empty.stat().st_ino
+    monkeypatch.chdir(empty if named == "." else tmp_path)
+    made = make(Path(named), EXPERIMENT)
+    assert (empty / "Snakefile").is_file() and "workflow/profiles/local/config.yaml" in made
+    assert empty.stat().st_ino == before and (tmp_path / "link").is_symlink()
+    assert sorted(made) == sorted(str(p.relative_to(empty)) for p in empty.rglob("*") if p.is_file())
+
+
+def test_init_of_a_name_that_is_too_long_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"cannot be written \(File name too long\); give another folder"):
+        make(tmp_path / ("x" * 300), EXPERIMENT)
+    assert not list(tmp_path.iterdir())
+
+
 def test_init_of_no_experiment_writes_nothing(tmp_path):
     with pytest.raises(UserError, match="did you mean 'toy2d'"):
         make(tmp_path / "study", "toy2e")

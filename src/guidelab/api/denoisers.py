@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from guidelab.api.arguments import device_of
 from guidelab.assemble import load_net
 from guidelab.core.chain import Schedule, schedule_of
 from guidelab.core.denoiser import at_step, per_sample
@@ -88,17 +89,17 @@ def load_denoiser(path: str | Path, *, train_seed: int | None = None, device: st
         train_seed: of a file of guidelab with several trainings; its first one by default.
         device: where the net is put.
     Raises:
-        UserError: absent, broken, hostile, or no denoiser of images.
+        UserError: absent, broken, hostile, or no denoiser of images; or no such device.
     """
     from guidelab.study.nets import OURS, common_seed, read_net
 
-    found = read_net(Path(path))
+    where, found = device_of("load_denoiser", device), read_net(Path(path))
     if found.format == OURS:
-        net = load_net(path, common_seed([found], train_seed), device)
+        net = load_net(path, common_seed([found], train_seed)).to(where)
     else:
         net = build_net(**found.config)
         net.load_state_dict({name: value.to(torch.float32) for name, value in found.tensors.items()})
-        net.to(device).eval().requires_grad_(False)
+        net.to(where).eval().requires_grad_(False)
     channels, side = found.event
     return Net(net, (channels, side, side), found.classes)
 

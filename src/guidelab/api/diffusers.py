@@ -9,9 +9,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from guidelab.api.arguments import device_of
 from guidelab.api.denoisers import Net, Predicts, denoiser
 from guidelab.data.strict_json import read_json
-from guidelab.errors import UserError
+from guidelab.errors import UserError, brief
 from guidelab.metrics.torchvision_repair import import_torchvision
 
 _PARTS = ("transformer", "unet")  # of a pipeline's folder
@@ -28,7 +29,7 @@ def from_diffusers(folder: str | Path, *, device: str = "cpu") -> Net:
         folder: with `scheduler/scheduler_config.json`, and the model in `transformer/` or `unet/`.
         device: where the model is put.
     Raises:
-        UserError: absent parts, another kind of model or prediction, or the package diffusers is missing.
+        UserError: absent or broken parts, another kind of model or prediction, no such device, or the package diffusers is missing.
     """
     place = next((Path(folder) / part for part in _PARTS if (Path(folder) / part).is_dir()), None)
     settings = Path(folder) / "scheduler/scheduler_config.json"
@@ -36,13 +37,8 @@ def from_diffusers(folder: str | Path, *, device: str = "cpu") -> Net:
         raise UserError(
             f"{folder}: is no folder of a diffusers pipeline; wanted scheduler/scheduler_config.json and a model in {' or '.join(_PARTS)}/"
         )
-    library = _diffusers()
-    scheduler = read_json(settings.read_text(encoding="utf-8"))
-    predicts = _PREDICTS.get(scheduler.get("prediction_type", "epsilon"))
-    if predicts is None:
-        raise UserError(
-            f"{settings}: prediction_type {scheduler['prediction_type']!r}, wanted {' or '.join(_PREDICTS)}"
-        )
+    where, library = device_of("from_diffusers", device), _diffusers()
+    scheduler, predicts = _scheduler(settings)
     try:
         model = library.AutoModel.from_pretrained(
             str(place), local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
@@ -52,10 +48,25 @@ def from_diffusers(folder: str | Path, *, device: str = "cpu") -> Net:
             f"{place}: cannot be read ({str(error).splitlines()[0][:200]}); wanted config.json and safetensors"
         ) from error
     alphas = library.DDPMScheduler.from_config(scheduler).alphas_cumprod
-    call, classes = _called(place, model.to(device).eval().requires_grad_(False))
+    call, classes = _called(place, model.to(where).eval().requires_grad_(False))
     config = model.config
     size = config.sample_size if isinstance(config.sample_size, Sequence) else (config.sample_size,) * 2
     return denoiser(call, (config.in_channels, *size), classes, predicts=predicts, schedule=alphas)
+
+
+def _scheduler(settings: Path) -> tuple[dict[str, Any], Predicts]:
+    """The configuration of a scheduler, and what its models predict."""
+    try:
+        found = read_json(settings.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{settings}: cannot be read ({brief(error)}); wanted a JSON object") from error
+    if not isinstance(found, dict):
+        raise UserError(f"{settings}: holds a {type(found).__name__}, wanted a JSON object")
+    given = found.get("prediction_type", "epsilon")
+    predicts = _PREDICTS.get(given) if isinstance(given, str) else None
+    if predicts is None:
+        raise UserError(f"{settings}: prediction_type {given!r}, wanted {' or '.join(_PREDICTS)}")
+    return found, predicts
 
 
 def _called(place: Path, model: nn.Module) -> tuple[Callable[[Tensor, Tensor, Tensor | None], Tensor], int]:

@@ -29,8 +29,8 @@ def load(experiment: str, what: str = "measurements", folder: str | Path = ".") 
     Raises:
         UserError: another word, or the file is absent or broken; the message has the command that builds it.
     """
-    if what not in _FILES:
+    if not isinstance(what, str) or what not in _FILES:
         raise UserError(
-            f"results.load: given {what!r}, wanted {', '.join(_FILES)}{closest(what, list(_FILES))}"
+            f"results.load: given {what!r}, wanted {', '.join(_FILES)}{closest(str(what), list(_FILES))}"
         )
     return read_csv(Path(folder) / _FILES[what].format(experiment))

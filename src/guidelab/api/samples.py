@@ -10,6 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor
 
+from guidelab.api.arguments import device_of, whole
 from guidelab.api.denoisers import Net
 from guidelab.assemble import Assembled, Nets
 from guidelab.compute.inference import InferenceModel
@@ -21,6 +22,7 @@ from guidelab.errors import UserError, closest
 from guidelab.registry import SAMPLERS
 from guidelab.sampling.codecs import Points
 from guidelab.sampling.draw import Drawing
+from guidelab.spec.base import SEEDS_END
 from guidelab.spec.samplers import ChainSampler, PluginSampler, Sampler
 from guidelab.study.seeds import blocks_of
 
@@ -65,26 +67,24 @@ def sample(
 
     Args:
         net: the main denoiser, on the device.
-        seeds: of the samples, ascending; runs of consecutive ones are drawn together.
+        seeds: of the samples, below 2^32, ascending; runs of consecutive ones are drawn together.
         terms: guidance, added up: `D = D1 + sum of their additions`.
         first: guidance that acts in the first evaluation of every step only, as discriminator guidance does.
         labels: `random` classes, or one class of all; without meaning for a net without classes.
         sampler: `heun`, `ddpm`, `ddim`, or `plugins.FILE:CLASS`.
         batch: samples computed at once.
-        device: where.
+        device: where: `cpu`, `cuda` or `cuda:1`.
         callback: called with `(step, sigma, x)` at the start and after every step of a batch.
         options: of the sampler, as in params.yaml: `steps`, `sigma_min`, `sigma_max`, `rho`, `dtype`, `S_churn`, `S_min`,
             `S_max`, `S_noise`; of chains `steps`, `schedule`, `clip`, `eta`, `dtype`.
     Raises:
-        UserError: an option or class that cannot be, seeds twice or not ascending, too little memory.
+        UserError: an option, class, batch or device that cannot be, seeds twice or not ascending, too little memory.
         ValueError: noise levels that do not descend.
     """
-    numbers = [int(seed) for seed in seeds]
-    if not numbers or any(later <= seed for seed, later in pairwise(numbers)):
-        raise UserError(f"sample: seeds {numbers[:4]}, wanted one or more, ascending, each once")
-    where, how = torch.device(device), _options(sampler, options)
-    settle(where)
+    numbers, batch = _seeds(seeds), whole("sample: batch", batch, 1)
+    where, how = device_of("sample", device), _options(sampler, options)
     policy = _policy(net, labels)
+    settle(where)
     job: dict[str, Any] = {
         "variant": "sample", "sampler": how, "main": "main", "terms": [], "labels": policy, "batch": batch, "precision": "float32",
     }  # fmt: skip
@@ -100,6 +100,13 @@ def sample(
     return Samples(
         torch.cat([x for x, _ in parts]), torch.cat(known) if known else None, torch.tensor(numbers)
     )
+
+
+def _seeds(given: Sequence[int] | range) -> list[int]:
+    numbers = [whole("sample: seed", seed, 0, SEEDS_END) for seed in given]
+    if not numbers or any(later <= seed for seed, later in pairwise(numbers)):
+        raise UserError(f"sample: seeds {numbers[:4]}, wanted one or more, ascending, each once")
+    return numbers
 
 
 def _options(sampler: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -124,9 +131,9 @@ def _options(sampler: str, given: Mapping[str, Any]) -> dict[str, Any]:
 def _policy(net: Net, labels: int | str) -> int | str | None:
     if not net.classes:
         return None
-    if labels != "random" and not (isinstance(labels, int) and 0 <= labels < net.classes):
-        raise UserError(f"sample: labels {labels!r}, wanted 'random' or a class from 0 to {net.classes - 1}")
-    return labels
+    if isinstance(labels, str) and labels == "random":
+        return labels
+    return whole("sample: labels", labels, 0, net.classes, "'random' or a class")
 
 
 class _Main(InferenceModel):

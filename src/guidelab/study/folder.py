@@ -1,5 +1,6 @@
 """Set up a user's folder in which the workflow runs: its parameters, a Snakefile that uses ours, a DVC pipeline, profiles."""
 
+import os
 import re
 import shutil
 import tempfile
@@ -38,31 +39,27 @@ experiments:
 def make(folder: Path, experiment: str) -> list[str]:
     """Write a study folder; returns its files.
 
-    The folder is written under a temporary name and renamed when it is complete.
+    A new folder is written under a temporary name and renamed when it is complete; into an empty one the complete files are moved,
+    as it may be a shell's current folder.
 
     Args:
-        folder: new or empty. experiment: of guidelab's own params.yaml, to begin with.
+        folder: new or empty, or a link to such a folder. experiment: of guidelab's own params.yaml, to begin with.
     Raises:
         UserError: no such experiment, a folder that holds something, or one that cannot be written.
     """
     text = parameters((root() / "params.yaml").read_text(encoding="utf-8"), experiment)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(
-            f"{folder}: holds something already; give a new or an empty folder. Nothing was written"
-        )
+    target = Path(os.path.realpath(folder))
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-            made = Path(temporary) / "study"
-            _write(made, text, experiment)
-            if folder.exists():
-                folder.rmdir()
-            made.rename(folder)
+        if target.exists() and (not target.is_dir() or any(target.iterdir())):
+            raise UserError(
+                f"{folder}: holds something already; give a new or an empty folder. Nothing was written"
+            )
+        _place(target, text, experiment)
+        return sorted(str(path.relative_to(target)) for path in target.rglob("*") if path.is_file())
     except OSError as error:
         raise UserError(
             f"{folder}: cannot be written ({error.strerror or error}); give another folder"
         ) from error
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
 def parameters(shipped: str, experiment: str) -> str:
@@ -87,6 +84,21 @@ def parameters(shipped: str, experiment: str) -> str:
         found = re.search(r"\bextends: (\w+)", entries[name])
         name = found[1] if found else None
     return _HEADER.format(name=experiment) + "\n".join(kept)
+
+
+def _place(target: Path, text: str, experiment: str) -> None:
+    """Write a complete study next to a new folder or inside an empty one, then rename it, or move what it holds."""
+    empty = target.exists()
+    if not empty:
+        target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".init-", dir=target if empty else target.parent) as temporary:
+        made = Path(temporary) / "study"
+        _write(made, text, experiment)
+        if not empty:
+            made.rename(target)
+            return
+        for path in made.iterdir():
+            path.rename(target / path.name)
 
 
 def _write(folder: Path, text: str, experiment: str) -> None:

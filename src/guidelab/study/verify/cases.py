@@ -64,7 +64,12 @@ def cases(
             f"{name}: its samples are points, which torch-fidelity does not measure; wanted an experiment of images"
             f"{', such as ' + some if (some := next(known, '')) else ''}"
         )
-    runs = [run for point in points or e.spec.paper.headline for run in e.runs_at(point)]
+    points = points or e.spec.paper.headline
+    if not points:
+        raise UserError(
+            f"{name}: its headline has no points; give --point VARIANT/wW, such as --point cfg/w2.00"
+        )
+    runs = [run for point in points for run in e.runs_at(point)]
     jobs = {run: plan.job("measure", name, *run.names) for run in dict.fromkeys(runs)}
     blocks = next(iter(jobs.values())).spec["blocks"]
     reported = [known for known in blocks if known != e.spec.evaluate.select_block]

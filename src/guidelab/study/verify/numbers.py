@@ -16,6 +16,9 @@ from guidelab.study.verify.cases import Case
 from guidelab.study.verify.sides import Sides
 
 AGREE = 0.1  # standard errors: far below what sampling leaves open
+AGREE_SUBSETS = 1.0  # of KID over random subsets, which have noise of their own
+ROUNDING = 1e-6  # of the number
+SUBSETS = 20
 KID_ROWS = 5000  # of a side in one kernel matrix: three of these in float64 take 0.6 GB
 DEFAULTS = Settings()
 LEAST = DEFAULTS.splits  # images: fewer leave parts of its Inception score empty
@@ -70,7 +73,7 @@ def _rows(case: Case, sides: Sides) -> list[dict[str, Any]]:
         same |= fidelity(["fid"], generated=generated, reference=real, settings=ours)
     return [
         _row(case, row, same[metric], default[metric], len(real))
-        | {"agrees": _agrees(row, same[metric], exact=metric != "kid" or ours.kid_subsets == 1)}
+        | _agreement(row, same[metric], ours if metric == "kid" else None)
         | {"why": _why(case, metric, ours, len(real), generated.shape[1])}
         for metric, row in case.rows.items()
     ]
@@ -84,7 +87,7 @@ def _settings(case: Case, n: int, m: int) -> Settings:
     ours = replace(
         DEFAULTS, dtype=torch.float64, neighbours=case.options["neighbours"], splits=parts, shuffle=False
     )
-    return replace(ours, kid_subsets=1 if exact else 20, kid_subset=subset)
+    return replace(ours, kid_subsets=1 if exact else SUBSETS, kid_subset=subset)
 
 
 def _row(case: Case, row: Any, same: float, default: float, real: int) -> dict[str, Any]:
@@ -96,10 +99,16 @@ def _row(case: Case, row: Any, same: float, default: float, real: int) -> dict[s
     }  # fmt: skip
 
 
-def _agrees(row: Any, theirs: float, exact: bool) -> bool:
-    """Whether a number is the measured one, but for rounding; of random subsets, but for their noise."""
-    allowed = (AGREE if exact else 1.0) * float(row.std_error)
-    return bool(abs(theirs - row.value) <= max(allowed, 1e-6 * abs(row.value)))
+def _agreement(row: Any, theirs: float, kid: Settings | None) -> dict[str, Any]:
+    """Whether a number is the measured one, but for rounding, with the pairs of KID and the standard errors allowed for them."""
+    exact = kid is None or kid.kid_subsets == 1
+    subsets = "" if kid is None else f"{kid.kid_subsets} random subsets of {kid.kid_subset} images a side"
+    errors = AGREE if exact else AGREE_SUBSETS
+    allowed = max(errors * float(row.std_error), ROUNDING * abs(row.value))
+    return {
+        "kid_pairs": "all pairs at once" if kid is not None and exact else subsets,
+        "allowed_std_errors": errors, "agrees": bool(abs(theirs - row.value) <= allowed),
+    }  # fmt: skip
 
 
 def _why(case: Case, metric: str, ours: Settings, real: int, width: int) -> str:

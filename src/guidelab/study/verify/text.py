@@ -2,13 +2,7 @@
 
 import pandas as pd
 
-from guidelab.study.verify.numbers import AGREE, Verified
-
-LEGEND = (
-    "Same settings: float64, the same real images, k and parts, and KID from all pairs at once. Both kernels of KID are "
-    "(x.y / F + 1)^3. Defaults: those of torch-fidelity, on the same features.",
-    f"A number agrees when the difference is below {AGREE:g} of its standard error.",
-)
+from guidelab.study.verify.numbers import AGREE, ROUNDING, Verified
 
 
 def document(found: Verified) -> str:
@@ -30,4 +24,22 @@ def document(found: Verified) -> str:
     align = ("left", "left", "right", "right", "right", "left", "right", "left")
     text = shown.to_markdown(index=False, tablefmt="pipe", colalign=align, disable_numparse=True)
     title = f"## torch-fidelity compared with the measured rows (block {blocks})"
-    return "\n\n".join([title, text, *LEGEND, *found.notes]) + "\n"
+    return "\n\n".join([title, text, *_legend(table), *found.notes]) + "\n"
+
+
+def _legend(table: pd.DataFrame) -> list[str]:
+    """The settings and tolerances that the rows were compared under."""
+    kid = table[table.kid_pairs != ""].drop_duplicates(["metric", "kid_pairs"])
+    pairs = "".join(f", {m} from {p}" for m, p in zip(kid.metric, kid.kid_pairs, strict=True))
+    kernel = "Both kernels of KID are (x.y / F + 1)^3. " if pairs else ""
+    wide = kid[kid.allowed_std_errors > AGREE]
+    apart = (
+        f" ({', '.join(wide.metric.unique())}: of random subsets, {wide.allowed_std_errors.max():g})"
+        if len(wide)
+        else ""
+    )
+    return [
+        f"Same settings: float64, the same real images, k and parts{pairs}. {kernel}Defaults: those of torch-fidelity, on the same "
+        "features.",
+        f"A number agrees when the difference is at most {AGREE:g} of its standard error{apart}, or {ROUNDING:g} of the number.",
+    ]
