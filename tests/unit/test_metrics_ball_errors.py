@@ -25,6 +25,14 @@ def test_errors_of_precision_and_recall_are_over_both_sides(features):
     assert (binomial < 0.85).all()
 
 
+@pytest.mark.parametrize("unit", [1e-3, 1e3])
+def test_errors_do_not_depend_on_the_unit_of_the_features(unit):
+    generated, reference = np.random.default_rng(10).standard_normal((2, 160, 40))
+    one, other = (manifold(generated=u * generated, reference=u * reference) for u in (1.0, unit))
+    for a, b in zip((one.precision, one.recall), (other.precision, other.recall), strict=True):
+        assert b.value == a.value and b.std_error == pytest.approx(a.std_error, rel=1e-6)
+
+
 def test_parts_make_the_error_and_that_of_a_paired_difference():
     """Sets that share most of their points: the error of their difference is that of what they do not share."""
     rng = np.random.default_rng(11)
