@@ -138,7 +138,7 @@ def test_the_examples_type_check():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     wrong = [line for line in done.stdout.splitlines() if ": error:" in line]
     assert wrong and all(
-        line.startswith(f"{page}:{len(page.read_text().splitlines())}: ") for line in wrong
+        line.startswith(f"{page.relative_to(ROOT)}:{len(page.read_text().splitlines())}: ") for line in wrong
     ), done.stdout
 
 
