@@ -152,7 +152,7 @@ def manifest(content):
         (lambda members: members.pop("rows.csv"), "does not hold what its manifest lists"),
         (lambda members: members.pop("manifest.json"), "does not begin with manifest.json"),
         (damaged, "another content than its manifest says"),
-        (other_rows, "describes .* otherwise"),
+        (other_rows, "describes .* differently"),
         (named("pins.json"), "belongs to no bundle"),
         (named("files/pins.json"), "belongs to no bundle"),
         (named("files/pins.json.lock"), "belongs to no bundle"),
