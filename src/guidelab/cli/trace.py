@@ -40,7 +40,7 @@ def trace(
 
     Example: `guidelab trace results/tables/fashion.csv --row variant=cfg,w=2 --column fid@lite0`
 
-    Example: `guidelab trace results/tables/fashion.csv --row 2 --column 'recall@lite0 difference' --json`
+    Example: `guidelab trace results/tables/fashion.csv --row 3 --column 'recall@lite0 difference' --json`
 
     Example: `guidelab trace results/toy2d/models/main.safetensors`
     """
