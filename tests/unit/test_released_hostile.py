@@ -141,7 +141,10 @@ def test_safetensors_cut_short(tmp_path):
         ("{", "is not JSON"),
         ("[" * 60_000, "is not JSON"),
         ('{"_class_name": "UNet2DModel"}', "describes UNet2DModel"),
-        ('{"_class_name": "AutoencoderKL", "latent_channels": 4}', "wanted the folder of a diffusers AutoencoderKL"),
+        (
+            '{"_class_name": "AutoencoderKL", "latent_channels": 4}',
+            "wanted the folder of a diffusers AutoencoderKL",
+        ),
         (" " * 70_000, "more than"),
     ],
 )

@@ -246,7 +246,7 @@ def test_a_guidance_a_net_a_metric_and_a_figure_of_plugins_run_and_rerun_exactly
     assert "guidelab: plugin plugins.damped" in said
     rows = pd.read_csv(tree.root / "results/toy2d_ci/measurements.csv")
     own = rows[rows["metric"] == OWN]
-    assert set(own["variant"]) == {"none", "autog", "damped", *OF_OWN_NET}
+    assert set(own["variant"]) == {"none", "real", "autog", "damped", *OF_OWN_NET}
     twice = rows[
         (rows["metric"] == "frechet") & (rows["seed_block"] == "report1") & (rows["train_seed"] == 0)
     ]
