@@ -273,7 +273,7 @@ def test_a_guidance_a_net_a_metric_and_a_figure_of_plugins_run_and_rerun_exactly
     assert rerun(tree) == {"sample damped", "measure damped", "collect", "table", "figure"}
     edit(tree, "damped", "2 * self.power *", "self.power *")
     edit(tree, "spread", "x.std()", "x.var()")
-    measured = {f"measure {v}" for v in ("none", "autog", "damped", *OF_OWN_NET)}
+    measured = {f"measure {v}" for v in ("none", "real", "autog", "damped", *OF_OWN_NET)}
     assert rerun(tree) == measured | {"collect", "table", "figure"}
 
 
