@@ -213,7 +213,7 @@ def test_public_names_hide_no_module_and_are_listed_twice_alike():
 
 
 def test_rooms_lie_on_eight_floors_without_a_circle():
-    """A room is a package of the first level or a module beside them; its floor is one above the highest it imports."""
+    """A room is a package of the first level or a module at the root; its floor is one above the highest it imports."""
     below: dict[str, set[str]] = {}
     for path in files():
         used = {name.split(".")[1] for name in imported(path) if name.startswith("guidelab.")}

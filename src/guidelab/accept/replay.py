@@ -150,6 +150,12 @@ class Running:
         pairs = zip(self.replays, status, strict=True)
         return [replace(done, failed=_last(done.folder) if s != "0" else "") for done, s in pairs]
 
+    def __enter__(self) -> "Running":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.kill()
+
     def kill(self) -> None:
         """End it and the job it runs; for an interrupted command."""
         if self.process.poll() != 0:  # one that was killed may have left its job

@@ -1,7 +1,6 @@
 """Replay chosen jobs with the old and the new code and collect a verdict for each."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
 from itertools import groupby
 from pathlib import Path
 
@@ -37,11 +36,8 @@ class Trials:
             these = list(some)
             code = self.history.unpacked(commit)
             replays = Replays(code, self.place / "of-old", (self.root, self._made), old=True)
-            running = replays.start([whole(job) for job in these], self._made)
-            try:
+            with replays.start([whole(job) for job in these], self._made) as running:
                 results = running.end(shown=True)
-            finally:
-                running.kill()
             for job, done in zip(these, results, strict=True):
                 files = {path: done.file(path) for path in job.outputs}
                 apart = [
@@ -70,14 +66,10 @@ class Trials:
             again: list[Part] = []
             for commit in dict.fromkeys(commits[p.change.name] for p in todo):
                 these = [p for p in todo if commits[p.change.name] == commit]
-                with ExitStack() as ending:
-                    old = Replays(self.history.unpacked(commit), self.place / "of-old", here, old=True).start(
-                        these
-                    )
-                    ending.callback(old.kill)
-                    now = Replays(new, self.place / "of-new", here, old=False).start(these)
-                    ending.callback(now.kill)
-                    results = list(zip(these, old.end(shown=True), now.end(), strict=True))
+                old = Replays(self.history.unpacked(commit), self.place / "of-old", here, old=True)
+                now = Replays(new, self.place / "of-new", here, old=False)
+                with old.start(these) as before, now.start(these) as after:
+                    results = list(zip(these, before.end(shown=True), after.end(), strict=True))
                 for p, first, second in results:
                     shown = judge(p, commit, first, second, self.root, rtol, renamed)
                     self.log(f"  {p.change.rule} {p.change.name} ({p.kind}): {shown.result}")

@@ -132,7 +132,7 @@ def _two_nets() -> Any:
     base: Any = _diffusers().ClassifierFreeGuidance
 
     class TwoNets(base):  # type: ignore[misc]
-        """Guidance away from a second net, which is called in the place of the pipeline's model."""
+        """Guidance away from a second net, which is called instead of the pipeline's model."""
 
         def __init__(self, guide: nn.Module, weight: float, start: float, stop: float) -> None:
             super().__init__(guidance_scale=weight, start=start, stop=stop)
